@@ -1,0 +1,101 @@
+"""Training a first stage: KL- or VQ-regularised autoencoders (LDM Sec. 3.1, App. G)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ldm.catalog.build import build_first_stage
+from ldm.catalog.registry import load_preset
+from ldm.images import save_grid
+from ldm.models.first_stage import AutoencoderKL
+from ldm.training.config import TrainConfig
+from ldm.training.snapshots import export_weights, warm_start
+from ldm.training.world import World, open_world
+
+
+class Reconstruct(nn.Module):
+    """image -> (reconstruction, regulariser); one forward, so that it can be distributed."""
+
+    def __init__(self, first_stage: nn.Module) -> None:
+        super().__init__()
+        self.first_stage = first_stage
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, H, W) in [-1, 1] -> the same shape, and a scalar KL or codebook loss."""
+        code = self.first_stage.encode(image)
+        if isinstance(self.first_stage, AutoencoderKL):
+            z = code.mean + code.std * torch.randn_like(code.mean)
+            return self.first_stage.decode(z), code.kl().mean() / code.mean[0].numel()
+        z, codebook_loss, _ = self.first_stage.quantize(code)
+        return self.first_stage.decode(z, force_not_quantize=True), codebook_loss
+
+
+class FirstStageRun:
+    """The loop's view of a first stage."""
+
+    def __init__(self, config: TrainConfig, world: World, held_out: World) -> None:
+        self.config = config
+        self.preset = load_preset(config.preset)
+        first_stage = build_first_stage(self.preset)
+        warm_start(first_stage, self.preset)
+        if config.freeze_encoder:
+            first_stage.encoder.requires_grad_(False)
+            first_stage.quant_conv.requires_grad_(False)
+        self.model = Reconstruct(first_stage)
+        self.world = world
+        self.held_out = held_out
+
+    def batch(self, rng: np.random.Generator, size: int) -> tuple[Tensor, ...]:
+        """Random crops: one (size, 3, crop, crop) tensor in [-1, 1]."""
+        side = self.world.images.shape[1]
+        crop = self.config.data.crop or side
+        rows = rng.integers(len(self.world), size=size)
+        corners = rng.integers(side - crop + 1, size=(size, 2))
+        crops = [
+            self.world.images[i, y : y + crop, x : x + crop]
+            for i, (y, x) in zip(rows, corners, strict=True)
+        ]
+        return (to_tensor(np.stack(crops)),)
+
+    def loss(self, outputs: Any, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """L1 on pixels and on finite differences, plus the regulariser."""
+        (image,), (reconstruction, regulariser) = batch, outputs
+        error = reconstruction.float() - image
+        edges = error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
+        about = self.config.loss
+        is_kl = isinstance(self.model.first_stage, AutoencoderKL)
+        weight = about.kl if is_kl else about.codebook
+        loss = error.abs().mean() + about.gradient * edges + weight * regulariser.float()
+        mse = error.detach().square().mean()
+        return {"loss": loss, "regulariser": regulariser, "psnr": 10 * torch.log10(4 / mse)}
+
+    @torch.no_grad()
+    def sample(self, model: nn.Module, path: Path) -> None:
+        """Held-out pictures above their reconstructions."""
+        device = next(model.parameters()).device
+        image = to_tensor(self.held_out.images[:8]).to(device)
+        reconstruction, _ = model(image)
+        save_grid(path, torch.cat([image, reconstruction]), columns=8)
+
+    def export(self, model: nn.Module, step: int) -> None:
+        """Write the averaged weights under the published key names."""
+        path = self.preset.weight_paths[0]
+        export_weights(path, model.first_stage.state_dict(), {"step": str(step)})
+
+
+def to_tensor(images: np.ndarray) -> Tensor:
+    """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def make_run(config: TrainConfig) -> FirstStageRun:
+    """Open the world and build the run."""
+    about = config.data
+    world = open_world(about.folder, "train", count=about.scenes, size=about.size)
+    held_out = open_world(about.folder, "held-out", count=500, size=about.size)
+    return FirstStageRun(config, world, held_out)

@@ -1,0 +1,97 @@
+"""A training run as data: YAML -> TrainConfig. An unknown key, a wrong type or value is an error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ldm.errors import TrainingError
+
+KINDS = ("first_stage", "latent_diffusion", "critic")
+PRECISIONS = ("no", "bf16")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which part of the procedural world a run sees."""
+
+    scenes: int = 20_000  # rendered once, then kept on disk
+    size: int = 128  # px, both sides
+    crop: int | None = None  # px, random square crops of this side; None: whole pictures
+    captions: int = 8  # wordings kept per scene
+    folder: Path = Path("runs/world")
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW with warm-up, a constant stretch and a linear fall to zero."""
+
+    learning_rate: float = 5e-4
+    warmup_steps: int = 200
+    decay_steps: int = 2000  # the last steps of the run, over which the rate falls to zero
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.99)
+    clip_norm: float = 1.0
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the loss terms; each kind of run uses its own."""
+
+    kl: float = 1e-6  # first_stage, KL: LDM App. G, a slight pull towards a standard normal
+    codebook: float = 1.0  # first_stage, VQ
+    gradient: float = 1.0  # first_stage: L1 between finite differences, keeps edges sharp
+    min_snr_gamma: float = 5.0  # latent_diffusion: arXiv:2303.09556, caps the weight at low noise
+    caption_dropout: float = 0.1  # latent_diffusion: share of pictures trained without a prompt
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One run of `python -m ldm train`."""
+
+    kind: str
+    preset: str  # the preset whose architecture is trained and whose weight file is written
+    steps: int
+    batch_size: int
+    accumulate: int = 1  # batches per optimiser step
+    ema_decay: float = 0.999
+    precision: str = "bf16"
+    seed: int = 0
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    freeze_encoder: bool = False  # first_stage: keep the latents as they are, train the decoder
+    log_every: int = 20  # steps
+    snapshot_every: int = 200  # steps
+    sample_every: int = 500  # steps
+    runs: Path = Path("runs")
+
+    def __post_init__(self) -> None:
+        for name, value, allowed in (
+            ("kind", self.kind, KINDS),
+            ("precision", self.precision, PRECISIONS),
+        ):
+            if value not in allowed:
+                raise TrainingError(f"{name} must be one of {', '.join(allowed)}, got {value!r}.")
+        for name in ("steps", "batch_size", "accumulate", "snapshot_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise TrainingError(f"{name} must be at least 1, got {getattr(self, name)}.")
+
+
+def load_config(path: Path) -> TrainConfig:
+    """Read a training configuration.
+
+    Raises:
+        TrainingError: If the file is missing, is no YAML, or has an unknown key or a wrong value.
+    """
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(TrainConfig), OmegaConf.load(path))
+        return OmegaConf.to_object(merged)
+    except FileNotFoundError:
+        raise TrainingError(f"{path} does not exist; give the path of a training YAML.") from None
+    except (OmegaConfBaseException, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise TrainingError(f"{path} is no training configuration: {reason}") from error

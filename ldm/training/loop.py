@@ -1,0 +1,167 @@
+"""The training loop, the same for every kind of run.
+
+All randomness of step k is drawn from (seed, k, process), and a snapshot holds everything else, so
+a run that was killed and resumed ends in the same weights as one that was not.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from ldm.training.config import OptimizerConfig, TrainConfig
+from ldm.training.ema import EMA
+from ldm.training.snapshots import load_snapshot, save_snapshot
+
+log = logging.getLogger(__name__)
+
+
+class Run(Protocol):
+    """What one kind of run brings along."""
+
+    model: nn.Module  # its forward takes what `batch` returns
+
+    def batch(self, rng: np.random.Generator, size: int) -> tuple[Tensor, ...]:
+        """`size` training examples, drawn from `rng` alone; CPU tensors."""
+
+    def loss(self, outputs: Any, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """The terms to log; `loss` is the one to minimise."""
+
+    def sample(self, model: nn.Module, path: Path) -> None:
+        """Draw a picture of how well the averaged `model` does."""
+
+    def export(self, model: nn.Module, step: int) -> None:
+        """Write the averaged weights where the preset expects them."""
+
+
+def train(run: Run, config: TrainConfig, folder: Path, *, resume: bool) -> None:
+    """Train `run` up to `config.steps`, writing snapshots, `stats.jsonl` and samples to `folder`."""
+    mixed = config.precision
+    accelerator = Accelerator(mixed_precision=mixed, step_scheduler_with_optimizer=False)
+    run.model.to(accelerator.device, memory_format=torch.channels_last)
+    ema = EMA(run.model, config.ema_decay)
+    optimizer = _optimizer(run.model, config.optimizer)
+    model, optimizer = accelerator.prepare(run.model, optimizer)
+    step = _restore(folder, run.model, ema, optimizer) if resume else 0
+    ema.model.to(accelerator.device)
+    stats = Stats(folder / "stats.jsonl", config, accelerator.is_main_process)
+    while step < config.steps:
+        _set_rate(optimizer, config, step)
+        terms = _step(accelerator, model, optimizer, run, config, step)
+        ema.update(run.model)
+        step += 1
+        stats.add(step, terms, optimizer.param_groups[0]["lr"])
+        last = step == config.steps
+        if accelerator.is_main_process and (last or step % config.snapshot_every == 0):
+            save_snapshot(folder / "snapshot.pt", _state(step, run.model, ema, optimizer))
+            run.export(ema.model, step)
+        if accelerator.is_main_process and (last or step % config.sample_every == 0):
+            run.sample(ema.model, folder / f"samples-{step:06d}.png")
+
+
+def _step(
+    accelerator: Accelerator,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    run: Run,
+    config: TrainConfig,
+    step: int,
+) -> dict[str, Tensor]:
+    """One optimiser step over `accumulate` batches; returns the terms of the last one."""
+    for part in range(config.accumulate):
+        seed = [config.seed, step, part, accelerator.process_index]
+        torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+        batch = run.batch(np.random.default_rng(seed), config.batch_size)
+        batch = tuple(t.to(accelerator.device) for t in batch)
+        outputs = model(*batch)
+        terms = run.loss(outputs, batch)
+        accelerator.backward(terms["loss"] / config.accumulate)
+    accelerator.clip_grad_norm_(model.parameters(), config.optimizer.clip_norm)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return terms
+
+
+def _optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
+    """AdamW; norms and biases are not decayed."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas)
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, step: int) -> None:
+    about = config.optimizer
+    warm = min(1.0, (step + 1) / max(1, about.warmup_steps))
+    left = min(1.0, (config.steps - step) / max(1, about.decay_steps))
+    for group in optimizer.param_groups:
+        group["lr"] = about.learning_rate * warm * left
+
+
+def _state(step: int, model: nn.Module, ema: EMA, optimizer: Any) -> dict[str, Any]:
+    return {
+        "step": step,
+        "model": model.state_dict(),
+        "ema": ema.model.state_dict(),
+        "ema_updates": ema.updates,
+        "optimizer": optimizer.state_dict(),
+    }
+
+
+def _restore(folder: Path, model: nn.Module, ema: EMA, optimizer: Any) -> int:
+    """Load the snapshot of `folder` if there is one; returns the step to go on from."""
+    path = folder / "snapshot.pt"
+    if not path.exists():
+        log.info("%s does not exist yet; starting at step 0", path)
+        return 0
+    state = load_snapshot(path)
+    model.load_state_dict(state["model"])
+    ema.model.load_state_dict(state["ema"])
+    ema.updates = state["ema_updates"]
+    optimizer.load_state_dict(state["optimizer"])
+    log.info("resuming at step %d", state["step"])
+    return state["step"]
+
+
+class Stats:
+    """Means of the logged terms, a JSON line and a log line every `log_every` steps."""
+
+    def __init__(self, path: Path, config: TrainConfig, enabled: bool) -> None:
+        self.path = path
+        self.config = config
+        self.enabled = enabled
+        self.sums: dict[str, Tensor] = {}
+        self.count = 0
+        self.since = time.perf_counter()
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def add(self, step: int, terms: dict[str, Tensor], rate: float) -> None:
+        """Note one step; nothing is synchronised with the device before a line is due."""
+        for name, value in terms.items():
+            self.sums[name] = self.sums.get(name, 0) + value.detach()
+        self.count += 1
+        if step % self.config.log_every == 0 and self.enabled:
+            self._write(step, rate)
+
+    def _write(self, step: int, rate: float) -> None:
+        seconds = time.perf_counter() - self.since
+        images = self.count * self.config.batch_size * self.config.accumulate
+        line = {"step": step, "images_per_second": round(images / seconds, 2), "rate": rate}
+        line |= {name: float(total) / self.count for name, total in self.sums.items()}
+        with self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        about = "  ".join(f"{name} {value:.4g}" for name, value in line.items() if name != "step")
+        log.info("step %d / %d  %s", step, self.config.steps, about)
+        self.sums, self.count, self.since = {}, 0, time.perf_counter()
+
+

@@ -1,0 +1,46 @@
+"""What outlives a run: the snapshot to resume from, and the weight file that the project ships."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ldm.errors import TrainingError
+
+
+def save_snapshot(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a snapshot so that a kill at any moment leaves either the old or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
+        torch.save(dict(state), file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def load_snapshot(path: Path) -> dict[str, Any]:
+    """Read a snapshot; only tensors and plain values are accepted.
+
+    Raises:
+        TrainingError: If the file is damaged.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise TrainingError(f"{path} is no usable snapshot; delete it to start anew.") from error
+
+
+def export_weights(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a shipped weight file: float16 safetensors, atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    half = {name: t.detach().to("cpu", torch.float16).contiguous() for name, t in tensors.items()}
+    save_file(half, part, metadata)
+    os.replace(part, path)

@@ -1,0 +1,89 @@
+"""Rendered scenes kept on disk, so that every picture of the world is drawn once.
+
+Scene i of a split is a function of (split, i) alone: more scenes can be added later, and a split
+never shares a scene with another one.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ldm.data import scenes
+
+SHARD = 500  # scenes per file
+SPLITS = {"train": 0, "held-out": 1}
+
+
+@dataclass(frozen=True)
+class World:
+    """`count` rendered scenes of one split."""
+
+    images: np.ndarray  # (N, H, W, 3) uint8
+    labels: np.ndarray  # (N, H, W) uint8 class ids
+    about: list[dict[str, Any]]  # captions, boxes, attributes of each scene
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def open_world(folder: Path, split: str, *, count: int, size: int, captions: int = 8) -> World:
+    """The first `count` scenes of a split at `size` x `size` px, rendering those not yet on disk."""
+    folder = folder / f"{split}-{size}"
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs = [(folder, split, i, size, captions) for i in range(-(-count // SHARD))]
+    missing = [job for job in jobs if not _about_path(folder, job[2]).exists()]
+    if missing:
+        workers = min(os.cpu_count() or 1, len(missing))
+        # spawn: a fork of a process that already runs torch threads can dead-lock
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, mp_context=context) as pool:
+            list(pool.map(_render_shard, missing))
+    shards = [_load_shard(folder, i) for i in range(len(jobs))]
+    return World(
+        np.concatenate([s[0] for s in shards])[:count],
+        np.concatenate([s[1] for s in shards])[:count],
+        [about for s in shards for about in s[2]][:count],
+    )
+
+
+def _render_shard(job: tuple[Path, str, int, int, int]) -> None:
+    folder, split, shard, size, captions = job
+    images = np.empty((SHARD, size, size, 3), np.uint8)
+    labels = np.empty((SHARD, size, size), np.uint8)
+    about = []
+    for row in range(SHARD):
+        rng = np.random.default_rng([SPLITS[split], shard * SHARD + row])
+        scene = scenes.sample(rng, size, size)
+        sample = scenes.render(scene)
+        images[row], labels[row] = sample.image, sample.labels
+        about.append(
+            {
+                "captions": [scenes.caption(scene, rng) for _ in range(captions)],
+                "boxes": [asdict(box) for box in sample.boxes],
+                "attributes": sample.attributes,
+            }
+        )
+    np.save(folder / f"images-{shard:04d}.npy", images)
+    np.save(folder / f"labels-{shard:04d}.npy", labels)
+    # the JSON is written last and moved into place: where it stands, the shard is complete
+    part = folder / f"about-{shard:04d}.part"
+    part.write_text(json.dumps(about))
+    os.replace(part, _about_path(folder, shard))
+
+
+def _about_path(folder: Path, shard: int) -> Path:
+    return folder / f"about-{shard:04d}.json"
+
+
+def _load_shard(folder: Path, shard: int) -> tuple[np.ndarray, np.ndarray, list[dict[str, Any]]]:
+    images = np.load(folder / f"images-{shard:04d}.npy", mmap_mode="r")
+    labels = np.load(folder / f"labels-{shard:04d}.npy", mmap_mode="r")
+    return images, labels, json.loads(_about_path(folder, shard).read_text())
