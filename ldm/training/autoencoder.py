@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -62,9 +61,10 @@ class FirstStageRun:
         ]
         return (to_tensor(np.stack(crops)),)
 
-    def loss(self, outputs: Any, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
+    def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """L1 on pixels and on finite differences, plus the regulariser."""
-        (image,), (reconstruction, regulariser) = batch, outputs
+        (image,) = batch
+        reconstruction, regulariser = model(image)
         error = reconstruction.float() - image
         edges = error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
         about = self.config.loss

@@ -27,13 +27,13 @@ log = logging.getLogger(__name__)
 class Run(Protocol):
     """What one kind of run brings along."""
 
-    model: nn.Module  # its forward takes what `batch` returns
+    model: nn.Module  # all that is trained, behind one forward
 
     def batch(self, rng: np.random.Generator, size: int) -> tuple[Tensor, ...]:
         """`size` training examples, drawn from `rng` alone; CPU tensors."""
 
-    def loss(self, outputs: Any, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        """The terms to log; `loss` is the one to minimise."""
+    def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """The terms to log; `loss` is the one to minimise. `model` may wrap `self.model`."""
 
     def sample(self, model: nn.Module, path: Path) -> None:
         """Draw a picture of how well the averaged `model` does."""
@@ -81,8 +81,7 @@ def _step(
         torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
         batch = run.batch(np.random.default_rng(seed), config.batch_size)
         batch = tuple(t.to(accelerator.device) for t in batch)
-        outputs = model(*batch)
-        terms = run.loss(outputs, batch)
+        terms = run.loss(model, batch)
         accelerator.backward(terms["loss"] / config.accumulate)
     accelerator.clip_grad_norm_(model.parameters(), config.optimizer.clip_norm)
     optimizer.step()
