@@ -7,6 +7,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from ldm.errors import TrainingError
 
@@ -92,6 +93,6 @@ def load_config(path: Path) -> TrainConfig:
         return OmegaConf.to_object(merged)
     except FileNotFoundError:
         raise TrainingError(f"{path} does not exist; give the path of a training YAML.") from None
-    except (OmegaConfBaseException, ValueError) as error:
+    except (OmegaConfBaseException, YAMLError, ValueError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise TrainingError(f"{path} is no training configuration: {reason}") from error

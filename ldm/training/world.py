@@ -35,7 +35,7 @@ class World:
 
 
 def open_world(folder: Path, split: str, *, count: int, size: int, captions: int = 8) -> World:
-    """The first `count` scenes of a split at `size` x `size` px, rendering those not yet on disk."""
+    """The first `count` scenes of a split at `size` x `size` px; missing ones are rendered."""
     folder = folder / f"{split}-{size}"
     folder.mkdir(parents=True, exist_ok=True)
     jobs = [(folder, split, i, size, captions) for i in range(-(-count // SHARD))]

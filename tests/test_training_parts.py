@@ -1,0 +1,64 @@
+import pytest
+import torch
+from torch import nn
+
+from ldm.errors import TrainingError
+from ldm.training.config import TrainConfig, load_config
+from ldm.training.ema import EMA
+from ldm.training.snapshots import load_snapshot, save_snapshot
+
+REQUIRED = "kind: critic\npreset: demo-kl-f4\nsteps: 3\nbatch_size: 2\n"
+
+
+def test_config_reads_nested_values_and_keeps_defaults(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text(REQUIRED + "data: {scenes: 7}\n")
+    config = load_config(path)
+    assert config.data.scenes == 7
+    assert config.data.size == TrainConfig("critic", "x", 1, 1).data.size
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        REQUIRED + "step: 3\n",
+        REQUIRED + "precision: fp8\n",
+        REQUIRED.replace("steps: 3", "steps: 0"),
+        REQUIRED.replace("steps: 3", "steps: many"),
+        "kind: critic\n",
+        "- a list\n",
+        "a: [broken\n",
+    ],
+)
+def test_a_wrong_config_is_one_sentence(tmp_path, text):
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    with pytest.raises(TrainingError) as error:
+        load_config(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_config_is_named(tmp_path):
+    with pytest.raises(TrainingError, match="absent.yaml does not exist"):
+        load_config(tmp_path / "absent.yaml")
+
+
+def test_ema_follows_the_published_rule():
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(model.weight, 0.0)
+    ema = EMA(model, decay=0.9999)
+    nn.init.constant_(model.weight, 1.0)
+    expected = 0.0
+    for n in range(1, 6):
+        ema.update(model)
+        expected -= (1 - (1 + n) / (10 + n)) * (expected - 1.0)
+    assert abs(float(ema.model.weight.detach()) - expected) < 1e-6
+
+
+def test_snapshot_round_trip_and_damage(tmp_path):
+    path = tmp_path / "snapshot.pt"
+    save_snapshot(path, {"step": 3, "model": {"w": torch.ones(2)}})
+    assert load_snapshot(path)["step"] == 3
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(TrainingError, match="no usable snapshot"):
+        load_snapshot(path)
