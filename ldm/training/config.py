@@ -1,4 +1,4 @@
-"""A training run as data: YAML -> TrainConfig. An unknown key, a wrong type or value is an error."""
+"""A training run as data: YAML -> TrainConfig. Unknown keys and wrong values are errors."""
 
 from __future__ import annotations
 

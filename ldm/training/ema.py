@@ -24,7 +24,7 @@ class EMA:
         """Move the shadow towards `model`; buffers are copied."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        shadow = [p for p in self.model.parameters()]
+        shadow = list(self.model.parameters())
         torch._foreach_lerp_(shadow, [p.detach() for p in model.parameters()], 1.0 - decay)
         for ours, theirs in zip(self.model.buffers(), model.buffers(), strict=True):
             ours.copy_(theirs)
