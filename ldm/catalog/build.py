@@ -1,0 +1,147 @@
+"""From an `Architecture` to networks: the one place where configuration becomes classes."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from ldm.catalog.schema import (
+    Architecture,
+    ConditionerConfig,
+    FirstStageConfig,
+    Preset,
+    ScheduleConfig,
+)
+from ldm.catalog.tokenizer import WordPiece
+from ldm.diffusion.schedule import NoiseSchedule
+from ldm.errors import PresetError
+from ldm.latent_diffusion import LatentDiffusion
+from ldm.models.autoencoder import Decoder, Encoder
+from ldm.models.classifier import EncoderUNetModel
+from ldm.models.conditioners import ClassEmbedder, SpatialRescaler
+from ldm.models.first_stage import AutoencoderKL, IdentityFirstStage, VQModel
+from ldm.models.text import TextEncoder
+from ldm.models.unet import UNetModel
+
+
+def build_model(source: Preset | Architecture, device: str = "meta") -> LatentDiffusion:
+    """Build a latent diffusion model.
+
+    Args:
+        source: What to build.
+        device: "meta" for a model without storage, to which `load_weights` assigns a file's
+            tensors; "cpu" for one with fresh random weights, to train.
+
+    Returns:
+        The model in evaluation mode, float32.
+
+    Raises:
+        PresetError: If `source` is a first stage or a classifier alone.
+    """
+    about = _architecture(source)
+    if about.unet is None or about.first_stage is None:
+        raise PresetError(f"{_name(source)} is no latent diffusion model: it has no unet.")
+    with torch.device(device):
+        unet = UNetModel(**_arguments(about.unet))
+        conditioner = _conditioner(about.conditioner)
+    model = LatentDiffusion(
+        unet=unet,
+        first_stage=build_first_stage(about, device),
+        conditioner=conditioner,
+        schedule=_schedule(about.schedule),
+        scale_factor=math.nan if about.scale_factor is None else about.scale_factor,
+        conditioning=about.conditioning,
+        prediction=about.prediction,
+        tokenizer=_tokenizer(about.conditioner),
+    )
+    return model.eval()
+
+
+def build_first_stage(source: Preset | Architecture, device: str = "meta") -> nn.Module:
+    """Build the autoencoder alone; arguments, mode and error as in `build_model`."""
+    about = _architecture(source)
+    if about.first_stage is None:
+        raise PresetError(f"{_name(source)} has no first stage.")
+    with torch.device(device):
+        return _first_stage(about.first_stage).eval()
+
+
+def build_classifier(source: Architecture, device: str = "meta") -> EncoderUNetModel:
+    """Build a classifier of noisy latents; arguments, mode and error as in `build_model`."""
+    if source.classifier is None:
+        raise PresetError(f"{_name(source)} has no classifier.")
+    with torch.device(device):
+        return EncoderUNetModel(**_arguments(source.classifier)).eval()
+
+
+def count_parameters(source: Preset | Architecture) -> int:
+    """How many numbers the model learns, all parts together."""
+    about = _architecture(source)
+    if about.classifier is not None:
+        model: nn.Module = build_classifier(about)
+    else:
+        model = build_model(about) if about.unet else build_first_stage(about)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _architecture(source: Preset | Architecture) -> Architecture:
+    return source.architecture if isinstance(source, Preset) else source
+
+
+def _name(source: Preset | Architecture) -> str:
+    return source.name if isinstance(source, Preset) else "the architecture"
+
+
+def _arguments(config: Any) -> dict[str, Any]:
+    """The fields of a config as keyword arguments."""
+    return {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+
+
+def _first_stage(about: FirstStageConfig) -> nn.Module:
+    if about.kind == "identity":
+        return IdentityFirstStage()
+    layers = _arguments(about)
+    for name in ("kind", "embed_dim", "n_embed"):
+        del layers[name]
+    parts = {
+        "encoder": Encoder(double_z=about.kind == "kl", **layers),
+        "decoder": Decoder(**layers),
+        "embed_dim": about.embed_dim,
+        "z_channels": about.z_channels,
+    }
+    return AutoencoderKL(**parts) if about.kind == "kl" else VQModel(n_embed=about.n_embed, **parts)
+
+
+def _conditioner(about: ConditionerConfig) -> nn.Module | None:
+    """None where the conditioning is made without a network of its own."""
+    if about.kind in ("text", "tokens"):
+        return TextEncoder(
+            n_embed=about.n_embed,
+            n_layer=about.n_layer,
+            vocab_size=about.vocab_size,
+            max_seq_len=about.max_seq_len,
+        )
+    if about.kind == "class":
+        return ClassEmbedder(n_classes=about.n_classes, embed_dim=about.embed_dim)
+    if about.kind == "spatial_rescaler":
+        return SpatialRescaler(
+            n_stages=about.n_stages, in_channels=about.in_channels, out_channels=about.out_channels
+        )
+    return None
+
+
+def _schedule(about: ScheduleConfig) -> NoiseSchedule:
+    if about.kind == "cosine":
+        return NoiseSchedule.cosine(about.length)
+    make = {"linear": NoiseSchedule.linear, "scaled_linear": NoiseSchedule.scaled_linear}
+    return make[about.kind](about.start, about.end, about.length)
+
+
+def _tokenizer(about: ConditionerConfig) -> WordPiece | None:
+    if about.vocabulary is None:
+        return None
+    return WordPiece(about.vocabulary, max_length=about.max_seq_len)

@@ -1,0 +1,72 @@
+"""YAML text -> plain values -> typed dataclass; nothing unknown, mistyped or missing passes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ldm.errors import PresetError
+
+MAX_YAML_BYTES = 256 * 1024
+MAX_YAML_NODES = 10_000  # aliases counted each time: a small file can stand for a huge tree
+
+_T = TypeVar("_T")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        PresetError: If the file cannot be read, is too large or holds no mapping.
+    """
+    try:
+        if path.stat().st_size > MAX_YAML_BYTES:
+            raise PresetError(f"{path} is larger than a configuration of {MAX_YAML_BYTES} bytes.")
+        values = yaml.load(path.read_text("utf-8"), Loader=_Loader)
+        _count_nodes(values, MAX_YAML_NODES)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise PresetError(f"{path} is no readable YAML file: {reason}.") from error
+    if not isinstance(values, dict):
+        raise PresetError(f"{path} must hold a mapping, got {type(values).__name__}.")
+    return values
+
+
+def parse(schema: type[_T], values: Mapping[str, Any], where: str) -> _T:
+    """Make a dataclass of `ldm.catalog.schema` from plain values.
+
+    Args:
+        schema: The dataclass.
+        values: What a YAML file says.
+        where: The file's path, for the message.
+
+    Raises:
+        PresetError: Naming `where` and the key or value at fault.
+    """
+    try:
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), dict(values)))
+    except (OmegaConfBaseException, PresetError, ValueError, TypeError) as error:
+        key = getattr(error, "full_key", None)
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise PresetError(f"{where}: {f'{key}: ' if key else ''}{reason}.") from error
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    """Safe and, where libyaml is there, fast."""
+
+
+def _count_nodes(value: Any, budget: int) -> int:
+    """What is left of `budget` after every node below `value` has been counted."""
+    if budget <= 0:
+        raise ValueError(f"it stands for more than {MAX_YAML_NODES} values")
+    children = (
+        value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    )
+    for child in children:
+        budget = _count_nodes(child, budget - 1)
+    return budget

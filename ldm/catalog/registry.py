@@ -1,0 +1,130 @@
+"""Which models there are: the presets that come with the project, and the user's own folders.
+
+A preset is `presets/NAME.yaml` or `presets/demo/NAME.yaml`. The weights of a published one lie in
+`models/NAME/`, those of a shipped one beside its YAML. A folder in `models/` with a CompVis
+config and a weight file is a preset as well. Needs no torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ldm.catalog.compvis import PRESETS_DIR, preset_values
+from ldm.catalog.parsing import parse, read_yaml
+from ldm.catalog.schema import Preset
+from ldm.errors import PresetError
+
+MODELS_DIR = Path("models")
+CONFIG_NAMES = ("config.yaml", "project.yaml")
+WEIGHT_NAMES = ("model.safetensors", "model.ckpt", "last.ckpt")
+_RESOLVED = ("name", "folder", "first_stage_preset", "first_stage_path")  # never in a YAML
+
+log = logging.getLogger(__name__)
+
+
+def list_presets(models_dir: Path = MODELS_DIR, presets_dir: Path = PRESETS_DIR) -> list[Preset]:
+    """Every preset, the shipped ones first, then the published ones, then the user's folders.
+
+    A user's folder that cannot be read is left out with a warning; naming it in `load_preset`
+    tells why. A broken preset file of the project itself is an error.
+
+    Raises:
+        PresetError: If a preset file is broken.
+    """
+    presets = [_load(path, models_dir, presets_dir) for path in _preset_files(presets_dir).values()]
+    for folder in _model_folders(models_dir, presets_dir).values():
+        try:
+            presets.append(_load_folder(folder))
+        except PresetError as error:
+            log.warning("left out: %s", error)
+    return presets
+
+
+def load_preset(
+    name: str, models_dir: Path = MODELS_DIR, presets_dir: Path = PRESETS_DIR
+) -> Preset:
+    """The preset called `name`.
+
+    Raises:
+        PresetError: If there is none of that name (with the nearest ones), or it is broken.
+    """
+    files = _preset_files(presets_dir)
+    if name in files:
+        return _load(files[name], models_dir, presets_dir)
+    folders = _model_folders(models_dir, presets_dir)
+    if name in folders:
+        return _load_folder(folders[name])
+    known = [*files, *folders]
+    if near := difflib.get_close_matches(name, known, n=3, cutoff=0.5):
+        raise PresetError(f"there is no preset {name!r:.80}; did you mean {' or '.join(near)}?")
+    raise PresetError(f"preset must be one of {', '.join(known)}, got {name!r:.80}.")
+
+
+def _preset_files(presets_dir: Path) -> dict[str, Path]:
+    paths = [*sorted((presets_dir / "demo").glob("*.yaml")), *sorted(presets_dir.glob("*.yaml"))]
+    return {path.stem: path for path in paths}
+
+
+def _model_folders(models_dir: Path, presets_dir: Path) -> dict[str, Path]:
+    """The user's own folders by name; a published preset's download folder is not one."""
+    published = _preset_files(presets_dir)
+    configs = [path for name in CONFIG_NAMES for path in sorted(models_dir.glob(f"*/{name}"))]
+    folders = [path.parent for path in configs if path.parent.name not in published]
+    return {folder.name: folder for folder in folders}
+
+
+def _load(path: Path, models_dir: Path, presets_dir: Path) -> Preset:
+    values = read_yaml(path)
+    if reserved := [key for key in _RESOLVED if key in values]:
+        raise PresetError(f"{path}: {reserved[0]} is worked out, it must not be given.")
+    shipped = path.parent.name == "demo"
+    values["name"] = path.stem
+    values["folder"] = path.parent if shipped else models_dir / path.stem
+    _resolve_first_stage(values, path, models_dir, presets_dir)
+    _resolve_vocabulary(values, presets_dir)
+    return parse(Preset, values, str(path))
+
+
+def _resolve_first_stage(
+    values: dict[str, Any], path: Path, models_dir: Path, presets_dir: Path
+) -> None:
+    """Replace `first_stage: {preset: NAME}` by that preset's first stage and weight file."""
+    architecture = values.get("architecture")
+    reference = architecture.get("first_stage") if isinstance(architecture, Mapping) else None
+    if not isinstance(reference, Mapping) or "preset" not in reference:
+        return
+    files = _preset_files(presets_dir)
+    name = reference["preset"]
+    if len(reference) > 1 or name not in files or name == path.stem:
+        raise PresetError(f"{path}: first_stage.preset must name one other preset, got {name!r}.")
+    other = read_yaml(files[name])["architecture"]["first_stage"]
+    if "preset" in other:
+        raise PresetError(f"{path}: first_stage.preset {name!r} is itself only a reference.")
+    architecture["first_stage"] = other
+    values["first_stage_preset"] = name
+    values["first_stage_path"] = _load(files[name], models_dir, presets_dir).weight_path
+
+
+def _resolve_vocabulary(values: Mapping[str, Any], presets_dir: Path) -> None:
+    architecture = values.get("architecture")
+    conditioner = architecture.get("conditioner") if isinstance(architecture, Mapping) else None
+    if isinstance(conditioner, dict) and conditioner.get("vocabulary"):
+        conditioner["vocabulary"] = presets_dir / str(conditioner["vocabulary"])
+
+
+def _load_folder(folder: Path) -> Preset:
+    """A preset from a CompVis config and the weight file beside it."""
+    config = next(folder / name for name in CONFIG_NAMES if (folder / name).is_file())
+    found = [folder / name for name in WEIGHT_NAMES if (folder / name).is_file()]
+    found = found or sorted([*folder.glob("*.safetensors"), *folder.glob("*.ckpt")])[:2]
+    if len(found) == 0:
+        raise PresetError(f"{folder} has no weight file; put a model.ckpt or .safetensors there.")
+    if len(found) == 2 and found[0].name not in WEIGHT_NAMES:
+        raise PresetError(f"{folder} has several weight files; rename one of them model.ckpt.")
+    values = preset_values(read_yaml(config), str(config))
+    values |= {"name": folder.name, "title": folder.name, "folder": folder}
+    return parse(Preset, values | {"weights": {"file": found[0].name}}, str(config))

@@ -1,0 +1,76 @@
+"""Sentences to token ids: WordPiece with the rules of BERT uncased (Devlin et al. 2018).
+
+Stands on `tokenizers`, the library under `transformers.BertTokenizer`: the same ids, without the
+second that importing `transformers` costs before the first picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ldm.errors import PresetError
+
+if TYPE_CHECKING:
+    from tokenizers.implementations import BertWordPieceTokenizer
+    from torch import Tensor
+
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+class WordPiece:
+    """Sentences -> ids, `[CLS] pieces [SEP] [PAD] ...`; nothing is read before the first use.
+
+    Args:
+        vocabulary: A file with one token per line; the line number is the id.
+        max_length: Ids per sentence; longer ones are cut, with [SEP] last.
+    """
+
+    def __init__(self, vocabulary: Path, max_length: int = 77) -> None:
+        self.vocabulary = Path(vocabulary)
+        self.max_length = max_length
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """Sentences -> (B, max_length) int64.
+
+        Raises:
+            PresetError: If the vocabulary file cannot be used.
+        """
+        import torch  # noqa: PLC0415  (the catalog answers without it)
+
+        rows = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
+        return torch.tensor(rows, dtype=torch.int64).reshape(-1, self.max_length)
+
+    def unknown_words(self, text: str) -> tuple[str, ...]:
+        """The words of `text` that the vocabulary cannot spell, each once, in order."""
+        normal = self._tokenizer.normalizer.normalize_str(text)
+        words = [word for word, _ in self._tokenizer.pre_tokenizer.pre_tokenize_str(normal)]
+        unknown = [
+            word
+            for word in words
+            if "[UNK]" in self._tokenizer.encode(word, add_special_tokens=False).tokens
+        ]
+        return tuple(dict.fromkeys(unknown))
+
+    @cached_property
+    def _tokenizer(self) -> BertWordPieceTokenizer:
+        ids = self._read()
+        from tokenizers.implementations import BertWordPieceTokenizer  # noqa: PLC0415  (lazy)
+
+        tokenizer = BertWordPieceTokenizer(vocab=ids, lowercase=True)
+        tokenizer.enable_truncation(self.max_length)
+        tokenizer.enable_padding(pad_id=ids["[PAD]"], length=self.max_length)
+        return tokenizer
+
+    def _read(self) -> dict[str, int]:
+        """Token -> id."""
+        try:
+            lines = self.vocabulary.read_text("utf-8").split("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise PresetError(f"{self.vocabulary} is no readable vocabulary: {error}.") from error
+        ids = {token.rstrip("\r"): i for i, token in enumerate(lines) if token}
+        if missing := [token for token in SPECIAL_TOKENS if token not in ids]:
+            raise PresetError(f"{self.vocabulary} lacks the token {missing[0]}.")
+        return ids
