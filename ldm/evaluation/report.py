@@ -1,0 +1,73 @@
+"""The numbers of one preset on held-out scenes, as a table of measure, value and bar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ldm.catalog.registry import load_preset
+from ldm.catalog.schema import Preset
+from ldm.errors import PresetError
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured number."""
+
+    measure: str
+    value: float
+    unit: str = ""
+    at_least: float | None = None  # the bar, where the project has set one
+    size: str = ""  # of the pictures, "128 x 128"
+
+    @property
+    def passed(self) -> bool:
+        """Whether the bar is reached; True where there is none."""
+        return self.at_least is None or self.value >= self.at_least
+
+
+def evaluate(preset_name: str, *, scenes: int | None = None) -> list[Row]:
+    """Measure a preset.
+
+    Args:
+        preset_name: A preset whose task has measures.
+        scenes: Held-out scenes to use; None takes each measure's own number.
+
+    Raises:
+        PresetError: If there is no such preset, or its task has no measures.
+    """
+    preset = load_preset(preset_name)
+    if preset.task not in EVALUATORS:
+        raise PresetError(
+            f"{preset.name} does {preset.task}, which has no measures; "
+            f"measured are {', '.join(EVALUATORS)}."
+        )
+    return EVALUATORS[preset.task](preset, scenes)
+
+
+def table(rows: list[Row]) -> str:
+    """The rows as aligned text, one line each, `ok` or `below` at the end of those with a bar."""
+    lines = []
+    for row in rows:
+        bar = "" if row.at_least is None else f"  at least {row.at_least:g}"
+        verdict = "" if row.at_least is None else ("  ok" if row.passed else "  below")
+        lines.append(f"{row.measure:<44} {row.size:<10} {row.value:8.3f} {row.unit}{bar}{verdict}")
+    return "\n".join(lines)
+
+
+def _first_stage(preset: Preset, scenes: int | None) -> list[Row]:
+    from ldm.evaluation.first_stage import measure  # noqa: PLC0415  (torch, only when asked)
+
+    return measure(preset, scenes or 200)
+
+
+def _text_to_image(preset: Preset, scenes: int | None) -> list[Row]:
+    from ldm.evaluation.text_to_image import measure  # noqa: PLC0415
+
+    return measure(preset, scenes or 200)
+
+
+EVALUATORS: dict[str, Callable[[Preset, int | None], list[Row]]] = {
+    "first-stage": _first_stage,
+    "text-to-image": _text_to_image,
+}

@@ -1,0 +1,131 @@
+"""The two first stages: KL-regularised and vector-quantised autoencoders (LDM Sec. 3.1, App. G).
+
+B, C, h, w: batch, latent channels, latent rows and columns.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ldm.models.autoencoder import Decoder, Encoder
+
+
+class DiagonalGaussian:
+    """The KL encoder's posterior q(z | image); mean and logvar are (B, C, h, w)."""
+
+    def __init__(self, moments: Tensor) -> None:
+        self.mean, logvar = moments.chunk(2, dim=1)
+        self.logvar = logvar.clamp(-30.0, 20.0)
+
+    @property
+    def std(self) -> Tensor:
+        """Standard deviation."""
+        return torch.exp(0.5 * self.logvar)
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """mean + std * noise."""
+        return self.mean + self.std * noise
+
+    def mode(self) -> Tensor:
+        """The mean."""
+        return self.mean
+
+    def kl(self) -> Tensor:
+        """KL divergence from a standard normal, summed over C, h, w: (B,) in nats."""
+        terms = self.mean.square() + self.logvar.exp() - 1.0 - self.logvar
+        return 0.5 * terms.sum((1, 2, 3))
+
+
+class AutoencoderKL(nn.Module):
+    """image -> posterior over z -> image."""
+
+    def __init__(
+        self, *, encoder: Encoder, decoder: Decoder, embed_dim: int, z_channels: int
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.quant_conv = nn.Conv2d(2 * z_channels, 2 * embed_dim, 1)
+        self.post_quant_conv = nn.Conv2d(embed_dim, z_channels, 1)
+        self.factor = 2 ** (len(encoder.down) - 1)
+
+    def encode(self, image: Tensor) -> DiagonalGaussian:
+        """(B, 3, H, W) in [-1, 1] -> posterior over (B, C, h, w)."""
+        return DiagonalGaussian(self.quant_conv(self.encoder(image)))
+
+    def decode(self, z: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, 3, H, W), not clamped."""
+        return self.decoder(self.post_quant_conv(z))
+
+
+class VectorQuantizer(nn.Module):
+    """Nearest codebook entry in squared distance, with a straight-through gradient."""
+
+    def __init__(self, n_embed: int, embed_dim: int, beta: float = 0.25) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(n_embed, embed_dim)
+        nn.init.uniform_(self.embedding.weight, -1.0 / n_embed, 1.0 / n_embed)
+        self.beta = beta
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, C, h, w) -> quantised z, scalar codebook loss, flat indices (B * h * w,)."""
+        flat = z.permute(0, 2, 3, 1).reshape(-1, z.shape[1])
+        indices = self.nearest(flat)
+        quantised = self.embedding(indices).view(z.shape[0], *z.shape[2:], -1).permute(0, 3, 1, 2)
+        # the published code weighs the codebook term with beta, not the commitment term
+        loss = (quantised.detach() - z).square().mean()
+        loss = loss + self.beta * (quantised - z.detach()).square().mean()
+        return z + (quantised - z).detach(), loss, indices
+
+    def nearest(self, flat: Tensor) -> Tensor:
+        """(N, C) -> (N,) indices; in chunks, so that a large canvas needs little memory."""
+        codes = self.embedding.weight
+        norms = codes.square().sum(1)
+        chunks = flat.split(16_384)
+        return torch.cat([torch.argmin(norms - 2.0 * c @ codes.T, dim=1) for c in chunks])
+
+
+class VQModel(nn.Module):
+    """image -> un-quantised code -> image; the quantiser is part of the decoder (LDM App. G)."""
+
+    def __init__(
+        self,
+        *,
+        encoder: Encoder,
+        decoder: Decoder,
+        embed_dim: int,
+        z_channels: int,
+        n_embed: int,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.quantize = VectorQuantizer(n_embed, embed_dim)
+        self.quant_conv = nn.Conv2d(z_channels, embed_dim, 1)
+        self.post_quant_conv = nn.Conv2d(embed_dim, z_channels, 1)
+        self.factor = 2 ** (len(encoder.down) - 1)
+
+    def encode(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) in [-1, 1] -> (B, C, h, w), not quantised."""
+        return self.quant_conv(self.encoder(image))
+
+    def decode(self, z: Tensor, force_not_quantize: bool = False) -> Tensor:
+        """(B, C, h, w) -> (B, 3, H, W), not clamped."""
+        if not force_not_quantize:
+            z, _, _ = self.quantize(z)
+        return self.decoder(self.post_quant_conv(z))
+
+
+class IdentityFirstStage(nn.Module):
+    """Latents are pixels."""
+
+    factor = 1
+
+    def encode(self, image: Tensor) -> Tensor:
+        """The picture itself."""
+        return image
+
+    def decode(self, z: Tensor) -> Tensor:
+        """The picture itself."""
+        return z

@@ -1,0 +1,251 @@
+"""The denoising UNet (DDPM App. B, LDM Sec. 3.2), with the published attribute names.
+
+B, C, h, w: batch, channels, latent rows and columns; L, D: context tokens and width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ldm.models.attention import AttentionBlock, SpatialTransformer
+from ldm.models.layers import timestep_embedding, zero
+
+
+class Upsample(nn.Module):
+    """Nearest doubling, with a convolution or without."""
+
+    def __init__(self, channels: int, use_conv: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1) if use_conv else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C, 2h, 2w)."""
+        x = F.interpolate(x, scale_factor=2.0, mode="nearest")
+        return x if self.conv is None else self.conv(x)
+
+
+class Downsample(nn.Module):
+    """Stride-2 convolution, padded on all sides, or 2x2 average pooling."""
+
+    def __init__(self, channels: int, use_conv: bool) -> None:
+        super().__init__()
+        conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+        self.op = conv if use_conv else nn.AvgPool2d(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C, h/2, w/2)."""
+        return self.op(x)
+
+
+class ResBlock(nn.Module):
+    """Residual block with the time embedding added, or as scale and shift of the second norm.
+
+    Args:
+        inputs: Channels in.
+        time_dim: Width of the time embedding.
+        outputs: Channels out.
+        resample: Upsample or Downsample without convolution, applied between norm and first
+            convolution and on the shortcut; None keeps the size.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        time_dim: int,
+        outputs: int,
+        *,
+        dropout: float = 0.0,
+        use_scale_shift_norm: bool = False,
+        resample: type[nn.Module] | None = None,
+    ) -> None:
+        super().__init__()
+        self.use_scale_shift_norm = use_scale_shift_norm
+        self.in_layers = nn.Sequential(
+            nn.GroupNorm(32, inputs), nn.SiLU(), nn.Conv2d(inputs, outputs, 3, padding=1)
+        )
+        self.h_upd = resample(inputs, False) if resample else None
+        width = 2 * outputs if use_scale_shift_norm else outputs
+        self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(time_dim, width))
+        self.out_layers = nn.Sequential(
+            nn.GroupNorm(32, outputs),
+            nn.SiLU(),
+            nn.Dropout(dropout),
+            zero(nn.Conv2d(outputs, outputs, 3, padding=1)),
+        )
+        same = inputs == outputs
+        self.skip_connection = nn.Identity() if same else nn.Conv2d(inputs, outputs, 1)
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        """(B, inputs, h, w), (B, time_dim) -> (B, outputs, h', w')."""
+        h = self.in_layers[:-1](x)
+        if self.h_upd is not None:
+            h, x = self.h_upd(h), self.h_upd(x)
+        h = self.in_layers[-1](h)
+        emb = self.emb_layers(emb)[:, :, None, None]
+        if self.use_scale_shift_norm:
+            scale, shift = emb.chunk(2, dim=1)
+            h = self.out_layers[1:](self.out_layers[0](h) * (1 + scale) + shift)
+        else:
+            h = self.out_layers(h + emb)
+        return self.skip_connection(x) + h
+
+
+class TimestepSequential(nn.Sequential):
+    """Layers in a row, each given what it needs of time embedding and context."""
+
+    def forward(self, x: Tensor, emb: Tensor, context: Tensor | None) -> Tensor:
+        """(B, C, h, w) -> (B, C', h', w')."""
+        for layer in self:
+            if isinstance(layer, ResBlock):
+                x = layer(x, emb)
+            elif isinstance(layer, SpatialTransformer):
+                x = layer(x, context)
+            else:
+                x = layer(x)
+        return x
+
+
+class UNetModel(nn.Module):
+    """Predicts eps, x0 or v of a noisy latent.
+
+    Args:
+        in_channels: Latent channels plus concatenated conditioning.
+        out_channels: Latent channels.
+        model_channels: Width of the finest level.
+        num_res_blocks: Residual blocks per level on the way down; one more on the way up.
+        attention_resolutions: Down-sampling factors at which there is attention; the middle
+            always has it.
+        channel_mult: Width of each level as a multiple of `model_channels`; starts with 1.
+        num_heads: Attention heads; -1: given by `num_head_channels`.
+        num_head_channels: Width of a head; -1: given by `num_heads`.
+        use_spatial_transformer: Spatial transformers instead of qkv attention.
+        transformer_depth: Blocks per spatial transformer.
+        context_dim: Width of the context; None: no cross-attention.
+        use_scale_shift_norm: Time embedding as scale and shift instead of a sum.
+        resblock_updown: Residual blocks change the size instead of plain convolutions.
+        conv_resample: Whether plain changes of size have a convolution.
+        num_classes: Classes of the label embedding; None: no label.
+        dropout: Share of features dropped in training.
+    """
+
+    def __init__(  # noqa: PLR0913  (the published configuration's fields, flat)
+        self,
+        *,
+        in_channels: int,
+        out_channels: int,
+        model_channels: int,
+        num_res_blocks: int,
+        attention_resolutions: Sequence[int],
+        channel_mult: Sequence[int],
+        num_heads: int = -1,
+        num_head_channels: int = -1,
+        use_spatial_transformer: bool = False,
+        transformer_depth: int = 1,
+        context_dim: int | None = None,
+        use_scale_shift_norm: bool = False,
+        resblock_updown: bool = False,
+        conv_resample: bool = True,
+        num_classes: int | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.model_channels = model_channels
+        self.factor = 2 ** (len(channel_mult) - 1)
+        time_dim = 4 * model_channels
+
+        def block(inputs: int, outputs: int, resample: type[nn.Module] | None = None) -> ResBlock:
+            return ResBlock(
+                inputs,
+                time_dim,
+                outputs,
+                dropout=dropout,
+                use_scale_shift_norm=use_scale_shift_norm,
+                resample=resample,
+            )
+
+        def attention(channels: int) -> nn.Module:
+            heads = num_heads if num_heads != -1 else channels // num_head_channels
+            if not use_spatial_transformer:
+                return AttentionBlock(channels, heads)
+            dim = channels // heads
+            return SpatialTransformer(channels, heads, dim, transformer_depth, context_dim)
+
+        def resample(kind: type[nn.Module], channels: int) -> nn.Module:
+            if resblock_updown:
+                return block(channels, channels, kind)
+            return kind(channels, conv_resample)
+
+        self.time_embed = nn.Sequential(
+            nn.Linear(model_channels, time_dim), nn.SiLU(), nn.Linear(time_dim, time_dim)
+        )
+        self.label_emb = nn.Embedding(num_classes, time_dim) if num_classes else None
+        width = model_channels
+        first = nn.Conv2d(in_channels, width, 3, padding=1)
+        self.input_blocks = nn.ModuleList([TimestepSequential(first)])
+        skips, factor = [width], 1
+        for level, multiplier in enumerate(channel_mult):
+            for _ in range(num_res_blocks):
+                layers: list[nn.Module] = [block(width, multiplier * model_channels)]
+                width = multiplier * model_channels
+                if factor in attention_resolutions:
+                    layers.append(attention(width))
+                self.input_blocks.append(TimestepSequential(*layers))
+                skips.append(width)
+            if level < len(channel_mult) - 1:
+                self.input_blocks.append(TimestepSequential(resample(Downsample, width)))
+                skips.append(width)
+                factor *= 2
+        self.middle_block = TimestepSequential(
+            block(width, width), attention(width), block(width, width)
+        )
+        self.output_blocks = nn.ModuleList()
+        for level, multiplier in reversed(list(enumerate(channel_mult))):
+            for i in range(num_res_blocks + 1):
+                layers = [block(width + skips.pop(), multiplier * model_channels)]
+                width = multiplier * model_channels
+                if factor in attention_resolutions:
+                    layers.append(attention(width))
+                if level > 0 and i == num_res_blocks:
+                    layers.append(resample(Upsample, width))
+                    factor //= 2
+                self.output_blocks.append(TimestepSequential(*layers))
+        self.out = nn.Sequential(
+            nn.GroupNorm(32, width), nn.SiLU(), zero(nn.Conv2d(width, out_channels, 3, padding=1))
+        )
+
+    def forward(
+        self, x: Tensor, t: Tensor, context: Tensor | None = None, y: Tensor | None = None
+    ) -> Tensor:
+        """Predict for one time step per picture.
+
+        Args:
+            x: Noisy latents, conditioning concatenated, (B, in_channels, h, w).
+            t: Time steps, (B,) int64.
+            context: (B, L, D) for cross-attention.
+            y: Class labels, (B,) int64.
+
+        Returns:
+            (B, out_channels, h, w).
+
+        Raises:
+            ValueError: If h or w is no multiple of `factor`.
+        """
+        if x.shape[2] % self.factor or x.shape[3] % self.factor:
+            raise ValueError(
+                f"latent sides must be multiples of {self.factor}, got {tuple(x.shape[2:])}"
+            )
+        emb = self.time_embed(timestep_embedding(t, self.model_channels).to(x.dtype))
+        if self.label_emb is not None:
+            emb = emb + self.label_emb(y)
+        skips = []
+        for layer in self.input_blocks:
+            x = layer(x, emb, context)
+            skips.append(x)
+        x = self.middle_block(x, emb, context)
+        for layer in self.output_blocks:
+            x = layer(torch.cat([x, skips.pop()], dim=1), emb, context)
+        return self.out(x)
