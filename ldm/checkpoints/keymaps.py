@@ -1,0 +1,93 @@
+"""Names of weights: as the authors published them, and as our `LatentDiffusion` has them.
+
+Published                        ours
+model.diffusion_model.X          unet.X
+first_stage_model.X              first_stage.X
+cond_stage_model.X               conditioner.X
+X (a first stage's own file)     first_stage.X
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from ldm.errors import CheckpointError
+
+UNET, FIRST_STAGE, CONDITIONER = "unet.", "first_stage.", "conditioner."
+PREFIXES = {
+    "model.diffusion_model.": UNET,
+    "first_stage_model.": FIRST_STAGE,
+    "cond_stage_model.": CONDITIONER,
+}
+FIRST_STAGE_PARTS = (
+    "encoder.",
+    "decoder.",
+    "quant_conv.",
+    "post_quant_conv.",
+    "quantize.",
+    "loss.",
+)
+EMA_COUNTERS = ("model_ema.decay", "model_ema.num_updates")
+
+
+def to_our_names(
+    tensors: Mapping[str, Tensor], source: str, *, ema: bool = True
+) -> dict[str, Tensor]:
+    """Rename published weights to ours.
+
+    Args:
+        tensors: A published file's weights: a whole model's or a first stage's.
+        source: The file's path, for the message.
+        ema: Take the averaged weights (EMA) where the file has them, as the authors' scripts do.
+
+    Raises:
+        CheckpointError: If the averaged weights do not match the raw ones.
+    """
+    tensors = _choose_weights(tensors, source, ema)
+    alone = not any(name.startswith(tuple(PREFIXES)) for name in tensors)
+    if alone and any(name.startswith(FIRST_STAGE_PARTS) for name in tensors):
+        return {FIRST_STAGE + name: tensor for name, tensor in tensors.items()}
+    return {_replace_prefix(name, PREFIXES): tensor for name, tensor in tensors.items()}
+
+
+def to_published_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of `to_our_names` for a whole model."""
+    prefixes = {ours: theirs for theirs, ours in PREFIXES.items()}
+    return {_replace_prefix(name, prefixes): tensor for name, tensor in tensors.items()}
+
+
+def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The weights below `prefix`, without it."""
+    return {k[len(prefix) :]: tensor for k, tensor in tensors.items() if k.startswith(prefix)}
+
+
+def ema_name(name: str) -> str:
+    """The published name of a raw UNet weight's running average: all dots are lost.
+
+    It cannot be parsed back, so averages are found from the raw names, never the reverse.
+    """
+    return "model_ema." + name.removeprefix("model.").replace(".", "")
+
+
+def _choose_weights(tensors: Mapping[str, Tensor], source: str, ema: bool) -> dict[str, Tensor]:
+    """One set of UNet weights, raw or averaged, under the raw names."""
+    averages = {k for k in tensors if k.startswith("model_ema.")} - set(EMA_COUNTERS)
+    chosen = {k: tensor for k, tensor in tensors.items() if not k.startswith("model_ema.")}
+    if not averages or not ema:
+        return chosen
+    average_of = {name: ema_name(name) for name in chosen if name.startswith("model.")}
+    if unmatched := sorted(averages.symmetric_difference(average_of.values())):
+        raise CheckpointError(
+            f"{source} has averaged weights that do not match the raw ones "
+            f"({len(unmatched)}, first {unmatched[0]!r:.120}); get another copy."
+        )
+    return chosen | {name: tensors[average] for name, average in average_of.items()}
+
+
+def _replace_prefix(name: str, prefixes: Mapping[str, str]) -> str:
+    for old, new in prefixes.items():
+        if name.startswith(old):
+            return new + name[len(old) :]
+    return name

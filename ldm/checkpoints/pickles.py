@@ -1,0 +1,145 @@
+"""Reading pickled checkpoints without running what they say.
+
+A pickle is a program. torch's weights-only reader runs the part of it that rebuilds tensors and
+refuses the rest, but the published files also carry the training state of PyTorch Lightning, with
+a class of that library as a dictionary key. Every such name is replaced by a stand-in that can be
+stored but not called, so nothing is imported and a file that wants to call one is refused.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import zipfile
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+
+from ldm.errors import CheckpointError
+
+MAX_PICKLE_BYTES = 64 * 1024 * 1024  # names and shapes; the weights lie outside of the pickle
+# Constructors of plain numbers, met in the learning-rate state of published files. Their stand-ins
+# accept a call and keep nothing of it.
+HARMLESS = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.dtype")
+_LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch before 1.6
+
+_safe_globals = threading.Lock()  # torch keeps its table of allowed names for the whole process
+
+
+def read_pickle(path: Path) -> dict[str, Tensor]:
+    """The `state_dict` of a checkpoint that `torch.save` wrote.
+
+    Raises:
+        CheckpointError: If the file is damaged, holds no weights or wants to run code.
+    """
+    with path.open("rb") as file:
+        start = file.read(len(_LEGACY_MAGIC))
+    if start[:2] == b"PK":
+        _check_archive(path)
+        payload = _load(path, _foreign_names(path), mmap=True)
+    elif start == _LEGACY_MAGIC:
+        payload = _load(path, [], mmap=False)
+    elif start[:1] == b"\x80":
+        raise CheckpointError(
+            f"{path} is a plain pickle, which could run any code; ask for a .safetensors file."
+        )
+    else:
+        raise CheckpointError(f"{path} is no checkpoint; download it again.")
+    return _state_dict(path, payload)
+
+
+def _check_archive(path: Path) -> None:
+    """Check the zip's directory before torch reads from it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        raise CheckpointError(f"{path} is cut off or damaged; download it again.") from None
+    pickles = [e for e in entries if e.filename.split("/")[1:] == ["data.pkl"]]
+    if len(pickles) != 1:
+        inside = next((e.filename for e in entries if e.filename.endswith((".ckpt", ".pt"))), None)
+        advice = f"unpack {inside!r:.80} from it" if inside else "download the checkpoint itself"
+        raise CheckpointError(f"{path} is a zip archive, not a checkpoint; {advice}.")
+    if any(e.compress_type != zipfile.ZIP_STORED for e in entries):
+        raise CheckpointError(f"{path} is compressed, as no checkpoint is; do not use it.")
+    if pickles[0].file_size > MAX_PICKLE_BYTES:
+        raise CheckpointError(
+            f"{path} has a pickle of {pickles[0].file_size} bytes; do not use it."
+        )
+    if sum(e.file_size for e in entries) > path.stat().st_size:
+        raise CheckpointError(f"{path} claims more bytes than it has; do not use it.")
+
+
+def _foreign_names(path: Path) -> list[str]:
+    """The names in the pickle that torch would refuse."""
+    try:
+        return torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception as error:
+        # Any fault of the scan, a program of its own over a hostile input, means the same.
+        _refuse(path, error)
+
+
+def _load(path: Path, foreign: list[str], *, mmap: bool) -> Any:
+    stand_ins = [(_stand_in(name), name) for name in foreign]
+    try:
+        with _safe_globals, torch.serialization.safe_globals(stand_ins):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except Exception as error:
+        # As above: torch raises nearly every kind of error over a damaged pickle.
+        _refuse(path, error)
+
+
+def _refuse(path: Path, error: Exception) -> NoReturn:
+    if isinstance(error, CheckpointError):
+        raise CheckpointError(f"{path} {error}") from None
+    text = " ".join(str(error).split())
+    wanted = re.search(r"GLOBAL (\S+)", text) or re.search(r"function (\S.{0,60})", text)
+    if wanted:
+        raise CheckpointError(
+            f"{path} wants to run {wanted[1].rstrip('.')!r}, which no weights need; do not use it."
+        ) from None
+    kind = type(error).__name__
+    raise CheckpointError(
+        f"{path} is damaged or no checkpoint ({kind}: {text[:120]}); download it again."
+    ) from None
+
+
+def _stand_in(name: str) -> type:
+    """A class that takes a foreign name's place and refuses to be called, unless harmless."""
+
+    def refuse(cls: type, *args: Any) -> NoReturn:
+        raise CheckpointError(f"wants to run {name!r}, which no weights need; do not use it.")
+
+    def accept(cls: type, *args: Any) -> Any:
+        return object.__new__(cls)
+
+    def forget(self: Any, state: Any) -> None:
+        """Take the pickled state and keep nothing."""
+
+    new = accept if name in HARMLESS else refuse
+    return type(name.rpartition(".")[2], (), {"__new__": new, "__setstate__": forget})
+
+
+def _state_dict(path: Path, payload: Any) -> dict[str, Tensor]:
+    tensors = payload.get("state_dict", payload) if isinstance(payload, dict) else None
+    if not isinstance(tensors, dict) or not tensors:
+        raise CheckpointError(f"{path} holds no state_dict; it is no checkpoint of a model.")
+    for name, value in tensors.items():
+        if not isinstance(name, str) or not _is_plain(value):
+            raise CheckpointError(
+                f"{path} holds a {type(value).__name__} under {name!r:.80} where a weight should "
+                "be; it is no checkpoint of a model."
+            )
+    return dict(tensors)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is a dense CPU tensor."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and not value.is_quantized
+    )

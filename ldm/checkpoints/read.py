@@ -1,0 +1,129 @@
+"""Reading weight files: `.ckpt`, `.safetensors` and diffusers folders, mapped into memory.
+
+Nothing that a file names is ever imported or called, and nothing is copied: the tensors that come
+back lie in the file until they are used.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ldm.checkpoints.diffusers import read_diffusers
+from ldm.checkpoints.pickles import read_pickle
+from ldm.errors import CheckpointError
+
+PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
+SUFFIXES = (*PICKLE_SUFFIXES, ".safetensors")
+MAX_HEADER_BYTES = 100 * 1024 * 1024  # the limit of the safetensors format
+_HTML = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")
+
+
+def read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """Read every weight of a checkpoint under the names that the file gives them.
+
+    Args:
+        path: A `.ckpt`, `.pt`, `.pth`, `.bin` or `.safetensors` file, or a diffusers folder, whose
+            names come back as the published ones.
+
+    Returns:
+        Name -> CPU tensor, mapped from the file; writing into one does not change the file.
+
+    Raises:
+        CheckpointError: One line that names the file, what is wrong and what to do.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return read_diffusers(path, read_file)
+    return read_file(path)
+
+
+def read_file(path: Path) -> dict[str, Tensor]:
+    """`read_checkpoint` for one file."""
+    start = _start_of(path)
+    if path.suffix.lower() not in SUFFIXES:
+        raise CheckpointError(
+            f"{path} is no weight file by its name; it should end in {', '.join(SUFFIXES)}."
+        )
+    if refusal := _not_weights(start):
+        raise CheckpointError(f"{path} {refusal}")
+    if path.suffix.lower() == ".safetensors":
+        return _read_safetensors(path, start)
+    if start[8:9] == b"{":
+        raise CheckpointError(f"{path} is a safetensors file; rename it to end in .safetensors.")
+    return read_pickle(path)
+
+
+def _start_of(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(512)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} does not exist; download or convert it first.") from None
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise CheckpointError(
+            f"{path} cannot be read ({reason}); check it and its rights."
+        ) from None
+
+
+def _not_weights(start: bytes) -> str | None:
+    """Why a file that starts so holds no weights, and what to do."""
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not start:
+        return "is empty; download it again."
+    if not start.strip(b"\0"):
+        return "holds only zeros, as a broken-off download does; download it again."
+    if text.startswith(b"version https://git-lfs"):
+        return "is a git-LFS pointer, not the weights; run `git lfs pull` or download the file."
+    if text.startswith(_HTML):
+        return "is a web page, not weights; download it from the page's own download link."
+    if text.startswith((b"{", b"[")):
+        return "is a text file, perhaps a server's error message; download it again."
+    return None
+
+
+def _read_safetensors(path: Path, start: bytes) -> dict[str, Tensor]:
+    _check_header(path, start)
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+    except (SafetensorError, OSError, RuntimeError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(
+            f"{path} is a damaged safetensors file ({reason}); download it again."
+        ) from None
+
+
+def _check_header(path: Path, start: bytes) -> None:
+    """Check the header's length and its text, so that each fault gets its own words."""
+    size = path.stat().st_size
+    length = struct.unpack("<Q", start[:8])[0] if len(start) >= 8 else None
+    if start[:2] == b"PK" or start[:1] == b"\x80":
+        raise CheckpointError(f"{path} is a pickled checkpoint; rename it to end in .ckpt.")
+    if length is None or start[8:9] != b"{":
+        raise CheckpointError(f"{path} is no safetensors file; download it again.")
+    if length > MAX_HEADER_BYTES:
+        raise CheckpointError(
+            f"{path} claims a header of {length} bytes, at most {MAX_HEADER_BYTES} are allowed; "
+            "do not use it."
+        )
+    if length > size - 8:
+        raise CheckpointError(f"{path} is cut off inside its header; download it again.")
+    with path.open("rb") as file:
+        file.seek(8)
+        try:
+            entries = json.loads(file.read(length))
+            end = max(
+                (e["data_offsets"][1] for k, e in entries.items() if k != "__metadata__"), default=0
+            )
+        except (ValueError, RecursionError, AttributeError, LookupError, TypeError):
+            raise CheckpointError(f"{path} has an unreadable header; download it again.") from None
+    if end > size - 8 - length:
+        raise CheckpointError(
+            f"{path} is cut off: {size} of {8 + length + end} bytes are there; download it again."
+        )
