@@ -38,7 +38,7 @@ CONDITIONING = ("none", "crossattn", "concat")
 SCHEDULE_KINDS = ("scaled_linear", "linear", "cosine")
 PREDICTIONS = ("eps", "x0", "v")
 ATTENTION_TYPES = ("vanilla", "none")
-NORM_GROUPS = 32  # every width is normalised in 32 groups
+NORM_GROUPS = 32  # every width is normalised in groups of channels
 
 
 @dataclass(frozen=True)
@@ -93,15 +93,16 @@ class FirstStageConfig:
     in_channels: int = 3
     out_ch: int = 3
     attn_type: str = "vanilla"
+    norm_groups: int = NORM_GROUPS
     dropout: float = 0.0
     n_embed: int | None = None  # codebook entries, vq only
 
     def __post_init__(self) -> None:
         _check_choice("first_stage.kind", self.kind, FIRST_STAGE_KINDS)
         _check_choice("first_stage.attn_type", self.attn_type, ATTENTION_TYPES)
-        _check_positive(self, "embed_dim", "z_channels", "ch", "num_res_blocks", "resolution")
+        _check_positive(self, "embed_dim", "z_channels", "ch", "num_res_blocks", "norm_groups")
         if self.kind != "identity":
-            _check_widths("first_stage", self.ch, self.ch_mult)
+            _check_widths("first_stage", self.ch, self.ch_mult, self.norm_groups)
         if (self.kind == "vq") != (self.n_embed is not None):
             raise PresetError("first_stage.n_embed belongs to kind vq, and only to it")
 
@@ -320,8 +321,10 @@ def _check_positive(config: Any, *names: str) -> None:
             raise PresetError(f"{name} must be at least 1, got {getattr(config, name)}")
 
 
-def _check_widths(name: str, width: int, multipliers: tuple[int, ...]) -> None:
+def _check_widths(
+    name: str, width: int, multipliers: tuple[int, ...], groups: int = NORM_GROUPS
+) -> None:
     if not 1 <= len(multipliers) <= 8 or min(multipliers) < 1:
         raise PresetError(f"{name} needs 1 to 8 channel multipliers of at least 1")
-    if width % NORM_GROUPS:
-        raise PresetError(f"{name} widths must be multiples of {NORM_GROUPS}, got {width}")
+    if width % groups:
+        raise PresetError(f"{name} widths must be multiples of {groups}, got {width}")

@@ -154,6 +154,7 @@ class UNetModel(nn.Module):
     ) -> None:
         super().__init__()
         self.model_channels = model_channels
+        self.out_channels = out_channels
         self.factor = 2 ** (len(channel_mult) - 1)
         time_dim = 4 * model_channels
 

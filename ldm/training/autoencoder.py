@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ldm.catalog.build import build_first_stage
 from ldm.catalog.registry import load_preset
-from ldm.images import save_grid
+from ldm.training.samples import save_grid
 from ldm.models.first_stage import AutoencoderKL
 from ldm.training.config import TrainConfig
 from ldm.training.snapshots import export_weights, warm_start
@@ -40,8 +40,8 @@ class FirstStageRun:
     def __init__(self, config: TrainConfig, world: World, held_out: World) -> None:
         self.config = config
         self.preset = load_preset(config.preset)
-        first_stage = build_first_stage(self.preset)
-        warm_start(first_stage, self.preset)
+        first_stage = build_first_stage(self.preset, "cpu").train()
+        warm_start(first_stage, self.preset.weight_path)
         if config.freeze_encoder:
             first_stage.encoder.requires_grad_(False)
             first_stage.quant_conv.requires_grad_(False)
@@ -84,7 +84,7 @@ class FirstStageRun:
 
     def export(self, model: nn.Module, step: int) -> None:
         """Write the averaged weights under the published key names."""
-        path = self.preset.weight_paths[0]
+        path = self.preset.weight_path
         export_weights(path, model.first_stage.state_dict(), {"step": str(step)})
 
 

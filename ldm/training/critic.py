@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ldm.data.attributes import Answers, answers_of
 from ldm.data.scenes import CLASSES
-from ldm.images import save_grid
+from ldm.training.samples import save_grid
 from ldm.models.critic import Critic
 from ldm.training.autoencoder import to_tensor
 from ldm.training.config import TrainConfig

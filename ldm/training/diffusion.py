@@ -13,7 +13,7 @@ from ldm.catalog.registry import load_preset
 from ldm.diffusion import noise as noises
 from ldm.diffusion.guidance import classifier_free
 from ldm.diffusion.samplers import SAMPLERS
-from ldm.images import save_grid
+from ldm.training.samples import save_grid
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.training.autoencoder import to_tensor
 from ldm.training.config import TrainConfig

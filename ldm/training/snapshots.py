@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
-from torch import Tensor
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from ldm.errors import TrainingError
 
@@ -35,6 +35,32 @@ def load_snapshot(path: Path) -> dict[str, Any]:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise TrainingError(f"{path} is no usable snapshot; delete it to start anew.") from error
+
+
+def warm_start(model: nn.Module, path: Path, rename: Callable[[str], str] = str) -> bool:
+    """Start from shipped weights where there are any, so that a later day can go on from them.
+
+    Args:
+        model: Takes the weights, in its own precision.
+        path: A shipped weight file.
+        rename: The model's parameter name -> the file's.
+
+    Returns:
+        Whether there were any.
+
+    Raises:
+        TrainingError: If the file belongs to another architecture.
+    """
+    if not path.exists():
+        return False
+    tensors = load_file(path)
+    state = model.state_dict()
+    for name, value in state.items():
+        stored = tensors.get(rename(name))
+        if stored is None or stored.shape != value.shape:
+            raise TrainingError(f"{path} is of another architecture at {name}; move it away.")
+        value.copy_(stored)
+    return True
 
 
 def export_weights(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:

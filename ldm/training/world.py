@@ -66,7 +66,7 @@ def _render_shard(job: tuple[Path, str, int, int, int]) -> None:
         images[row], labels[row] = sample.image, sample.labels
         about.append(
             {
-                "captions": [scenes.caption(scene, rng) for _ in range(captions)],
+                "captions": [scenes.caption(sample, rng) for _ in range(captions)],
                 "boxes": [asdict(box) for box in sample.boxes],
                 "attributes": sample.attributes,
             }
