@@ -53,7 +53,7 @@ def build_model(source: Preset | Architecture, device: str = "meta") -> LatentDi
         first_stage=build_first_stage(about, device),
         conditioner=conditioner,
         schedule=_schedule(about.schedule),
-        scale_factor=math.nan if about.scale_factor is None else about.scale_factor,
+        scale_factor=_scale_factor(about, device),
         conditioning=about.conditioning,
         prediction=about.prediction,
         tokenizer=_tokenizer(about.conditioner),
@@ -132,6 +132,13 @@ def _conditioner(about: ConditionerConfig) -> nn.Module | None:
             n_stages=about.n_stages, in_channels=about.in_channels, out_channels=about.out_channels
         )
     return None
+
+
+def _scale_factor(about: Architecture, device: str) -> float:
+    """A number that only the weight file knows is not a number until it is loaded."""
+    if about.scale_factor is not None:
+        return about.scale_factor
+    return math.nan if device == "meta" else 1.0
 
 
 def _schedule(about: ScheduleConfig) -> NoiseSchedule:

@@ -2,7 +2,7 @@
 
 A preset is `presets/NAME.yaml` or `presets/demo/NAME.yaml`. The weights of a published one lie in
 `models/NAME/`, those of a shipped one beside its YAML. A folder in `models/` with a CompVis
-config and a weight file is a preset as well. Needs no torch.
+config and a weight file, or with a diffusers pipeline, is a preset as well. Needs no torch.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ldm.catalog import diffusers
 from ldm.catalog.compvis import PRESETS_DIR, preset_values
 from ldm.catalog.parsing import parse, read_yaml
 from ldm.catalog.schema import Preset
@@ -20,6 +21,7 @@ from ldm.errors import PresetError
 
 MODELS_DIR = Path("models")
 CONFIG_NAMES = ("config.yaml", "project.yaml")
+PIPELINE_NAME = "model_index.json"
 WEIGHT_NAMES = ("model.safetensors", "model.ckpt", "last.ckpt")
 _RESOLVED = ("name", "folder", "first_stage_preset", "first_stage_path")  # never in a YAML
 
@@ -72,7 +74,8 @@ def _preset_files(presets_dir: Path) -> dict[str, Path]:
 def _model_folders(models_dir: Path, presets_dir: Path) -> dict[str, Path]:
     """The user's own folders by name; a published preset's download folder is not one."""
     published = _preset_files(presets_dir)
-    configs = [path for name in CONFIG_NAMES for path in sorted(models_dir.glob(f"*/{name}"))]
+    names = (*CONFIG_NAMES, PIPELINE_NAME)
+    configs = [path for name in names for path in sorted(models_dir.glob(f"*/{name}"))]
     folders = [path.parent for path in configs if path.parent.name not in published]
     return {folder.name: folder for folder in folders}
 
@@ -117,14 +120,24 @@ def _resolve_vocabulary(values: Mapping[str, Any], presets_dir: Path) -> None:
 
 
 def _load_folder(folder: Path) -> Preset:
-    """A preset from a CompVis config and the weight file beside it."""
-    config = next(folder / name for name in CONFIG_NAMES if (folder / name).is_file())
-    found = [folder / name for name in WEIGHT_NAMES if (folder / name).is_file()]
-    found = found or sorted([*folder.glob("*.safetensors"), *folder.glob("*.ckpt")])[:2]
-    if len(found) == 0:
-        raise PresetError(f"{folder} has no weight file; put a model.ckpt or .safetensors there.")
-    if len(found) == 2 and found[0].name not in WEIGHT_NAMES:
-        raise PresetError(f"{folder} has several weight files; rename one of them model.ckpt.")
-    values = preset_values(read_yaml(config), str(config))
+    """A preset from a folder that the user has put there."""
+    if (folder / PIPELINE_NAME).is_file():
+        values = diffusers.preset_values(folder) | {"weights": {"file": "."}}
+        where = str(folder)
+    else:
+        config = next(folder / name for name in CONFIG_NAMES if (folder / name).is_file())
+        where = str(config)
+        weights = {"file": _find_weights(folder).name}
+        values = preset_values(read_yaml(config), where) | {"weights": weights}
     values |= {"name": folder.name, "title": folder.name, "folder": folder}
-    return parse(Preset, values | {"weights": {"file": found[0].name}}, str(config))
+    return parse(Preset, values, where)
+
+
+def _find_weights(folder: Path) -> Path:
+    """The weight file: one of the usual names, or the only one there."""
+    usual = [folder / name for name in WEIGHT_NAMES if (folder / name).is_file()]
+    found = usual[:1] or [*folder.glob("*.safetensors"), *folder.glob("*.ckpt")]
+    if len(found) != 1:
+        count = "several weight files" if found else "no weight file"
+        raise PresetError(f"{folder} has {count}; put one there as {WEIGHT_NAMES[1]}.")
+    return found[0]

@@ -38,13 +38,19 @@ def read_diffusers(folder: Path, read_file: ReadFile) -> dict[str, Tensor]:
     Raises:
         CheckpointError: If a part is missing or holds a weight that is not known.
     """
-    if (folder / "model_index.json").is_file():
-        return _read_pipeline(folder, read_file)
-    if (folder / "config.json").is_file():
+    is_pipeline = (folder / "model_index.json").is_file()
+    if not is_pipeline and not (folder / "config.json").is_file():
+        raise CheckpointError(
+            f"{folder} is a folder without model_index.json or config.json; "
+            "name the weight file in it."
+        )
+    try:
+        if is_pipeline:
+            return _read_pipeline(folder, read_file)
         return first_stage_from_diffusers(_read_part(folder, read_file), str(folder))
-    raise CheckpointError(
-        f"{folder} is a folder without model_index.json or config.json; name the weight file in it."
-    )
+    except (RuntimeError, IndexError) as error:  # a weight whose form cannot be changed
+        reason = " ".join(str(error).split())[:120]
+        raise CheckpointError(f"{folder} is of another architecture ({reason}).") from None
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -72,7 +78,7 @@ def first_stage_folder(folder: Path) -> Path:
 
 def _read_pipeline(folder: Path, read_file: ReadFile) -> dict[str, Tensor]:
     unet, first_stage, text = folder / "unet", first_stage_folder(folder), folder / "bert"
-    width = read_json(unet / "config.json").get("attention_head_dim")
+    width = read_json(unet / "config.json").get("attention_head_dim", 8)
     named = {
         "model.diffusion_model.": unet_from_diffusers(
             _read_part(unet, read_file), str(unet), width if isinstance(width, int) else None

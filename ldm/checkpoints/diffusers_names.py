@@ -66,16 +66,14 @@ def first_stage_from_diffusers(tensors: Mapping[str, Tensor], source: str) -> di
     Raises:
         CheckpointError: If a weight is not known.
     """
-    levels = 1 + max(
-        (int(n.split(".")[2]) for n in tensors if n.startswith("decoder.up_blocks.")), default=0
-    )
+    levels = len({n.split(".")[2] for n in tensors if n.startswith("decoder.up_blocks.")})
     renamed = rename(tensors, source, lambda name: _code_name(name, levels))
     return {n: t[:, :, None, None] if _is_code_attention(n, t) else t for n, t in renamed.items()}
 
 
 def first_stage_to_diffusers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The inverse of `first_stage_from_diffusers`."""
-    levels = 1 + max(int(n.split(".")[2]) for n in tensors if n.startswith("decoder.up."))
+    levels = len({n.split(".")[2] for n in tensors if n.startswith("decoder.up.")})
     named = {_code_name_there(name, levels): (name, tensor) for name, tensor in tensors.items()}
     return {
         there: t[:, :, 0, 0] if re.search(r"\.(q|k|v|proj_out)\.weight$", name) else t

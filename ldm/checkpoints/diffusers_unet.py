@@ -52,9 +52,7 @@ def unet_from_diffusers(
     Raises:
         CheckpointError: If a weight is not known.
     """
-    per_level = 1 + max(
-        (int(n.split(".")[3]) for n in tensors if n.startswith("down_blocks.0.resnets.")), default=0
-    )
+    per_level = len({n.split(".")[3] for n in tensors if n.startswith("down_blocks.0.resnets.")})
     attended = {n.split(".")[1] for n in tensors if re.match(r"up_blocks\.\d+\.attentions\.", n)}
     renamed = rename(tensors, source, lambda name: _unet_name(name, per_level, attended))
     return _join_qkv(renamed, source, head_width)
@@ -65,16 +63,23 @@ def unet_to_diffusers(
 ) -> dict[str, Tensor]:
     """The inverse of `unet_from_diffusers`."""
     split = _split_qkv(tensors, head_width)
-    return {_unet_name_there(name, num_res_blocks): tensor for name, tensor in split.items()}
+    is_transformer = any(name.endswith(".proj_in.weight") for name in tensors)
+    return {
+        _unet_name_there(name, num_res_blocks, is_transformer): tensor
+        for name, tensor in split.items()
+    }
 
 
-def _inner(name: str, kind: str, back: bool = False) -> str | None:
-    """Rename a weight inside a residual block or an attention of the UNet."""
+def _inner(name: str, kind: str) -> str | None:
+    """Published name inside a block; a spatial transformer's names are the same in both."""
+    return swap(name, _RESNET) if kind == "resnets" else swap(name, _QKV_ATTENTION) or name
+
+
+def _inner_there(name: str, kind: str, is_transformer: bool) -> str | None:
+    """Diffusers' name inside a block."""
     if kind == "resnets":
-        return swap(name, _RESNET, back)
-    if name.startswith(("transformer_blocks.", "proj_in.", "norm.", *_QKV)) and not back:
-        return name
-    return swap(name, _QKV_ATTENTION, back) or name
+        return swap(name, _RESNET, back=True)
+    return name if is_transformer else swap(name, _QKV_ATTENTION, back=True) or name
 
 
 def _unet_name(name: str, per_level: int, attended: Iterable[str]) -> str | None:
@@ -100,13 +105,15 @@ def _unet_name(name: str, per_level: int, attended: Iterable[str]) -> str | None
     return f"{blocks}.{first + per_level}.{2 if match[2] in attended else 1}.{inner}"
 
 
-def _unet_name_there(name: str, per_level: int) -> str:
+def _unet_name_there(name: str, per_level: int, is_transformer: bool) -> str:
     """Diffusers' name of a published UNet weight."""
     if swapped := swap(name, _UNET_ENDS, back=True):
         return swapped
     if match := re.fullmatch(r"(middle_block\.([012]))\.(.+)", name):
         kind = "attentions" if match[2] == "1" else "resnets"
-        return swap(f"{match[1]}.{_inner(match[3], kind, back=True)}", _MIDDLE, back=True)
+        return swap(
+            f"{match[1]}.{_inner_there(match[3], kind, is_transformer)}", _MIDDLE, back=True
+        )
     match = re.fullmatch(r"(input|output)_blocks\.(\d+)\.(\d)\.(.+)", name)
     is_down = match[1] == "input"
     level, i = divmod(int(match[2]) - is_down, per_level + 1)
@@ -117,7 +124,7 @@ def _unet_name_there(name: str, per_level: int) -> str:
     if not is_down and match[3] != "0" and (resized != match[4] or resized.startswith("conv.")):
         return f"{blocks}.upsamplers.0.{resized}"
     kind = "attentions" if match[3] == "1" else "resnets"
-    return f"{blocks}.{kind}.{i}.{_inner(match[4], kind, back=True)}"
+    return f"{blocks}.{kind}.{i}.{_inner_there(match[4], kind, is_transformer)}"
 
 
 def _join_qkv(tensors: dict[str, Tensor], source: str, head_width: int | None) -> dict[str, Tensor]:

@@ -1,0 +1,193 @@
+"""Diffusers pipelines of latent diffusion models, read into our own `Architecture`.
+
+Only what `LDMTextToImagePipeline`, `LDMSuperResolutionPipeline` and the unconditional
+`LDMPipeline` use is known; any other setting that changes the computation is a PresetError.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ldm.catalog.compvis import BERT_VOCABULARY
+from ldm.catalog.parsing import MAX_YAML_BYTES
+from ldm.errors import PresetError
+
+Values = dict[str, Any]
+
+TASKS = {
+    "LDMTextToImagePipeline": "text-to-image",
+    "LDMSuperResolutionPipeline": "upscale",
+    "LDMPipeline": "unconditional",
+}
+_ATTENDED = ("CrossAttnDownBlock2D", "AttnDownBlock2D")
+_UNATTENDED = ("DownBlock2D",)
+# What every published latent diffusion UNet has; absent keys stand for the same.
+_UNET_FIXED: Values = {
+    "act_fn": "silu",
+    "center_input_sample": False,
+    "flip_sin_to_cos": True,
+    "freq_shift": 0,
+    "norm_num_groups": 32,
+    "use_linear_projection": False,
+    "only_cross_attention": False,
+    "class_embed_type": None,
+    "addition_embed_type": None,
+    "time_embedding_type": "positional",
+}
+
+
+def preset_values(folder: Path) -> Values:
+    """Task, trained size and architecture of a diffusers folder, as values of a `Preset`.
+
+    Raises:
+        PresetError: If a configuration is missing or not of a kind known here.
+    """
+    kind = _read(folder / "model_index.json").get("_class_name")
+    if kind not in TASKS:
+        raise PresetError(
+            f"{folder}: pipeline must be one of {', '.join(TASKS)}, got {kind!r:.80}."
+        )
+    unet_path = folder / "unet" / "config.json"
+    unet = _read(unet_path)
+    parts = [folder / n for n in ("vqvae", "vae") if (folder / n).is_dir()]
+    first_stage_path = (parts or [folder / "vqvae"])[0] / "config.json"
+    first_stage = _first_stage(_read(first_stage_path), str(first_stage_path))
+    scheduler = _read(folder / "scheduler" / "scheduler_config.json")
+    architecture = {
+        "unet": _unet(unet, str(unet_path)),
+        "first_stage": first_stage,
+        "schedule": _schedule(scheduler, str(folder / "scheduler")),
+        "prediction": _prediction(scheduler, str(folder / "scheduler")),
+        "scale_factor": first_stage.pop("scale_factor"),
+        **_conditioning(kind, folder),
+    }
+    factor = 2 ** (len(first_stage["ch_mult"]) - 1)
+    side = _whole(unet, "sample_size", str(unet_path)) * factor
+    return {"task": TASKS[kind], "width": side, "height": side, "architecture": architecture}
+
+
+def _read(path: Path) -> Values:
+    try:
+        if path.stat().st_size > MAX_YAML_BYTES:
+            raise ValueError("it is too large")
+        values = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise PresetError(f"{path} is no readable configuration: {reason}.") from error
+    if not isinstance(values, dict):
+        raise PresetError(f"{path} must hold a JSON object.")
+    return values
+
+
+def _unet(about: Values, where: str) -> Values:
+    for key, fixed in _UNET_FIXED.items():
+        if about.get(key, fixed) != fixed:
+            raise PresetError(f"{where}: {key} must be {fixed}, got {about[key]!r:.80}.")
+    widths, kinds = _list(about, "block_out_channels", where), about.get("down_block_types")
+    if not isinstance(kinds, list) or set(kinds) - set(_ATTENDED + _UNATTENDED):
+        raise PresetError(f"{where}: down_block_types {kinds!r:.80} are not known.")
+    has_context = about.get("_class_name") == "UNet2DConditionModel"
+    # The library calls the head count of conditioned UNets `attention_head_dim`.
+    heads = {
+        "num_heads" if has_context else "num_head_channels": about.get("attention_head_dim", 8)
+    }
+    return {
+        "in_channels": about.get("in_channels"),
+        "out_channels": about.get("out_channels"),
+        "model_channels": widths[0],
+        "num_res_blocks": about.get("layers_per_block", 2),
+        "attention_resolutions": [2**i for i, kind in enumerate(kinds) if kind in _ATTENDED],
+        "channel_mult": _multipliers(widths, where),
+        "use_spatial_transformer": has_context,
+        "context_dim": about.get("cross_attention_dim") if has_context else None,
+        "use_scale_shift_norm": about.get("resnet_time_scale_shift") == "scale_shift",
+        "resblock_updown": about.get("downsample_type") == "resnet",
+        **heads,
+    }
+
+
+def _first_stage(about: Values, where: str) -> Values:
+    widths, kinds = _list(about, "block_out_channels", where), about.get("down_block_types", [])
+    side = 2 ** (len(widths) + 4)  # any nominal side will do: only the level counts
+    attended = [side >> i for i, kind in enumerate(kinds) if kind == "AttnDownEncoderBlock2D"]
+    is_vq = about.get("_class_name") == "VQModel"
+    z_channels = _whole(about, "latent_channels", where)
+    values = {
+        "kind": "vq" if is_vq else "kl",
+        "z_channels": z_channels,
+        "embed_dim": about.get("vq_embed_dim") or z_channels,
+        "ch": widths[0],
+        "ch_mult": _multipliers(widths, where),
+        "num_res_blocks": about.get("layers_per_block", 1),
+        "attn_resolutions": attended,
+        "resolution": side,
+        # The authors scale KL latents only; the library's default for VQ models is not theirs.
+        "scale_factor": 1.0 if is_vq else about.get("scaling_factor", 0.18215),
+    }
+    return values | ({"n_embed": _whole(about, "num_vq_embeddings", where)} if is_vq else {})
+
+
+def _conditioning(kind: str, folder: Path) -> Values:
+    if kind == "LDMSuperResolutionPipeline":
+        return {"conditioner": {"kind": "identity"}, "conditioning": "concat"}
+    if kind == "LDMPipeline":
+        return {}
+    where = str(folder / "bert" / "config.json")
+    about = _read(Path(where))
+    text = {
+        "kind": "text",
+        "n_embed": _whole(about, "d_model", where),
+        "n_layer": _whole(about, "encoder_layers", where),
+        "vocab_size": _whole(about, "vocab_size", where),
+        "max_seq_len": _whole(about, "max_position_embeddings", where),
+        "vocabulary": BERT_VOCABULARY,
+    }
+    return {"conditioner": text, "conditioning": "crossattn"}
+
+
+def _schedule(about: Values, where: str) -> Values:
+    kinds = {"scaled_linear": "scaled_linear", "linear": "linear", "squaredcos_cap_v2": "cosine"}
+    kind = about.get("beta_schedule", "linear")
+    if kind not in kinds:
+        raise PresetError(
+            f"{where}: beta_schedule must be one of {', '.join(kinds)}, got {kind!r}."
+        )
+    return {
+        "kind": kinds[kind],
+        "start": about.get("beta_start", 0.0001),
+        "end": about.get("beta_end", 0.02),
+        "length": about.get("num_train_timesteps", 1000),
+    }
+
+
+def _prediction(about: Values, where: str) -> str:
+    kinds = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}
+    kind = about.get("prediction_type", "epsilon")
+    if kind not in kinds:
+        raise PresetError(
+            f"{where}: prediction_type must be one of {', '.join(kinds)}, got {kind!r}."
+        )
+    return kinds[kind]
+
+
+def _list(about: Mapping[str, Any], key: str, where: str) -> list[int]:
+    values = about.get(key)
+    if not isinstance(values, list) or not values or not all(isinstance(v, int) for v in values):
+        raise PresetError(f"{where}: {key} must be a list of whole numbers, got {values!r:.80}.")
+    return values
+
+
+def _whole(about: Mapping[str, Any], key: str, where: str) -> int:
+    value = about.get(key)
+    if not isinstance(value, int) or value < 1:
+        raise PresetError(f"{where}: {key} must be a whole number, got {value!r:.80}.")
+    return value
+
+
+def _multipliers(widths: list[int], where: str) -> list[int]:
+    if widths[0] < 1 or any(width % widths[0] for width in widths):
+        raise PresetError(f"{where}: widths must be multiples of the first, got {widths}.")
+    return [width // widths[0] for width in widths]
