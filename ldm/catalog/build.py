@@ -144,8 +144,9 @@ def _scale_factor(about: Architecture, device: str) -> float:
 def _schedule(about: ScheduleConfig) -> NoiseSchedule:
     if about.kind == "cosine":
         return NoiseSchedule.cosine(about.length)
-    make = {"linear": NoiseSchedule.linear, "scaled_linear": NoiseSchedule.scaled_linear}
-    return make[about.kind](about.start, about.end, about.length)
+    if about.kind == "linear":
+        return NoiseSchedule.linear(about.start, about.end, about.length)
+    return NoiseSchedule.scaled_linear(about.start, about.end, about.length)
 
 
 def _tokenizer(about: ConditionerConfig) -> WordPiece | None:
