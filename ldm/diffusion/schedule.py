@@ -1,8 +1,14 @@
-"""Noise schedules."""
+"""Noise schedules: how much of the picture is left at each time step (DDPM Sec. 2).
+
+T: length of the schedule. Tables are computed in float64 and kept as float32 on the CPU, as the
+published models keep them, so that coefficients are read without asking the device.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -10,32 +16,121 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class NoiseSchedule:
-    """betas and alphas_cumprod, (T,) float32 on the CPU."""
+    """The variances beta_t of the forward process, t = 0 .. T - 1, and what follows from them.
 
-    betas: Tensor
-    alphas_cumprod: Tensor
+    Args:
+        betas64: beta_t, (T,) float64.
+    """
 
-    @property
-    def length(self) -> int:
-        return len(self.betas)
+    betas64: Tensor
+
+    @classmethod
+    def linear(cls, start: float, end: float, length: int) -> NoiseSchedule:
+        """beta_t linear in t (DDPM Sec. 4)."""
+        return cls(torch.linspace(start, end, length, dtype=torch.float64))
 
     @classmethod
     def scaled_linear(cls, start: float, end: float, length: int) -> NoiseSchedule:
-        betas = torch.linspace(start**0.5, end**0.5, length, dtype=torch.float64).square()
-        return cls(betas.float(), torch.cumprod(1 - betas, 0).float())
+        """sqrt(beta_t) linear in t: what every published latent diffusion model calls linear."""
+        roots = torch.linspace(math.sqrt(start), math.sqrt(end), length, dtype=torch.float64)
+        return cls(roots.square())
 
-    def _at(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        a = self.alphas_cumprod.to(x.device)[t].view(-1, 1, 1, 1)
-        return a.sqrt(), (1 - a).sqrt()
+    @classmethod
+    def cosine(cls, length: int, offset: float = 0.008) -> NoiseSchedule:
+        """Squared-cosine alphas_cumprod (Nichol & Dhariwal 2021, Eq. 17), beta at most 0.999."""
+        t = torch.arange(length + 1, dtype=torch.float64) / length
+        level = torch.cos((t + offset) / (1 + offset) * math.pi / 2).square()
+        return cls((1 - level[1:] / level[:-1]).clamp(max=0.999))
 
-    def q_sample(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        a, s = self._at(t, x0)
-        return a * x0 + s * noise
+    @property
+    def length(self) -> int:
+        """T."""
+        return len(self.betas64)
 
-    def velocity(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        a, s = self._at(t, x0)
-        return a * noise - s * x0
+    @cached_property
+    def _cumprod64(self) -> Tensor:
+        return torch.cumprod(1 - self.betas64, 0)
+
+    @cached_property
+    def betas(self) -> Tensor:
+        """beta_t."""
+        return self.betas64.float()
+
+    @cached_property
+    def alphas_cumprod(self) -> Tensor:
+        """alpha-bar_t = prod (1 - beta) (DDPM Eq. 4)."""
+        return self._cumprod64.float()
+
+    @cached_property
+    def posterior_variance(self) -> Tensor:
+        """beta-tilde_t, the variance of q(x_t-1 | x_t, x0) (DDPM Eq. 7)."""
+        return self._posterior_variance64.float()
+
+    @cached_property
+    def posterior_log_variance_clipped(self) -> Tensor:
+        """log beta-tilde_t, at least log 1e-20 where it is zero."""
+        return self._posterior_variance64.clamp_min(1e-20).log().float()
+
+    @cached_property
+    def posterior_mean_coef1(self) -> Tensor:
+        """Weight of x0 in the mean of q(x_t-1 | x_t, x0) (DDPM Eq. 7)."""
+        before = self._before64
+        return (self.betas64 * before.sqrt() / (1 - self._cumprod64)).float()
+
+    @cached_property
+    def posterior_mean_coef2(self) -> Tensor:
+        """Weight of x_t in the mean of q(x_t-1 | x_t, x0) (DDPM Eq. 7)."""
+        alphas = 1 - self.betas64
+        return ((1 - self._before64) * alphas.sqrt() / (1 - self._cumprod64)).float()
+
+    @property
+    def _before64(self) -> Tensor:
+        """alpha-bar_t-1, 1 at t = 0."""
+        return torch.cat([torch.ones(1, dtype=torch.float64), self._cumprod64[:-1]])
+
+    @property
+    def _posterior_variance64(self) -> Tensor:
+        return self.betas64 * (1 - self._before64) / (1 - self._cumprod64)
 
     def snr(self, t: Tensor) -> Tensor:
-        a = self.alphas_cumprod.to(t.device)[t]
-        return a / (1 - a)
+        """Signal-to-noise ratio alpha-bar_t / (1 - alpha-bar_t), shaped as t."""
+        level = self._level(t)
+        return level / (1 - level)
+
+    def q_sample(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """x_t = sqrt(alpha-bar_t) x0 + sqrt(1 - alpha-bar_t) noise (DDPM Eq. 4); t is (B,)."""
+        signal, sigma = self._scales(t, x0)
+        return signal * x0 + sigma * noise
+
+    def predict_x0(self, x_t: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+        """x0 from x_t and its noise (DDPM Eq. 15)."""
+        signal, sigma = self._scales(t, x_t)
+        return (x_t - sigma * eps) / signal
+
+    def predict_eps(self, x_t: Tensor, t: Tensor, x0: Tensor) -> Tensor:
+        """The noise in x_t if the picture is x0."""
+        signal, sigma = self._scales(t, x_t)
+        return (x_t - signal * x0) / sigma
+
+    def velocity(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """v = sqrt(alpha-bar_t) noise - sqrt(1 - alpha-bar_t) x0 (arXiv:2202.00512, Sec. 2.4)."""
+        signal, sigma = self._scales(t, x0)
+        return signal * noise - sigma * x0
+
+    def eps_from_velocity(self, x_t: Tensor, t: Tensor, v: Tensor) -> Tensor:
+        """The noise in x_t from v."""
+        signal, sigma = self._scales(t, x_t)
+        return signal * v + sigma * x_t
+
+    def x0_from_velocity(self, x_t: Tensor, t: Tensor, v: Tensor) -> Tensor:
+        """x0 from x_t and v."""
+        signal, sigma = self._scales(t, x_t)
+        return signal * x_t - sigma * v
+
+    def _level(self, t: Tensor) -> Tensor:
+        return self.alphas_cumprod.to(t.device)[t]
+
+    def _scales(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """sqrt(alpha-bar_t) and sqrt(1 - alpha-bar_t), (B, 1, 1, 1), in the type of `like`."""
+        level = self._level(t).view(-1, *[1] * (like.ndim - 1))
+        return level.sqrt().to(like.dtype), (1 - level).sqrt().to(like.dtype)

@@ -9,52 +9,65 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ldm.data.attributes import Answers, answers_of
-from ldm.data.scenes import CLASSES
-from ldm.training.samples import save_grid
+from ldm.data import attributes
+from ldm.data.scenes import ATTRIBUTES, CLASSES
 from ldm.models.critic import Critic
 from ldm.training.autoencoder import to_tensor
 from ldm.training.config import TrainConfig
-from ldm.training.snapshots import export_weights
+from ldm.training.snapshots import export_weights, warm_start
 from ldm.training.world import World, open_world
 
 PATH = Path("presets/demo/critic.safetensors")
+MAX_NOISE = 0.08  # of the pictures' range of 2: the critic shall judge shapes, not pixels
 
 
 class CriticRun:
     """The loop's view of the critic."""
 
-    def __init__(self, config: TrainConfig, world: World, held_out: World) -> None:
-        self.config = config
+    def __init__(self, world: World) -> None:
         self.world = world
-        self.held_out = held_out
-        self.answers = Answers()
-        self.targets = torch.from_numpy(
-            np.stack([answers_of(about["attributes"]) for about in world.about])
-        )
-        self.model = Critic(classes=len(CLASSES), answers=self.answers.size)
+        self.slices = attributes.slices()
+        truth = [attributes.encode(about["attributes"]) for about in world.about]
+        self.truth = torch.from_numpy(np.stack(truth))
+        self.model = Critic(classes=len(CLASSES), answers=attributes.ANSWERS)
+        warm_start(self.model, PATH)
 
     def batch(self, rng: np.random.Generator, size: int) -> tuple[Tensor, ...]:
-        """Pictures (slightly degraded, so that it judges shapes rather than pixels) and truth."""
+        """Slightly noisy pictures, labels at half the size, and the true attributes."""
         rows = rng.integers(len(self.world), size=size)
         image = to_tensor(self.world.images[rows])
         noise = torch.from_numpy(rng.standard_normal(image.shape, dtype=np.float32))
-        image = image + noise * float(rng.uniform(0, 0.1))
-        labels = torch.from_numpy(np.ascontiguousarray(self.world.labels[rows][:, ::2, ::2]))
-        return image, labels.long(), self.targets[rows]
+        image = image + noise * float(rng.uniform(0, MAX_NOISE))
+        labels = np.ascontiguousarray(self.world.labels[rows][:, ::2, ::2])
+        return image, torch.from_numpy(labels).long(), self.truth[rows]
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        """Cross-entropy of labels, of each exclusive attribute, and of each object's presence."""
+        """Cross-entropy of labels, of exclusive attributes and of each object's presence."""
         image, labels, truth = batch
         seen = model(image)
         segmentation = F.cross_entropy(seen.labels.float(), labels)
-        attributes = self.answers.loss(seen.attributes.float(), truth)
-        right = (seen.labels.argmax(1) == labels).float().mean()
-        return {"loss": segmentation + attributes, "attributes": attributes, "pixels": right}
+        answers = seen.attributes.float()
+        terms = []
+        for column, name in enumerate(attributes.NAMES):
+            logits = answers[:, self.slices[name]]
+            if name in ATTRIBUTES:
+                terms.append(F.cross_entropy(logits, truth[:, column]))
+            else:
+                target = truth[:, column, None].float()
+                terms.append(F.binary_cross_entropy_with_logits(logits, target))
+        judged = torch.stack(terms).mean()
+        pixels = (seen.labels.argmax(1) == labels).float().mean()
+        return {"loss": segmentation + judged, "attributes": judged, "pixels": pixels}
 
     def sample(self, model: nn.Module, path: Path) -> None:
-        """Nothing to draw: the critic's numbers say it."""
+        """Nothing to draw: the critic's numbers say it all."""
 
     def export(self, model: nn.Module, step: int) -> None:
         """Write the averaged weights."""
         export_weights(PATH, model.state_dict(), {"step": str(step)})
+
+
+def make_run(config: TrainConfig) -> CriticRun:
+    """Open the world and build the run."""
+    about = config.data
+    return CriticRun(open_world(about.folder, "train", count=about.scenes, size=about.size))

@@ -1,0 +1,28 @@
+"""A scene's attributes as numbers: one choice per exclusive attribute, one yes or no per object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ldm.data.scenes import ATTRIBUTES, OBJECTS
+
+NAMES = (*ATTRIBUTES, *OBJECTS)
+ANSWERS = sum(len(values) for values in ATTRIBUTES.values()) + len(OBJECTS)
+"""Logits that a judge of attributes gives: the exclusive ones' values, then the objects."""
+
+
+def slices() -> dict[str, slice]:
+    """Attribute or object -> its logits; objects have a single one."""
+    widths = [*(len(values) for values in ATTRIBUTES.values()), *(1 for _ in OBJECTS)]
+    ends = np.cumsum(widths)
+    return {name: slice(end - w, end) for name, end, w in zip(NAMES, ends, widths, strict=True)}
+
+
+def encode(attributes: Mapping[str, Any]) -> np.ndarray:
+    """Value index per exclusive attribute, then 0 or 1 per object: (len(NAMES),) int64."""
+    values = [ATTRIBUTES[name].index(attributes[name]) for name in ATTRIBUTES]
+    present = [int(kind in attributes["objects"]) for kind in OBJECTS]
+    return np.array(values + present, np.int64)

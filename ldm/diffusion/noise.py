@@ -1,0 +1,68 @@
+"""Noise that is tied to a place: the value at (seed, step, channel, y, x) is one fixed number.
+
+Counter-based: Philox-4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3")
+keyed by (seed, step), counted by (x, y, channel, 0), turned normal by Box-Muller in float64. So a
+picture's noise does not depend on batch, crop, canvas size or device, and growing a canvas keeps
+what stands there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
+WEYL = (np.uint32(0x9E3779B9), np.uint32(0xBB67AE85))
+ROUNDS = 10
+LOW = np.uint64(0xFFFFFFFF)
+SHIFT = np.uint64(32)
+
+
+def philox(counter: tuple[np.ndarray, ...], key: tuple[int, int]) -> tuple[np.ndarray, ...]:
+    """Philox-4x32-10: four uint32 counters and two key words -> four random uint32."""
+    c0, c1, c2, c3 = (np.asarray(c, np.uint32) for c in counter)
+    k0, k1 = np.uint32(key[0]), np.uint32(key[1])
+    with np.errstate(over="ignore"):
+        for _ in range(ROUNDS):
+            p0 = c0.astype(np.uint64) * MULTIPLIERS[0]
+            p1 = c2.astype(np.uint64) * MULTIPLIERS[1]
+            high0, low0 = (p0 >> SHIFT).astype(np.uint32), (p0 & LOW).astype(np.uint32)
+            high1, low1 = (p1 >> SHIFT).astype(np.uint32), (p1 & LOW).astype(np.uint32)
+            c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
+            k0, k1 = k0 + WEYL[0], k1 + WEYL[1]
+    return c0, c1, c2, c3
+
+
+def normal(
+    seed: int, step: int, shape: tuple[int, int, int], origin: tuple[int, int] = (0, 0)
+) -> Tensor:
+    """Standard normal noise of one picture.
+
+    Args:
+        seed: 0 to 2^32 - 1.
+        step: Which draw, 0 to 2^32 - 1; the starting noise is 0.
+        shape: (C, h, w).
+        origin: (y, x) of the first cell on the canvas.
+
+    Returns:
+        (C, h, w) float32 on the CPU; the same numbers at the same places for any shape.
+    """
+    C, h, w = shape
+    x = np.arange(origin[1], origin[1] + w, dtype=np.uint32)[None, None, :]
+    y = np.arange(origin[0], origin[0] + h, dtype=np.uint32)[None, :, None]
+    c = np.arange(C, dtype=np.uint32)[:, None, None]
+    x, y, c = np.broadcast_arrays(x, y, c)
+    a, b, _, _ = philox((x, y, c, np.zeros_like(c)), (seed & 0xFFFFFFFF, step & 0xFFFFFFFF))
+    # in (0, 1]: the logarithm is finite
+    uniform = (a.astype(np.float64) + 1.0) / 4294967296.0
+    angle = b.astype(np.float64) * (2.0 * np.pi / 4294967296.0)
+    values = np.sqrt(-2.0 * np.log(uniform)) * np.cos(angle)
+    return torch.from_numpy(values.astype(np.float32))
+
+
+def batch_noise(seeds: Iterable[int], step: int, shape: tuple[int, int, int]) -> Tensor:
+    """The noise of several pictures, (B, C, h, w): image i is `normal(seeds[i], step, shape)`."""
+    return torch.stack([normal(seed, step, shape) for seed in seeds])

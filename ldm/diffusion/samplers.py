@@ -1,0 +1,334 @@
+"""Samplers: pure generators over a noise prediction, from x_T to x0.
+
+A sampler knows no model, device or progress bar: it yields a Step after every update, and closing
+it stops the work. Coefficients are read from the schedule's CPU tables as numbers, so a step never
+waits for the device.
+
+B, C, h, w: batch, latent channels, latent rows and columns.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ldm.diffusion.schedule import NoiseSchedule
+
+Eps = Callable[[Tensor, Tensor], Tensor]
+Noise = Callable[[int], Tensor]  # step index -> (B, C, h, w) standard normal
+Correct = Callable[[Tensor], Tensor]  # x0 -> x0
+
+
+@dataclass(frozen=True)
+class Step:
+    """The state after one update."""
+
+    index: int  # 0 .. total - 1
+    total: int
+    t: int  # the time step that was left
+    x_t: Tensor  # (B, C, h, w), now at the next lower time step
+    x0: Tensor  # (B, C, h, w), the picture as predicted at t
+
+
+def ddim_timesteps(steps: int, length: int) -> list[int]:
+    """The visited time steps, falling.
+
+    The published grid, every (length // steps)-th step shifted by one, wherever it has `steps`
+    entries below `length`; else `steps` evenly spaced ones that end at 1 (at 0 for all of them).
+
+    Raises:
+        ValueError: If steps is not in 1..length.
+    """
+    if not 1 <= steps <= length:
+        raise ValueError(f"steps must be in 1..{length}, got {steps}")
+    published = published_timesteps(steps, length)
+    if len(published) == steps and published[0] < length:
+        return published
+    first = min(1, length - steps)
+    if steps == 1:
+        return [length - 1]
+    gap = (length - 1 - first) / (steps - 1)
+    return [first + round(i * gap) for i in range(steps)][::-1]
+
+
+def published_timesteps(steps: int, length: int) -> list[int]:
+    """The grid of the published samplers: more than `steps` where it does not divide `length`."""
+    return [t + 1 for t in range(0, length, length // steps)][::-1]
+
+
+@torch.no_grad()
+def ddim(
+    eps: Eps,
+    x_T: Tensor,
+    schedule: NoiseSchedule,
+    *,
+    steps: int = 50,
+    eta: float = 0.0,
+    noise: Noise | None = None,
+    timesteps: Sequence[int] | None = None,
+    correct_x0: Correct | None = None,
+) -> Iterator[Step]:
+    """Denoising diffusion implicit models (arXiv:2010.02502, Eq. 12; sigma from Eq. 16).
+
+    Args:
+        eps: (x_t, t) -> predicted noise; t is (B,) int64.
+        x_T: Starting latents, (B, C, h, w), standard normal.
+        schedule: Of the model's training.
+        steps: Visited time steps, 1 to schedule.length.
+        eta: 0 deterministic, 1 as noisy as DDPM.
+        noise: Step index -> fresh noise; needed for eta > 0.
+        timesteps: The visited steps themselves, falling; None takes `ddim_timesteps`.
+        correct_x0: Changes each predicted x0 before the step is taken, e.g. quantises it.
+
+    Yields:
+        A Step after every update; the last x_t is the sample.
+
+    Raises:
+        ValueError: If steps or eta is out of range, or eta > 0 without noise.
+    """
+    _check_eta(eta, noise)
+    for step in _grid(schedule, steps, timesteps):
+        e = eps(x_T, _batch_t(x_T, step.t))
+        x0 = (x_T - step.sigma_t * e) / step.signal_t
+        if correct_x0 is not None:
+            x0 = correct_x0(x0)
+        sigma = step.ddim_sigma(eta)
+        x_T = step.signal_s * x0 + math.sqrt(max(1 - step.a_s - sigma**2, 0.0)) * e
+        if sigma > 0:
+            x_T = x_T + sigma * noise(step.index)
+        yield Step(step.index, step.total, step.t, x_T, x0)
+
+
+@torch.no_grad()
+def ddpm(
+    eps: Eps,
+    x_T: Tensor,
+    schedule: NoiseSchedule,
+    *,
+    steps: int = 1000,
+    eta: float = 0.0,
+    noise: Noise | None = None,
+    timesteps: Sequence[int] | None = None,
+    variance: str = "posterior",
+) -> Iterator[Step]:
+    """Ancestral sampling (DDPM Alg. 2) over any falling subset of the time steps.
+
+    Between visited steps s < t the one-step beta becomes 1 - alpha-bar_t / alpha-bar_s; the last
+    update goes to x0 itself, without noise. `eta` has no part in it.
+
+    Args:
+        eps: (x_t, t) -> predicted noise; t is (B,) int64.
+        x_T: Starting latents, (B, C, h, w), standard normal.
+        schedule: Of the model's training.
+        steps: Visited time steps, 1 to schedule.length.
+        eta: Ignored; there so that all samplers are called alike.
+        noise: Step index -> fresh noise.
+        timesteps: The visited steps themselves, falling.
+        variance: "posterior" (beta-tilde) or "beta", the two of DDPM Sec. 3.2.
+
+    Yields:
+        A Step after every update; the last x_t is the sample.
+
+    Raises:
+        ValueError: If steps or variance is out of range, or noise is missing.
+    """
+    if variance not in ("posterior", "beta"):
+        raise ValueError(f"variance must be posterior or beta, got {variance!r}")
+    if noise is None:
+        raise ValueError("ddpm needs noise for its steps")
+    for step in _grid(schedule, steps, timesteps or ddpm_timesteps(steps, schedule.length), 1.0):
+        e = eps(x_T, _batch_t(x_T, step.t))
+        x0 = (x_T - step.sigma_t * e) / step.signal_t
+        beta = 1 - step.a_t / step.a_s
+        # DDPM Eq. 7
+        mean = step.signal_s * beta / (1 - step.a_t) * x0
+        mean = mean + math.sqrt(1 - beta) * (1 - step.a_s) / (1 - step.a_t) * x_T
+        x_T = mean
+        if step.index < step.total - 1:
+            spread = beta if variance == "beta" else beta * (1 - step.a_s) / (1 - step.a_t)
+            x_T = x_T + math.sqrt(spread) * noise(step.index)
+        yield Step(step.index, step.total, step.t, x_T, x0)
+
+
+def ddpm_timesteps(steps: int, length: int) -> list[int]:
+    """`steps` evenly spaced time steps from length - 1 down to 0.
+
+    Raises:
+        ValueError: If steps is not in 1..length.
+    """
+    if not 1 <= steps <= length:
+        raise ValueError(f"steps must be in 1..{length}, got {steps}")
+    if steps == 1:
+        return [length - 1]
+    return [round(i * (length - 1) / (steps - 1)) for i in range(steps)][::-1]
+
+
+@torch.no_grad()
+def plms(
+    eps: Eps,
+    x_T: Tensor,
+    schedule: NoiseSchedule,
+    *,
+    steps: int = 50,
+    eta: float = 0.0,
+    noise: Noise | None = None,
+    timesteps: Sequence[int] | None = None,
+) -> Iterator[Step]:
+    """Pseudo linear multistep (arXiv:2202.09778, Eq. 12), as the published sampler starts it.
+
+    The first step averages the predictions at both of its ends (one evaluation more); then orders
+    2, 3 and 4 of Adams-Bashforth follow. Deterministic: `eta` must be 0, `noise` is not used.
+
+    Raises:
+        ValueError: If steps is out of range or eta is not 0.
+    """
+    if eta != 0:
+        raise ValueError(f"plms is deterministic: eta must be 0, got {eta}")
+    history: list[Tensor] = []
+    grid = list(_grid(schedule, steps, timesteps))
+    for step in grid:
+        e = eps(x_T, _batch_t(x_T, step.t))
+        if not history:
+            ahead, _ = step.ddim(x_T, e)
+            after = grid[min(step.index + 1, step.total - 1)].t
+            combined = (e + eps(ahead, _batch_t(x_T, after))) / 2
+        else:
+            combined = _adams_bashforth(e, history)
+        history = [e, *history[:2]]
+        x_T, x0 = step.ddim(x_T, combined)
+        yield Step(step.index, step.total, step.t, x_T, x0)
+
+
+def _adams_bashforth(e: Tensor, history: list[Tensor]) -> Tensor:
+    """The next direction from the newest prediction and up to three older ones, newest first."""
+    weights = {
+        1: (3 / 2, -1 / 2),
+        2: (23 / 12, -16 / 12, 5 / 12),
+        3: (55 / 24, -59 / 24, 37 / 24, -9 / 24),
+    }[len(history)]
+    return sum(w * h for w, h in zip(weights, [e, *history], strict=True))
+
+
+@torch.no_grad()
+def dpmpp_2m(
+    eps: Eps,
+    x_T: Tensor,
+    schedule: NoiseSchedule,
+    *,
+    steps: int = 20,
+    eta: float = 0.0,
+    noise: Noise | None = None,
+    timesteps: Sequence[int] | None = None,
+) -> Iterator[Step]:
+    """DPM-Solver++(2M) in data prediction (arXiv:2211.01095, Alg. 2).
+
+    The first and the last step are of first order. Deterministic: `eta` must be 0, `noise` is not
+    used.
+
+    Raises:
+        ValueError: If steps is out of range or eta is not 0.
+    """
+    if eta != 0:
+        raise ValueError(f"dpmpp_2m is deterministic: eta must be 0, got {eta}")
+    before: Tensor | None = None
+    h_before = 0.0
+    for step in _grid(schedule, steps, timesteps):
+        e = eps(x_T, _batch_t(x_T, step.t))
+        x0 = (x_T - step.sigma_t * e) / step.signal_t
+        h = step.lambda_s - step.lambda_t
+        data = x0
+        last = step.index == step.total - 1
+        if before is not None and not last:
+            ratio = h_before / h
+            data = (1 + 1 / (2 * ratio)) * x0 - before / (2 * ratio)
+        x_T = step.sigma_s / step.sigma_t * x_T - step.signal_s * math.expm1(-h) * data
+        before, h_before = x0, h
+        yield Step(step.index, step.total, step.t, x_T, x0)
+
+
+SAMPLERS: dict[str, Callable[..., Iterator[Step]]] = {
+    "ddim": ddim,
+    "dpmpp_2m": dpmpp_2m,
+    "plms": plms,
+    "ddpm": ddpm,
+}
+"""Sampler name -> generator."""
+
+
+@dataclass(frozen=True)
+class _Interval:
+    """One update from time step t to the next lower one, s: alpha-bar at both ends."""
+
+    index: int
+    total: int
+    t: int
+    a_t: float
+    a_s: float
+
+    @property
+    def signal_t(self) -> float:
+        return math.sqrt(self.a_t)
+
+    @property
+    def sigma_t(self) -> float:
+        return math.sqrt(1 - self.a_t)
+
+    @property
+    def signal_s(self) -> float:
+        return math.sqrt(self.a_s)
+
+    @property
+    def sigma_s(self) -> float:
+        return math.sqrt(1 - self.a_s)
+
+    @property
+    def lambda_t(self) -> float:
+        """Half the log signal-to-noise ratio."""
+        return 0.5 * math.log(self.a_t / (1 - self.a_t))
+
+    @property
+    def lambda_s(self) -> float:
+        return 0.5 * math.log(self.a_s / (1 - self.a_s)) if self.a_s < 1 else math.inf
+
+    def ddim_sigma(self, eta: float) -> float:
+        """DDIM Eq. 16."""
+        return eta * math.sqrt((1 - self.a_s) / (1 - self.a_t) * (1 - self.a_t / self.a_s))
+
+    def ddim(self, x: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
+        """The deterministic update (DDIM Eq. 12 with sigma 0): x at s, and x0."""
+        x0 = (x - self.sigma_t * e) / self.signal_t
+        return self.signal_s * x0 + self.sigma_s * e, x0
+
+
+def _grid(
+    schedule: NoiseSchedule,
+    steps: int,
+    timesteps: Sequence[int] | None,
+    a_end: float | None = None,
+) -> Iterator[_Interval]:
+    """The updates over a falling grid; the last one ends at `a_end`, None for alpha-bar_0.
+
+    Ending at alpha-bar_0 rather than at 1 is what the published DDIM and PLMS samplers do.
+    """
+    if timesteps is None:
+        timesteps = ddim_timesteps(steps, schedule.length)
+    a = schedule.alphas_cumprod.tolist()
+    ends = [a[s] for s in timesteps[1:]] + [a[0] if a_end is None else a_end]
+    for index, (t, a_s) in enumerate(zip(timesteps, ends, strict=True)):
+        # visiting t = 0 itself leaves nothing between alpha-bar_0 and the end: go to the picture
+        yield _Interval(index, len(timesteps), t, a[t], a_s if t > 0 else 1.0)
+
+
+def _batch_t(x: Tensor, t: int) -> Tensor:
+    return torch.full((x.shape[0],), t, dtype=torch.int64, device=x.device)
+
+
+def _check_eta(eta: float, noise: Noise | None) -> None:
+    if not 0 <= eta <= 1:
+        raise ValueError(f"eta must be in 0..1, got {eta}")
+    if eta > 0 and noise is None:
+        raise ValueError("eta above 0 needs noise")
