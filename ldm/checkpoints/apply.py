@@ -91,6 +91,22 @@ def load_first_stage(
     return load_weights(first_stage, tensors, str(path), dtype=dtype, device=device)
 
 
+def load_classifier(
+    classifier: nn.Module,
+    path: Path,
+    *,
+    dtype: torch.dtype | None = None,
+    device: str | torch.device | None = None,
+) -> LoadReport:
+    """Fill a classifier of noisy latents, published below `model.`.
+
+    Raises:
+        CheckpointError: As `load_files`.
+    """
+    tensors = part(read_checkpoint(path), "model.")
+    return load_weights(classifier, tensors, str(path), dtype=dtype, device=device)
+
+
 def load_weights(
     model: nn.Module,
     tensors: Mapping[str, Tensor],

@@ -98,6 +98,8 @@ def _unet_name(name: str, per_level: int, attended: Iterable[str]) -> str | None
     if kind in ("resnets", "attentions"):
         inner = _inner(rest, kind)
         return inner and f"{blocks}.{first + i}.{int(kind == 'attentions')}.{inner}"
+    if kind != f"{way}samplers":
+        return None
     inner = swap(rest, _RESNET) or rest  # the change of size is a residual block or a convolution
     if way == "down":
         plain = "op." + inner.removeprefix("conv.") if inner.startswith("conv.") else inner

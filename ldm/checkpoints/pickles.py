@@ -100,9 +100,10 @@ def _refuse(path: Path, error: Exception) -> NoReturn:
         raise CheckpointError(
             f"{path} wants to run {wanted[1].rstrip('.')!r}, which no weights need; do not use it."
         ) from None
-    kind = type(error).__name__
+    text = text.rpartition("WeightsUnpickler error: ")[2]
+    reason = f"{type(error).__name__} {text}".strip()[:120]
     raise CheckpointError(
-        f"{path} is damaged or no checkpoint ({kind}: {text[:120]}); download it again."
+        f"{path} is damaged or no checkpoint ({reason}); download it again."
     ) from None
 
 
@@ -129,8 +130,8 @@ def _state_dict(path: Path, payload: Any) -> dict[str, Tensor]:
     for name, value in tensors.items():
         if not isinstance(name, str) or not _is_plain(value):
             raise CheckpointError(
-                f"{path} holds a {type(value).__name__} under {name!r:.80} where a weight should "
-                "be; it is no checkpoint of a model."
+                f"{path} holds no weight under {name!r:.80} but {type(value).__name__}; "
+                "it is no checkpoint of a model."
             )
     return dict(tensors)
 

@@ -73,7 +73,8 @@ def _start_of(path: Path) -> bytes:
 
 def _not_weights(start: bytes) -> str | None:
     """Why a file that starts so holds no weights, and what to do."""
-    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    # The length at the start of a safetensors file can look like a letter, but has zeros after it.
+    text = b"" if b"\0" in start[:8] else start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not start:
         return "is empty; download it again."
     if not start.strip(b"\0"):
@@ -93,7 +94,7 @@ def _read_safetensors(path: Path, start: bytes) -> dict[str, Tensor]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
     except (SafetensorError, OSError, RuntimeError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:120]
         raise CheckpointError(
             f"{path} is a damaged safetensors file ({reason}); download it again."
         ) from None
@@ -103,9 +104,9 @@ def _check_header(path: Path, start: bytes) -> None:
     """Check the header's length and its text, so that each fault gets its own words."""
     size = path.stat().st_size
     length = struct.unpack("<Q", start[:8])[0] if len(start) >= 8 else None
-    if start[:2] == b"PK" or start[:1] == b"\x80":
-        raise CheckpointError(f"{path} is a pickled checkpoint; rename it to end in .ckpt.")
     if length is None or start[8:9] != b"{":
+        if start[:2] == b"PK" or start[:1] == b"\x80":
+            raise CheckpointError(f"{path} is a pickled checkpoint; rename it to end in .ckpt.")
         raise CheckpointError(f"{path} is no safetensors file; download it again.")
     if length > MAX_HEADER_BYTES:
         raise CheckpointError(
