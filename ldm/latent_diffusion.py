@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ldm.diffusion.conditioning import Conditioning
@@ -54,6 +55,7 @@ class LatentDiffusion(nn.Module):
         self.conditioning = conditioning
         self.prediction = prediction
         self.tokenizer = tokenizer
+        self._preview: Tensor | None = None
 
     @property
     def factor(self) -> int:
@@ -129,6 +131,29 @@ class LatentDiffusion(nn.Module):
         x = x_t if cond.concat is None else torch.cat([x_t, cond.concat], dim=1)
         output = self.unet(x.to(self.dtype), t, context=cond.context, y=cond.label)
         return as_eps(output.to(x_t.dtype), x_t, t, self.schedule, self.prediction)
+
+    @torch.no_grad()
+    def preview(self, latents: Tensor) -> Tensor:
+        """A rough picture by a linear map of the latents, (B, 3, h, w), about [-1, 1].
+
+        The map is fitted once, to what the decoder makes of random patches; a preview then costs
+        one small matrix product.
+        """
+        if self._preview is None:
+            self._preview = self._fit_preview()
+        weight = self._preview.to(latents.dtype)
+        return F.conv2d(latents, weight[:, :-1, None, None], weight[:, -1])
+
+    def _fit_preview(self) -> Tensor:
+        """Least squares from latents and a constant to the mean colour under each cell: (3, C+1)."""
+        generator = torch.Generator().manual_seed(0)
+        patches = torch.randn(1, self.latent_channels, 6, 6, generator=generator)
+        z = F.interpolate(patches, scale_factor=4.0).to(self.device)
+        image = self.decode(z.to(self.dtype)).float()
+        colours = F.avg_pool2d(image, self.factor).flatten(2)[0].T.cpu()
+        cells = z.flatten(2)[0].T.cpu()
+        inputs = torch.cat([cells, torch.ones(len(cells), 1)], dim=1)
+        return torch.linalg.lstsq(inputs, colours).solution.T.contiguous().to(self.device)
 
 
 _FIELDS = {"crossattn": "context", "concat": "concat"}

@@ -12,16 +12,21 @@ from ldm.catalog.build import build_model
 from ldm.catalog.registry import load_preset
 from ldm.diffusion import noise as noises
 from ldm.diffusion.guidance import classifier_free
-from ldm.diffusion.samplers import SAMPLERS
-from ldm.training.samples import save_grid
+from ldm.diffusion.samplers import ddim
+from ldm.errors import TrainingError
 from ldm.latent_diffusion import LatentDiffusion
+from ldm.models.first_stage import DiagonalGaussian
 from ldm.training.autoencoder import to_tensor
 from ldm.training.config import TrainConfig
-from ldm.training.snapshots import export_weights, load_first_stage, warm_start
+from ldm.training.samples import save_grid
+from ldm.training.snapshots import export_weights, warm_start
 from ldm.training.world import World, open_world
 
 SAMPLE_PROMPTS = 16
+SAMPLE_STEPS = 25
+SAMPLE_GUIDANCE = 3.0
 ENCODE_BATCH = 32
+UNKNOWN_SHARE = 0.02  # of the words, replaced by [UNK], so that an unknown word does no harm
 
 
 class Denoiser(nn.Module):
@@ -43,28 +48,29 @@ class TextToImageRun:
     def __init__(self, config: TrainConfig, world: World, held_out: World) -> None:
         self.config = config
         self.preset = load_preset(config.preset)
-        self.diffusion = build_model(self.preset)
-        load_first_stage(self.diffusion, self.preset)
-        warm_start(self.diffusion, self.preset)
-        self.model = Denoiser(self.diffusion)
-        self.latents = encode_world(self.diffusion, world, config)
-        self.diffusion.scale_factor = 1.0 / float(self.latents.std())
-        self.latents *= self.diffusion.scale_factor
-        self.tokens = self._tokenize(world)
-        self.empty = self.diffusion.tokenizer([""])[0]
+        self.diffusion = build_model(self.preset, "cpu")
+        if not warm_start(self.diffusion.first_stage, self.preset.first_stage_path):
+            raise TrainingError(f"{self.preset.first_stage_path} is missing; train it first.")
+        self.model = Denoiser(self.diffusion).train()
+        warm_start(self.model, self.preset.weight_path, published_name)
+        latents = encode_world(self.diffusion.first_stage, world)
+        self.diffusion.scale_factor = 1.0 / float(latents.std())
+        self.latents = latents * self.diffusion.scale_factor
+        tokenizer = self.diffusion.tokenizer
+        # (N, wordings, L): every wording of every scene
+        self.tokens = torch.stack([tokenizer(about["captions"]) for about in world.about])
+        self.empty, self.unknown = tokenizer([""])[0], int(tokenizer(["\u2603"])[0, 1])
         captions = [about["captions"][0] for about in held_out.about[:SAMPLE_PROMPTS]]
-        self.sample_tokens = self.diffusion.tokenizer(captions)
-
-    def _tokenize(self, world: World) -> Tensor:
-        """All wordings of all scenes: (N, captions, L)."""
-        rows = [self.diffusion.tokenizer(about["captions"]) for about in world.about]
-        return torch.stack(rows).to(torch.int32)
+        self.sample_tokens = tokenizer(captions)
 
     def batch(self, rng: np.random.Generator, size: int) -> tuple[Tensor, ...]:
         """x0, noise (size, C, h, w), t (size,), tokens (size, L); some prompts emptied."""
         rows = rng.integers(len(self.latents), size=size)
         wording = rng.integers(self.tokens.shape[1], size=size)
-        tokens = self.tokens[rows, wording].long()
+        tokens = self.tokens[rows, wording]
+        is_word = tokens > int(self.empty.max())  # the special tokens have the lowest ids
+        masked = torch.from_numpy(rng.random(tokens.shape) < UNKNOWN_SHARE) & is_word
+        tokens = tokens.masked_fill(masked, self.unknown)
         dropped = torch.from_numpy(rng.random(size) < self.config.loss.caption_dropout)
         tokens[dropped] = self.empty
         x0 = self.latents[rows]
@@ -84,50 +90,53 @@ class TextToImageRun:
 
     @torch.no_grad()
     def sample(self, model: nn.Module, path: Path) -> None:
-        """Pictures for held-out captions: DDIM, 25 steps, guidance 3."""
-        averaged = self._with(model)
-        cond, uncond = self._conditionings(averaged)
-        shape = tuple(self.latents.shape[1:])
-        x_T = noises.batch_noise(range(SAMPLE_PROMPTS), 0, shape)
-        eps = classifier_free(averaged.denoise, cond, uncond, 3.0)
-        x0 = x_T
-        for step in SAMPLERS["ddim"](eps, x_T, averaged.schedule, steps=25, noise=None):
-            x0 = step.x0
-        save_grid(path, averaged.decode(x0), columns=8)
-
-    def _conditionings(self, model: LatentDiffusion) -> tuple:
-        from_tokens = model.condition_tokens
-        empty = self.empty.expand_as(self.sample_tokens)
-        return from_tokens(self.sample_tokens), from_tokens(empty)
-
-    def _with(self, model: nn.Module) -> LatentDiffusion:
-        """The diffusion with other trained parts and the same frozen ones."""
-        return self.diffusion.with_parts(unet=model.unet, conditioner=model.conditioner)
+        """Pictures for held-out captions: DDIM with guidance."""
+        parts = self.diffusion
+        averaged = LatentDiffusion(
+            unet=model.unet,
+            first_stage=parts.first_stage.to(next(model.parameters()).device),
+            conditioner=model.conditioner,
+            schedule=parts.schedule,
+            scale_factor=parts.scale_factor,
+            conditioning=parts.conditioning,
+            prediction=parts.prediction,
+        )
+        cond = averaged.condition(self.sample_tokens)
+        uncond = averaged.condition(self.empty.expand_as(self.sample_tokens))
+        eps = classifier_free(averaged.denoise, cond, uncond, SAMPLE_GUIDANCE)
+        x_T = noises.batch_noise(range(SAMPLE_PROMPTS), 0, tuple(self.latents.shape[1:]))
+        *_, last = ddim(eps, x_T.to(averaged.device), parts.schedule, steps=SAMPLE_STEPS)
+        save_grid(path, averaged.decode(last.x_t), columns=8)
 
     def export(self, model: nn.Module, step: int) -> None:
         """Write UNet, conditioner and scale factor under the published key names."""
-        tensors = {f"model.diffusion_model.{k}": v for k, v in model.unet.state_dict().items()}
-        tensors |= {f"cond_stage_model.{k}": v for k, v in model.conditioner.state_dict().items()}
+        tensors = {published_name(name): value for name, value in model.state_dict().items()}
         tensors["scale_factor"] = torch.tensor(self.diffusion.scale_factor)
-        export_weights(self.preset.weight_paths[0], tensors, {"step": str(step)})
+        export_weights(self.preset.weight_path, tensors, {"step": str(step)})
+
+
+def published_name(name: str) -> str:
+    """A `Denoiser` parameter's name in published files."""
+    part, rest = name.split(".", 1)
+    return {"unet": "model.diffusion_model", "conditioner": "cond_stage_model"}[part] + "." + rest
 
 
 def min_snr_weight(snr: Tensor, gamma: float, prediction: str) -> Tensor:
     """min(snr, gamma) as a weight on x0 (arXiv:2303.09556 Eq. 5), turned to `prediction`'s error.
 
-    The x0 error is 1/snr of the eps error and 1/(snr + 1) of the v error.
+    The x0 error is 1 / snr of the eps error and 1 / (snr + 1) of the v error.
     """
     capped = snr.clamp_max(gamma)
     return {"x0": capped, "eps": capped / snr, "v": capped / (snr + 1)}[prediction]
 
 
 @torch.no_grad()
-def encode_world(model: LatentDiffusion, world: World, config: TrainConfig) -> Tensor:
-    """Unscaled latents of every picture, (N, C, h, w) float32; KL models give their mean."""
+def encode_world(first_stage: nn.Module, world: World) -> Tensor:
+    """Unscaled latents of every picture, (N, C, h, w) float32; a KL posterior gives its mean."""
     rows = []
     for start in range(0, len(world), ENCODE_BATCH):
-        image = to_tensor(world.images[start : start + ENCODE_BATCH])
-        rows.append(model.encode(image) / model.scale_factor)
+        code = first_stage.encode(to_tensor(world.images[start : start + ENCODE_BATCH]))
+        rows.append(code.mode() if isinstance(code, DiagonalGaussian) else code)
     return torch.cat(rows)
 
 

@@ -1,0 +1,166 @@
+"""Which models are in memory: loaded on first use, kept while they fit, evicted oldest first."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ldm.catalog.build import build_model, count_parameters
+from ldm.catalog.registry import load_preset
+from ldm.catalog.schema import Preset
+from ldm.checkpoints.apply import load_files
+from ldm.errors import CheckpointError, MemoryBudgetError
+from ldm.runtime.device import choose_device, choose_dtype
+from ldm.runtime.memory import default_budget, format_bytes, model_bytes
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Entry:
+    """A loaded model and how many uses hold it."""
+
+    model: Any
+    nbytes: int
+    pins: int = 0
+
+
+class ModelManager:
+    """The one owner of loaded models.
+
+    Args:
+        device: "auto", "cpu", "cuda" or "mps".
+        memory_budget: Bytes for all loaded models together; None takes a share of what is free.
+        load: Preset -> model; None reads the preset's files.
+        size_of: Preset -> bytes it will take; None counts its parameters.
+    """
+
+    def __init__(
+        self,
+        *,
+        device: str = "auto",
+        memory_budget: int | None = None,
+        load: Callable[[Preset], Any] | None = None,
+        size_of: Callable[[Preset], int] | None = None,
+    ) -> None:
+        self.device = choose_device(device)
+        self.dtype = choose_dtype(self.device)
+        self.memory_budget = memory_budget or default_budget(self.device)
+        self._load = load or self._load_files
+        self._size_of = size_of or self._estimate
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()  # least recently used first
+        self._reserved = 0  # bytes of models that are being loaded
+        self._lock = threading.Lock()
+        self._name_locks: dict[str, threading.Lock] = {}
+
+    @contextmanager
+    def use(self, name: str) -> Iterator[Any]:
+        """The model of a preset, loaded if need be and kept in memory until the block ends.
+
+        Raises:
+            PresetError: If there is no such preset.
+            CheckpointError: If its weights are missing or broken.
+            MemoryBudgetError: If it does not fit beside what is in use.
+        """
+        entry = self._pin(name)
+        try:
+            yield entry.model
+        finally:
+            with self._lock:
+                entry.pins -= 1
+
+    def loaded(self) -> dict[str, int]:
+        """Name -> bytes of the models in memory, least recently used first."""
+        with self._lock:
+            return {name: entry.nbytes for name, entry in self._entries.items()}
+
+    def unload(self, name: str) -> bool:
+        """Drop a model that nobody uses; whether it was dropped."""
+        with self._lock:
+            entry = self._entries.get(name)
+            if entry is None or entry.pins:
+                return False
+            del self._entries[name]
+        self._release_cache()
+        return True
+
+    def _pin(self, name: str) -> _Entry:
+        with self._lock:
+            if entry := self._take(name):
+                return entry
+            name_lock = self._name_locks.setdefault(name, threading.Lock())
+        with name_lock:  # one load per model at a time; other models go on
+            with self._lock:
+                if entry := self._take(name):
+                    return entry
+            return self._load_and_pin(name)
+
+    def _take(self, name: str) -> _Entry | None:
+        """The entry, pinned and marked as just used. The lock is held."""
+        entry = self._entries.get(name)
+        if entry is not None:
+            self._entries.move_to_end(name)
+            entry.pins += 1
+        return entry
+
+    def _load_and_pin(self, name: str) -> _Entry:
+        preset = load_preset(name)
+        nbytes = self._size_of(preset)
+        self._reserve(name, nbytes)
+        try:
+            entry = _Entry(self._load(preset), nbytes, pins=1)
+        except BaseException:
+            with self._lock:
+                self._reserved -= nbytes
+            self._release_cache()
+            raise
+        with self._lock:
+            self._reserved -= nbytes
+            self._entries[name] = entry
+        log.info("loaded %s, %s", name, format_bytes(nbytes))
+        return entry
+
+    def _reserve(self, name: str, nbytes: int) -> None:
+        """Make room for a model, dropping the least recently used ones that nobody holds."""
+        with self._lock:
+            held = sum(entry.nbytes for entry in self._entries.values() if entry.pins)
+            if nbytes + held + self._reserved > self.memory_budget:
+                beside = f" beside {format_bytes(held)} in use" if held else ""
+                raise MemoryBudgetError(
+                    f"{name} needs {format_bytes(nbytes)}{beside}, and the memory budget is "
+                    f"{format_bytes(self.memory_budget)}; raise --memory-budget or take a smaller "
+                    "model."
+                )
+            idle = [key for key, entry in self._entries.items() if not entry.pins]
+            while self._total() + nbytes > self.memory_budget:
+                del self._entries[idle.pop(0)]
+            self._reserved += nbytes
+        self._release_cache()
+
+    def _total(self) -> int:
+        return sum(entry.nbytes for entry in self._entries.values()) + self._reserved
+
+    def _release_cache(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _estimate(self, preset: Preset) -> int:
+        return count_parameters(preset) * torch.finfo(self.dtype).bits // 8
+
+    def _load_files(self, preset: Preset) -> Any:
+        if missing := [path for path in preset.weight_paths if not path.exists()]:
+            raise CheckpointError(
+                f"{preset.name} is not on disk: {missing[0]} is missing; "
+                f"`python -m ldm download {preset.name}` fetches it."
+            )
+        model = build_model(preset)
+        load_files(model, preset.weight_paths, dtype=self.dtype, device=self.device)
+        log.debug("%s takes %d bytes", preset.name, model_bytes(model))
+        return model.eval().requires_grad_(False)

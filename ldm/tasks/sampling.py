@@ -1,0 +1,145 @@
+"""What all tasks share: checking sizes, sampling in batches with progress and previews, decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ldm.diffusion.conditioning import Conditioning
+from ldm.diffusion.guidance import classifier_free
+from ldm.diffusion.noise import batch_noise
+from ldm.diffusion.samplers import SAMPLERS
+from ldm.errors import RequestError
+from ldm.images import grid, to_arrays
+from ldm.latent_diffusion import LatentDiffusion
+from ldm.requests import MAX_SEED, Progress
+
+PREVIEWS = 16  # per run, about; each costs a thousandth of a step
+CELLS_PER_BATCH = 8 * 32 * 32  # latent cells that are denoised at once
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to get from noise to latents; the fields of a request of the same names."""
+
+    sampler: str
+    steps: int
+    guidance_scale: float
+    eta: float
+    seeds: tuple[int, ...]  # one per picture
+    height: int  # px
+    width: int  # px
+
+
+def of_request(request: object) -> Sampling:
+    """The sampling part of a request whose fields are all filled in."""
+    seeds = tuple((request.seed + i) % (MAX_SEED + 1) for i in range(request.count))
+    return Sampling(
+        sampler=request.sampler,
+        steps=request.steps,
+        guidance_scale=request.guidance_scale,
+        eta=request.eta,
+        seeds=seeds,
+        height=request.height,
+        width=request.width,
+    )
+
+
+def check_size(model: LatentDiffusion, sampling: Sampling) -> None:
+    """Refuse sides that the model cannot make.
+
+    Raises:
+        RequestError: Naming the side, the multiple it must be of, and the nearest that work.
+    """
+    multiple = model.size_multiple
+    for name in ("width", "height"):
+        side = getattr(sampling, name)
+        if side % multiple:
+            low = side // multiple * multiple
+            near = f"{low} or {low + multiple}" if low else f"{multiple}"
+            raise RequestError(
+                f"{name} must be a multiple of {multiple} px for this model, got {side}; "
+                f"{near} would do."
+            )
+
+
+def sample(
+    model: LatentDiffusion, sampling: Sampling, cond: Conditioning, uncond: Conditioning
+) -> Iterator[Progress]:
+    """Sample and decode all pictures.
+
+    Args:
+        model: The model.
+        sampling: How.
+        cond: The condition of one picture; all pictures share it.
+        uncond: The empty or negative condition.
+
+    Yields:
+        Progress after every step; its preview is None between previews.
+
+    Returns:
+        A list of (H, W, 3) uint8 arrays, one per seed.
+
+    Raises:
+        RequestError: If the sampler cannot do what is asked.
+    """
+    check_size(model, sampling)
+    if sampling.eta > 0 and sampling.sampler != "ddim":
+        raise RequestError(
+            f"eta must be 0 for {sampling.sampler}, got {sampling.eta:g}; only ddim uses it."
+        )
+    arrays: list[np.ndarray] = []
+    batches = _batches(model, sampling)
+    for done, seeds in enumerate(batches):
+        latents = None
+        for step in _steps(model, sampling, cond, uncond, seeds):
+            number = done * step.total + step.index + 1
+            show = step.index % max(1, step.total // PREVIEWS) == 0
+            picture = _preview(model, step.x0) if show else None
+            yield Progress("sampling", number, len(batches) * step.total, preview=picture)
+            latents = step.x_t
+        with torch.no_grad():
+            arrays += to_arrays(model.decode(latents.to(model.dtype)))
+    return arrays
+
+
+def _batches(model: LatentDiffusion, sampling: Sampling) -> list[tuple[int, ...]]:
+    cells = sampling.height * sampling.width // model.factor**2
+    size = max(1, CELLS_PER_BATCH // cells)
+    seeds = sampling.seeds
+    return [seeds[i : i + size] for i in range(0, len(seeds), size)]
+
+
+def _steps(
+    model: LatentDiffusion,
+    sampling: Sampling,
+    cond: Conditioning,
+    uncond: Conditioning,
+    seeds: tuple[int, ...],
+) -> Iterator:
+    """The sampler's steps for one batch; latents stay in float32 between network calls."""
+    factor = model.factor
+    shape = (model.latent_channels, sampling.height // factor, sampling.width // factor)
+    B = len(seeds)
+    eps = classifier_free(
+        model.denoise, cond.expand(B), uncond.expand(B), sampling.guidance_scale
+    )
+    return SAMPLERS[sampling.sampler](
+        eps,
+        batch_noise(seeds, 0, shape).to(model.device),
+        model.schedule,
+        steps=sampling.steps,
+        eta=sampling.eta,
+        # draw 0 is the starting noise
+        noise=lambda index: batch_noise(seeds, index + 1, shape).to(model.device),
+    )
+
+
+def _preview(model: LatentDiffusion, x0: Tensor) -> np.ndarray:
+    rough = F.interpolate(model.preview(x0), scale_factor=float(model.factor), mode="bicubic")
+    return grid(to_arrays(rough))
