@@ -1,0 +1,227 @@
+"""The command line: `python -m ldm VERB`. Exit codes: 0 done, 1 a check failed, 2 wrong input."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import logging
+import sys
+import types
+import typing
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ldm.catalog.registry import list_presets, load_preset
+from ldm.errors import LDMError
+from ldm.requests import REQUESTS, Progress, Result, controls
+
+# The verbs import what they need when they are called: `--help` and `presets` answer at once.
+# ruff: noqa: PLC0415
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit code."""
+    parsed = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO if parsed.verbose else logging.WARNING)
+    try:
+        return parsed.run(parsed)
+    except LDMError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m ldm", description="Latent Canvas")
+    parser.add_argument("--verbose", action="store_true", help="say more on stderr")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    _add_presets(verbs)
+    _add_sample(verbs)
+    _add_verify(verbs)
+    _add_train(verbs)
+    _add_evaluate(verbs)
+    _add_convert(verbs)
+    _add_download(verbs)
+    return parser
+
+
+def _verb(verbs: Any, name: str, run: Callable[[Any], int], text: str) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(name, help=text, description=text)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_presets(verbs: Any) -> None:
+    _add_json(_verb(verbs, "presets", _presets, "list the models that can be used"))
+
+
+def _presets(arguments: Any) -> int:
+    rows = [
+        {
+            "name": preset.name,
+            "task": preset.task,
+            "width": preset.width,
+            "height": preset.height,
+            "on_disk": preset.is_on_disk,
+            "source": preset.weights.url or "shipped",
+            "licence": preset.licence,
+        }
+        for preset in list_presets()
+    ]
+    if arguments.json:
+        print(json.dumps(rows, indent=2))
+        return 0
+    for row in rows:
+        where = "on disk" if row["on_disk"] else "not on disk"
+        size = f"{row['width']} x {row['height']}"
+        print(f"{row['name']:<28} {row['task']:<18} {size:<10} {where:<12} {row['source']}")
+    return 0
+
+
+def _add_sample(verbs: Any) -> None:
+    sample = verbs.add_parser("sample", help="make pictures", description="make pictures")
+    tasks = sample.add_subparsers(dest="task", required=True, metavar="TASK")
+    for task, request_type in REQUESTS.items():
+        parser = _verb(tasks, task, _sample, (request_type.__doc__ or task).splitlines()[0])
+        parser.set_defaults(request_type=request_type)
+        for name, about in controls(request_type).items():
+            _add_field(parser, request_type, name, about)
+        parser.add_argument("--out", type=Path, required=True, help="folder for the pictures")
+        parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+        parser.add_argument("--memory-budget", help="for loaded models, like 4GiB")
+        _add_json(parser)
+
+
+def _add_field(parser: argparse.ArgumentParser, request_type: type, name: str, about: Any) -> None:
+    """One flag per request field, with the field's own type, default and help."""
+    hint = typing.get_type_hints(request_type)[name]
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    default = next(f.default for f in dataclasses.fields(request_type) if f.name == name)
+    required = default is dataclasses.MISSING
+    limits = ""
+    if about.minimum is not None:
+        limits = f" ({about.minimum:g} to {about.maximum:.10g}{' ' + about.unit * bool(about.unit)})"
+    parser.add_argument(
+        "--" + name.replace("_", "-"),
+        type=next(kind for kind in kinds if kind is not type(None)),
+        default=None if required else default,
+        required=required,
+        help=(about.help or about.label) + limits.replace(" )", ")"),
+    )
+
+
+def _sample(arguments: Any) -> int:
+    from ldm.runtime.memory import parse_bytes
+    from ldm.studio import Studio
+
+    names = controls(arguments.request_type)
+    request = arguments.request_type(**{name: getattr(arguments, name) for name in names})
+    budget = parse_bytes(arguments.memory_budget) if arguments.memory_budget else None
+    studio = Studio(device=arguments.device, memory_budget=budget)
+    for event in studio.run(request):
+        if isinstance(event, Progress) and sys.stderr.isatty():
+            print(f"\r{event.stage} {event.step}/{event.total} ", end="", file=sys.stderr)
+        if isinstance(event, Result):
+            _write(event, arguments)
+    return 0
+
+
+def _write(result: Result, arguments: Any) -> None:
+    import shutil
+
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    paths = [Path(shutil.copy(path, arguments.out)) for path in result.paths]
+    if arguments.json:
+        about = {"paths": [str(p) for p in paths], "seconds": result.seconds, "notes": result.notes}
+        print(json.dumps(about))
+        return
+    for path in paths:
+        print(path)
+    for note in result.notes:
+        print(f"note: {note}", file=sys.stderr)
+
+
+def _add_verify(verbs: Any) -> None:
+    text = "compare the networks and samplers with numbers recorded from the authors' code"
+    parser = _verb(verbs, "verify", _verify, text)
+    parser.add_argument("--cases", type=Path, help="folder of recorded cases")
+    parser.add_argument("--manifests", type=Path, help="folder of published key lists")
+    _add_json(parser)
+
+
+def _verify(arguments: Any) -> int:
+    from ldm.evaluation.verify import run_checks
+
+    passed = failed = 0
+    for check in run_checks(arguments.cases, arguments.manifests):
+        passed += check.passed
+        failed += not check.passed
+        if arguments.json:
+            print(json.dumps(dataclasses.asdict(check)))
+        else:
+            print(f"{'ok    ' if check.passed else 'FAILED'} {check.name}: {check.detail}")
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+def _add_train(verbs: Any) -> None:
+    parser = _verb(verbs, "train", _train, "train a model")
+    parser.add_argument("config", type=Path, help="a YAML file, see presets/training/")
+    parser.add_argument("--resume", action="store_true", help="go on from the last snapshot")
+
+
+def _train(arguments: Any) -> int:
+    from ldm.training.run import train
+
+    train(arguments.config, resume=arguments.resume)
+    return 0
+
+
+def _add_evaluate(verbs: Any) -> None:
+    parser = _verb(verbs, "evaluate", _evaluate, "measure a model on held-out scenes")
+    parser.add_argument("--preset", required=True)
+    parser.add_argument("--scenes", type=int, help="how many; default: each measure's own number")
+    _add_json(parser)
+
+
+def _evaluate(arguments: Any) -> int:
+    from ldm.evaluation.report import evaluate, table
+
+    rows = evaluate(arguments.preset, scenes=arguments.scenes)
+    if arguments.json:
+        print(json.dumps([dataclasses.asdict(row) | {"passed": row.passed} for row in rows]))
+    else:
+        print(table(rows))
+    return 0 if all(row.passed for row in rows) else 1
+
+
+def _add_convert(verbs: Any) -> None:
+    parser = _verb(verbs, "convert", _convert, "turn a .ckpt into a .safetensors, safely")
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("out", type=Path)
+
+
+def _convert(arguments: Any) -> int:
+    from ldm.checkpoints.convert import convert
+
+    print(convert(arguments.checkpoint, arguments.out))
+    return 0
+
+
+def _add_download(verbs: Any) -> None:
+    parser = _verb(verbs, "download", _download, "fetch a published model's weights")
+    parser.add_argument("preset")
+
+
+def _download(arguments: Any) -> int:
+    from ldm.catalog.download import download_preset
+
+    print(download_preset(load_preset(arguments.preset)))
+    return 0

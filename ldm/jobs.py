@@ -1,0 +1,236 @@
+"""The queue in front of the studio: any page can submit, follow and cancel a job by its id.
+
+One worker thread runs the jobs in order. What followers see is the job's latest event: a slow
+reader misses some previews, never the end. Importing this module needs no torch; the studio is
+made in the worker.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from ldm.errors import LDMError, RequestError
+from ldm.requests import Cancelled, Failed, Progress, Queued, Result
+
+if TYPE_CHECKING:
+    from ldm.studio import Studio
+
+KEPT_JOBS = 200  # finished ones that can still be asked for
+MAX_QUEUED = 100
+
+Event = Queued | Progress | Result | Failed | Cancelled
+ENDS = (Result, Failed, Cancelled)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Job:
+    """One request on its way."""
+
+    id: str
+    request: Any
+    event: Event
+    version: int = 0  # counts the events, so that a follower knows which it has seen
+    preview: Any = None  # the latest one
+    cancelled: bool = False
+
+    @property
+    def is_done(self) -> bool:
+        return isinstance(self.event, ENDS)
+
+
+class JobQueue:
+    """Jobs in order, in one worker thread.
+
+    Args:
+        studio_factory: Makes the studio, in the worker, when the first job or `warm_up` comes.
+    """
+
+    def __init__(self, studio_factory: Callable[[], Studio]) -> None:
+        self._factory = studio_factory
+        self._studio: Studio | None = None
+        self._jobs: OrderedDict[str, _Job] = OrderedDict()
+        self._waiting: deque[_Job] = deque()
+        self._changed = threading.Condition()
+        self._warm: str | None = None
+        self._closed = False
+        self._worker: threading.Thread | None = None
+
+    def submit(self, request: Any) -> str:
+        """Put a request at the end of the queue; returns the job's id.
+
+        Raises:
+            RequestError: If the queue is full or closed.
+        """
+        with self._changed:
+            if self._closed:
+                raise RequestError("the studio is shutting down and takes no more jobs.")
+            if len(self._waiting) >= MAX_QUEUED:
+                raise RequestError(f"{MAX_QUEUED} jobs are waiting already; try again later.")
+            job = _Job(secrets.token_hex(8), request, Queued(len(self._waiting)))
+            self._jobs[job.id] = job
+            self._waiting.append(job)
+            self._forget_old()
+            self._start()
+            self._changed.notify_all()
+        return job.id
+
+    def follow(self, job_id: str) -> Iterator[Event]:
+        """The job's events from now to its end; at least the latest one.
+
+        Any number of followers, from any thread, at any time. Closing it does not stop the job.
+
+        Raises:
+            RequestError: If there is no such job.
+        """
+        job = self._find(job_id)
+        seen = -1
+        while True:
+            with self._changed:
+                while job.version == seen:
+                    self._changed.wait()
+                seen, event, done = job.version, job.event, job.is_done
+            yield event
+            if done:
+                return
+
+    def status(self, job_id: str) -> Event:
+        """The job's latest event.
+
+        Raises:
+            RequestError: If there is no such job.
+        """
+        return self._find(job_id).event
+
+    def cancel(self, job_id: str) -> bool:
+        """Stop a job: a waiting one at once, the running one within a step.
+
+        Returns:
+            False if it was over already.
+
+        Raises:
+            RequestError: If there is no such job.
+        """
+        job = self._find(job_id)
+        with self._changed:
+            if job.is_done:
+                return False
+            job.cancelled = True
+            if job in self._waiting:
+                self._waiting.remove(job)
+                self._set(job, Cancelled())
+                self._renumber()
+            return True
+
+    def warm_up(self, preset_name: str) -> None:
+        """Make the studio and load a preset in the background, before the first job needs it."""
+        with self._changed:
+            self._warm = preset_name
+            self._start()
+            self._changed.notify_all()
+
+    def close(self, timeout: float = 10.0) -> None:
+        """Cancel everything and end the worker."""
+        with self._changed:
+            self._closed = True
+            for job in list(self._waiting):
+                self._set(job, Cancelled())
+            self._waiting.clear()
+            for job in self._jobs.values():
+                job.cancelled = True
+            self._changed.notify_all()
+        if self._worker is not None:
+            self._worker.join(timeout)
+
+    def _find(self, job_id: str) -> _Job:
+        with self._changed:
+            job = self._jobs.get(job_id)
+        if job is None:
+            raise RequestError(f"there is no job {job_id!r:.40}; it may be too long ago.")
+        return job
+
+    def _start(self) -> None:
+        if self._worker is None:
+            self._worker = threading.Thread(target=self._work, name="jobs", daemon=True)
+            self._worker.start()
+
+    def _set(self, job: _Job, event: Event) -> None:
+        """Publish an event. The lock is held."""
+        job.event = event
+        job.version += 1
+        self._changed.notify_all()
+
+    def _publish(self, job: _Job, event: Event) -> None:
+        with self._changed:
+            self._set(job, event)
+
+    def _renumber(self) -> None:
+        for position, job in enumerate(self._waiting):
+            if job.event != Queued(position):
+                self._set(job, Queued(position))
+
+    def _forget_old(self) -> None:
+        done = [job.id for job in self._jobs.values() if job.is_done]
+        for job_id in done[: max(0, len(done) - KEPT_JOBS)]:
+            del self._jobs[job_id]
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while not (self._waiting or self._warm or self._closed):
+                    self._changed.wait()
+                if self._closed:
+                    return
+                job = self._waiting.popleft() if self._waiting else None
+                warm, self._warm = (self._warm, None) if job is None else (None, self._warm)
+                self._renumber()
+            if job is None:
+                self._warm_studio(warm)
+            else:
+                self._run(job)
+
+    def _warm_studio(self, preset_name: str) -> None:
+        try:
+            self._make_studio().load(preset_name)
+        except Exception:  # the first job will say what is wrong
+            log.warning("could not prepare %s", preset_name, exc_info=True)
+
+    def _make_studio(self) -> Studio:
+        if self._studio is None:
+            self._studio = self._factory()
+        return self._studio
+
+    def _run(self, job: _Job) -> None:
+        try:
+            events = self._make_studio().run(job.request)
+            for event in events:
+                if job.cancelled and not isinstance(event, Result):
+                    events.close()
+                    self._publish(job, Cancelled())
+                    return
+                self._publish(job, _with_preview(job, event))
+        except LDMError as error:
+            self._publish(job, Failed(str(error)))
+        except Exception:
+            log.exception("job %s failed", job.id)
+            self._publish(job, Failed(f"something went wrong here; the log says what ({job.id})."))
+        if not job.is_done:
+            self._publish(job, Failed(f"the run ended without a picture ({job.id})."))
+
+
+def _with_preview(job: _Job, event: Event) -> Event:
+    """Progress without a new preview keeps the last one, so that no follower can miss it."""
+    if not isinstance(event, Progress):
+        job.preview = None
+        return event
+    if event.preview is not None:
+        job.preview = event.preview
+        return event
+    return replace(event, preview=job.preview)
