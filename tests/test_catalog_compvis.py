@@ -1,0 +1,262 @@
+"""Published configuration files through the closed table, and diffusers folders."""
+
+import copy
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ldm.catalog import diffusers
+from ldm.catalog.compvis import TARGETS, preset_values, read_architecture
+from ldm.catalog.parsing import parse, read_yaml
+from ldm.catalog.registry import list_presets, load_preset
+from ldm.catalog.schema import Architecture, ScheduleConfig
+from ldm.errors import PresetError
+
+TINY = Path(__file__).parent / "reference" / "tiny"
+TASKS = {
+    "ae_kl_attn": "first-stage",
+    "ae_vq_attn": "first-stage",
+    "class_cond_crossattn": "class-conditional",
+    "inpainting_concat": "inpaint",
+    "layout_bbox_tokens": "layout",
+    "semantic_synthesis_concat": "semantic",
+    "superres_concat_ema": "upscale",
+    "uncond_kl_churches_ema": "unconditional",
+    "uncond_vq_ema": "unconditional",
+}
+
+
+def config(case: str) -> dict:
+    return read_yaml(TINY / case / "config.yaml")
+
+
+@pytest.mark.parametrize("case", sorted(path.name for path in TINY.iterdir()))
+def test_every_case_is_read_without_importing_its_targets(case):
+    architecture = read_architecture(config(case), case)
+    assert isinstance(architecture, Architecture)
+    assert "taming" not in sys.modules
+
+
+@pytest.mark.parametrize(("case", "task"), TASKS.items())
+def test_the_task_follows_from_the_conditioner(case, task):
+    assert preset_values(config(case), case)["task"] == task
+
+
+@pytest.mark.parametrize(("key", "conditioning"), [(None, "concat"), ("crossattn", "crossattn")])
+def test_unsaid_conditioning_is_concatenation(key, conditioning):
+    values = config("superres_concat_ema")
+    params = values["model"]["params"]
+    del params["concat_mode"]
+    if key:
+        params["conditioning_key"] = key
+    assert read_architecture(values, "c").conditioning == conditioning
+    if key is None:
+        params["concat_mode"] = False
+        assert read_architecture(values, "c").conditioning == "crossattn"
+
+
+def test_numbers_that_yaml_takes_for_words_are_numbers():
+    values = config("uncond_vq_ema")
+    values["model"]["params"] |= {"linear_start": "8.5e-4", "linear_end": 0.012}
+    assert read_architecture(values, "c").schedule == ScheduleConfig(start=0.00085, end=0.012)
+
+
+def test_a_scale_factor_from_the_data_is_left_to_the_weight_file():
+    assert read_architecture(config("uncond_kl_churches_ema"), "c").scale_factor is None
+    assert read_architecture(config("t2i_numheads_legacy_false"), "c").scale_factor == 0.18215
+
+
+def changed(path: str, value: object, case: str = "t2i_numheads_legacy_false") -> dict:
+    """A config with one entry changed; `None` removes it."""
+    values = copy.deepcopy(config(case))
+    *parents, last = path.split("/")
+    at = values
+    for key in parents:
+        at = at[key]
+    if value is None:
+        del at[last]
+    else:
+        at[last] = value
+    return values
+
+
+UNET, STAGE = "model/params/unet_config", "model/params/first_stage_config"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("model/target", "os.system", "'os.system' is not one of"),
+        (f"{UNET}/target", "evil.UNet", "'evil.UNet' is not one of"),
+        (f"{UNET}/target", ["os", "system"], "is not one of"),
+        (f"{UNET}/target", None, "None is not one of"),
+        ("model/params/cond_stage_config/target", "clip.CLIP", "'clip.CLIP' is not one of"),
+        ("model/params/cond_stage_config", "__is_magic__", "'__is_magic__' is not one of"),
+        ("model/params/conditioning_key", "hybrid", "'hybrid' is not one of"),
+        ("model/params/beta_schedule", "wild", "'wild' is not one of"),
+        ("model/params/surprise", 1, "unknown key 'surprise'"),
+        (f"{UNET}/params/surprise", 1, "unknown key 'surprise'"),
+        (f"{UNET}/extra", 1, "unknown key 'extra'"),
+        (f"{UNET}/params/dims", 3, "dims must be 2, got 3"),
+        (f"{UNET}/params/use_new_attention_order", True, "must be False"),
+        (f"{UNET}/params/model_channels", None, "model_channels"),
+        (f"{UNET}/params/model_channels", "wide", "model_channels"),
+        (f"{STAGE}/params/ddconfig/double_z", False, "double_z must be True"),
+        (f"{STAGE}/params/ddconfig", None, "needs ddconfig"),
+        (f"{STAGE}/params/remap", "file.npy", "remap"),
+        (UNET, None, "unet_config must be a block"),
+        ("model/params", [1], "params must be a mapping"),
+        ("model", None, "model must be a block"),
+        ("import", "os", "unknown key 'import'"),
+    ],
+)
+def test_what_the_table_does_not_hold_is_an_error(path, value, words):
+    with pytest.raises(PresetError) as caught:
+        read_architecture(changed(path, value), "some/config.yaml")
+    message = str(caught.value)
+    assert message.startswith("some/config.yaml")
+    assert words in message
+    assert "\n" not in message
+
+
+def test_a_model_that_no_task_uses_is_an_error():
+    for case in ("noisy_classifier_attnpool",):
+        with pytest.raises(PresetError, match="no task here"):
+            preset_values(config(case), case)
+    with pytest.raises(PresetError, match="image_size"):
+        preset_values(changed("model/params/image_size", "big"), "c")
+
+
+def test_the_table_names_the_published_targets():
+    assert "ldm.models.diffusion.ddpm.LatentDiffusion" in TARGETS
+    assert all(name.startswith(("ldm.", "torch.nn.Identity")) for name in TARGETS)
+
+
+# What the library writes for the large text-to-image and the super-resolution model.
+UNET_CONDITION = {
+    "_class_name": "UNet2DConditionModel",
+    "act_fn": "silu",
+    "attention_head_dim": 8,
+    "block_out_channels": [320, 640, 1280, 1280],
+    "cross_attention_dim": 1280,
+    "down_block_types": [*["CrossAttnDownBlock2D"] * 3, "DownBlock2D"],
+    "flip_sin_to_cos": True,
+    "freq_shift": 0,
+    "in_channels": 4,
+    "layers_per_block": 2,
+    "norm_eps": 1e-05,
+    "norm_num_groups": 32,
+    "out_channels": 4,
+    "sample_size": 32,
+}
+UNET_PLAIN = {
+    "_class_name": "UNet2DModel",
+    "attention_head_dim": 32,
+    "block_out_channels": [160, 320, 320, 640],
+    "down_block_types": [*["DownBlock2D"] * 3, "AttnDownBlock2D"],
+    "in_channels": 6,
+    "layers_per_block": 2,
+    "out_channels": 3,
+    "sample_size": 64,
+}
+KL = {
+    "_class_name": "AutoencoderKL",
+    "block_out_channels": [128, 256, 512, 512],
+    "down_block_types": ["DownEncoderBlock2D"] * 4,
+    "latent_channels": 4,
+    "layers_per_block": 2,
+}
+VQ = {
+    "_class_name": "VQModel",
+    "block_out_channels": [128, 256, 512],
+    "down_block_types": ["DownEncoderBlock2D"] * 3,
+    "latent_channels": 3,
+    "layers_per_block": 2,
+    "num_vq_embeddings": 8192,
+}
+BERT = {"d_model": 1280, "encoder_layers": 32, "vocab_size": 30522, "max_position_embeddings": 77}
+
+
+def folder_of(folder: Path, pipeline: str, beta: tuple[float, float], **parts: dict) -> Path:
+    files = {
+        "model_index.json": {"_class_name": pipeline},
+        "scheduler/scheduler_config.json": {
+            "beta_schedule": "scaled_linear",
+            "beta_start": beta[0],
+            "beta_end": beta[1],
+        },
+        **{f"{name}/config.json": about for name, about in parts.items()},
+    }
+    for name, about in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(json.dumps(about))
+    return folder
+
+
+def text_folder(folder: Path) -> Path:
+    parts = {"unet": UNET_CONDITION, "vqvae": KL, "bert": BERT}
+    return folder_of(folder, "LDMTextToImagePipeline", (0.00085, 0.012), **parts)
+
+
+def without_notation(architecture: Architecture) -> Architecture:
+    """With what can be written in several ways written in one."""
+    unet = architecture.unet
+    reached = sorted(f for f in unet.attention_resolutions if f <= unet.factor)
+    unet = replace(unet, attention_resolutions=tuple(reached))
+    first_stage = replace(architecture.first_stage, resolution=256)  # counts levels only
+    return replace(architecture, unet=unet, first_stage=first_stage)
+
+
+def test_diffusers_folders_describe_the_published_models(tmp_path):
+    text = diffusers.preset_values(text_folder(tmp_path / "text"))
+    parts = {"unet": UNET_PLAIN, "vqvae": VQ}
+    upscale = diffusers.preset_values(
+        folder_of(tmp_path / "sr", "LDMSuperResolutionPipeline", (0.0015, 0.0155), **parts)
+    )
+    for values, name in ((text, "text2img-large"), (upscale, "bsr-sr")):
+        preset = load_preset(name)
+        architecture = parse(Architecture, values["architecture"], name)
+        assert without_notation(architecture) == without_notation(preset.architecture)
+        assert (values["task"], values["width"]) == (preset.task, preset.width)
+
+
+def test_a_diffusers_folder_in_models_is_a_preset(tmp_path):
+    text_folder(tmp_path / "hub-model")
+    preset = load_preset("hub-model", models_dir=tmp_path)
+    assert preset in list_presets(models_dir=tmp_path)
+    assert preset.weight_path == tmp_path / "hub-model"
+    assert preset.is_on_disk
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value", "words"),
+    [
+        ("model_index.json", "_class_name", "StableDiffusionPipeline", "pipeline must be one of"),
+        ("unet/config.json", "freq_shift", 1, "freq_shift must be 0"),
+        ("unet/config.json", "down_block_types", ["Magic"], "not known"),
+        ("unet/config.json", "block_out_channels", [320, 500], "multiples of the first"),
+        ("unet/config.json", "block_out_channels", "wide", "list of whole numbers"),
+        ("unet/config.json", "sample_size", [32], "sample_size"),
+        ("unet/config.json", "in_channels", None, "in_channels"),
+        ("scheduler/scheduler_config.json", "beta_schedule", "wild", "beta_schedule"),
+        ("scheduler/scheduler_config.json", "prediction_type", "wild", "prediction_type"),
+    ],
+)
+def test_an_unknown_setting_of_a_diffusers_folder_is_an_error(tmp_path, file, key, value, words):
+    folder = text_folder(tmp_path / "m")
+    about = json.loads((folder / file).read_text()) | {key: value}
+    (folder / file).write_text(json.dumps(about))
+    with pytest.raises(PresetError, match=words) as caught:
+        load_preset("m", models_dir=tmp_path)
+    assert str(folder) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_diffusers_folder_without_a_part_is_an_error(tmp_path):
+    folder = text_folder(tmp_path / "m")
+    (folder / "bert" / "config.json").write_text("{")
+    with pytest.raises(PresetError, match="bert"):
+        load_preset("m", models_dir=tmp_path)

@@ -1,0 +1,286 @@
+"""Presets: every published model is there, and a user's folder becomes one."""
+
+import gzip
+import json
+import lzma
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from ldm.catalog.build import build_model
+from ldm.catalog.compvis import PRESETS_DIR, preset_values
+from ldm.catalog.parsing import parse, read_yaml
+from ldm.catalog.registry import list_presets, load_preset
+from ldm.catalog.schema import TASKS, Architecture
+from ldm.checkpoints.apply import load_files
+from ldm.errors import PresetError
+from ldm.requests import SAMPLER_NAMES
+
+REFERENCE = Path(__file__).parent / "reference"
+PUBLISHED = {
+    "bsr-sr": "ldm-bsr_sr",
+    "celeba256": "ldm-celeba256",
+    "cin256": "ldm-cin256",
+    "cin256-v2": "ldm-cin256-v2",
+    "ffhq256": "ldm-ffhq256",
+    "inpainting-big": "ldm-inpainting_big",
+    "layout2img-openimages256": "ldm-layout2img-openimages256",
+    "lsun-beds256": "ldm-lsun_beds256",
+    "lsun-churches256": "ldm-lsun_churches256",
+    "semantic-synthesis256": "ldm-semantic_synthesis256",
+    "semantic-synthesis512": "ldm-semantic_synthesis512",
+    "text2img-large": "ldm-txt2img-1p4B-eval",
+    "text2img256": "ldm-text2img256",
+    **{
+        name: f"fs-{name}"
+        for name in (
+            "kl-f4", "kl-f8", "kl-f16", "kl-f32",
+            "vq-f4", "vq-f4-noattn", "vq-f8", "vq-f8-n256", "vq-f16",
+        )
+    },
+}  # fmt: skip
+OWN_YAML = """
+title: Mine
+task: unconditional
+width: 32
+height: 32
+weights: {file: mine.safetensors}
+architecture:
+  unet:
+    in_channels: 3
+    out_channels: 3
+    model_channels: 32
+    num_res_blocks: 1
+    attention_resolutions: [2]
+    channel_mult: [1, 2]
+    num_heads: 2
+  first_stage: {kind: vq, n_embed: 16, ch: 32, ch_mult: [1, 1], num_res_blocks: 1}
+"""
+
+
+def config_of(manifest: str) -> dict:
+    with gzip.open(REFERENCE / "manifests" / f"{manifest}.json.gz") as file:
+        return {"model": json.load(file)["model"]}
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A folder of presets with one that a test may change."""
+
+    def write(text: str, name: str = "mine") -> Path:
+        (tmp_path / "demo").mkdir(exist_ok=True)
+        (tmp_path / "demo" / f"{name}.yaml").write_text(text)
+        return tmp_path
+
+    return write
+
+
+def test_every_published_model_has_a_preset():
+    manifests = {p.name.removesuffix(".json.gz") for p in (REFERENCE / "manifests").glob("*.gz")}
+    assert set(PUBLISHED.values()) == manifests - {"rdm-768x768"}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_preset_equals_the_published_configuration(name):
+    preset = load_preset(name)
+    theirs = preset_values(config_of(PUBLISHED[name]), name)
+    assert preset.architecture == parse(Architecture, theirs["architecture"], name)
+    assert (preset.task, preset.width, preset.height) == (
+        theirs["task"],
+        theirs["width"],
+        theirs["height"],
+    )
+
+
+def test_every_preset_can_be_used():
+    presets = list_presets()
+    assert {preset.name for preset in presets} >= set(PUBLISHED)
+    assert len({preset.name for preset in presets}) == len(presets)
+    for preset in presets:
+        assert preset.task in TASKS
+        assert preset.title
+        assert preset.licence
+        assert preset.defaults.sampler in SAMPLER_NAMES
+        assert preset.defaults.steps < 1000
+        assert preset.folder.name in ("demo", preset.name)
+        url = preset.weights.url
+        assert url.startswith("https://") if preset.name in PUBLISHED else url is None
+
+
+def test_guidance_is_on_only_where_a_model_knows_the_empty_condition():
+    guided = {p.name for p in list_presets() if p.defaults.guidance_scale > 1}
+    assert guided >= {"text2img-large", "cin256-v2"}
+    assert guided.isdisjoint({"cin256", "layout2img-openimages256", "celeba256"})
+
+
+def test_shipped_presets_name_a_vocabulary_that_is_there():
+    for preset in list_presets():
+        vocabulary = preset.architecture.conditioner.vocabulary
+        assert vocabulary is None or vocabulary.is_relative_to(PRESETS_DIR)
+    assert load_preset("text2img-large").architecture.conditioner.vocabulary.is_file()
+
+
+def test_an_unknown_name_gets_the_nearest_ones():
+    with pytest.raises(PresetError, match="did you mean .*text2img-large"):
+        load_preset("text2img-lagre")
+    with pytest.raises(PresetError, match="must be one of .*celeba256"):
+        load_preset("zzzz")
+
+
+def test_the_catalog_needs_no_torch():
+    code = (
+        "import sys; from ldm.catalog.registry import list_presets; "
+        "from ldm.catalog.hashes import weights_sha256; list_presets(); "
+        "sys.exit(bool({'torch', 'transformers', 'tokenizers', 'cv2'} & set(sys.modules)))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=PRESETS_DIR.parent)
+
+
+def test_own_presets_lie_beside_their_weights(own, tmp_path):
+    preset = load_preset("mine", presets_dir=own(OWN_YAML))
+    assert preset.weight_paths == (tmp_path / "demo" / "mine.safetensors",)
+    assert not preset.is_on_disk
+    preset.weight_path.touch()
+    assert preset.is_on_disk
+    assert (preset.factor, preset.size_multiple) == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("model_channels: 32", "model_chanels: 32", "model_chanels"),
+        ("model_channels: 32", "model_channels: many", "architecture.unet.model_channels"),
+        ("model_channels: 32", "model_channels: 40", "multiples of 32, got 40"),
+        ("    model_channels: 32\n", "", "model_channels"),
+        ("channel_mult: [1, 2]", "channel_mult: [2, 2]", "must start with 1"),
+        ("channel_mult: [1, 2]", "channel_mult: []", "channel multipliers"),
+        ("num_heads: 2", "num_heads: 2\n    num_head_channels: 8", "exactly one of"),
+        ("num_heads: 2", "num_heads: 2\n    context_dim: 8", "use_spatial_transformer"),
+        ("out_channels: 3", "out_channels: 4", "must equal"),
+        ("kind: vq", "kind: vae", "kl, vq, identity"),
+        ("n_embed: 16, ", "", "n_embed"),
+        ("task: unconditional", "task: dream", "text-to-image"),
+        ("width: 32", "width: 33", "multiples of 4 px, got 33 x 32"),
+        ("width: 32", "width: 0", "multiples of 4 px"),
+        ("title: Mine", "name: mine", "must not be given"),
+        ("title: Mine", "title: [", "no readable YAML"),
+        ("title: Mine", "title: Mine\ncolour: red", "colour"),
+        ("{kind: vq,", "{preset: mine, kind: vq,", "must name one other preset"),
+    ],
+)
+def test_a_fault_names_the_file_and_the_key(own, old, new, words):
+    assert old in OWN_YAML
+    folder = own(OWN_YAML.replace(old, new))
+    with pytest.raises(PresetError) as caught:
+        load_preset("mine", presets_dir=folder)
+    message = str(caught.value)
+    assert "mine.yaml" in message
+    assert words in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("conditioner", "words"),
+    [
+        ("{kind: text, n_embed: 8}", "needs"),
+        ("{kind: class, n_classes: 3, embed_dim: 8, n_layer: 2}", "has no n_layer"),
+        ("{kind: magic}", "must be one of none, text"),
+        ("{kind: identity}", "does not go with"),
+    ],
+)
+def test_a_conditioner_has_the_fields_of_its_kind(own, conditioner, words):
+    folder = own(OWN_YAML + f"  conditioner: {conditioner}\n")
+    with pytest.raises(PresetError, match=words):
+        load_preset("mine", presets_dir=folder)
+
+
+def test_a_yaml_file_that_stands_for_millions_of_values_is_refused(own):
+    layers = [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 9)]
+    folder = own("a0: &a0 [x, x]\n" + "\n".join(layers))
+    with pytest.raises(PresetError, match="stands for more than"):
+        load_preset("mine", presets_dir=folder)
+
+
+def test_a_first_stage_can_be_another_presets(own):
+    stage = OWN_YAML.replace("unconditional", "first-stage").replace("mine", "stage")
+    stage = stage[: stage.index("  unet:")] + stage[stage.index("  first_stage:") :]
+    own(stage, "stage")
+    folder = own(OWN_YAML[: OWN_YAML.index("{kind: vq")] + "{preset: stage}\n")
+    preset, other = (
+        load_preset("mine", presets_dir=folder),
+        load_preset("stage", presets_dir=folder),
+    )
+    assert preset.architecture.first_stage == other.architecture.first_stage
+    assert preset.first_stage_preset == "stage"
+    assert preset.weight_paths == (folder / "demo" / "mine.safetensors", *other.weight_paths)
+    preset.weight_path.touch()
+    assert not preset.is_on_disk
+    other.weight_path.touch()
+    assert preset.is_on_disk
+
+
+@pytest.fixture
+def models_dir(tmp_path):
+    """A `models` folder into which a person dropped a published model."""
+    case = REFERENCE / "tiny" / "uncond_kl_churches_ema"
+    folder = tmp_path / "models" / "my-churches"
+    folder.mkdir(parents=True)
+    shutil.copy(case / "config.yaml", folder / "config.yaml")
+    content = lzma.decompress((case / "model.ckpt.xz").read_bytes())
+    (folder / "model.ckpt").write_bytes(content)
+    return tmp_path / "models"
+
+
+def test_a_dropped_folder_is_listed_and_usable(models_dir):
+    preset = next(p for p in list_presets(models_dir) if p.name == "my-churches")
+    assert preset == load_preset("my-churches", models_dir)
+    assert preset.is_on_disk
+    assert (preset.task, preset.width, preset.height) == ("unconditional", 32, 32)
+    model = build_model(preset)
+    load_files(model, preset.weight_paths)
+    with torch.no_grad():
+        assert model.unet(torch.zeros(1, 4, 8, 8), torch.tensor([5])).isfinite().all()
+
+
+def test_a_converted_file_comes_before_the_checkpoint(models_dir):
+    (models_dir / "my-churches" / "model.safetensors").touch()
+    assert load_preset("my-churches", models_dir).weight_path.name == "model.safetensors"
+
+
+def test_other_names_of_config_and_weights_are_found(models_dir):
+    folder = models_dir / "my-churches"
+    (folder / "config.yaml").rename(folder / "project.yaml")
+    (folder / "model.ckpt").rename(folder / "epoch=12.ckpt")
+    assert load_preset("my-churches", models_dir).weight_path.name == "epoch=12.ckpt"
+    (folder / "epoch=13.ckpt").touch()
+    with pytest.raises(PresetError, match="several weight files"):
+        load_preset("my-churches", models_dir)
+
+
+def test_a_broken_folder_is_left_out_of_the_list_and_explained_when_named(models_dir, caplog):
+    (models_dir / "my-churches" / "model.ckpt").unlink()
+    assert "my-churches" not in {p.name for p in list_presets(models_dir)}
+    assert "no weight file" in caplog.text
+    with pytest.raises(PresetError, match="no weight file"):
+        load_preset("my-churches", models_dir)
+
+
+def test_a_published_models_download_folder_is_not_a_second_preset(models_dir):
+    (models_dir / "my-churches").rename(models_dir / "celeba256")
+    presets = [p for p in list_presets(models_dir) if p.name == "celeba256"]
+    assert len(presets) == 1
+    assert presets[0].title == "CelebA-HQ faces"
+    assert presets[0].is_on_disk
+
+
+def test_an_unreadable_file_is_an_error(tmp_path):
+    for content in (b"\xff\xfe\x00\x01", b"- a\n- b\n", b"a: " + b"[" * 5000, bytes(300_000)):
+        path = tmp_path / "c.yaml"
+        path.write_bytes(content)
+        with pytest.raises(PresetError, match=r"c\.yaml") as caught:
+            read_yaml(path)
+        assert "\n" not in str(caught.value)
