@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import threading
 import zipfile
 from dataclasses import replace
@@ -132,8 +133,10 @@ def test_a_file_that_changed_meanwhile_is_fetched_anew(server, client, path):
     with pytest.raises(DownloadError):
         download(Target(server.url, path), client)
     server.content, server.etag = CONTENT[::-1], '"two"'
-    download(Target(server.url, path), client)
+    seen = []
+    download(Target(server.url, path), client, lambda *at: seen.append(at))
     assert path.read_bytes() == CONTENT[::-1]
+    assert (seen[0], seen[-1]) == ((0, len(CONTENT)), (len(CONTENT), len(CONTENT)))
 
 
 def test_a_part_that_was_already_whole_is_kept(server, client, path):
@@ -253,9 +256,10 @@ def test_the_hash_follows_the_file_and_covers_all_files(preset, tmp_path):
     preset.weight_path.write_bytes(b"one")
     one = weights_sha256(preset)
     assert one == hashlib.sha256(b"one").hexdigest()
-    preset.weight_path.write_bytes(b"other")
+    preset.weight_path.write_bytes(b"two")
+    os.utime(preset.weight_path, ns=(1, 1))  # a coarse clock could give both the same time
     other = weights_sha256(preset)
-    assert other == hashlib.sha256(b"other").hexdigest()
+    assert other == hashlib.sha256(b"two").hexdigest()
     (tmp_path / "stage.safetensors").write_bytes(b"stage")
     both = replace(preset, first_stage_path=tmp_path / "stage.safetensors")
     assert weights_sha256(both) not in (one, other)

@@ -251,6 +251,15 @@ def test_a_converted_file_comes_before_the_checkpoint(models_dir):
     assert load_preset("my-churches", models_dir).weight_path.name == "model.safetensors"
 
 
+def test_a_converted_download_is_on_disk(models_dir):
+    converted = models_dir / "celeba256" / "model.safetensors"
+    converted.parent.mkdir()
+    converted.touch()
+    preset = load_preset("celeba256", models_dir)
+    assert preset.weight_path == converted
+    assert preset.is_on_disk
+
+
 def test_other_names_of_config_and_weights_are_found(models_dir):
     folder = models_dir / "my-churches"
     (folder / "config.yaml").rename(folder / "project.yaml")
