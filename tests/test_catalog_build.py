@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -119,3 +121,13 @@ def test_a_first_stage_is_no_whole_model():
         build_model(load_preset("kl-f4"))
     with pytest.raises(PresetError, match="has no classifier"):
         build_classifier(small())
+
+
+def test_building_without_storage_does_not_load_torchs_python_kernels():
+    code = (
+        "import sys; from ldm.catalog.build import build_model; "
+        "from ldm.catalog.registry import load_preset; before = 'torch._refs' in sys.modules; "
+        "build_model(load_preset('text2img-large')); "
+        "sys.exit(not before and 'torch._refs' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=REFERENCE.parents[1])

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from ldm.catalog.schema import (
     Architecture,
@@ -45,7 +48,7 @@ def build_model(source: Preset | Architecture, device: str = "meta") -> LatentDi
     about = _architecture(source)
     if about.unet is None or about.first_stage is None:
         raise PresetError(f"{_name(source)} is no latent diffusion model: it has no unet.")
-    with torch.device(device):
+    with _on(device):
         unet = UNetModel(**_arguments(about.unet))
         conditioner = _conditioner(about.conditioner)
     model = LatentDiffusion(
@@ -66,7 +69,7 @@ def build_first_stage(source: Preset | Architecture, device: str = "meta") -> nn
     about = _architecture(source)
     if about.first_stage is None:
         raise PresetError(f"{_name(source)} has no first stage.")
-    with torch.device(device):
+    with _on(device):
         return _first_stage(about.first_stage).eval()
 
 
@@ -74,7 +77,7 @@ def build_classifier(source: Architecture, device: str = "meta") -> EncoderUNetM
     """Build a classifier of noisy latents; arguments, mode and error as in `build_model`."""
     if source.classifier is None:
         raise PresetError(f"{_name(source)} has no classifier.")
-    with torch.device(device):
+    with _on(device):
         return EncoderUNetModel(**_arguments(source.classifier)).eval()
 
 
@@ -86,6 +89,26 @@ def count_parameters(source: Preset | Architecture) -> int:
     else:
         model = build_model(about) if about.unet else build_first_stage(about)
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+class _NoInitialisation(TorchFunctionMode):
+    """Leaves weights without storage alone.
+
+    torch has a meta kernel in Python for some initialisers, and importing those takes a second.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init" and "tensor" in kwargs:
+            return kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+@contextmanager
+def _on(device: str) -> Iterator[None]:
+    """Make new networks there."""
+    with torch.device(device), _NoInitialisation() if device == "meta" else nullcontext():
+        yield
 
 
 def _architecture(source: Preset | Architecture) -> Architecture:
