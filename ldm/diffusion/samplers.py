@@ -21,6 +21,7 @@ from ldm.diffusion.schedule import NoiseSchedule
 Eps = Callable[[Tensor, Tensor], Tensor]
 Noise = Callable[[int], Tensor]  # step index -> (B, C, h, w) standard normal
 Correct = Callable[[Tensor], Tensor]  # x0 -> x0
+BeforeStep = Callable[[int, int, Tensor], Tensor]  # step index, t, x_t -> x_t
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def published_timesteps(steps: int, length: int) -> list[int]:
 
 
 @torch.no_grad()
-def ddim(
+def ddim(  # noqa: PLR0913  (all but three have defaults)
     eps: Eps,
     x_T: Tensor,
     schedule: NoiseSchedule,
@@ -71,6 +72,7 @@ def ddim(
     noise: Noise | None = None,
     timesteps: Sequence[int] | None = None,
     correct_x0: Correct | None = None,
+    before_step: BeforeStep | None = None,
 ) -> Iterator[Step]:
     """Denoising diffusion implicit models (arXiv:2010.02502, Eq. 12; sigma from Eq. 16).
 
@@ -83,6 +85,7 @@ def ddim(
         noise: Step index -> fresh noise; needed for eta > 0.
         timesteps: The visited steps themselves, falling; None takes `ddim_timesteps`.
         correct_x0: Changes each predicted x0 before the step is taken, e.g. quantises it.
+        before_step: Changes x_t before each step, e.g. puts the known part of a picture back.
 
     Yields:
         A Step after every update; the last x_t is the sample.
@@ -92,6 +95,8 @@ def ddim(
     """
     _check_eta(eta, noise)
     for step in _grid(schedule, steps, timesteps):
+        if before_step is not None:
+            x_T = before_step(step.index, step.t, x_T)
         e = eps(x_T, _batch_t(x_T, step.t))
         x0 = (x_T - step.sigma_t * e) / step.signal_t
         if correct_x0 is not None:

@@ -69,4 +69,5 @@ def export_weights(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str
     part = path.with_suffix(".part")
     half = {name: t.detach().to("cpu", torch.float16).contiguous() for name, t in tensors.items()}
     save_file(half, part, metadata)
+    part.chmod(0o644)  # safetensors makes it private, but it is there to be shipped
     os.replace(part, path)

@@ -1,0 +1,121 @@
+"""Covering a canvas with overlapping windows, blended by their distance to the border.
+
+h, w: rows and columns of the canvas; kh, kw: of a window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ldm.diffusion.conditioning import Conditioning
+
+GRID_CLIP = (0.01, 0.5)  # range of the weight by place among the windows
+
+
+@dataclass(frozen=True)
+class Windows:
+    """A grid of equal windows over a canvas.
+
+    Args:
+        size: (kh, kw) of a window.
+        stride: (rows, columns) from one window to the next.
+        clip: Least and greatest weight inside a window.
+        favour_middle: Also weigh each window by its place in the grid (the published tie breaker).
+    """
+
+    size: tuple[int, int]
+    stride: tuple[int, int]
+    clip: tuple[float, float] = (0.01, 0.5)
+    favour_middle: bool = False
+
+    def corners(self, h: int, w: int) -> list[tuple[int, int]]:
+        """(y, x) of each window on an h x w canvas, row by row.
+
+        Raises:
+            ValueError: If the windows do not cover the canvas exactly.
+        """
+        for side, window, stride in zip((h, w), self.size, self.stride, strict=True):
+            if window > side or (side - window) % stride:
+                raise ValueError(
+                    f"windows of {window} with stride {stride} do not cover a side of {side}"
+                )
+        rows = range(0, h - self.size[0] + 1, self.stride[0])
+        columns = range(0, w - self.size[1] + 1, self.stride[1])
+        return [(y, x) for y in rows for x in columns]
+
+    def weights(self, h: int, w: int, scale: int = 1) -> Iterator[Tensor]:
+        """The weight of each window in turn, (scale * kh, scale * kw)."""
+        inside = border_distance(scale * self.size[0], scale * self.size[1]).clamp(*self.clip)
+        count = len(self.corners(h, w))
+        if not self.favour_middle:
+            yield from [inside] * count
+            return
+        down = (h - self.size[0]) // self.stride[0] + 1
+        place = border_distance(down, count // down).clamp(*GRID_CLIP).flatten()
+        yield from (inside * weight for weight in place)
+
+
+def border_distance(h: int, w: int) -> Tensor:
+    """Distance to the nearest border as a share of the side: (h, w), 0 at the border."""
+    y = torch.linspace(0, 1, h) if h > 1 else torch.zeros(1)
+    x = torch.linspace(0, 1, w) if w > 1 else torch.zeros(1)
+    return torch.minimum(torch.minimum(y, 1 - y)[:, None], torch.minimum(x, 1 - x)[None, :])
+
+
+def blend(
+    windows: Windows, canvas: Tensor, compute: Callable[[int, int], Tensor], scale: int = 1
+) -> Tensor:
+    """Compute each window on its own and average them by weight.
+
+    Args:
+        windows: The cover.
+        canvas: (B, C, h, w), for its size only.
+        compute: (y, x) of a window -> (B, C', scale * kh, scale * kw).
+        scale: Output cells per canvas cell.
+
+    Returns:
+        (B, C', scale * h, scale * w).
+    """
+    h, w = canvas.shape[2:]
+    total, weight_sum = None, torch.zeros(scale * h, scale * w)
+    for (y, x), weight in zip(windows.corners(h, w), windows.weights(h, w, scale), strict=True):
+        part = compute(y, x)
+        if total is None:
+            total = part.new_zeros(*part.shape[:2], scale * h, scale * w)
+        rows = slice(scale * y, scale * (y + windows.size[0]))
+        columns = slice(scale * x, scale * (x + windows.size[1]))
+        total[:, :, rows, columns] += part * weight.to(part)
+        weight_sum[rows, columns] += weight
+    return total / weight_sum.to(total)
+
+
+Denoise = Callable[[Tensor, Tensor, Conditioning], Tensor]
+
+
+def windowed(denoise: Denoise, windows: Windows) -> Denoise:
+    """A denoiser that sees one window at a time: same signature in and out."""
+
+    def denoise_windows(x_t: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
+        def compute(y: int, x: int) -> Tensor:
+            rows, columns = slice(y, y + windows.size[0]), slice(x, x + windows.size[1])
+            return denoise(x_t[:, :, rows, columns], t, cond.crop(rows, columns))
+
+        return blend(windows, x_t, compute)
+
+    return denoise_windows
+
+
+def windowed_decode(
+    decode: Callable[[Tensor], Tensor], windows: Windows, latents: Tensor, factor: int
+) -> Tensor:
+    """Decode one window at a time, as the published code does; not equal to the whole decode."""
+    kh, kw = windows.size
+
+    def compute(y: int, x: int) -> Tensor:
+        return decode(latents[:, :, y : y + kh, x : x + kw])
+
+    return blend(windows, latents, compute, factor)

@@ -1,0 +1,344 @@
+"""Our own route to every recorded tensor of a golden case, name by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ldm.canvas.windows import Windows, windowed, windowed_decode
+from ldm.catalog.schema import Architecture
+from ldm.diffusion.conditioning import Conditioning
+from ldm.diffusion.guidance import classifier_free
+from ldm.diffusion.samplers import Step, ddim, ddpm, plms, published_timesteps
+from ldm.models.first_stage import DiagonalGaussian, IdentityFirstStage, VQModel
+
+Named = Iterator[tuple[str, Tensor]]
+GUIDANCE = 3.0
+INPUTS = re.compile(
+    r"in/.*|(un)?cond/(?!output).*|.*/noise|q/t|unet(_raw)?/tmixed/t|fs/(posterior|encoding)_noise"
+    r"|ddim5_mask/(mask|x0)|ddpm_last5/x_start_t4|patched/(x|cond|z)|clf/y"
+    r"|inpaint/(image|mask)01|posterior_clamp/moments"
+)
+
+
+def is_input(name: str) -> bool:
+    """Whether a recorded tensor is given rather than computed."""
+    return INPUTS.fullmatch(name) is not None
+
+
+@dataclass(frozen=True)
+class Case:
+    """A case's models and recorded tensors."""
+
+    architecture: Architecture
+    averaged: Any  # with EMA weights where the file has them; what samplers use
+    raw: Any
+    tensors: dict[str, Tensor]
+    notes: dict[str, Any]
+    loss_type: str = "l2"
+
+    def __contains__(self, prefix: str) -> bool:
+        return any(name.startswith(prefix) for name in self.tensors)
+
+    @property
+    def first_stage(self) -> nn.Module:
+        """The autoencoder, of a model or alone."""
+        return self.raw if self.architecture.unet is None else self.raw.first_stage
+
+
+def outputs(case: Case) -> Named:
+    """(name, value) of everything that the case records and we can compute."""
+    if case.architecture.classifier is not None:
+        yield from _classifier(case)
+        return
+    with torch.no_grad():
+        if "fs/" in case:
+            yield from _first_stage(case)
+        if "posterior_clamp/" in case:
+            yield from _posterior("posterior_clamp", case.tensors["posterior_clamp/moments"])
+        if case.architecture.unet is None:
+            return
+        yield from _inpainting_inputs(case)
+        yield from _conditioners(case)
+        yield from _unets(case)
+        yield from _samplers(case)
+        yield from _patched(case)
+    yield from _losses(case)
+
+
+def _first_stage(case: Case) -> Named:
+    stage, image = case.first_stage, case.tensors["in/image"]
+    if not isinstance(stage, IdentityFirstStage):
+        yield "fs/encoder_h", stage.encoder(image)
+        is_vq = isinstance(stage, VQModel)
+        yield from (_vq(stage, image) if is_vq else _kl(case, stage, image))
+    if "fs/latent" in case:
+        model = case.averaged
+        latents = model.encode(image, case.tensors.get("fs/encoding_noise"))
+        yield "fs/latent", latents
+        yield "fs/latent_decoded", model.decode(latents)
+        yield "fs/scale_factor", torch.tensor([model.scale_factor])
+
+
+def _vq(stage: VQModel, image: Tensor) -> Named:
+    z = stage.encode(image)
+    quantised, loss, indices = stage.quantize(z)
+    flat = z.permute(0, 2, 3, 1).flatten(0, 2)
+    exact = stage.quantize.embedding(indices)
+    distances = (flat[:, None] - stage.quantize.embedding.weight[None]).square().sum(2)
+    nearest = distances.topk(2, largest=False).values
+    yield "fs/prequant", z
+    yield "fs/indices", indices
+    yield "fs/zq", quantised
+    yield "fs/zq_exact", exact.view(len(z), *z.shape[2:], -1).permute(0, 3, 1, 2)
+    yield "fs/codebook_loss", loss.view(1)
+    yield "fs/vq_margin", nearest[:, 1] - nearest[:, 0]
+    yield "fs/decode_quantized", stage.decode(z)
+    yield "fs/decode_force_not_quantize", stage.decode(z, force_not_quantize=True)
+
+
+def _kl(case: Case, stage: nn.Module, image: Tensor) -> Named:
+    posterior = stage.encode(image)
+    sample = posterior.sample(case.tensors["fs/posterior_noise"])
+    yield "fs/moments", stage.quant_conv(stage.encoder(image))
+    yield "fs/mean", posterior.mean
+    yield "fs/logvar_clamped", posterior.logvar
+    yield "fs/std", posterior.std
+    yield "fs/kl", posterior.kl()
+    yield "fs/posterior_sample", sample
+    yield "fs/decode_mode", stage.decode(posterior.mode())
+    yield "fs/decode_sample", stage.decode(sample)
+
+
+def _posterior(prefix: str, moments: Tensor) -> Named:
+    posterior = DiagonalGaussian(moments)
+    yield f"{prefix}/mean", posterior.mean
+    yield f"{prefix}/logvar", posterior.logvar
+    yield f"{prefix}/std", posterior.std
+    yield f"{prefix}/var", posterior.std.square()
+    yield f"{prefix}/kl", posterior.kl()
+
+
+def _inpainting_inputs(case: Case) -> Named:
+    if "inpaint/" not in case:
+        return
+    masked, mask = _masked(case)
+    yield "inpaint/masked_image", masked
+    yield "inpaint/mask", mask
+    concat = _condition(case, "cond").concat
+    yield "inpaint/masked_latent", concat[:, :-1]
+    yield "inpaint/mask_latent", concat[:, -1:]
+
+
+def _masked(case: Case) -> tuple[Tensor, Tensor]:
+    """The picture without its hole and the mask, both in [-1, 1]."""
+    image, mask = case.tensors["inpaint/image01"], case.tensors["inpaint/mask01"]
+    return (1 - mask) * image * 2 - 1, mask * 2 - 1
+
+
+def _condition(case: Case, branch: str) -> Conditioning:
+    """The conditioning of one branch, "cond" or "uncond", from its recorded input."""
+    kind, given = case.architecture.conditioner.kind, case.tensors
+    model = case.raw
+    if kind == "none":
+        return Conditioning()
+    if kind == "first_stage":
+        masked, mask = _masked(case)
+        latents = case.first_stage.encode(masked)
+        small = F.interpolate(mask, size=latents.shape[2:], mode="nearest")
+        return Conditioning(concat=torch.cat([latents, small], dim=1))
+    if kind == "spatial_rescaler":
+        labels = given[f"{branch}/segmentation_labels"].long()
+        classes = case.architecture.conditioner.in_channels
+        return model.condition(F.one_hot(labels, classes).permute(0, 3, 1, 2).float())
+    inputs = {"class": "class_label", "identity": "LR_image"}.get(kind, "tokens")
+    return model.condition(given[f"{branch}/{inputs}"])
+
+
+def _conditioners(case: Case) -> Named:
+    for branch in ("cond", "uncond"):
+        if f"{branch}/output" in case.tensors:
+            made = _condition(case, branch)
+            yield f"{branch}/output", made.concat if made.context is None else made.context
+
+
+def _unets(case: Case) -> Named:
+    for prefix, model in (("unet", case.averaged), ("unet_raw", case.raw)):
+        if f"{prefix}/" not in case:
+            continue
+        cond, x = _condition(case, "cond"), case.tensors["in/x"]
+        for t in (0, 250, 999):
+            with Trace(model.unet) as trace:
+                yield f"{prefix}/t{t}/eps", model.denoise(x, _full(x, t), cond)
+            yield f"{prefix}/t{t}/trace", trace.table()
+        mixed = case.tensors[f"{prefix}/tmixed/t"]
+        yield f"{prefix}/tmixed/eps", model.denoise(x, mixed, cond)
+        if f"{prefix}/t250/eps_uncond" in case.tensors:
+            empty = _condition(case, "uncond")
+            yield f"{prefix}/t250/eps_uncond", model.denoise(x, _full(x, 250), empty)
+
+
+def _full(x: Tensor, t: int) -> Tensor:
+    return torch.full((len(x),), t, dtype=torch.int64)
+
+
+class Trace:
+    """Mean, population deviation, first and last element of every block's output."""
+
+    def __init__(self, network: nn.Module) -> None:
+        blocks = [network.time_embed, *network.input_blocks, network.middle_block]
+        self.blocks = [*blocks, *getattr(network, "output_blocks", [])]
+        self.rows: list[Tensor] = []
+
+    def __enter__(self) -> Trace:
+        self.handles = [block.register_forward_hook(self._note) for block in self.blocks]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self.handles:
+            handle.remove()
+
+    def _note(self, _block: nn.Module, _inputs: Any, out: Tensor) -> None:
+        flat = out.detach().flatten()
+        spread = flat.std(correction=0)
+        self.rows.append(torch.stack([flat.mean(), spread, flat[0], flat[-1]]))
+
+    def table(self) -> Tensor:
+        """(blocks, 4)."""
+        return torch.stack(self.rows)
+
+
+def _samplers(case: Case) -> Named:
+    given, model = case.tensors, case.averaged
+    schedule, x_T = model.schedule, given.get("in/x_T")
+    grids = {"ddim5": published_timesteps(5, 1000), "plms6": published_timesteps(6, 1000)}
+
+    def quantise(x0: Tensor) -> Tensor:
+        return case.first_stage.quantize(x0)[0]
+
+    def keep(index: int, t: int, x: Tensor) -> Tensor:
+        mask, known = given["ddim5_mask/mask"], given["ddim5_mask/x0"]
+        noise = given["ddim5_mask/noise"][2 * index]  # every other one is the unused step noise
+        return schedule.q_sample(known, _full(x, t), noise) * mask + (1 - mask) * x
+
+    def noise_of(run: str) -> Callable[[int], Tensor]:
+        return lambda index: given[f"{run}/noise"][index]
+
+    runs: dict[str, tuple[Callable[..., Iterator[Step]], float, dict[str, Any]]] = {
+        "ddim5": (ddim, 1, {}),
+        "ddim5_cfg3": (ddim, GUIDANCE, {}),
+        "ddim5_eta1": (ddim, 1, {"eta": 1.0, "noise": noise_of("ddim5_eta1")}),
+        "ddim5_quantize_x0": (ddim, 1, {"correct_x0": quantise}),
+        "ddim5_mask": (ddim, 1, {"before_step": keep}),
+        "plms6": (plms, 1, {}),
+        "plms6_cfg3": (plms, GUIDANCE, {}),
+    }
+    for name, (sampler, scale, options) in runs.items():
+        if f"{name}/" in case:
+            grid = grids[name.split("_")[0]]
+            steps = list(sampler(_eps(case, scale), x_T, schedule, timesteps=grid, **options))
+            yield f"{name}/timesteps", torch.tensor(grid[::-1])
+            yield from _run(case, name, steps)
+    if "ddpm_last5/" in case:
+        start, noise = given["ddpm_last5/x_start_t4"], noise_of("ddpm_last5")
+        steps = ddpm(_eps(case, 1), start, schedule, timesteps=[4, 3, 2, 1, 0], noise=noise)
+        yield from _run(case, "ddpm_last5", list(steps))
+    if "inpaint/" in case:
+        yield "inpaint/composite", _composite(case)
+
+
+def _eps(case: Case, scale: float) -> Callable[[Tensor, Tensor], Tensor]:
+    cond = _condition(case, "cond")
+    uncond = cond if scale == 1 else _condition(case, "uncond")
+    return classifier_free(case.averaged.denoise, cond, uncond, scale)
+
+
+def _run(case: Case, name: str, steps: list[Step]) -> Named:
+    latent = steps[-1].x_t
+    yield f"{name}/x_inter", torch.stack([step.x_t for step in steps])
+    yield f"{name}/pred_x0", torch.stack([step.x0 for step in steps])
+    yield f"{name}/latent", latent
+    if f"{name}/image" in case.tensors:  # often of the first picture only
+        count = len(case.tensors[f"{name}/image"])
+        yield f"{name}/image", case.averaged.decode(latent)[:count]
+
+
+def _composite(case: Case) -> Tensor:
+    """The known part of the picture and the filled hole, in [0, 1]."""
+    image, mask = case.tensors["inpaint/image01"], case.tensors["inpaint/mask01"]
+    *_, last = ddim(_eps(case, 1), case.tensors["in/x_T"], case.averaged.schedule, steps=5)
+    filled = (case.averaged.decode(last.x_t) + 1) / 2
+    return (1 - mask) * image.clamp(0, 1) + mask * filled.clamp(0, 1)
+
+
+def _patched(case: Case) -> Named:
+    if "patched/" not in case:
+        return
+    about, given, model = case.notes["patched"], case.tensors, case.averaged
+    cond = Conditioning(concat=given["patched/cond"])
+    x, z = given["patched/x"], given["patched/z"]
+    for suffix, favour_middle in (("", False), ("_tie_braker", True)):
+        windows = Windows(
+            size=tuple(about["ks"]),
+            stride=tuple(about["stride"]),
+            clip=(about["clip_min_weight"], about["clip_max_weight"]),
+            favour_middle=favour_middle,
+        )
+        eps = windowed(model.denoise, windows)(x, _full(x, 250), cond)
+        yield f"patched/eps_t250{suffix}", eps
+        decoded = windowed_decode(model.decode, windows, z, about["vqf"])
+        yield f"patched/decoded{suffix}", decoded
+
+
+def _losses(case: Case) -> Named:
+    given, model = case.tensors, case.raw
+    if "q/" not in case:
+        return
+    schedule, t, noise = model.schedule, given["q/t"], given["q/noise"]
+    x_noisy = schedule.q_sample(given["fs/latent"], t, noise)
+    yield "q/x_noisy", x_noisy
+    if "loss/" not in case:
+        return
+    with torch.no_grad():
+        cond = _condition(case, "cond")
+    error = model.denoise(x_noisy, t, cond) - noise
+    per_picture = (error.abs() if case.loss_type == "l1" else error.square()).mean((1, 2, 3))
+    loss = per_picture.mean()
+    names, weights = zip(*model.unet.named_parameters(), strict=True)
+    gradients = dict(zip(names, torch.autograd.grad(loss, weights), strict=True))
+    norm = torch.stack([g.square().sum() for g in gradients.values()]).sum().sqrt()
+    yield "loss/loss", loss.detach().view(1)
+    yield "loss/loss_simple", loss.detach().view(1)
+    yield "loss/loss_vlb", (vlb_weights(schedule)[t] * per_picture).mean().detach().view(1)
+    yield "loss/unet_grad_l2norm", norm.view(1)
+    for name in ("out.2.bias", "time_embed.0.bias", "input_blocks.0.0.weight"):
+        yield f"loss/grad/{name}", gradients[name]
+
+
+def vlb_weights(schedule: Any) -> Tensor:
+    """Weight of each step's error in the variational bound (DDPM Eq. 12); t = 0 takes t = 1's."""
+    betas = schedule.betas64
+    spread = 2 * schedule.posterior_variance.double() * (1 - betas)
+    weights = betas.square() / (spread * (1 - schedule.alphas_cumprod.double()))
+    weights[0] = weights[1]
+    return weights.float()
+
+
+def _classifier(case: Case) -> Named:
+    model, y = case.raw, case.tensors["clf/y"]
+    for t in (0, 250, 999):
+        x = case.tensors["in/x"].clone().requires_grad_()
+        with Trace(model) as trace:
+            logits = model(x, _full(x, t))
+        yield f"clf/t{t}/logits", logits.detach()
+        yield f"clf/t{t}/trace", trace.table()
+        if t == 250:
+            log_p = F.log_softmax(logits, dim=1)[torch.arange(len(x)), y]
+            yield "clf/t250/cross_entropy", -log_p.detach()
+            yield "clf/t250/grad_logp_x", torch.autograd.grad(log_p.sum(), x)[0]

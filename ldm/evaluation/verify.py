@@ -1,0 +1,135 @@
+"""Do our networks and samplers compute what the authors' do? Recorded cases and key lists.
+
+A case folder holds a published-style `config.yaml`, an xz-compressed checkpoint and the tensors
+that the authors' code made of it (`io.safetensors`). Every tensor is either an input or is
+computed here by our own route; one that is neither fails.
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ldm.catalog.build import build_classifier, build_first_stage, build_model
+from ldm.catalog.compvis import read_architecture
+from ldm.catalog.parsing import read_yaml
+from ldm.catalog.schema import Architecture
+from ldm.checkpoints.apply import load_classifier, load_files, load_first_stage
+from ldm.errors import CheckpointError
+from ldm.evaluation.routes import Case, is_input, outputs
+
+TOLERANCE = 1e-4  # of the largest absolute value of the reference, at least of 1
+REFERENCE = Path("tests/reference")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+def run_checks(cases: Path | None, manifests: Path | None) -> Iterator[Check]:
+    """The checks of both folders; with neither given, those that come with the project.
+
+    Raises:
+        CheckpointError: If a folder does not exist.
+    """
+    if cases is None and manifests is None:
+        cases, manifests = REFERENCE / "tiny", REFERENCE / "manifests"
+    if cases is not None:
+        yield from verify_cases(cases)
+    if manifests is not None:
+        from ldm.evaluation.manifests import verify_manifests  # noqa: PLC0415  (a part of its own)
+
+        yield from verify_manifests(manifests)
+
+
+def verify_cases(folder: Path) -> Iterator[Check]:
+    """Compare every tensor of every case below `folder`.
+
+    Raises:
+        CheckpointError: If there is no case.
+    """
+    paths = sorted(path.parent for path in Path(folder).glob("*/case.json"))
+    if not paths:
+        raise CheckpointError(f"{folder} holds no case; each is a folder with a case.json.")
+    for path in paths:
+        yield from verify_case(path)
+
+
+def verify_case(folder: Path) -> Iterator[Check]:
+    """Compare every tensor of one case."""
+    reference = load_file(folder / "io.safetensors")
+    case = load_case(folder, reference)
+    computed: dict[str, Tensor] = {}
+    for name, value in outputs(case):
+        computed[name] = value
+    for name, expected in sorted(reference.items()):
+        if is_input(name):
+            continue
+        if name not in computed:
+            yield Check(f"{folder.name} {name}", False, "nothing here computes it")
+        else:
+            yield compare(f"{folder.name} {name}", computed[name], expected)
+
+
+def load_case(folder: Path, reference: Mapping[str, Tensor]) -> Case:
+    """Build and load a case's model(s)."""
+    about = json.loads((folder / "case.json").read_text())
+    config = read_yaml(folder / "config.yaml")
+    architecture = read_architecture(config, str(folder))
+    loss_type = config["model"]["params"].get("loss_type", "l2")
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "model.ckpt"
+        path.write_bytes(lzma.decompress((folder / "model.ckpt.xz").read_bytes()))
+        averaged, raw = _load(architecture, path)
+    return Case(architecture, averaged, raw, dict(reference), about["notes"], loss_type)
+
+
+def _load(architecture: Architecture, path: Path) -> tuple[torch.nn.Module, torch.nn.Module]:
+    """The model with averaged and with raw UNet weights, in memory of their own."""
+    if architecture.classifier is not None:
+        model = build_classifier(architecture)
+        load_classifier(model, path, device="cpu")
+        return _own(model), model
+    if architecture.unet is None:
+        model = build_first_stage(architecture)
+        load_first_stage(model, path, device="cpu")
+        return _own(model), model
+    models = []
+    for ema in (True, False):
+        model = build_model(architecture)
+        load_files(model, [path], ema=ema)
+        models.append(_own(model))
+    return models[0], models[1]
+
+
+def _own(model: torch.nn.Module) -> torch.nn.Module:
+    """Copy the weights out of the mapped file, which is about to go."""
+    for tensor in [*model.parameters(), *model.buffers()]:
+        tensor.data = tensor.data.clone()
+    return model
+
+
+def compare(name: str, value: Tensor, expected: Tensor) -> Check:
+    """Equality for integers, TOLERANCE for numbers."""
+    if tuple(value.shape) != tuple(expected.shape):
+        shapes = f"shape {tuple(value.shape)}, recorded {tuple(expected.shape)}"
+        return Check(name, False, shapes)
+    if not expected.is_floating_point():
+        differing = int((value != expected).sum())
+        return Check(name, differing == 0, f"{differing} of {expected.numel()} differ")
+    scale = max(1.0, float(expected.abs().max()))
+    error = float((value.double() - expected.double()).abs().max()) / scale
+    return Check(name, error <= TOLERANCE, f"relative error {error:.1e}")

@@ -1,0 +1,38 @@
+"""The page: tabs in order, then what connects them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from ldm.jobs import JobQueue
+from ui import theme
+from ui.tabs import text_to_image
+
+TITLE = "Latent Canvas"
+CACHE_SECONDS = (3600, 86400)  # how often previews are swept, and how old they may get
+
+
+def build(jobs: JobQueue) -> gr.Blocks:
+    """The whole page, connected to the queue."""
+    with gr.Blocks(title=TITLE, delete_cache=CACHE_SECONDS, analytics_enabled=False) as page:
+        gr.HTML(theme.HEADER, padding=False)
+        with gr.Tabs(), gr.Tab("Text to image", id="text-to-image"):
+            text_to_image.create(jobs)
+    return page
+
+
+def launch_options() -> dict[str, Any]:
+    """What `launch` needs besides host and port: looks, and nothing sent anywhere."""
+    return {
+        "theme": theme.theme(),
+        "css": theme.css(),
+        "head": theme.head(),
+        "footer_links": ["api", "settings"],
+        "run_history": False,
+        "ssr_mode": False,
+        "show_error": False,
+        "max_file_size": "40mb",
+        "quiet": True,
+    }

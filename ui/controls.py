@@ -1,0 +1,71 @@
+"""Widgets from request fields: label, range, step and help stand in the request alone."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable
+from dataclasses import MISSING, fields
+from typing import Any
+
+import gradio as gr
+
+from ldm.requests import Control, controls
+
+
+def widget(request_type: type, name: str, **options: Any) -> gr.components.Component:
+    """The widget of one request field.
+
+    Args:
+        request_type: A request dataclass.
+        name: One of its fields.
+        options: Passed on to the widget; they win over what the field says.
+    """
+    about = controls(request_type)[name]
+    hint = str(typing.get_type_hints(request_type)[name])
+    common = {
+        "label": f"{about.label} ({about.unit})" if about.unit else about.label,
+        "info": about.help or None,
+        "elem_id": f"field-{name.replace('_', '-')}",
+    }
+    return _kind(about, hint)(**(_arguments(about, hint) | common | options))
+
+
+def _kind(about: Control, hint: str) -> type[gr.components.Component]:
+    if about.choices is not None:
+        return gr.Dropdown
+    if "str" in hint:
+        return gr.Textbox
+    if about.maximum > 4096 or about.unit == "px":
+        return gr.Number  # a slider would be too coarse
+    return gr.Slider
+
+
+def _arguments(about: Control, hint: str) -> dict[str, Any]:
+    if about.choices is not None:
+        return {"choices": list(about.choices)}
+    if "str" in hint:
+        return {}  # the request checks the length, so that its sentence is what a person reads
+    arguments = {"minimum": about.minimum, "maximum": about.maximum, "step": about.step}
+    if "float" not in hint and (about.maximum > 4096 or about.unit == "px"):
+        arguments |= {"precision": 0, "minimum": None, "maximum": None}
+    return arguments
+
+
+def signature(request_type: type) -> inspect.Signature:
+    """The parameters of an endpoint: the request's fields in order, with their defaults."""
+    parameters = [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+            default=inspect.Parameter.empty if field.default is MISSING else field.default,
+        )
+        for field in fields(request_type)
+    ]
+    return inspect.Signature(parameters)
+
+
+def with_signature(function: Callable[..., Any], request_type: type) -> Callable[..., Any]:
+    """Let `function(*values)` be seen, by Gradio's API too, as taking the request's fields."""
+    function.__signature__ = signature(request_type)
+    return function
