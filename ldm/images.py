@@ -6,6 +6,7 @@ Arrays are (H, W, 3) uint8; tensors are (B, 3, H, W) float in [-1, 1].
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,9 +38,11 @@ def open_image(path: Path) -> Image.Image:
             return ImageOps.exif_transpose(image).convert("RGB")
     except RequestError:
         raise
-    except Image.DecompressionBombError as error:
-        limit = MAX_PIXELS // 1_000_000
-        raise RequestError(f"{path.name} is too large; up to {limit} megapixels work.") from error
+    except Image.DecompressionBombError as error:  # Pillow refuses it before we can ask its size
+        pixels = int(re.search(r"\d+", str(error)).group())
+        raise RequestError(
+            f"{path.name} has {pixels / 1e6:.0f} megapixels; up to {MAX_PIXELS // 1_000_000} work."
+        ) from error
     except (OSError, SyntaxError, ValueError) as error:
         raise RequestError(f"{path.name} is no readable picture; PNG and JPEG work.") from error
 
@@ -55,6 +58,14 @@ def check_size(image: Image.Image, name: str) -> None:
         raise RequestError(
             f"{name} is {width} x {height} px; up to {MAX_PIXELS // 1_000_000} megapixels work."
         )
+
+
+def to_tensor(arrays: Sequence[np.ndarray]) -> Tensor:
+    """B arrays (H, W, 3) uint8 of one size -> (B, 3, H, W) float32 in [-1, 1]."""
+    import torch  # noqa: PLC0415  (the page opens pictures without it)
+
+    pixels = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
+    return pixels.float() / 127.5 - 1
 
 
 def to_arrays(images: Tensor) -> list[np.ndarray]:

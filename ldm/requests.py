@@ -135,13 +135,13 @@ def from_dict(values: dict[str, Any]) -> Any:
     """
     values = dict(values)
     task = values.pop("task", None)
-    if task not in REQUESTS:
-        raise RequestError(f"task must be one of {', '.join(REQUESTS)}, got {task!r}.")
+    if not isinstance(task, str) or task not in REQUESTS:
+        raise RequestError(f"task must be one of {', '.join(REQUESTS)}, got {task!r:.80}.")
     request_type = REQUESTS[task]
     known = {f.name for f in fields(request_type)}
     if unknown := sorted(set(values) - known):
         raise RequestError(
-            f"{task} has no field {unknown[0]!r}; it has {', '.join(sorted(known))}."
+            f"{task} has no field {unknown[0]!r:.80}; it has {', '.join(sorted(known))}."
         )
     required = {f.name for f in fields(request_type) if f.default is MISSING}
     if missing := sorted(required - set(values)):

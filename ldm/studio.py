@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from datetime import datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from ldm import metadata
+from ldm.catalog.hashes import weights_sha256
 from ldm.catalog.registry import load_preset
 from ldm.catalog.schema import Preset
 from ldm.errors import RequestError
@@ -74,7 +73,7 @@ class Studio:
         now = datetime.now()
         folder = self.data_dir / "outputs" / now.strftime("%Y-%m-%d")
         folder.mkdir(parents=True, exist_ok=True)
-        weights = weights_sha256(preset.weight_path, preset.weight_path.stat().st_mtime_ns)
+        weights = weights_sha256(preset)
         paths = []
         for request, image in zip(result.requests, result.images, strict=True):
             path = _free_path(folder, f"{now.strftime('%H%M%S')}-{request.seed}")
@@ -102,16 +101,6 @@ def resolve(request: Any, preset: Preset) -> Any:
     names = {field.name for field in fields(request)}
     missing = {n: v for n, v in defaults.items() if n in names and getattr(request, n) is None}
     return replace(request, **missing)
-
-
-@lru_cache(maxsize=64)
-def weights_sha256(path: Path, mtime_ns: int) -> str:
-    """SHA-256 of a weight file; `mtime_ns` makes a changed file a new question."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _free_path(folder: Path, stem: str) -> Path:

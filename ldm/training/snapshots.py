@@ -67,7 +67,13 @@ def export_weights(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str
     """Write a shipped weight file: float16 safetensors, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    half = {name: t.detach().to("cpu", torch.float16).contiguous() for name, t in tensors.items()}
+    half = {name: _half(tensor) for name, tensor in tensors.items()}
     save_file(half, part, metadata)
     part.chmod(0o644)  # safetensors makes it private, but it is there to be shipped
     os.replace(part, path)
+
+
+def _half(tensor: Tensor) -> Tensor:
+    """A copy in float16; single numbers keep their precision."""
+    dtype = torch.float16 if tensor.ndim else torch.float32
+    return tensor.detach().to("cpu", dtype, copy=True).contiguous()
