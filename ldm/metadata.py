@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,7 +24,7 @@ from ldm.requests import from_dict, to_dict
 SCHEMA = 1
 KEY = "latent_canvas"
 PACKAGES = ("torch", "numpy", "gradio", "transformers")
-MAX_CHUNK_BYTES = 4 * 1024 * 1024
+MAX_RECORD_CHARACTERS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,14 @@ class Record:
 
 
 def save(path: Path, image: np.ndarray, request: Any, weights_sha256: str = "") -> None:
-    """Write (H, W, 3) uint8 as a PNG with its request; never leaves half a file behind."""
+    """Write a picture as a PNG with its request, whole or not at all.
+
+    Args:
+        path: Where to.
+        image: (H, W, 3) uint8.
+        request: What makes exactly this picture.
+        weights_sha256: Of the model that made it.
+    """
     record = {
         "schema": SCHEMA,
         "application": "Latent Canvas",
@@ -48,8 +56,11 @@ def save(path: Path, image: np.ndarray, request: Any, weights_sha256: str = "") 
     info.add_itxt(KEY, json.dumps(record, ensure_ascii=False))
     info.add_itxt("parameters", parameters_text(request))
     part = path.with_suffix(".part")
-    Image.fromarray(image).save(part, "PNG", pnginfo=info)
-    os.replace(part, path)
+    try:
+        Image.fromarray(image).save(part, "PNG", pnginfo=info)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def load(path: Path) -> Record:
@@ -60,38 +71,53 @@ def load(path: Path) -> Record:
     """
     path = Path(path)
     record = _record(path)
-    if not isinstance(record, dict) or not isinstance(record.get("schema"), int):
-        raise RequestError(f"{path.name} carries damaged parameters; they cannot be restored.")
-    if record["schema"] > SCHEMA:
+    schema = record.get("schema")
+    if not isinstance(schema, int) or schema < 1:
+        raise _damaged(path)
+    if schema > SCHEMA:
         raise RequestError(
-            f"{path.name} was made by a newer version (schema {record['schema']}, this one reads "
-            f"up to {SCHEMA}); update to restore it."
+            f"{path.name} was made by a newer version (schema {schema!s:.40}, this one reads up to "
+            f"{SCHEMA}); update to restore it."
         )
-    request = record.get("request")
-    if not isinstance(request, dict):
-        raise RequestError(f"{path.name} carries damaged parameters; they cannot be restored.")
-    return Record(
-        from_dict(request), str(record.get("weights_sha256", "")), dict(record.get("versions", {}))
-    )
+    request, versions = record.get("request"), record.get("versions", {})
+    if not isinstance(request, dict) or not isinstance(versions, dict):
+        raise _damaged(path)
+    return Record(from_dict(request), str(record.get("weights_sha256", "")), versions)
 
 
-def _record(path: Path) -> Any:
-    try:
-        with Image.open(path) as image:
-            if image.format != "PNG":
-                raise RequestError(f"{path.name} is no PNG; only a PNG made here has parameters.")
-            image.load()  # text behind the pixels is read too
-            text = image.text.get(KEY)
-    except RequestError:
-        raise
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise RequestError(f"{path.name} is no readable PNG.") from error
+def _record(path: Path) -> dict[str, Any]:
+    """The JSON object in our text chunk."""
+    text = _text(path)
     if text is None:
         raise RequestError(f"{path.name} carries no parameters; it was not made here.")
     try:
-        return json.loads(text[:MAX_CHUNK_BYTES])
-    except (json.JSONDecodeError, RecursionError):
-        return None
+        record = json.loads(text[:MAX_RECORD_CHARACTERS])
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path) from error
+    if not isinstance(record, dict):
+        raise _damaged(path)
+    return record
+
+
+def _text(path: Path) -> str | None:
+    """Our text chunk; it stands before the pixels, so none of them is decoded."""
+    try:
+        with Image.open(path) as image:
+            kind, text = image.format, image.info.get(KEY)
+    except Image.DecompressionBombError as error:
+        megapixels = int(re.search(r"\d+", str(error)).group()) / 1e6
+        raise RequestError(
+            f"{path.name} has {megapixels:.0f} megapixels, more than any picture made here."
+        ) from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise RequestError(f"{path.name} is no readable PNG.") from error
+    if kind != "PNG":
+        raise RequestError(f"{path.name} is {kind}; only a PNG made here has parameters.")
+    return text
+
+
+def _damaged(path: Path) -> RequestError:
+    return RequestError(f"{path.name} carries damaged parameters; they cannot be restored.")
 
 
 def parameters_text(request: Any) -> str:

@@ -176,15 +176,15 @@ def _check_type(name: str, value: Any, allowed: tuple[type, ...]) -> None:
         raise RequestError(f"{name} must be {wanted}, got {value!r:.80}.")
     if isinstance(value, float) and not math.isfinite(value):
         raise RequestError(f"{name} must be a finite number, got {value}.")
+    if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise RequestError(f"{name} must be text, got {value!r:.80}, which is half a character.")
 
 
 def _check_range(name: str, value: Any, about: Control) -> None:
     unit = f" {about.unit}" if about.unit else ""
     if about.minimum is not None and not about.minimum <= value <= about.maximum:
         raise RequestError(
-            f"{name} must be {about.minimum:g} to {about.maximum:g}{unit}, got {value}."
-            if about.maximum < 1e6
-            else f"{name} must be {int(about.minimum)} to {int(about.maximum)}{unit}, got {value}."
+            f"{name} must be {about.minimum:.12g} to {about.maximum:.12g}{unit}, got {value!s:.40}."
         )
     if about.choices is not None and value not in about.choices:
         raise RequestError(f"{name} must be one of {', '.join(about.choices)}, got {value!r:.80}.")

@@ -54,6 +54,10 @@ class WordPiece:
         ]
         return tuple(dict.fromkeys(unknown))
 
+    def is_cut(self, text: str) -> bool:
+        """Whether `text` has more pieces than are read."""
+        return bool(self._tokenizer.encode(text).overflowing)
+
     @cached_property
     def _tokenizer(self) -> BertWordPieceTokenizer:
         ids = self._read()

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
 
 from ldm.errors import RequestError
 
+if TYPE_CHECKING:  # a name is checked without torch, so that a wrong flag is told at once
+    import torch
+
 DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def check_device_name(name: str) -> None:
+    """Refuse what cannot be a device on any machine.
+
+    Raises:
+        RequestError: If it is none of DEVICES, nor one with a number, like "cuda:1".
+    """
+    kind, _, number = name.partition(":")
+    is_known = kind in DEVICES and (":" not in name or (kind != "auto" and number.isdecimal()))
+    if not is_known:
+        raise RequestError(f"device must be one of {', '.join(DEVICES)}, got {name!r:.40}.")
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -15,18 +30,29 @@ def choose_device(name: str = "auto") -> torch.device:
     Raises:
         RequestError: If the name is unknown or this machine has no such device.
     """
-    if name.partition(":")[0] not in DEVICES:
-        raise RequestError(f"device must be one of {', '.join(DEVICES)}, got {name!r}.")
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    import torch  # noqa: PLC0415  (see above)
+
+    check_device_name(name)
+    there = {
+        "cpu": 1,
+        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        "mps": int(torch.backends.mps.is_available()),
+    }
     if name == "auto":
-        name = next((kind for kind, there in available.items() if there), "cpu")
-    if not available.get(name.partition(":")[0], True):
-        raise RequestError(f"this machine has no {name} device; take cpu or auto.")
+        name = next(kind for kind in ("cuda", "mps", "cpu") if there[kind])
+    kind, _, number = name.partition(":")
+    if int(number or 0) >= there[kind]:
+        found = ", ".join(kind for kind, count in there.items() if count)
+        raise RequestError(f"this machine has no device {name:.40}; it has {found}.")
     return torch.device(name)
 
 
 def choose_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 on CUDA cards that compute in it, float16 on older ones, float32 elsewhere."""
+    import torch  # noqa: PLC0415  (see above)
+
     if device.type != "cuda":
         return torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    # including_emulation: older cards only imitate bfloat16, slowly
+    native = torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if native else torch.float16

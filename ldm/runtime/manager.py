@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +20,7 @@ from ldm.catalog.schema import Preset
 from ldm.checkpoints.apply import load_files
 from ldm.errors import CheckpointError, MemoryBudgetError
 from ldm.runtime.device import choose_device, choose_dtype
-from ldm.runtime.memory import default_budget, format_bytes, model_bytes
+from ldm.runtime.memory import default_budget, format_bytes
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +54,7 @@ class ModelManager:
     ) -> None:
         self.device = choose_device(device)
         self.dtype = choose_dtype(self.device)
-        self.memory_budget = memory_budget or default_budget(self.device)
+        self.memory_budget = default_budget(self.device) if memory_budget is None else memory_budget
         self._load = load or self._load_files
         self._size_of = size_of or self._estimate
         self._entries: OrderedDict[str, _Entry] = OrderedDict()  # least recently used first
@@ -95,12 +97,14 @@ class ModelManager:
         with self._lock:
             if entry := self._take(name):
                 return entry
+        preset = load_preset(name)
+        with self._lock:
             name_lock = self._name_locks.setdefault(name, threading.Lock())
         with name_lock:  # one load per model at a time; other models go on
             with self._lock:
                 if entry := self._take(name):
                     return entry
-            return self._load_and_pin(name)
+            return self._load_and_pin(preset)
 
     def _take(self, name: str) -> _Entry | None:
         """The entry, pinned and marked as just used. The lock is held."""
@@ -110,39 +114,57 @@ class ModelManager:
             entry.pins += 1
         return entry
 
-    def _load_and_pin(self, name: str) -> _Entry:
-        preset = load_preset(name)
+    def _load_and_pin(self, preset: Preset) -> _Entry:
         nbytes = self._size_of(preset)
-        self._reserve(name, nbytes)
+        dropped = self._reserve(preset.name, nbytes)
+        begin = time.perf_counter()
         try:
             entry = _Entry(self._load(preset), nbytes, pins=1)
-        except BaseException:
+        except BaseException as error:
             with self._lock:
                 self._reserved -= nbytes
             self._release_cache()
+            if isinstance(error, Exception):
+                self._load_again(dropped)
             raise
         with self._lock:
             self._reserved -= nbytes
-            self._entries[name] = entry
-        log.info("loaded %s, %s", name, format_bytes(nbytes))
+            self._entries[preset.name] = entry
+        seconds = time.perf_counter() - begin
+        log.info("loaded %s, %s, in %.1f s", preset.name, format_bytes(nbytes), seconds)
         return entry
 
-    def _reserve(self, name: str, nbytes: int) -> None:
-        """Make room for a model, dropping the least recently used ones that nobody holds."""
+    def _reserve(self, name: str, nbytes: int) -> list[str]:
+        """Make room for a model; returns the idle models that were dropped, oldest first."""
         with self._lock:
             held = sum(entry.nbytes for entry in self._entries.values() if entry.pins)
-            if nbytes + held + self._reserved > self.memory_budget:
-                beside = f" beside {format_bytes(held)} in use" if held else ""
-                raise MemoryBudgetError(
-                    f"{name} needs {format_bytes(nbytes)}{beside}, and the memory budget is "
-                    f"{format_bytes(self.memory_budget)}; raise --memory-budget or take a smaller "
-                    "model."
-                )
+            held += self._reserved
+            if nbytes + held > self.memory_budget:
+                raise MemoryBudgetError(self._no_room(name, nbytes, held))
             idle = [key for key, entry in self._entries.items() if not entry.pins]
+            dropped = []
             while self._total() + nbytes > self.memory_budget:
-                del self._entries[idle.pop(0)]
+                dropped.append(idle.pop(0))
+                del self._entries[dropped[-1]]
             self._reserved += nbytes
         self._release_cache()
+        return dropped
+
+    def _no_room(self, name: str, nbytes: int, held: int) -> str:
+        beside = f" beside {format_bytes(held)} in use" if held else ""
+        return (
+            f"{name} needs {format_bytes(nbytes)}{beside}, and the memory budget is "
+            f"{format_bytes(self.memory_budget)}; raise --memory-budget or take a smaller model."
+        )
+
+    def _load_again(self, names: list[str]) -> None:
+        """After a failed load: what was there before it comes back."""
+        for name in names:
+            try:
+                with self.use(name):
+                    pass
+            except Exception:
+                log.warning("could not bring %s back", name, exc_info=True)
 
     def _total(self) -> int:
         return sum(entry.nbytes for entry in self._entries.values()) + self._reserved
@@ -152,15 +174,20 @@ class ModelManager:
             torch.cuda.empty_cache()
 
     def _estimate(self, preset: Preset) -> int:
+        """Bytes of the weights; refused before room is made if they are not there at all."""
+        if missing := [path for path in preset.weight_paths if not path.exists()]:
+            raise CheckpointError(_missing(preset, missing[0]))
         return count_parameters(preset) * torch.finfo(self.dtype).bits // 8
 
     def _load_files(self, preset: Preset) -> Any:
-        if missing := [path for path in preset.weight_paths if not path.exists()]:
-            raise CheckpointError(
-                f"{preset.name} is not on disk: {missing[0]} is missing; "
-                f"`python -m ldm download {preset.name}` fetches it."
-            )
         model = build_model(preset)
         load_files(model, preset.weight_paths, dtype=self.dtype, device=self.device)
-        log.debug("%s takes %d bytes", preset.name, model_bytes(model))
         return model.eval().requires_grad_(False)
+
+
+def _missing(preset: Preset, path: Path) -> str:
+    name = preset.first_stage_preset if path == preset.first_stage_path else preset.name
+    cure = "put it there"
+    if preset.weights.url is not None:
+        cure = f"`python -m ldm download {name}` fetches it"
+    return f"{preset.name} is not on disk: {path} is missing; {cure}."

@@ -1,24 +1,30 @@
-"""Bytes: how many a person allows, how many are free, how many a model takes."""
+"""Bytes: how many a person allows, how many are free, and when they have run out."""
 
 from __future__ import annotations
 
 import re
+from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import psutil
-import torch
-from torch import nn
 
 from ldm.errors import RequestError
+
+if TYPE_CHECKING:  # the command line reads amounts without torch
+    import torch
 
 UNITS = {
     "": 1,
     "KIB": 2**10,
     "MIB": 2**20,
     "GIB": 2**30,
+    "TIB": 2**40,
     "KB": 10**3,
     "MB": 10**6,
     "GB": 10**9,
+    "TB": 10**12,
 }
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 SHARE_OF_FREE = 0.6  # of the free memory for models; the rest is for what they compute
 
 
@@ -28,11 +34,14 @@ def parse_bytes(text: str) -> int:
     Raises:
         RequestError: If it is no positive amount.
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
+    match = re.fullmatch(r"\s*(\d{1,18}(?:\.\d{1,18})?)\s*([A-Za-z]*)\s*", text)
     unit = match.group(2).upper() if match else None
-    if match is None or unit not in UNITS or float(match.group(1)) <= 0:
-        raise RequestError(f"a memory budget must be an amount like 4GiB or 500MB, got {text!r}.")
-    return int(float(match.group(1)) * UNITS[unit])
+    amount = int(Decimal(match.group(1)) * UNITS[unit]) if match and unit in UNITS else 0
+    if amount < 1:
+        raise RequestError(
+            f"a memory budget must be an amount like 4GiB or 500MB, got {text!r:.40}."
+        )
+    return amount
 
 
 def format_bytes(amount: int) -> str:
@@ -46,13 +55,16 @@ def format_bytes(amount: int) -> str:
 def default_budget(device: torch.device) -> int:
     """A fixed share of what is free on the device now."""
     if device.type == "cuda":
+        import torch  # noqa: PLC0415  (loaded long since by whoever has a device)
+
         free, _ = torch.cuda.mem_get_info(device)
     else:
         free = psutil.virtual_memory().available
     return int(SHARE_OF_FREE * free)
 
 
-def model_bytes(model: nn.Module) -> int:
-    """What the weights and buffers take."""
-    tensors = [*model.parameters(), *model.buffers()]
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of Python or torch says that memory has run out."""
+    text = str(error).lower()
+    is_torch = isinstance(error, RuntimeError) and any(sign in text for sign in OUT_OF_MEMORY)
+    return isinstance(error, MemoryError) or is_torch

@@ -1,25 +1,25 @@
-"""What all tasks share: checking sizes, sampling in batches with progress and previews, decoding."""
+"""What tasks share: checking sizes, sampling in batches with progress and previews, decoding."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ldm.diffusion.conditioning import Conditioning
 from ldm.diffusion.guidance import classifier_free
 from ldm.diffusion.noise import batch_noise
-from ldm.diffusion.samplers import SAMPLERS
+from ldm.diffusion.samplers import SAMPLERS, Step
 from ldm.errors import RequestError
 from ldm.images import grid, to_arrays
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.requests import MAX_SEED, Progress
 
-PREVIEWS = 16  # per run, about; each costs a thousandth of a step
+PREVIEWS = 12  # per batch, about
 CELLS_PER_BATCH = 8 * 32 * 32  # latent cells that are denoised at once
 
 
@@ -36,7 +36,7 @@ class Sampling:
     width: int  # px
 
 
-def of_request(request: object) -> Sampling:
+def of_request(request: Any) -> Sampling:
     """The sampling part of a request whose fields are all filled in."""
     seeds = tuple((request.seed + i) % (MAX_SEED + 1) for i in range(request.count))
     return Sampling(
@@ -50,65 +50,67 @@ def of_request(request: object) -> Sampling:
     )
 
 
-def check_size(model: LatentDiffusion, sampling: Sampling) -> None:
-    """Refuse sides that the model cannot make.
+def check(model: LatentDiffusion, sampling: Sampling) -> None:
+    """Refuse what this model or sampler cannot do.
 
     Raises:
-        RequestError: Naming the side, the multiple it must be of, and the nearest that work.
+        RequestError: Naming the value and what would work.
     """
-    multiple = model.size_multiple
     for name in ("width", "height"):
-        side = getattr(sampling, name)
-        if side % multiple:
-            low = side // multiple * multiple
-            near = f"{low} or {low + multiple}" if low else f"{multiple}"
-            raise RequestError(
-                f"{name} must be a multiple of {multiple} px for this model, got {side}; "
-                f"{near} would do."
-            )
+        _check_side(name, getattr(sampling, name), model.size_multiple)
+    if sampling.steps > model.schedule.length:
+        raise RequestError(
+            f"steps must be at most {model.schedule.length} for this model, got {sampling.steps}."
+        )
+    if sampling.eta > 0 and sampling.sampler != "ddim":
+        raise RequestError(
+            f"eta must be 0 for {sampling.sampler}, got {sampling.eta:g}; only ddim uses it."
+        )
+
+
+def _check_side(name: str, side: int, multiple: int) -> None:
+    if side % multiple:
+        low = side // multiple * multiple
+        near = f"{low} or {low + multiple}" if low else f"{multiple}"
+        raise RequestError(
+            f"{name} must be a multiple of {multiple} px for this model, got {side}; "
+            f"{near} would do."
+        )
 
 
 def sample(
     model: LatentDiffusion, sampling: Sampling, cond: Conditioning, uncond: Conditioning
 ) -> Iterator[Progress]:
-    """Sample and decode all pictures.
+    """Sample and decode all pictures, in batches that share each step.
 
     Args:
         model: The model.
-        sampling: How.
+        sampling: How; `check` has passed.
         cond: The condition of one picture; all pictures share it.
         uncond: The empty or negative condition.
 
     Yields:
-        Progress after every step; its preview is None between previews.
+        Progress after every step, with a preview after some, and before each decode.
 
     Returns:
         A list of (H, W, 3) uint8 arrays, one per seed.
-
-    Raises:
-        RequestError: If the sampler cannot do what is asked.
     """
-    check_size(model, sampling)
-    if sampling.eta > 0 and sampling.sampler != "ddim":
-        raise RequestError(
-            f"eta must be 0 for {sampling.sampler}, got {sampling.eta:g}; only ddim uses it."
-        )
     arrays: list[np.ndarray] = []
     batches = _batches(model, sampling)
-    for done, seeds in enumerate(batches):
-        latents = None
+    total = len(batches) * sampling.steps
+    for number, seeds in enumerate(batches):
+        done = number * sampling.steps
         for step in _steps(model, sampling, cond, uncond, seeds):
-            number = done * step.total + step.index + 1
             show = step.index % max(1, step.total // PREVIEWS) == 0
             picture = _preview(model, step.x0) if show else None
-            yield Progress("sampling", number, len(batches) * step.total, preview=picture)
-            latents = step.x_t
-        with torch.no_grad():
-            arrays += to_arrays(model.decode(latents.to(model.dtype)))
+            yield Progress("sampling", done + step.index + 1, total, preview=picture)
+        yield Progress("decoding", done + sampling.steps, total)
+        arrays += to_arrays(model.decode(step.x_t.to(model.dtype)))
     return arrays
 
 
 def _batches(model: LatentDiffusion, sampling: Sampling) -> list[tuple[int, ...]]:
+    """The seeds, as many together as CELLS_PER_BATCH allows."""
     cells = sampling.height * sampling.width // model.factor**2
     size = max(1, CELLS_PER_BATCH // cells)
     seeds = sampling.seeds
@@ -121,14 +123,12 @@ def _steps(
     cond: Conditioning,
     uncond: Conditioning,
     seeds: tuple[int, ...],
-) -> Iterator:
+) -> Iterator[Step]:
     """The sampler's steps for one batch; latents stay in float32 between network calls."""
     factor = model.factor
     shape = (model.latent_channels, sampling.height // factor, sampling.width // factor)
     B = len(seeds)
-    eps = classifier_free(
-        model.denoise, cond.expand(B), uncond.expand(B), sampling.guidance_scale
-    )
+    eps = classifier_free(model.denoise, cond.expand(B), uncond.expand(B), sampling.guidance_scale)
     return SAMPLERS[sampling.sampler](
         eps,
         batch_noise(seeds, 0, shape).to(model.device),
@@ -141,5 +141,6 @@ def _steps(
 
 
 def _preview(model: LatentDiffusion, x0: Tensor) -> np.ndarray:
+    """The pictures as far as they are, in a block, at their full size."""
     rough = F.interpolate(model.preview(x0), scale_factor=float(model.factor), mode="bicubic")
     return grid(to_arrays(rough))

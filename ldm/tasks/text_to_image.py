@@ -9,7 +9,9 @@ import torch
 
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.requests import Progress, Result, TextToImage
-from ldm.tasks.sampling import of_request, sample
+from ldm.tasks.sampling import check, of_request, sample
+
+NAMED_WORDS = 8  # at most, of those that the model does not know
 
 
 @torch.no_grad()
@@ -23,6 +25,7 @@ def run(model: LatentDiffusion, request: TextToImage) -> Iterator[Progress | Res
         RequestError: If the model cannot make this size, or the sampler this request.
     """
     sampling = of_request(request)
+    check(model, sampling)
     cond = model.condition([request.prompt])
     uncond = model.condition([request.negative_prompt])
     images = yield from sample(model, sampling, cond, uncond)
@@ -31,7 +34,14 @@ def run(model: LatentDiffusion, request: TextToImage) -> Iterator[Progress | Res
 
 
 def _notes(model: LatentDiffusion, request: TextToImage) -> tuple[str, ...]:
-    words = model.tokenizer.unknown_words(request.prompt)
-    if not words:
-        return ()
-    return (f"This model has never seen: {', '.join(words[:8])}.",)
+    """What of the request had no effect."""
+    notes = []
+    for name in ("prompt", "negative_prompt"):
+        text = getattr(request, name)
+        if words := model.tokenizer.unknown_words(text):
+            notes.append(f"This model has never seen: {', '.join(words[:NAMED_WORDS])}.")
+        if model.tokenizer.is_cut(text):
+            notes.append(f"The {name.replace('_', ' ')} is too long; its end was not read.")
+    if request.negative_prompt and request.guidance_scale == 1:
+        notes.append("The negative prompt has no effect at a guidance of 1.")
+    return tuple(notes)
