@@ -6,16 +6,17 @@ import argparse
 import dataclasses
 import json
 import logging
+import os
 import sys
 import types
 import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ldm.catalog.registry import list_presets, load_preset
 from ldm.errors import LDMError
-from ldm.requests import REQUESTS, Progress, Result, controls
+from ldm.requests import REQUESTS, Control, Result, controls, to_dict
 
 # The verbs import what they need when they are called: `--help` and `presets` answer at once.
 # ruff: noqa: PLC0415
@@ -23,28 +24,42 @@ from ldm.requests import REQUESTS, Progress, Result, controls
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
-    parsed = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO if parsed.verbose else logging.WARNING)
     try:
+        parsed = _parser().parse_args(arguments)
+        logging.basicConfig(level=logging.INFO if parsed.verbose else parsed.log_level)
         return parsed.run(parsed)
     except LDMError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; see {self.prog} --help\n")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m ldm", description="Latent Canvas")
+    parser = _Parser(prog="python -m ldm", description="Latent Canvas")
     parser.add_argument("--verbose", action="store_true", help="say more on stderr")
+    parser.set_defaults(log_level=logging.WARNING)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    _add_presets(verbs)
-    _add_sample(verbs)
-    _add_verify(verbs)
-    _add_train(verbs)
-    _add_evaluate(verbs)
-    _add_convert(verbs)
-    _add_download(verbs)
+    for add in (
+        _add_presets,
+        _add_sample,
+        _add_verify,
+        _add_train,
+        _add_evaluate,
+        _add_convert,
+        _add_download,
+    ):
+        add(verbs)
     return parser
 
 
@@ -99,22 +114,31 @@ def _add_sample(verbs: Any) -> None:
         _add_json(parser)
 
 
-def _add_field(parser: argparse.ArgumentParser, request_type: type, name: str, about: Any) -> None:
+def _add_field(
+    parser: argparse.ArgumentParser, request_type: type, name: str, about: Control
+) -> None:
     """One flag per request field, with the field's own type, default and help."""
     hint = typing.get_type_hints(request_type)[name]
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     default = next(f.default for f in dataclasses.fields(request_type) if f.name == name)
     required = default is dataclasses.MISSING
-    limits = ""
-    if about.minimum is not None:
-        limits = f" ({about.minimum:g} to {about.maximum:.10g}{' ' + about.unit * bool(about.unit)})"
     parser.add_argument(
         "--" + name.replace("_", "-"),
         type=next(kind for kind in kinds if kind is not type(None)),
         default=None if required else default,
         required=required,
-        help=(about.help or about.label) + limits.replace(" )", ")"),
+        metavar=name.upper(),
+        help=_help(about),
     )
+
+
+def _help(about: Control) -> str:
+    text = about.help or about.label
+    if about.choices is not None:
+        return f"{text}: {', '.join(about.choices)}"
+    if about.minimum is None:
+        return text
+    return f"{text} ({about.minimum:.12g} to {about.maximum:.12g} {about.unit}".rstrip() + ")"
 
 
 def _sample(arguments: Any) -> int:
@@ -124,25 +148,24 @@ def _sample(arguments: Any) -> int:
     names = controls(arguments.request_type)
     request = arguments.request_type(**{name: getattr(arguments, name) for name in names})
     budget = parse_bytes(arguments.memory_budget) if arguments.memory_budget else None
-    studio = Studio(device=arguments.device, memory_budget=budget)
+    studio = Studio(device=arguments.device, memory_budget=budget, out_dir=arguments.out)
     for event in studio.run(request):
-        if isinstance(event, Progress) and sys.stderr.isatty():
-            print(f"\r{event.stage} {event.step}/{event.total} ", end="", file=sys.stderr)
         if isinstance(event, Result):
-            _write(event, arguments)
+            _report(event, as_json=arguments.json)
+        elif sys.stderr.isatty():
+            end = "\n" if event.step == event.total else ""
+            print(f"\r{event.stage} {event.step}/{event.total}  ", end=end, file=sys.stderr)
     return 0
 
 
-def _write(result: Result, arguments: Any) -> None:
-    import shutil
-
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    paths = [Path(shutil.copy(path, arguments.out)) for path in result.paths]
-    if arguments.json:
-        about = {"paths": [str(p) for p in paths], "seconds": result.seconds, "notes": result.notes}
-        print(json.dumps(about))
+def _report(result: Result, *, as_json: bool) -> None:
+    if as_json:
+        paths = [str(path) for path in result.paths]
+        requests = [to_dict(request) for request in result.requests]
+        about = {"paths": paths, "requests": requests, "seconds": result.seconds}
+        print(json.dumps(about | {"notes": result.notes}))
         return
-    for path in paths:
+    for path in result.paths:
         print(path)
     for note in result.notes:
         print(f"note: {note}", file=sys.stderr)
@@ -175,6 +198,7 @@ def _add_train(verbs: Any) -> None:
     parser = _verb(verbs, "train", _train, "train a model")
     parser.add_argument("config", type=Path, help="a YAML file, see presets/training/")
     parser.add_argument("--resume", action="store_true", help="go on from the last snapshot")
+    parser.set_defaults(log_level=logging.INFO)  # its progress
 
 
 def _train(arguments: Any) -> int:

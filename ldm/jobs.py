@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ldm.studio import Studio
 
 KEPT_JOBS = 200  # finished ones that can still be asked for
+KEPT_PICTURES = 20  # of those, how many keep the saved pictures in memory too
 MAX_QUEUED = 100
 
 Event = Queued | Progress | Result | Failed | Cancelled
@@ -30,7 +31,7 @@ ENDS = (Result, Failed, Cancelled)
 log = logging.getLogger(__name__)
 
 
-@dataclass
+@dataclass(eq=False)
 class _Job:
     """One request on its way."""
 
@@ -90,7 +91,9 @@ class JobQueue:
         Raises:
             RequestError: If there is no such job.
         """
-        job = self._find(job_id)
+        return self._events(self._find(job_id))
+
+    def _events(self, job: _Job) -> Iterator[Event]:
         seen = -1
         while True:
             with self._changed:
@@ -177,9 +180,13 @@ class JobQueue:
                 self._set(job, Queued(position))
 
     def _forget_old(self) -> None:
-        done = [job.id for job in self._jobs.values() if job.is_done]
-        for job_id in done[: max(0, len(done) - KEPT_JOBS)]:
-            del self._jobs[job_id]
+        """Keep memory bounded. The lock is held."""
+        done = [job for job in self._jobs.values() if job.is_done]
+        for job in done[:-KEPT_PICTURES]:
+            if isinstance(job.event, Result) and job.event.paths:
+                job.event = replace(job.event, images=())
+        for job in done[:-KEPT_JOBS]:
+            del self._jobs[job.id]
 
     def _work(self) -> None:
         while True:
@@ -199,8 +206,10 @@ class JobQueue:
     def _warm_studio(self, preset_name: str) -> None:
         try:
             self._make_studio().load(preset_name)
-        except Exception:  # the first job will say what is wrong
-            log.warning("could not prepare %s", preset_name, exc_info=True)
+        except LDMError as error:  # the first job will say it again
+            log.warning("could not prepare %s: %s", preset_name, error)
+        except Exception:
+            log.exception("could not prepare %s", preset_name)
 
     def _make_studio(self) -> Studio:
         if self._studio is None:

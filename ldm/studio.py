@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import time
 from collections.abc import Iterator
@@ -14,9 +15,10 @@ from ldm import metadata
 from ldm.catalog.hashes import weights_sha256
 from ldm.catalog.registry import load_preset
 from ldm.catalog.schema import Preset
-from ldm.errors import RequestError
+from ldm.errors import LDMError, MemoryBudgetError, RequestError
 from ldm.requests import MAX_SEED, Progress, Result
 from ldm.runtime.manager import ModelManager
+from ldm.runtime.memory import is_out_of_memory
 from ldm.tasks import RUNNERS
 
 
@@ -27,6 +29,7 @@ class Studio:
         device: "auto", "cpu", "cuda" or "mps".
         memory_budget: Bytes for loaded models; None takes a share of what is free.
         data_dir: Pictures are saved in `outputs/<date>/` under it.
+        out_dir: Where to save them instead.
         manager: Owner of the models; None makes one.
     """
 
@@ -36,10 +39,12 @@ class Studio:
         device: str = "auto",
         memory_budget: int | None = None,
         data_dir: Path = Path("data"),
+        out_dir: Path | None = None,
         manager: ModelManager | None = None,
     ) -> None:
         self.manager = manager or ModelManager(device=device, memory_budget=memory_budget)
         self.data_dir = Path(data_dir)
+        self.out_dir = out_dir
 
     def run(self, request: Any) -> Iterator[Progress | Result]:
         """Meet a request; closing the iterator stops the work within a step.
@@ -53,33 +58,72 @@ class Studio:
         begin = time.perf_counter()
         preset = load_preset(request.preset)
         request = resolve(request, preset)
+        folder = self._folder()  # told before the work if it cannot be written
         yield Progress(f"loading {preset.title}")
-        with self.manager.use(preset.name) as model:
-            loaded = time.perf_counter()
-            for event in RUNNERS[request.task](model, request):
-                now = time.perf_counter()
-                if isinstance(event, Result):
-                    yield self._save(replace(event, seconds=now - begin), preset)
-                else:
-                    left = (now - loaded) / max(event.step, 1) * (event.total - event.step)
-                    yield replace(event, seconds=now - begin, eta_seconds=left)
+        try:
+            with self.manager.use(preset.name) as model:
+                for event in _timed(RUNNERS[request.task](model, request), begin):
+                    if isinstance(event, Result):
+                        event = save_pictures(event, folder, weights_sha256(preset))
+                    yield event
+        except (MemoryError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise MemoryBudgetError(_too_large(request)) from error
+            raise
 
     def load(self, preset_name: str) -> None:
         """Bring a model into memory before it is asked for."""
         with self.manager.use(preset_name):
             pass
 
-    def _save(self, result: Result, preset: Preset) -> Result:
-        now = datetime.now()
-        folder = self.data_dir / "outputs" / now.strftime("%Y-%m-%d")
-        folder.mkdir(parents=True, exist_ok=True)
-        weights = weights_sha256(preset)
-        paths = []
+    def _folder(self) -> Path:
+        """Where pictures of now go, made if need be."""
+        folder = self.out_dir or self.data_dir / "outputs" / datetime.now().strftime("%Y-%m-%d")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+        return folder
+
+
+def save_pictures(result: Result, folder: Path, weights_sha256: str) -> Result:
+    """Write each picture as a new file; returns the result with their paths.
+
+    Raises:
+        LDMError: If they cannot be written.
+    """
+    paths = []
+    try:
         for request, image in zip(result.requests, result.images, strict=True):
-            path = _free_path(folder, f"{now.strftime('%H%M%S')}-{request.seed}")
-            metadata.save(path, image, request, weights)
+            path = new_path(folder, f"{datetime.now().strftime('%H%M%S')}-{request.seed}")
+            metadata.save(path, image, request, weights_sha256)
             paths.append(path)
-        return replace(result, paths=tuple(paths))
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    return replace(result, paths=tuple(paths))
+
+
+def _unwritable(folder: Path, error: OSError) -> LDMError:
+    return LDMError(f"no picture can be saved in {folder}: {error.strerror}.")
+
+
+def _timed(events: Iterator[Progress | Result], begin: float) -> Iterator[Progress | Result]:
+    """The events with the seconds since `begin` and, from the speed so far, those still to go."""
+    start = time.perf_counter()
+    for event in events:
+        now = time.perf_counter()
+        if isinstance(event, Result):
+            yield replace(event, seconds=now - begin)
+        else:
+            left = (now - start) / event.step * (event.total - event.step) if event.step else None
+            yield replace(event, seconds=now - begin, eta_seconds=left)
+
+
+def _too_large(request: Any) -> str:
+    return (
+        f"{request.count} of {request.width} x {request.height} px need more memory than there is; "
+        "take a smaller size."
+    )
 
 
 def resolve(request: Any, preset: Preset) -> Any:
@@ -103,11 +147,19 @@ def resolve(request: Any, preset: Preset) -> Any:
     return replace(request, **missing)
 
 
-def _free_path(folder: Path, stem: str) -> Path:
-    """A PNG path that does not exist yet."""
-    path = folder / f"{stem}.png"
-    number = 2
-    while path.exists():
+def new_path(folder: Path, stem: str) -> Path:
+    """A PNG path that nobody uses, in this process or another: `<stem>-<n>.png`.
+
+    An empty `.part` file beside it reserves the name until `metadata.save` has written it.
+    """
+    for number in itertools.count(1):
         path = folder / f"{stem}-{number}.png"
-        number += 1
-    return path
+        part = path.with_suffix(".part")
+        try:
+            part.touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        if not path.exists():
+            return path
+        part.unlink()
+    raise AssertionError("unreachable")
