@@ -13,12 +13,18 @@ import gradio as gr
 from ldm.requests import Control, controls
 
 
-def widget(request_type: type, name: str, **options: Any) -> gr.components.Component:
+def widget(
+    request_type: type,
+    name: str,
+    kind: type[gr.components.Component] | None = None,
+    **options: Any,
+) -> gr.components.Component:
     """The widget of one request field.
 
     Args:
         request_type: A request dataclass.
         name: One of its fields.
+        kind: The widget's class; None chooses by the field.
         options: Passed on to the widget; they win over what the field says.
     """
     about = controls(request_type)[name]
@@ -28,7 +34,7 @@ def widget(request_type: type, name: str, **options: Any) -> gr.components.Compo
         "info": about.help or None,
         "elem_id": f"field-{name.replace('_', '-')}",
     }
-    return _kind(about, hint)(**(_arguments(about, hint) | common | options))
+    return (kind or _kind(about, hint))(**(_arguments(about, hint) | common | options))
 
 
 def _kind(about: Control, hint: str) -> type[gr.components.Component]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ldm.catalog.build import build_model
+from ldm.catalog.hashes import sha256_of
 from ldm.catalog.registry import load_preset
 from ldm.diffusion import noise as noises
 from ldm.diffusion.guidance import classifier_free
@@ -53,7 +54,9 @@ class TextToImageRun:
             raise TrainingError(f"{self.preset.first_stage_path} is missing; train it first.")
         self.model = Denoiser(self.diffusion).train()
         warm_start(self.model, self.preset.weight_path, published_name)
-        latents = encode_world(self.diffusion.first_stage, world)
+        weights = sha256_of(self.preset.first_stage_path)[:12]
+        cache = config.data.folder / f"latents-{weights}-{len(world)}.npy"
+        latents = encode_world(self.diffusion.first_stage, world, cache)
         self.diffusion.scale_factor = 1.0 / float(latents.std())
         self.latents = latents * self.diffusion.scale_factor
         tokenizer = self.diffusion.tokenizer
@@ -131,13 +134,22 @@ def min_snr_weight(snr: Tensor, gamma: float, prediction: str) -> Tensor:
 
 
 @torch.no_grad()
-def encode_world(first_stage: nn.Module, world: World) -> Tensor:
-    """Unscaled latents of every picture, (N, C, h, w) float32; a KL posterior gives its mean."""
-    rows = []
-    for start in range(0, len(world), ENCODE_BATCH):
-        code = first_stage.encode(to_tensor(world.images[start : start + ENCODE_BATCH]))
-        rows.append(code.mode() if isinstance(code, DiagonalGaussian) else code)
-    return torch.cat(rows)
+def encode_world(first_stage: nn.Module, world: World, cache: Path) -> Tensor:
+    """Unscaled latents of every picture, (N, C, h, w); a KL posterior gives its mean.
+
+    They are written to `cache` as float16 and read from there the next time.
+    """
+    if not cache.exists():
+        rows = []
+        for start in range(0, len(world), ENCODE_BATCH):
+            with torch.autocast("cpu", torch.bfloat16):
+                code = first_stage.encode(to_tensor(world.images[start : start + ENCODE_BATCH]))
+            rows.append(code.mode() if isinstance(code, DiagonalGaussian) else code)
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        part = cache.with_suffix(".part.npy")
+        np.save(part, torch.cat(rows).half().numpy())
+        part.replace(cache)
+    return torch.from_numpy(np.load(cache)).float()
 
 
 def make_run(config: TrainConfig) -> TextToImageRun:

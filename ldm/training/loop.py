@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ldm.training.config import OptimizerConfig, TrainConfig
 from ldm.training.ema import EMA
@@ -80,8 +82,9 @@ def _step(
         torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
         batch = run.batch(np.random.default_rng(seed), config.batch_size)
         batch = tuple(t.to(accelerator.device) for t in batch)
-        terms = run.loss(model, batch)
-        accelerator.backward(terms["loss"] / config.accumulate)
+        with attention_kernel(accelerator.device):
+            terms = run.loss(model, batch)
+            accelerator.backward(terms["loss"] / config.accumulate)
     accelerator.clip_grad_norm_(model.parameters(), config.optimizer.clip_norm)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
@@ -91,6 +94,11 @@ def _step(
 def _memory_format(device: torch.device) -> torch.memory_format:
     """Channels-last where it is fast; on the CPU GroupNorm's backward pass crashes with it."""
     return torch.contiguous_format if device.type == "cpu" else torch.channels_last
+
+
+def attention_kernel(device: torch.device) -> AbstractContextManager:
+    """Plain matrix products on the CPU, where the fused kernel's backward pass is slower."""
+    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
 
 
 def _optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:

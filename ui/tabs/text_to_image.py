@@ -117,7 +117,8 @@ def _controls(
         )
         buttons["stop"] = gr.Button("Cancel", elem_id="stop", visible="hidden")
     field("negative_prompt", lines=1, value="")
-    field("preset", choices=[(_title(p), p.name) for p in presets], value=start.name)
+    choices = [(_title(preset), preset.name) for preset in presets]
+    field("preset", kind=gr.Dropdown, choices=choices, value=start.name)
     with gr.Group():
         with gr.Row():
             field("width", value=start.width)
