@@ -1,0 +1,62 @@
+"""The critic's judgement of pictures: attributes, labels, features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ldm.data import attributes
+from ldm.data.scenes import ATTRIBUTES, CLASSES
+from ldm.errors import CheckpointError
+from ldm.models.critic import Critic
+
+PATH = Path(__file__).parents[2] / "presets/demo/critic.safetensors"
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the critic says of N pictures."""
+
+    answers: Tensor  # (N, len(attributes.NAMES)) value index per attribute, 0 or 1 per object
+    labels: Tensor  # (N, H / 2, W / 2) class ids
+    features: Tensor  # (N, D)
+
+
+def load_critic() -> Critic:
+    """The shipped critic.
+
+    Raises:
+        CheckpointError: If its weights are missing.
+    """
+    if not PATH.exists():
+        raise CheckpointError(
+            f"{PATH.name} is missing; `python -m ldm train presets/training/critic.yaml` makes it."
+        )
+    critic = Critic(classes=len(CLASSES), answers=attributes.ANSWERS)
+    critic.load_state_dict({name: value.float() for name, value in load_file(PATH).items()})
+    return critic.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def judge(critic: Critic, images: Tensor) -> Judgement:
+    """Judge (N, 3, H, W) pictures in [-1, 1]."""
+    answers, labels, features = [], [], []
+    for batch in images.split(BATCH):
+        verdict = critic(batch)
+        answers.append(_answers(verdict.attributes))
+        labels.append(verdict.labels.argmax(1))
+        features.append(verdict.features)
+    return Judgement(torch.cat(answers), torch.cat(labels), torch.cat(features))
+
+
+def _answers(logits: Tensor) -> Tensor:
+    columns = []
+    for name, where in attributes.slices().items():
+        chosen = logits[:, where]
+        columns.append(chosen.argmax(1) if name in ATTRIBUTES else (chosen[:, 0] > 0).long())
+    return torch.stack(columns, dim=1)
