@@ -8,6 +8,15 @@ import secrets
 import socket
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ldm.errors import LDMError, RequestError
+from ldm.jobs import JobQueue
+from ldm.runtime.device import check_device_name
+from ldm.runtime.memory import parse_bytes
+
+if TYPE_CHECKING:
+    from ldm.studio import Studio
 
 DEMO_PRESET = "demo-text-to-image"
 
@@ -20,43 +29,45 @@ def main() -> int:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     os.environ["GRADIO_TEMP_DIR"] = str(data_dir / "cache")
-
-    # imported here, after the environment is set
-    from ldm.errors import LDMError  # noqa: PLC0415
-    from ldm.jobs import JobQueue  # noqa: PLC0415
-    from ui.app import build, launch_options  # noqa: PLC0415
-
-    def make_studio():  # noqa: ANN202  (its type needs torch, which the page must not wait for)
-        from ldm.runtime.memory import parse_bytes  # noqa: PLC0415
-        from ldm.studio import Studio  # noqa: PLC0415
-
-        budget = parse_bytes(flags.memory_budget) if flags.memory_budget else None
-        return Studio(device=flags.device, memory_budget=budget, data_dir=data_dir)
-
     try:
-        _check_port(flags.host, flags.port)
-        jobs = JobQueue(make_studio)
-        page = build(jobs)
+        budget = _check(flags, data_dir)
+        _serve(flags, data_dir, budget)
     except LDMError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    return 0
+
+
+def _serve(flags: argparse.Namespace, data_dir: Path, budget: int | None) -> None:
+    from ui.app import build, launch_options  # noqa: PLC0415  (after the environment is set)
+
+    def make_studio() -> Studio:
+        from ldm.studio import Studio  # noqa: PLC0415  (torch: the page does not wait for it)
+
+        return Studio(device=flags.device, memory_budget=budget, data_dir=data_dir)
+
+    jobs = JobQueue(make_studio)
+    page = build(jobs)
     password = secrets.token_urlsafe(9) if flags.share else None
-    page.queue(default_concurrency_limit=16).launch(
-        server_name=flags.host,
-        server_port=flags.port,
-        share=flags.share,
-        auth=("studio", password) if password else None,
-        allowed_paths=[str(data_dir / "outputs")],
-        prevent_thread_lock=True,
-        **launch_options(),
-    )
+    try:
+        page.queue(default_concurrency_limit=16).launch(
+            server_name=flags.host,
+            server_port=flags.port,
+            share=flags.share,
+            auth=("studio", password) if password else None,
+            allowed_paths=[str(data_dir / "outputs")],
+            prevent_thread_lock=True,
+            **launch_options(),
+        )
+    except OSError as error:  # taken since it was checked
+        raise _no_port(flags, error) from error
     print(f"Latent Canvas is at http://{flags.host}:{flags.port}", flush=True)
     if password:
-        print(f"Shared at {page.share_url} for user studio, password {password}", flush=True)
+        where = page.share_url or "this address only, the public link could not be made"
+        print(f"Shared at {where}: user studio, password {password}", flush=True)
     jobs.warm_up(DEMO_PRESET)
     page.block_thread()
     jobs.close()
-    return 0
 
 
 def _flags() -> argparse.Namespace:
@@ -71,19 +82,34 @@ def _flags() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _check_port(host: str, port: int) -> None:
-    from ldm.errors import RequestError  # noqa: PLC0415  (after the environment is set)
+def _check(flags: argparse.Namespace, data_dir: Path) -> int | None:
+    """Refuse wrong flags before anything slow is imported; returns the memory budget in bytes.
 
-    if not 1 <= port <= 65535:
-        raise RequestError(f"port must be 1 to 65535, got {port}.")
-    with socket.socket() as probe:
+    Raises:
+        RequestError: With the flag's value and what would do.
+    """
+    check_device_name(flags.device)
+    budget = parse_bytes(flags.memory_budget) if flags.memory_budget is not None else None
+    try:
+        (data_dir / "outputs").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RequestError(f"no data can be kept in {data_dir}: {error.strerror}.") from error
+    if not 1 <= flags.port <= 65535:
+        raise RequestError(f"port must be 1 to 65535, got {flags.port}.")
+    with socket.socket(socket.AF_INET6 if ":" in flags.host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, port))
+            probe.bind((flags.host, flags.port))
         except OSError as error:
-            raise RequestError(
-                f"port {port} on {host} is not free ({error.strerror}); choose another with --port."
-            ) from error
+            raise _no_port(flags, error) from error
+    return budget
+
+
+def _no_port(flags: argparse.Namespace, error: OSError) -> RequestError:
+    return RequestError(
+        f"port {flags.port} of {flags.host} cannot be used ({error.strerror}); "
+        "choose others with --port or --host."
+    )
 
 
 if __name__ == "__main__":

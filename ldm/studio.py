@@ -62,9 +62,10 @@ class Studio:
         yield Progress(f"loading {preset.title}")
         try:
             with self.manager.use(preset.name) as model:
+                weights = weights_sha256(preset)  # now: the file may be replaced meanwhile
                 for event in _timed(RUNNERS[request.task](model, request), begin):
                     if isinstance(event, Result):
-                        event = save_pictures(event, folder, weights_sha256(preset))
+                        event = save_pictures(event, folder, weights)
                     yield event
         except (MemoryError, RuntimeError) as error:
             if is_out_of_memory(error):

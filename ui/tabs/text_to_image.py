@@ -46,7 +46,7 @@ class Tab:
 def create(jobs: JobQueue) -> Tab:
     """Build the tab and connect it to the queue."""
     presets = [preset for preset in list_presets() if preset.task == TextToImage.task]
-    start = next(preset for preset in presets if preset.is_on_disk)
+    start = next((preset for preset in presets if preset.is_on_disk), presets[0])
     history = gr.State([])
     job = gr.State(None)
     shown = gr.State(None)
