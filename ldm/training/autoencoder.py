@@ -10,11 +10,15 @@ from torch import Tensor, nn
 
 from ldm.catalog.build import build_first_stage
 from ldm.catalog.registry import load_preset
-from ldm.training.samples import save_grid
-from ldm.models.first_stage import AutoencoderKL
+from ldm.catalog.schema import Preset
+from ldm.errors import TrainingError
+from ldm.models.first_stage import AutoencoderKL, VQModel
 from ldm.training.config import TrainConfig
+from ldm.training.samples import save_grid
 from ldm.training.snapshots import export_weights, warm_start
 from ldm.training.world import World, open_world
+
+CODEBOOK_IMAGES = 64  # whose codes a fresh codebook is drawn from
 
 
 class Reconstruct(nn.Module):
@@ -41,7 +45,10 @@ class FirstStageRun:
         self.config = config
         self.preset = load_preset(config.preset)
         first_stage = build_first_stage(self.preset, "cpu").train()
-        warm_start(first_stage, self.preset.weight_path)
+        known = warm_start(first_stage, self.preset.weight_path)
+        if config.start_from is not None and not known:
+            images = to_tensor(world.images[:CODEBOOK_IMAGES])
+            start_from_kl(first_stage, load_preset(config.start_from), images)
         if config.freeze_encoder:
             first_stage.encoder.requires_grad_(False)
             first_stage.quant_conv.requires_grad_(False)
@@ -86,6 +93,31 @@ class FirstStageRun:
         """Write the averaged weights under the published key names."""
         path = self.preset.weight_path
         export_weights(path, model.first_stage.state_dict(), {"step": str(step)})
+
+
+@torch.no_grad()
+def start_from_kl(vq: VQModel, kl_preset: Preset, images: Tensor) -> None:
+    """Give a VQ model the weights of a KL model of the same layers, and a codebook of its codes.
+
+    The KL model's mean becomes the code: its `quant_conv` is folded into the encoder's last
+    convolution, which has as many outputs as the code has channels.
+    """
+    kl = build_first_stage(kl_preset, "cpu")
+    if not warm_start(kl, kl_preset.weight_path):
+        raise TrainingError(f"{kl_preset.weight_path} is missing; train it first.")
+    fold = kl.quant_conv.weight[: vq.quant_conv.out_channels, :, 0, 0]
+    last, theirs = vq.encoder.conv_out, kl.encoder.conv_out
+    shared = {k: v for k, v in kl.state_dict().items() if "conv_out" not in k or "decoder" in k}
+    shared = {k: v for k, v in shared.items() if not k.startswith("quant_conv")}
+    vq.load_state_dict(shared, strict=False)
+    last.weight.copy_(torch.einsum("oi,ikhw->okhw", fold, theirs.weight))
+    last.bias.copy_(fold @ theirs.bias + kl.quant_conv.bias[: len(fold)])
+    vq.quant_conv.weight.copy_(torch.eye(len(fold))[:, :, None, None])
+    vq.quant_conv.bias.zero_()
+    codes = vq.encode(images).permute(0, 2, 3, 1).flatten(0, 2)
+    entries = vq.quantize.embedding.weight
+    generator = torch.Generator().manual_seed(0)
+    entries.copy_(codes[torch.randperm(len(codes), generator=generator)[: len(entries)]])
 
 
 def to_tensor(images: np.ndarray) -> Tensor:

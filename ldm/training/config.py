@@ -65,6 +65,7 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     freeze_encoder: bool = False  # first_stage: keep the latents as they are, train the decoder
+    start_from: str | None = None  # first_stage, VQ: a trained KL preset of the same layers
     log_every: int = 20  # steps
     snapshot_every: int = 200  # steps
     sample_every: int = 500  # steps

@@ -1,0 +1,77 @@
+"""A run that is killed and resumed ends exactly where an unbroken one does."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).parents[1]
+SCRIPT = """
+import sys, time
+from pathlib import Path
+import torch
+from torch import nn
+from ldm.training.config import OptimizerConfig, TrainConfig
+from ldm.training.loop import train
+
+torch.set_num_threads(1)
+
+class Run:
+    def __init__(self, pause):
+        torch.manual_seed(0)
+        self.model = nn.Sequential(nn.Linear(4, 8), nn.SiLU(), nn.Linear(8, 1))
+        self.pause = pause
+    def batch(self, rng, size):
+        x = torch.from_numpy(rng.standard_normal((size, 4), dtype="float32"))
+        return x, x.sum(1, keepdim=True)
+    def loss(self, model, batch):
+        time.sleep(self.pause)
+        x, y = batch
+        noise = 0.01 * torch.randn_like(y)  # the global generator is part of what must resume
+        return {"loss": (model(x) - y + noise).square().mean()}
+    def sample(self, model, path):
+        pass
+    def export(self, model, step):
+        torch.save(model.state_dict(), Path(sys.argv[1]) / "final.pt")
+
+config = TrainConfig(kind="critic", preset="x", steps=40, batch_size=8, accumulate=2,
+    precision="no", log_every=1, snapshot_every=5,
+    optimizer=OptimizerConfig(learning_rate=1e-2, warmup_steps=4, decay_steps=10))
+train(Run(float(sys.argv[2])), config, Path(sys.argv[1]), resume="--resume" in sys.argv)
+"""
+
+
+def command(folder: Path, pause: float, *flags: str) -> list[str]:
+    return [sys.executable, "-c", SCRIPT, str(folder), str(pause), *flags]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def test_kill_9_and_resume_equals_an_unbroken_run(tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    subprocess.run(command(whole, 0), env=environment(), check=True, capture_output=True)
+    process = subprocess.Popen(command(broken, 0.05), env=environment())
+    stats = broken / "stats.jsonl"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if stats.exists() and stats.read_text().count("\n") >= 12:
+            break
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    interrupted_at = torch.load(broken / "snapshot.pt", weights_only=True)["step"]
+    assert 10 <= interrupted_at < 40
+    subprocess.run(command(broken, 0, "--resume"), env=environment(), check=True)
+    ours = torch.load(broken / "final.pt", weights_only=True)
+    theirs = torch.load(whole / "final.pt", weights_only=True)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    lines = [json.loads(line) for line in (whole / "stats.jsonl").read_text().splitlines()]
+    assert lines[-1]["loss"] < lines[0]["loss"]
