@@ -1,0 +1,69 @@
+"""What several tests need."""
+
+import struct
+import zlib
+
+import pytest
+
+
+@pytest.fixture
+def png_of_size(tmp_path):
+    """(width, height) -> path of a PNG that claims this size and holds next to no pixels."""
+
+    def chunk(kind, data):
+        checksum = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + checksum
+
+    def make(width, height):
+        header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+        pixels = chunk(b"IDAT", zlib.compress(b"\0" * 100))
+        path = tmp_path / "big.png"
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + pixels + chunk(b"IEND", b""))
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_model():
+    """Text to image with a million random weights; 2 px per latent cell, sides of multiples of 4."""
+    import torch  # noqa: PLC0415  (not every test needs it)
+
+    from ldm.catalog.build import build_model  # noqa: PLC0415
+    from ldm.catalog.compvis import PRESETS_DIR  # noqa: PLC0415
+    from ldm.catalog.schema import (  # noqa: PLC0415
+        Architecture,
+        ConditionerConfig,
+        FirstStageConfig,
+        UNetConfig,
+    )
+
+    architecture = Architecture(
+        first_stage=FirstStageConfig("kl", ch=8, ch_mult=(1, 2), num_res_blocks=1, norm_groups=4),
+        unet=UNetConfig(
+            in_channels=3,
+            out_channels=3,
+            model_channels=32,
+            num_res_blocks=1,
+            attention_resolutions=(2,),
+            channel_mult=(1, 2),
+            num_heads=2,
+            use_spatial_transformer=True,
+            context_dim=16,
+        ),
+        conditioner=ConditionerConfig(
+            "text",
+            n_embed=16,
+            n_layer=1,
+            vocab_size=128,
+            max_seq_len=16,
+            vocabulary=PRESETS_DIR / "demo" / "vocabulary.txt",
+        ),
+        conditioning="crossattn",
+    )
+    model = build_model(architecture, device="cpu").requires_grad_(False)
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        scale = parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.1
+        parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
+    return model

@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ldm.errors import RequestError
+from ldm.images import grid, open_image, to_arrays, to_tensor
+
+
+def noise(height, width):
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def test_arrays_to_tensor_and_back_is_the_identity():
+    arrays = [noise(5, 7), noise(5, 7)[::-1]]
+    back = to_arrays(to_tensor(arrays))
+    assert all((a == b).all() for a, b in zip(arrays, back, strict=True))
+
+
+def test_tensor_convention_is_rgb_nchw_minus_one_to_one():
+    image = np.zeros((2, 3, 3), np.uint8)
+    image[0, 2] = (255, 0, 0)
+    tensor = to_tensor([image])
+    assert tensor.shape == (1, 3, 2, 3)
+    assert tensor[0, :, 0, 2].tolist() == [1, -1, -1]
+
+
+def test_to_arrays_clamps_and_rounds():
+    values = torch.tensor([-3.0, -1.0, 1.2 / 127.5 - 1, 1.8 / 127.5 - 1, 3.0])
+    image = values.view(1, 1, 1, 5).expand(1, 3, 1, 5)
+    assert to_arrays(image)[0][0, :, 0].tolist() == [0, 0, 1, 2, 255]
+
+
+def test_to_arrays_takes_half_precision():
+    assert to_arrays(torch.ones(1, 3, 2, 2, dtype=torch.bfloat16))[0].min() == 255
+
+
+def test_grid_places_pictures_row_by_row():
+    sheet = grid([np.full((2, 3, 3), i, np.uint8) for i in (1, 2, 3)])
+    assert sheet.shape == (4, 6, 3)
+    assert sheet[::2, ::3, 0].tolist() == [[1, 2], [3, 0]]
+
+
+def test_grid_of_one_is_the_picture():
+    assert (grid([noise(4, 4)]) == noise(4, 4)).all()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "1"])
+def test_every_mode_is_opened_as_rgb(tmp_path, mode):
+    path = tmp_path / "a.png"
+    Image.fromarray(noise(6, 4)).convert(mode).save(path)
+    image = open_image(path)
+    assert image.mode == "RGB"
+    assert image.size == (4, 6)
+
+
+def test_a_turned_photograph_is_opened_upright(tmp_path):
+    path = tmp_path / "a.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    Image.fromarray(noise(6, 4)).save(path, exif=exif)
+    assert open_image(path).size == (6, 4)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "says"),
+    [
+        (30_000, 30_000, "big.png has 900 megapixels; up to 40 work."),
+        (10_000, 10_000, "big.png is 10000 x 10000 px; up to 40 megapixels work."),
+        (8_000, 6_000, "big.png is 8000 x 6000 px; up to 40 megapixels work."),
+    ],
+)
+def test_too_many_pixels_are_refused_before_decoding(png_of_size, width, height, says):
+    with pytest.raises(RequestError) as caught:
+        open_image(png_of_size(width, height))
+    assert str(caught.value) == says
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_a_truncated_picture_is_refused(tmp_path, kind):
+    path = tmp_path / "cut"
+    Image.fromarray(noise(64, 64)).save(path, kind)
+    path.write_bytes(path.read_bytes()[:-400])
+    with pytest.raises(RequestError, match="cut is no readable picture"):
+        open_image(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>not a picture</html>", b"\x89PNG\r\n\x1a\n"])
+def test_what_is_no_picture_is_refused(tmp_path, content):
+    path = tmp_path / "a.png"
+    path.write_bytes(content)
+    with pytest.raises(RequestError, match="a.png is no readable picture"):
+        open_image(path)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(RequestError, match="none.png is no readable picture"):
+        open_image(tmp_path / "none.png")

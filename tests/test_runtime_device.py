@@ -1,0 +1,45 @@
+import pytest
+import torch
+
+from ldm.errors import RequestError
+from ldm.runtime.device import check_device_name, choose_device, choose_dtype
+
+
+def machine(monkeypatch, cuda=0, mps=False):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "kind"), [(2, True, "cuda"), (0, True, "mps"), (0, False, "cpu")]
+)
+def test_auto_takes_cuda_then_mps_then_cpu(monkeypatch, cuda, mps, kind):
+    machine(monkeypatch, cuda, mps)
+    assert choose_device("auto").type == kind
+
+
+def test_a_device_can_be_numbered(monkeypatch):
+    machine(monkeypatch, cuda=2)
+    assert choose_device("cuda:1") == torch.device("cuda", 1)
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "auto:0", "cuda:", "cuda:x", "cuda:-1", "CPU"])
+def test_an_unknown_name_is_refused_with_the_choices(name):
+    with pytest.raises(RequestError, match="device must be one of auto, cpu, cuda, mps, got"):
+        check_device_name(name)
+
+
+@pytest.mark.parametrize("name", ["cuda:2", "mps", "cpu:1"])
+def test_a_device_that_is_not_there_is_refused(monkeypatch, name):
+    machine(monkeypatch, cuda=2)
+    with pytest.raises(RequestError, match=f"no device {name}; it has cpu, cuda"):
+        choose_device(name)
+
+
+def test_precision(monkeypatch):
+    assert choose_dtype(torch.device("cpu")) is torch.float32
+    assert choose_dtype(torch.device("mps")) is torch.float32
+    for native, dtype in ((True, torch.bfloat16), (False, torch.float16)):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda native=native, **_: native)
+        assert choose_dtype(torch.device("cuda")) is dtype

@@ -1,0 +1,51 @@
+import pytest
+import torch
+
+from ldm.errors import RequestError
+from ldm.runtime.memory import default_budget, format_bytes, is_out_of_memory, parse_bytes
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [
+        ("4GiB", 4 * 2**30),
+        ("4gib", 4 * 2**30),
+        (" 500 MB ", 500_000_000),
+        ("1.5KiB", 1536),
+        ("2TB", 2 * 10**12),
+        ("1000", 1000),
+    ],
+)
+def test_amounts(text, amount):
+    assert parse_bytes(text) == amount
+
+
+@pytest.mark.parametrize("text", ["", "GiB", "-1GiB", "0", "0.4", "4 GiBs", "1e3", "9" * 400])
+def test_what_is_no_amount_is_refused(text):
+    with pytest.raises(RequestError, match="an amount like 4GiB or 500MB, got"):
+        parse_bytes(text)
+
+
+def test_amounts_for_people():
+    assert [format_bytes(n) for n in (12, 2048, 3 * 2**20, 5 * 2**29)] == [
+        "12 bytes",
+        "2.0 KiB",
+        "3.0 MiB",
+        "2.5 GiB",
+    ]
+
+
+def test_the_default_budget_leaves_room_to_compute(monkeypatch):
+    free = 10 * 2**30
+    monkeypatch.setattr("psutil.virtual_memory", lambda: type("Memory", (), {"available": free}))
+    assert 0.3 * free < default_budget(torch.device("cpu")) < 0.8 * free
+
+
+def test_out_of_memory_is_recognised():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**46)
+    assert is_out_of_memory(caught.value)
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory."))
+    assert is_out_of_memory(MemoryError())
+    assert not is_out_of_memory(RuntimeError("shape mismatch"))
+    assert not is_out_of_memory(ValueError("out of memory"))

@@ -1,0 +1,203 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from ldm.diffusion.conditioning import Conditioning
+from ldm.diffusion.noise import batch_noise
+from ldm.diffusion.schedule import NoiseSchedule
+from ldm.errors import RequestError
+from ldm.requests import MAX_SEED, SAMPLER_NAMES, Progress, TextToImage
+from ldm.tasks import sampling as module
+from ldm.tasks.sampling import Sampling, check, of_request, sample
+
+SAMPLING = Sampling("ddim", 8, 3.0, 0.0, (5,), 16, 24)
+
+
+class Gaussian:
+    """A model whose data is N(MEAN, SPREAD^2) in every cell, so its eps is known exactly."""
+
+    MEAN, SPREAD = 0.5, 0.25
+    factor, size_multiple, latent_channels = 2, 4, 3
+    dtype, device = torch.float32, torch.device("cpu")
+    schedule = NoiseSchedule.scaled_linear(0.0015, 0.0205, 1000)
+
+    def __init__(self):
+        self.batches = []
+        self.decoded = []
+
+    def denoise(self, x_t, t, cond):
+        self.batches.append(len(x_t))
+        a = self.schedule.alphas_cumprod[t].view(-1, 1, 1, 1)
+        residual = x_t - a.sqrt() * self.MEAN
+        return (1 - a).sqrt() * residual / (a * self.SPREAD**2 + 1 - a)
+
+    def decode(self, latents):
+        self.decoded.append(latents)
+        return latents.repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+    preview = staticmethod(lambda latents: latents)
+
+
+def drain(generator):
+    """The yielded events and the returned value."""
+    events = []
+    while True:
+        try:
+            events.append(next(generator))
+        except StopIteration as stop:
+            return events, stop.value
+
+
+def run(model, **changes):
+    sampling = Sampling(**{**SAMPLING.__dict__, **changes})
+    cond = Conditioning(context=torch.zeros(1, 2, 4))
+    return drain(sample(model, sampling, cond, cond))
+
+
+def test_a_request_names_one_seed_per_picture():
+    request = TextToImage(
+        prompt="x",
+        width=64,
+        height=32,
+        steps=9,
+        sampler="plms",
+        guidance_scale=2.0,
+        seed=MAX_SEED,
+        count=3,
+    )
+    assert of_request(request) == Sampling("plms", 9, 2.0, 0.0, (MAX_SEED, 0, 1), 32, 64)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"width": 22}, "width must be a multiple of 4 px for this model, got 22; 20 or 24 would"),
+        ({"height": 3}, "height must be a multiple of 4 px for this model, got 3; 4 would do"),
+        ({"steps": 1001}, "steps must be at most 1000 for this model, got 1001"),
+        ({"eta": 0.5, "sampler": "plms"}, "eta must be 0 for plms, got 0.5; only ddim uses it"),
+        ({"eta": 0.5, "sampler": "ddpm"}, "eta must be 0 for ddpm"),
+    ],
+)
+def test_what_a_model_cannot_do_is_refused(changes, says):
+    with pytest.raises(RequestError, match=says):
+        check(Gaussian(), Sampling(**{**SAMPLING.__dict__, **changes}))
+
+
+def test_the_seed_alone_decides_the_starting_noise():
+    """One DDIM step over exact eps is an affine map of x_T, the same in every cell."""
+    model = Gaussian()
+    run(model, steps=1)
+    x_T, result = batch_noise((5,), 0, (3, 8, 12)), model.decoded[0]
+    scale = (result - result.mean()) / (x_T - x_T.mean())
+    assert torch.allclose(scale, scale.mean(), rtol=1e-3)
+
+
+@pytest.mark.parametrize("sampler", SAMPLER_NAMES)
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_pictures_have_the_mean_and_spread_of_the_data(sampler, scale):
+    model = Gaussian()
+    run(model, sampler=sampler, steps=250, height=128, width=128, guidance_scale=scale)
+    latents = torch.cat(model.decoded)
+    assert latents.mean().item() == pytest.approx(Gaussian.MEAN, abs=0.01)
+    assert latents.std().item() == pytest.approx(Gaussian.SPREAD, rel=0.1)
+
+
+@pytest.mark.parametrize("sampler", SAMPLER_NAMES)
+def test_progress_comes_after_every_step(sampler):
+    events, _ = run(Gaussian(), sampler=sampler, steps=7)
+    steps = [event for event in events if event.stage == "sampling"]
+    assert [(event.step, event.total) for event in steps] == [(i, 7) for i in range(1, 8)]
+    assert events[-1] == Progress("decoding", 7, 7)
+
+
+@pytest.mark.parametrize(("steps", "previews"), [(1, 1), (7, 7), (50, 13), (250, 13)])
+def test_previews_are_few(steps, previews):
+    events, _ = run(Gaussian(), steps=steps)
+    assert sum(event.preview is not None for event in events) == previews
+
+
+def test_a_preview_shows_all_pictures_at_their_size():
+    events, _ = run(Gaussian(), seeds=(1, 2, 3))
+    assert events[0].preview.shape == (2 * 16, 2 * 24, 3)
+    assert events[0].preview.dtype == np.uint8
+
+
+def test_the_last_preview_is_as_bright_as_the_picture():
+    events, arrays = run(Gaussian(), steps=12)
+    last = [event.preview for event in events if event.preview is not None][-1]
+    assert last.mean() == pytest.approx(arrays[0].mean(), abs=2)
+
+
+def test_nothing_is_decoded_for_a_preview():
+    model = Gaussian()
+    run(model, steps=50)
+    assert len(model.decoded) == 1
+
+
+def test_pictures_are_arrays_of_the_size_asked_for():
+    _, arrays = run(Gaussian(), seeds=(1, 2))
+    assert [(array.shape, array.dtype) for array in arrays] == [((16, 24, 3), np.uint8)] * 2
+
+
+def test_guidance_runs_in_one_pass_and_not_at_all_at_one():
+    guided, plain = Gaussian(), Gaussian()
+    run(guided, seeds=(1, 2, 3))
+    run(plain, seeds=(1, 2, 3), guidance_scale=1.0)
+    assert set(guided.batches) == {6}
+    assert set(plain.batches) == {3}
+
+
+def test_many_pictures_run_in_several_batches(monkeypatch):
+    monkeypatch.setattr(module, "CELLS_PER_BATCH", 2 * 8 * 12)
+    model = Gaussian()
+    events, arrays = run(model, seeds=(1, 2, 3, 4, 5), guidance_scale=1.0)
+    assert [len(latents) for latents in model.decoded] == [2, 2, 1]
+    steps = [event.step for event in events if event.stage == "sampling"]
+    assert steps == list(range(1, 25))
+    assert {event.total for event in events} == {24}
+    assert len(arrays) == 5
+
+
+def test_a_picture_larger_than_a_batch_runs_alone(monkeypatch):
+    monkeypatch.setattr(module, "CELLS_PER_BATCH", 1)
+    model = Gaussian()
+    run(model, seeds=(1, 2))
+    assert [len(latents) for latents in model.decoded] == [1, 1]
+
+
+@pytest.mark.parametrize("sampler", SAMPLER_NAMES)
+def test_a_picture_is_the_same_in_any_batch(sampler, monkeypatch):
+    together, apart = Gaussian(), Gaussian()
+    run(together, sampler=sampler, seeds=(7, 8, 9))
+    monkeypatch.setattr(module, "CELLS_PER_BATCH", 1)
+    run(apart, sampler=sampler, seeds=(7, 8, 9))
+    assert (together.decoded[0] - torch.cat(apart.decoded)).abs().max() <= 1e-5
+
+
+def test_eta_draws_fresh_noise_from_the_same_seed():
+    runs = [Gaussian() for _ in range(3)]
+    for model, eta in zip(runs, (0.0, 1.0, 1.0), strict=True):
+        run(model, eta=eta)
+    plain, noisy, again = (model.decoded[0] for model in runs)
+    assert (noisy == again).all()
+    assert (noisy - plain).abs().max() > 0.05
+
+
+def test_closing_stops_within_a_step():
+    model = Gaussian()
+    cond = Conditioning(context=torch.zeros(1, 2, 4))
+    events = sample(model, SAMPLING, cond, cond)
+    for _ in range(3):
+        next(events)
+    events.close()
+    assert len(model.batches) == 3
+    assert model.decoded == []
+
+
+def test_the_number_of_steps_is_the_number_of_evaluations():
+    model = Gaussian()
+    run(model, steps=13, sampler="dpmpp_2m")
+    assert len(model.batches) == 13
+    assert math.isfinite(model.decoded[0].sum().item())
