@@ -12,6 +12,8 @@ import gradio as gr
 
 from ldm.requests import Control, controls
 
+MAX_SLIDER = 4096  # more values than this are typed
+
 
 def widget(
     request_type: type,
@@ -42,9 +44,9 @@ def _kind(about: Control, hint: str) -> type[gr.components.Component]:
         return gr.Dropdown
     if "str" in hint:
         return gr.Textbox
-    if about.maximum > 4096 or about.unit == "px":
-        return gr.Number  # a slider would be too coarse
-    return gr.Slider
+    if about.maximum > MAX_SLIDER:
+        return gr.Textbox  # a slider would be too coarse, and gr.Number cannot be left empty
+    return gr.Number if about.unit == "px" else gr.Slider
 
 
 def _arguments(about: Control, hint: str) -> dict[str, Any]:
@@ -52,10 +54,11 @@ def _arguments(about: Control, hint: str) -> dict[str, Any]:
         return {"choices": list(about.choices)}
     if "str" in hint:
         return {}  # the request checks the length, so that its sentence is what a person reads
-    arguments = {"minimum": about.minimum, "maximum": about.maximum, "step": about.step}
-    if "float" not in hint and (about.maximum > 4096 or about.unit == "px"):
-        arguments |= {"precision": 0, "minimum": None, "maximum": None}
-    return arguments
+    if about.maximum > MAX_SLIDER:
+        return {}
+    if about.unit == "px":
+        return {"precision": 0}  # the request says what is allowed, in its own words
+    return {"minimum": about.minimum, "maximum": about.maximum, "step": about.step}
 
 
 def signature(request_type: type) -> inspect.Signature:

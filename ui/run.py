@@ -27,16 +27,21 @@ def make_request(request_type: type, values: tuple[Any, ...]) -> Any:
     Raises:
         gr.Error: If a value is out of range.
     """
-    named = {f.name: v for f, v in zip(fields(request_type), values, strict=True)}
+    named = zip(fields(request_type), values, strict=True)
     try:
-        return request_type(**{name: _plain(value) for name, value in named.items()})
+        return request_type(**{f.name: _plain(v, "int" in str(f.type)) for f, v in named})
     except LDMError as error:
         raise fail(str(error)) from error
 
 
-def _plain(value: Any) -> Any:
-    """Widgets give 3.0 for 3."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+def _plain(value: Any, is_whole: bool) -> Any:
+    """Widgets give 3.0 for 3, and an optional whole number is typed into a text box."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if is_whole and isinstance(value, str):
+        text = value.strip()
+        return None if not text else int(text) if text.isascii() and text.isdigit() else text
+    return value
 
 
 def follow(jobs: JobQueue, request: Any) -> Iterator[tuple[str, Any]]:

@@ -65,10 +65,13 @@ def create(jobs: JobQueue) -> Tab:
             )
             status = gr.HTML(READY, elem_id="strip")
             gallery = gr.Gallery(
-                label="This session",
+                show_label=False,
                 columns=6,
                 height="auto",
-                object_fit="cover",
+                object_fit="contain",
+                preview=False,
+                allow_preview=False,
+                buttons=[],
                 elem_id="results",
                 interactive=False,
                 visible=False,
@@ -110,26 +113,26 @@ def _controls(
     def field(name: str, **options: Any) -> None:
         make[name] = widget(TextToImage, name, **options)
 
-    field("prompt", lines=3, placeholder="a calm lake with mountains at sunset", autofocus=True)
+    field("prompt", lines=3, info=None, placeholder=EXAMPLES[0], autofocus=True)
     with gr.Row():
         buttons["go"] = gr.Button(
             "Generate", variant="primary", elem_id="go", elem_classes="generate"
         )
         buttons["stop"] = gr.Button("Cancel", elem_id="stop", visible="hidden")
-    field("negative_prompt", lines=1, value="")
+    field("negative_prompt", lines=1, value="", info=None, placeholder="what to leave out")
     choices = [(_title(preset), preset.name) for preset in presets]
-    field("preset", kind=gr.Dropdown, choices=choices, value=start.name)
-    with gr.Group():
-        with gr.Row():
-            field("width", value=start.width)
-            field("height", value=start.height)
-        buttons["trained"] = gr.Markdown(_trained(start), elem_id="trained")
+    field("preset", kind=gr.Dropdown, choices=choices, value=start.name, info=None)
+    with gr.Column(elem_classes="panel", elem_id="size"):
+        with gr.Row(elem_classes="pair"):
+            field("width", value=start.width, min_width=100)
+            field("height", value=start.height, min_width=100)
         with gr.Row(elem_classes="quick"):
             buttons["sizes"] = [gr.Button(name, size="sm") for name in SIZES]
-    with gr.Group(), gr.Row():
-        field("seed", value=None, placeholder="random", min_width=140)
-        buttons["dice"] = gr.Button("Random", size="sm", min_width=70, elem_id="dice")
-        buttons["reuse"] = gr.Button("Reuse last", size="sm", min_width=80, elem_id="reuse")
+        buttons["trained"] = gr.Markdown(_trained(start), elem_id="trained")
+    with gr.Row(elem_classes="panel pair", elem_id="seed-row"):
+        field("seed", value="", info=None, max_lines=1, placeholder="new each time", min_width=120)
+        buttons["dice"] = gr.Button("New", size="sm", min_width=60, elem_id="dice")
+        buttons["reuse"] = gr.Button("Reuse", size="sm", min_width=60, elem_id="reuse")
     field("count", value=1)
     with gr.Accordion("Sampling", open=False, elem_id="sampling"):
         field("steps", value=start.defaults.steps, maximum=250)
@@ -246,15 +249,15 @@ def _connect_tools(
             return by_name[name].width * across, by_name[name].height * down
 
         button.click(size, inputs["preset"], sides, **PRIVATE)
-    buttons["dice"].click(lambda: None, None, inputs["seed"], **PRIVATE)
+    buttons["dice"].click(lambda: "", None, inputs["seed"], **PRIVATE)
     buttons["reuse"].click(_seed_of, view.shown, inputs["seed"], **PRIVATE)
     buttons["restore"].upload(_restore, buttons["restore"], [*inputs.values()], **PRIVATE)
     view.gallery.select(_select, view.history, [view.picture, view.shown], **PRIVATE)
     _connect_memory(inputs, buttons)
 
 
-def _seed_of(shown: str | None) -> int | None:
-    return json.loads(shown)["seed"] if shown else None
+def _seed_of(shown: str | None) -> str:
+    return str(json.loads(shown)["seed"]) if shown else ""
 
 
 def _select(history: list, event: gr.SelectData) -> tuple[str, str]:
@@ -270,35 +273,17 @@ def _restore(path: str) -> list[Any]:
         raise fail(str(error)) from error
     if not isinstance(request, TextToImage):
         raise fail(f"This picture was made by {request.task}, not by {TextToImage.task}.")
-    return list(_values(request).values())
+    return list((_values(request) | {"seed": str(request.seed)}).values())
 
 
 def _connect_memory(inputs: dict[str, Any], buttons: dict[str, Any]) -> None:
-    """Settings live in the browser, and in a link; nothing of it is sent to the server."""
-    names = json.dumps(list(inputs))
+    """Settings are kept across a reload, and can be copied as a link (functions of page.js)."""
+    names, key = json.dumps(list(inputs)), json.dumps(STORAGE_KEY)
     widgets = list(inputs.values())
-    keep = (
-        f"(...values) => {{ const names = {names};"
-        f" localStorage.setItem('{STORAGE_KEY}', JSON.stringify("
-        "Object.fromEntries(names.map((name, i) => [name, values[i]])))); }"
-    )
     for box in widgets:
+        keep = f"(...values) => {{ latentCanvas.keep({key}, {names}, values); }}"
         box.change(None, widgets, None, js=keep, **PRIVATE)
-    copy = (
-        f"(...values) => {{ const names = {names}; const url = new URL(location.href);"
-        " url.search = ''; names.forEach((name, i) => { if (values[i] !== null && values[i] !== '')"
-        " url.searchParams.set(name, values[i]); });"
-        " history.replaceState(null, '', url); navigator.clipboard?.writeText(url.toString()); }"
-    )
+    copy = f"(...values) => {{ latentCanvas.copyLink({names}, values); }}"
     buttons["link"].click(None, widgets, None, js=copy, **PRIVATE)
-    recall = (
-        f"(...values) => {{ const names = {names}; let kept = {{}};"
-        f" try {{ kept = JSON.parse(localStorage.getItem('{STORAGE_KEY}')) || {{}}; }} catch {{}}"
-        " const link = Object.fromEntries(new URLSearchParams(location.search));"
-        " return names.map((name, i) => { const value = link[name] ?? kept[name];"
-        " if (value === undefined || value === null) return values[i];"
-        " const number = typeof values[i] === 'number' || name === 'seed';"
-        " return number ? (Number.isFinite(+value) ? +value : values[i]) : String(value); }); }"
-    )
-    blocks = gr.context.Context.root_block
-    blocks.load(None, widgets, widgets, js=recall, **PRIVATE)
+    recall = f"(...values) => latentCanvas.recall({key}, {names}, values)"
+    gr.context.Context.root_block.load(None, widgets, widgets, js=recall, **PRIVATE)
