@@ -1,0 +1,229 @@
+import re
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ldm import metadata, studio
+from ldm.catalog.registry import load_preset
+from ldm.errors import LDMError, MemoryBudgetError, PresetError, RequestError
+from ldm.requests import Progress, Result, TextToImage
+from ldm.runtime.manager import ModelManager
+from ldm.studio import Studio, new_path, resolve, save_pictures
+
+REQUEST = TextToImage(prompt="a red house", width=16, height=16, steps=4, seed=5)
+
+
+@pytest.fixture
+def manager(tiny_model):
+    return ModelManager(
+        device="cpu", memory_budget=2**30, load=lambda preset: tiny_model, size_of=lambda preset: 1
+    )
+
+
+@pytest.fixture
+def tiny_studio(tmp_path, manager, monkeypatch):
+    """A studio on the tiny model that says it has the demo's weights."""
+    monkeypatch.setattr(studio, "weights_sha256", lambda preset: "abc")
+    return Studio(data_dir=tmp_path, manager=manager)
+
+
+def run(tiny_studio, **changes):
+    return list(tiny_studio.run(replace(REQUEST, **changes)))[-1]
+
+
+def test_loading_then_sampling_then_the_result(tiny_studio):
+    events = list(tiny_studio.run(REQUEST))
+    stages = [event.stage for event in events if isinstance(event, Progress)]
+    assert stages == ["loading Landscapes, text to image", *["sampling"] * 4, "decoding"]
+    assert isinstance(events[-1], Result)
+
+
+def test_open_fields_are_filled_from_the_preset(tiny_studio):
+    preset = load_preset("demo-text-to-image")
+    request = resolve(TextToImage(prompt="x"), preset)
+    about = preset.defaults
+    assert (request.width, request.height) == (preset.width, preset.height)
+    assert (request.steps, request.sampler) == (about.steps, about.sampler)
+    assert request.guidance_scale == about.guidance_scale
+
+
+def test_given_fields_are_kept():
+    request = replace(REQUEST, sampler="plms", guidance_scale=1.0)
+    assert resolve(request, load_preset("demo-text-to-image")) == request
+
+
+def test_zero_is_a_seed_and_none_is_drawn():
+    preset = load_preset("demo-text-to-image")
+    assert resolve(replace(REQUEST, seed=0), preset).seed == 0
+    drawn = {resolve(replace(REQUEST, seed=None), preset).seed for _ in range(20)}
+    assert len(drawn) == 20
+
+
+def test_the_stored_request_makes_the_picture_again(tiny_studio):
+    first = run(tiny_studio, seed=None)
+    restored = metadata.load(first.paths[0]).request
+    assert restored == first.requests[0]
+    again = list(tiny_studio.run(restored))[-1]
+    assert (again.images[0] == first.images[0]).all()
+
+
+def test_pictures_are_saved_with_request_and_hash(tiny_studio, tmp_path):
+    result = run(tiny_studio, count=2)
+    assert len(result.paths) == 2
+    for path, request, image in zip(result.paths, result.requests, result.images, strict=True):
+        record = metadata.load(path)
+        assert record.request == request
+        assert record.weights_sha256 == "abc"
+        assert (np.asarray(Image.open(path)) == image).all()
+        name = path.relative_to(tmp_path).as_posix()
+        assert re.fullmatch(r"outputs/\d{4}-\d\d-\d\d/\d{6}-[56]-\d+\.png", name)
+
+
+def test_pictures_can_go_to_another_folder(manager, tmp_path, tiny_studio):
+    result = run(Studio(out_dir=tmp_path / "out", manager=manager))
+    assert [path.parent for path in result.paths] == [tmp_path / "out"]
+
+
+def test_nothing_is_overwritten(tiny_studio):
+    paths = [run(tiny_studio).paths[0] for _ in range(3)]
+    assert len(set(paths)) == 3
+    assert all(path.exists() for path in paths)
+
+
+def test_names_are_unique_among_threads(tmp_path):
+    paths = []
+
+    def work():
+        for _ in range(20):
+            path = new_path(tmp_path, "a")
+            paths.append(path)
+            metadata.save(path, np.zeros((1, 1, 3), np.uint8), REQUEST)
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(paths)) == 120
+    assert sorted(tmp_path.iterdir()) == sorted(paths)
+
+
+def test_time_runs_and_what_is_left_falls(tiny_studio):
+    *progress, result = tiny_studio.run(replace(REQUEST, steps=8))
+    seconds = [event.seconds for event in progress]
+    assert seconds == sorted(seconds)
+    assert result.seconds >= seconds[-1] > 0
+    assert progress[0].eta_seconds is None
+    assert progress[-1].eta_seconds == 0
+    assert all(event.eta_seconds > 0 for event in progress[1:-2])
+
+
+def test_the_time_left_is_measured(tiny_studio, monkeypatch):
+    """At one second a step, what is left of ten steps after two of them is eight seconds."""
+    clock = iter(range(100))
+    monkeypatch.setattr(studio.time, "perf_counter", lambda: next(clock))
+    events = (Progress("sampling", step, 10) for step in (1, 2))
+    timed = list(studio._timed(events, begin=0))
+    assert [event.eta_seconds for event in timed] == [9, 8]
+
+
+def test_the_model_is_pinned_while_it_works_and_let_go_when_closed(tiny_studio):
+    events = tiny_studio.run(REQUEST)
+    next(events), next(events)
+    assert not tiny_studio.manager.unload("demo-text-to-image")
+    events.close()
+    assert tiny_studio.manager.unload("demo-text-to-image")
+
+
+def test_closing_stops_the_task(tiny_studio, monkeypatch):
+    closed = []
+
+    def task(model, request):
+        try:
+            while True:
+                yield Progress("sampling", 1, 2)
+        finally:
+            closed.append(True)
+
+    monkeypatch.setitem(studio.RUNNERS, "text-to-image", task)
+    events = tiny_studio.run(REQUEST)
+    next(events), next(events)
+    events.close()
+    assert closed == [True]
+
+
+def test_an_unknown_preset(tiny_studio):
+    with pytest.raises(PresetError, match="did you mean demo-text-to-image"):
+        run(tiny_studio, preset="demo-text-to-imag")
+
+
+def test_a_preset_of_another_task(tiny_studio):
+    with pytest.raises(RequestError, match="demo-kl-f4 does first-stage, not text-to-image"):
+        run(tiny_studio, preset="demo-kl-f4")
+
+
+def test_a_size_that_does_not_divide(tiny_studio):
+    with pytest.raises(RequestError, match="width must be a multiple of 4"):
+        run(tiny_studio, width=17)
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_work(manager, tmp_path):
+    (tmp_path / "outputs").write_text("a file is in the way")
+    events = Studio(data_dir=tmp_path, manager=manager).run(REQUEST)
+    with pytest.raises(LDMError, match="no picture can be saved in .*outputs"):
+        next(events)
+    assert manager.loaded() == {}
+
+
+def test_a_full_disk_is_told(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(metadata, "save", full)
+    result = Result((REQUEST,), (np.zeros((2, 2, 3), np.uint8),))
+    with pytest.raises(LDMError, match="No space left on device"):
+        save_pictures(result, tmp_path, "")
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_running_out_of_memory_is_told(tiny_studio, monkeypatch, error):
+    def task(model, request):
+        yield Progress("sampling", 1, 4)
+        raise error
+
+    monkeypatch.setitem(studio.RUNNERS, "text-to-image", task)
+    with pytest.raises(MemoryBudgetError, match="1 of 16 x 16 px need more memory than there is"):
+        run(tiny_studio)
+    assert tiny_studio.manager.unload("demo-text-to-image")
+
+
+def test_other_errors_are_not_disguised(tiny_studio, monkeypatch):
+    def task(model, request):
+        raise RuntimeError("a shape is wrong")
+        yield
+
+    monkeypatch.setitem(studio.RUNNERS, "text-to-image", task)
+    with pytest.raises(RuntimeError, match="a shape is wrong"):
+        run(tiny_studio)
+
+
+def test_load_brings_a_model_into_memory(tiny_studio):
+    tiny_studio.load("demo-text-to-image")
+    assert list(tiny_studio.manager.loaded()) == ["demo-text-to-image"]
+
+
+def test_the_real_demo_makes_a_picture(tmp_path):
+    """The shipped weights, from the file to a saved picture."""
+    if not load_preset("demo-text-to-image").is_on_disk:
+        pytest.skip("the demo weights are not on disk")
+    request = TextToImage(prompt="a calm lake at sunset", steps=2, seed=1)
+    *progress, result = Studio(device="cpu", data_dir=tmp_path).run(request)
+    assert result.images[0].shape == (128, 128, 3)
+    assert result.notes == ()
+    assert progress[1].preview.shape == (128, 128, 3)
+    assert len(metadata.load(result.paths[0]).weights_sha256) == 64
