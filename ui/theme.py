@@ -10,6 +10,13 @@ FONTS = ("Inter", "system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-seri
 MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "monospace")
 HERE = Path(__file__).parent
 
+# Gradio confines the style sheet to the page's contents; the frame around them is reached from here
+FRAME = """
+<style>@media (max-width: 820px) {
+  .gradio-container .main.fillable { padding: 0 !important; }
+  .gradio-container .main.fillable > .wrap { padding: 0 14px !important; }
+}</style>
+"""
 HEADER = """
 <header class="masthead">
   <svg viewBox="0 0 48 48" width="40" height="40" aria-hidden="true">
@@ -71,5 +78,5 @@ def css() -> str:
 
 
 def head() -> str:
-    """The page's own script."""
-    return f"<script>{(HERE / 'page.js').read_text('utf-8')}</script>"
+    """The page's own script and frame."""
+    return FRAME + f"<script>{(HERE / 'page.js').read_text('utf-8')}</script>"
