@@ -1,0 +1,216 @@
+"""The house rules as tests: who may import whom, what stays light, and what names agree."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ldm.catalog.registry import list_presets
+from ldm.diffusion.samplers import SAMPLERS
+from ldm.requests import REQUESTS, SAMPLER_NAMES
+from ldm.tasks import RUNNERS
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted([*ROOT.glob("ldm/**/*.py"), *ROOT.glob("ui/**/*.py"), ROOT / "app.py"])
+
+# Room -> the rooms that it may import, besides itself and errors. A room is a folder or file in
+# ldm/, or ui, or app; an entry with a dot allows that one module only. Calls go down this list.
+MAY_IMPORT = {
+    "errors": set(),
+    "requests": set(),
+    "models": set(),
+    "diffusion": set(),
+    "checkpoints": set(),
+    "data": set(),
+    "images": set(),
+    "canvas": {"diffusion.conditioning", "models"},
+    "latent_diffusion": {"models", "diffusion"},
+    # build is the one place where a preset becomes networks and the model that joins them
+    "catalog": {"models", "latent_diffusion", "diffusion.schedule"},
+    "runtime": {"catalog", "checkpoints", "latent_diffusion"},
+    "tasks": {"requests", "latent_diffusion", "diffusion", "canvas", "images"},
+    "metadata": {"requests"},
+    "history": set(),
+    # a preset fills in what a request leaves open, and its hash goes into the picture
+    "studio": {"requests", "runtime", "tasks", "metadata", "history", "images", "catalog"},
+    "jobs": {"requests", "studio"},
+    "training": {
+        "models",
+        "diffusion",
+        "data",
+        "checkpoints",
+        "catalog",
+        "latent_diffusion",
+        "runtime.device",
+    },
+    # verify compares every room that computes with the authors' numbers
+    "evaluation": {
+        "models",
+        "diffusion",
+        "checkpoints",
+        "catalog",
+        "latent_diffusion",
+        "requests",
+        "data",
+        "images",
+        "tasks",
+        "runtime",
+        "canvas",
+        "studio",
+        "training.snapshots",
+    },
+    "benchmarks": {
+        "catalog",
+        "requests",
+        "data",
+        "images",
+        "tasks",
+        "runtime",
+        "canvas",
+        "studio",
+        "training.snapshots",
+    },
+    "cli": {
+        "requests",
+        "catalog",
+        "checkpoints",
+        "runtime",
+        "studio",
+        "training",
+        "evaluation",
+        "benchmarks",
+    },
+    "__main__": {"cli"},
+    # the page shows presets and reads requests from pictures; it computes nothing itself
+    "ui": {"requests", "jobs", "catalog.registry", "catalog.schema", "metadata", "history"},
+    "app": {"ui", "jobs", "studio", "runtime"},
+}
+
+# What the page and `--help` wait for: none of it may bring in a heavy library.
+LIGHT = (
+    "ldm.errors",
+    "ldm.requests",
+    "ldm.metadata",
+    "ldm.images",
+    "ldm.jobs",
+    "ldm.catalog.registry",
+    "ldm.catalog.schema",
+    "ldm.cli",
+    "app",
+    "ui.app",
+)
+HEAVY = ("torch", "transformers", "cv2", "diffusers", "accelerate")
+ALLOWED_NAMES = ("log", "_safe_globals")
+
+
+def module_of(path):
+    """The dotted name without `ldm.`."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    parts = parts[1:] if parts[0] == "ldm" else parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def imports_of(path):
+    """Our own modules that a file imports, anywhere in it, without `ldm.`."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            names = [node.module]
+            if node.module == "ldm":
+                names = [f"ldm.{alias.name}" for alias in node.names]
+        for name in names:
+            if name.split(".")[0] in ("ldm", "ui", "app"):
+                yield name.removeprefix("ldm.")
+
+
+def names_of(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", FILES, ids=names_of)
+def test_calls_go_down(path):
+    room = module_of(path).split(".")[0]
+    if not room:  # ldm/__init__.py
+        assert not list(imports_of(path))
+        return
+    allowed = MAY_IMPORT[room] | {room, "errors"}
+    wrong = [
+        name
+        for name in imports_of(path)
+        if not any(name == entry or name.startswith(entry + ".") for entry in allowed)
+    ]
+    assert wrong == [], f"{room} may import {', '.join(sorted(allowed))}"
+
+
+def test_the_table_has_no_circle():
+    seen = []
+
+    def visit(room, above):
+        assert room not in above, f"{room} is above itself"
+        for entry in MAY_IMPORT[room]:
+            visit(entry.split(".")[0], {*above, room})
+        seen.append(room)
+
+    for room in MAY_IMPORT:
+        visit(room, set())
+    assert set(seen) == set(MAY_IMPORT)
+
+
+def test_light_modules_stay_light():
+    code = (
+        f"import sys, {', '.join(LIGHT)}; print(*[name for name in {HEAVY} if name in sys.modules])"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.split() == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=names_of)
+def test_names_say_what_is_in_a_room(path):
+    vague = {"util", "utils", "common", "helper", "helpers", "core", "base", "misc"}
+    assert not vague & set(module_of(path).split("."))
+
+
+@pytest.mark.parametrize("path", FILES, ids=names_of)
+def test_no_state_lives_in_a_module(path):
+    """Only constants in capitals, types, each module's own logger, and one lock for torch."""
+    tree = ast.parse(path.read_text("utf-8"))
+    targets = [target for node in tree.body for target in getattr(node, "targets", [])]
+    targets += [node.target for node in tree.body if isinstance(node, ast.AnnAssign)]
+    names = [target.id for target in targets if isinstance(target, ast.Name)]
+    assert [name for name in names if name.islower() and name not in ALLOWED_NAMES] == []
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.Global)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=names_of)
+def test_library_code_does_not_print(path):
+    if module_of(path) in ("cli", "app"):
+        return
+    nodes = ast.walk(ast.parse(path.read_text("utf-8")))
+    assert not [node for node in nodes if isinstance(node, ast.Name) and node.id == "print"]
+
+
+def test_every_sampler_can_be_asked_for():
+    assert tuple(SAMPLERS) == SAMPLER_NAMES
+
+
+def test_every_request_has_a_runner():
+    assert set(RUNNERS) == set(REQUESTS)
+
+
+def test_every_preset_parses_and_names_its_samplers():
+    presets = list_presets(models_dir=ROOT / "none")
+    assert {preset.task for preset in presets} >= set(REQUESTS)
+    assert [p.name for p in presets if p.defaults.sampler not in SAMPLER_NAMES] == []
+
+
+def test_a_request_is_for_presets_of_its_own_task():
+    for task, request_type in REQUESTS.items():
+        assert request_type.task == task
