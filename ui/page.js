@@ -9,6 +9,7 @@ const latentCanvas = {
   recall(key, names, values) {
     let kept = {};
     try { kept = JSON.parse(localStorage.getItem(key)) || {}; } catch { /* damaged: start anew */ }
+    document.body.dataset.ready = "yes";
     const link = Object.fromEntries(new URLSearchParams(location.search));
     return names.map((name, i) => {
       const value = link[name] ?? kept[name] ?? "";

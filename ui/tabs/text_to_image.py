@@ -16,7 +16,7 @@ from ldm.catalog.schema import Preset
 from ldm.errors import LDMError
 from ldm.jobs import JobQueue
 from ldm.requests import Cancelled, Failed, Progress, Result, TextToImage
-from ui.controls import widget, with_signature
+from ui.controls import Dropdown, widget, with_signature
 from ui.run import READY, caption, fail, follow, make_request, strip
 
 NAMES = tuple(field.name for field in fields(TextToImage))
@@ -121,7 +121,7 @@ def _controls(
         buttons["stop"] = gr.Button("Cancel", elem_id="stop", visible="hidden")
     field("negative_prompt", lines=1, value="", info=None, placeholder="what to leave out")
     choices = [(_title(preset), preset.name) for preset in presets]
-    field("preset", kind=gr.Dropdown, choices=choices, value=start.name, info=None)
+    field("preset", kind=Dropdown, choices=choices, value=start.name, info=None)
     with gr.Column(elem_classes="panel", elem_id="size"):
         with gr.Row(elem_classes="pair"):
             field("width", value=start.width, min_width=100)
@@ -173,7 +173,9 @@ def _connect_run(
         show_progress="hidden",
         concurrency_limit=16,
     )
-    run.then(_idle, None, [go, stop], queue=False, **PRIVATE)
+    # each for its own end: `then` is not called after an error
+    run.success(_idle, None, [go, stop], queue=False, **PRIVATE)
+    run.failure(_idle, None, [go, stop], queue=False, **PRIVATE)
 
     def cancel(job_id: str | None) -> None:
         if job_id:
