@@ -26,8 +26,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     try:
         parsed = _parser().parse_args(arguments)
-        logging.basicConfig(level=logging.INFO if parsed.verbose else parsed.log_level)
-        return parsed.run(parsed)
+        level = logging.INFO if parsed.verbose else parsed.log_level
+        logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+        code = parsed.run(parsed)
+        sys.stdout.flush()  # here, where a broken pipe is caught
+        return code
     except LDMError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -84,20 +87,22 @@ def _presets(arguments: Any) -> int:
             "task": preset.task,
             "width": preset.width,
             "height": preset.height,
+            "parameters": preset.parameters,
             "on_disk": preset.is_on_disk,
             "source": preset.weights.url or "shipped",
             "licence": preset.licence,
         }
         for preset in list_presets()
     ]
-    if arguments.json:
-        print(json.dumps(rows, indent=2))
-        return 0
-    for row in rows:
-        where = "on disk" if row["on_disk"] else "not on disk"
-        size = f"{row['width']} x {row['height']}"
-        print(f"{row['name']:<28} {row['task']:<18} {size:<10} {where:<12} {row['source']}")
+    print(json.dumps(rows, indent=2) if arguments.json else "\n".join(map(_preset_line, rows)))
     return 0
+
+
+def _preset_line(row: dict[str, Any]) -> str:
+    size = f"{row['width']} x {row['height']}"
+    count = f"{row['parameters'] / 1e6:.1f} M" if row["parameters"] else "-"
+    where = "on disk" if row["on_disk"] else "not on disk"
+    return f"{row['name']:<26} {row['task']:<18} {size:<10} {count:>9}  {where:<12} {row['source']}"
 
 
 def _add_sample(verbs: Any) -> None:

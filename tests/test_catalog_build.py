@@ -53,6 +53,11 @@ def test_parameter_counts_equal_the_published_ones(path):
     assert count_parameters(architecture) == published
 
 
+def test_every_preset_states_its_parameters(tmp_path):
+    for preset in list_presets(models_dir=tmp_path):
+        assert preset.parameters == count_parameters(preset), preset.name
+
+
 def test_every_preset_builds():
     for preset in list_presets():
         if preset.architecture.unet is None:

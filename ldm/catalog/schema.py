@@ -266,6 +266,7 @@ class Preset:
     folder: Path  # where the weight file lies
     width: int  # px, trained size
     height: int  # px
+    parameters: int | None = None  # how many numbers it has learned; null: not counted
     description: str = ""
     licence: str = ""
     links: tuple[str, ...] = ()  # the authors' pages, for people

@@ -1,0 +1,306 @@
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ldm import metadata, studio
+from ldm.cli import main
+from ldm.errors import TrainingError
+from ldm.evaluation import report, verify
+from ldm.requests import TextToImage, from_dict
+from ldm.runtime.manager import ModelManager
+from ldm.training import run as training_run
+
+ROOT = Path(__file__).parents[1]
+SAMPLE = ["sample", "text-to-image", "--prompt", "a red house"]
+SMALL = ["--width", "16", "--height", "16", "--steps", "3", "--seed", "4"]
+
+
+@pytest.fixture(autouse=True)
+def quiet_log():
+    """Each run sets up logging; take it down again."""
+    before = logging.root.handlers[:]
+    yield
+    logging.root.handlers[:] = before
+    logging.root.setLevel(logging.WARNING)
+
+
+@pytest.fixture
+def tiny(tiny_model, monkeypatch):
+    """Let the studio work with the tiny model."""
+    made = []
+
+    def manager(**flags):
+        made.append(flags)
+        return ModelManager(
+            device="cpu", memory_budget=2**30, load=lambda _: tiny_model, size_of=lambda _: 1
+        )
+
+    monkeypatch.setattr(studio, "ModelManager", manager)
+    monkeypatch.setattr(studio, "weights_sha256", lambda preset: "abc")
+    return made
+
+
+def run(*arguments):
+    """A run in a process of its own."""
+    command = [sys.executable, "-m", "ldm", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+def refused(capsys, *arguments):
+    """The one line that a refused run says."""
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    return err
+
+
+def test_presets_are_listed(capsys):
+    assert main(["presets"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    demo = next(line for line in lines if line.startswith("demo-text-to-image"))
+    assert "128 x 128" in demo
+    assert "shipped" in demo
+
+
+def test_presets_as_json(capsys):
+    assert main(["presets", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    large = next(row for row in rows if row["name"] == "text2img-large")
+    assert (large["task"], large["width"]) == ("text-to-image", 256)
+    assert large["parameters"] == 1_537_948_389
+    assert large["on_disk"] is False
+
+
+def test_sample_writes_pictures_with_their_requests(tiny, tmp_path, capsys):
+    assert main([*SAMPLE, *SMALL, "--count", "2", "--out", str(tmp_path)]) == 0
+    paths = [Path(line) for line in capsys.readouterr().out.splitlines()]
+    assert sorted(tmp_path.iterdir()) == sorted(paths)
+    assert [metadata.load(path).request.seed for path in paths] == [4, 5]
+
+
+def test_sample_as_json(tiny, tmp_path, capsys):
+    arguments = [*SAMPLE, *SMALL, "--negative-prompt", "zeppelin", "--out", str(tmp_path), "--json"]
+    assert main(arguments) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert [Path(path).exists() for path in answer["paths"]] == [True]
+    assert from_dict(answer["requests"][0]).negative_prompt == "zeppelin"
+    assert answer["seconds"] > 0
+    assert "zeppelin" in answer["notes"][0]
+
+
+def test_notes_go_to_stderr(tiny, tmp_path, capsys):
+    main(["sample", "text-to-image", "--prompt", "a zeppelin", *SMALL, "--out", str(tmp_path)])
+    assert "note: This model has never seen: zeppelin." in capsys.readouterr().err
+
+
+def test_flags_reach_the_studio(tiny, tmp_path):
+    flags = ["--device", "cpu", "--memory-budget", "3MiB", "--out", str(tmp_path)]
+    assert main([*SAMPLE, *SMALL, *flags]) == 0
+    assert tiny == [{"device": "cpu", "memory_budget": 3 * 2**20}]
+
+
+def test_every_field_of_a_request_is_a_flag(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["sample", "text-to-image", "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    for field in fields(TextToImage):
+        assert f"--{field.name.replace('_', '-')} " in text
+    assert "(16 to 4096 px)" in text.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--steps", "0"], "steps must be 1 to 1000, got 0."),
+        (["--steps", "1001"], "steps must be 1 to 1000, got 1001."),
+        (["--sampler", "euler"], "sampler must be one of ddim, dpmpp_2m, plms, ddpm, got 'euler'."),
+        (["--prompt", ""], "prompt must say what to draw, got an empty one."),
+        (["--prompt", "x" * 10_000], "prompt must be at most 2000 characters, got 10000."),
+        (["--width", "17"], "width must be a multiple of 4 px for this model, got 17"),
+        (["--width", "5000"], "width must be 16 to 4096 px, got 5000."),
+        (["--seed", "-1"], "seed must be 0 to 4294967295, got -1."),
+        (["--guidance-scale", "nan"], "guidance_scale must be a finite number, got nan."),
+        (["--eta", "0.5", "--sampler", "plms"], "eta must be 0 for plms, got 0.5"),
+        (["--preset", "demo-text-to-imag"], "did you mean demo-text-to-image"),
+        (["--preset", "demo-vq-f4"], "demo-vq-f4 does first-stage, not text-to-image."),
+        (["--memory-budget", "lots"], "an amount like 4GiB or 500MB, got 'lots'."),
+    ],
+)
+def test_wrong_requests_are_one_line(tiny, tmp_path, capsys, arguments, says):
+    arguments = [*SAMPLE, *SMALL, *arguments, "--out", str(tmp_path / "out")]
+    assert says in refused(capsys, *arguments)
+
+
+def test_a_wrong_device_is_one_line(tmp_path, capsys):
+    arguments = [*SAMPLE, *SMALL, "--device", "gpu", "--out", str(tmp_path)]
+    assert "device must be one of auto, cpu, cuda, mps" in refused(capsys, *arguments)
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tiny, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    arguments = [*SAMPLE, *SMALL, "--out", str(tmp_path / "file" / "out")]
+    assert "no picture can be saved in" in refused(capsys, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "required: VERB"),
+        (["paint"], "invalid choice: 'paint'"),
+        (["sample", "text-to-image", "--out", "x"], "required: --prompt"),
+        ([*SAMPLE], "required: --out"),
+        ([*SAMPLE, "--out", "x", "--steps", "many"], "invalid int value: 'many'"),
+        ([*SAMPLE, "--out", "x", "--colour", "red"], "unrecognized arguments: --colour red"),
+    ],
+)
+def test_wrong_arguments_are_one_line(capsys, arguments, says):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    err = capsys.readouterr().err
+    assert says in err
+    assert "--help" in err
+    assert err.count("\n") == 1
+
+
+def test_verify_counts_and_fails_on_a_failure(monkeypatch, capsys):
+    checks = [verify.Check("a", True, "exact"), verify.Check("b", False, "relative error 1.0")]
+    monkeypatch.setattr(verify, "run_checks", lambda cases, manifests: iter(checks))
+    assert main(["verify"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["ok     a: exact", "FAILED b: relative error 1.0", "1 passed, 1 failed"]
+    checks.pop()
+    assert main(["verify"]) == 0
+
+
+def test_verify_of_nothing_is_refused(tmp_path, capsys):
+    assert "holds no case" in refused(capsys, "verify", "--cases", str(tmp_path))
+
+
+def test_train_reaches_the_loop_and_shows_its_progress(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        training_run, "train", lambda config, resume: asked.append((config, resume))
+    )
+    logging.root.handlers[:] = []
+    assert main(["train", "a.yaml", "--resume"]) == 0
+    assert asked == [(Path("a.yaml"), True)]
+    assert logging.getLogger("ldm").isEnabledFor(logging.INFO)
+
+
+def test_train_without_a_configuration_is_one_line(tmp_path, capsys):
+    assert "none.yaml" in refused(capsys, "train", str(tmp_path / "none.yaml"))
+
+
+def test_evaluate_fails_below_the_bar(monkeypatch, capsys):
+    rows = [report.Row("PSNR", 31.0, "dB", 30.0), report.Row("SSIM", 0.8, "", 0.9)]
+    monkeypatch.setattr(report, "evaluate", lambda preset, scenes: rows)
+    assert main(["evaluate", "--preset", "x", "--json"]) == 1
+    assert [row["passed"] for row in json.loads(capsys.readouterr().out)] == [True, False]
+    assert main(["evaluate", "--preset", "x"]) == 1
+    assert "below" in capsys.readouterr().out
+    rows.pop()
+    assert main(["evaluate", "--preset", "x"]) == 0
+
+
+def test_evaluate_of_an_unknown_preset_is_one_line(capsys):
+    assert "preset" in refused(capsys, "evaluate", "--preset", "none")
+
+
+def test_convert(tmp_path, capsys):
+    torch.save({"state_dict": {"a.weight": torch.ones(2)}}, tmp_path / "a.ckpt")
+    out = tmp_path / "a.safetensors"
+    assert main(["convert", str(tmp_path / "a.ckpt"), str(out)]) == 0
+    assert capsys.readouterr().out == f"{out}\n"
+    assert load_file(out)["a.weight"].tolist() == [1, 1]
+    assert "exists already" in refused(capsys, "convert", str(out), str(out))
+
+
+def test_convert_of_a_broken_file_is_one_line(tmp_path, capsys):
+    (tmp_path / "a.ckpt").write_text("<html>")
+    out = str(tmp_path / "a.safetensors")
+    assert "a.ckpt" in refused(capsys, "convert", str(tmp_path / "a.ckpt"), out)
+
+
+def test_download_of_an_unknown_preset_is_one_line(capsys):
+    assert "preset" in refused(capsys, "download", "none")
+
+
+def test_an_error_of_our_own_is_not_hidden(monkeypatch):
+    def broken(*_, **__):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(training_run, "train", broken)
+    with pytest.raises(ZeroDivisionError):
+        main(["train", "a.yaml"])
+
+
+def test_a_training_error_is_one_line(monkeypatch, capsys):
+    def refuse(*_, **__):
+        raise TrainingError("a.yaml has no field 'stepz'.")
+
+    monkeypatch.setattr(training_run, "train", refuse)
+    assert refused(capsys, "train", "a.yaml") == "error: a.yaml has no field 'stepz'.\n"
+
+
+# in a process of its own
+
+
+def test_help_names_every_verb():
+    answer = run("--help")
+    assert answer.returncode == 0
+    for verb in ("presets", "sample", "verify", "train", "evaluate", "convert", "download"):
+        assert f"    {verb} " in answer.stdout
+
+
+def test_wrong_input_ends_with_2_and_without_a_traceback(tmp_path):
+    answer = run(*SAMPLE, "--preset", "none", "--out", str(tmp_path))
+    assert answer.returncode == 2
+    assert answer.stdout == ""
+    assert answer.stderr.startswith("error: ")
+    assert answer.stderr.count("\n") == 1
+
+
+def test_control_c_ends_with_130_and_in_silence():
+    code = (
+        "import sys, time; from ldm import cli;"
+        "cli._presets = lambda _: (print('ready', flush=True), time.sleep(60));"
+        "sys.exit(cli.main(['presets']))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=30)[1] == ""
+    assert process.returncode == 130
+
+
+def test_a_reader_that_leaves_early_is_no_error():
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "ldm", "presets"]
+    buffered = {**os.environ, "PYTHONUNBUFFERED": ""}
+    with os.fdopen(writer, "w") as pipe:
+        answer = subprocess.run(
+            command, cwd=ROOT, env=buffered, stdout=pipe, stderr=subprocess.PIPE, timeout=60
+        )
+    assert answer.stderr == b""
+    assert answer.returncode == 0
