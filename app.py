@@ -35,6 +35,8 @@ def main() -> int:
     except LDMError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        pass  # that is how a person ends it
     return 0
 
 
@@ -63,11 +65,13 @@ def _serve(flags: argparse.Namespace, data_dir: Path, budget: int | None) -> Non
         raise _no_port(flags, error) from error
     print(f"Latent Canvas is at http://{flags.host}:{flags.port}", flush=True)
     if password:
-        where = page.share_url or "this address only, the public link could not be made"
-        print(f"Shared at {where}: user studio, password {password}", flush=True)
-    jobs.warm_up(DEMO_PRESET)
-    page.block_thread()
-    jobs.close()
+        print(f"Public link: {page.share_url or 'none, the relay cannot be reached'}")
+        print(f"User studio, password {password}", flush=True)
+    try:
+        jobs.warm_up(DEMO_PRESET)
+        page.block_thread()
+    finally:
+        jobs.close()
 
 
 def _flags() -> argparse.Namespace:

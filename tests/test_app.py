@@ -1,0 +1,89 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start(*flags, **environment):
+    return subprocess.Popen(
+        [sys.executable, "app.py", *flags],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+
+def refused(*flags):
+    """The one line that a refused start says."""
+    process = start(*flags)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (2, "")
+    assert err.count("\n") == 1
+    return err
+
+
+def answer(url, process, seconds=60):
+    """The page, once it answers."""
+    limit = time.monotonic() + seconds
+    while True:
+        try:
+            return urllib.request.urlopen(url, timeout=5).read().decode()
+        except OSError:
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < limit
+            time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--port", "70000"], "port must be 1 to 65535, got 70000."),
+        (["--device", "gpu"], "device must be one of auto, cpu, cuda, mps, got 'gpu'."),
+        (["--memory-budget", "lots"], "an amount like 4GiB or 500MB, got 'lots'."),
+        (["--data-dir", "/proc/none"], "no data can be kept in /proc/none"),
+    ],
+)
+def test_a_wrong_flag_is_one_line(tmp_path, flags, says):
+    assert says in refused("--data-dir", str(tmp_path), *flags)
+
+
+def test_a_busy_port_is_one_line(tmp_path, port):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        line = refused("--port", str(port), "--data-dir", str(tmp_path))
+    assert f"port {port} of 127.0.0.1 cannot be used (Address already in use)" in line
+
+
+def test_the_page_answers_and_control_c_ends_it(tmp_path, port):
+    process = start("--port", str(port), "--data-dir", str(tmp_path))
+    try:
+        page = answer(f"http://127.0.0.1:{port}", process)
+        assert "Latent Canvas" in page
+        assert process.stdout.readline() == f"Latent Canvas is at http://127.0.0.1:{port}\n"
+        assert (tmp_path / "outputs").is_dir()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 0
+        assert "Traceback" not in err
+    finally:
+        process.kill()
+        process.communicate()
