@@ -217,12 +217,20 @@ def _add_evaluate(verbs: Any) -> None:
     parser = _verb(verbs, "evaluate", _evaluate, "measure a model on held-out scenes")
     parser.add_argument("--preset", required=True)
     parser.add_argument("--scenes", type=int, help="how many; default: each measure's own number")
+    parser.add_argument(
+        "--grid", type=Path, help="write a PNG of 32 uncurated samples instead of measuring"
+    )
     _add_json(parser)
 
 
 def _evaluate(arguments: Any) -> int:
     from ldm.evaluation.report import evaluate, table
 
+    if arguments.grid is not None:
+        from ldm.evaluation.grid import write_grid
+
+        write_grid(arguments.preset, arguments.grid)
+        return 0
     rows = evaluate(arguments.preset, scenes=arguments.scenes)
     if arguments.json:
         print(json.dumps([dataclasses.asdict(row) | {"passed": row.passed} for row in rows]))

@@ -145,7 +145,7 @@ class LatentDiffusion(nn.Module):
         return F.conv2d(latents, weight[:, :-1, None, None], weight[:, -1])
 
     def _fit_preview(self) -> Tensor:
-        """Least squares from latents and a constant to the mean colour under each cell: (3, C+1)."""
+        """Least squares from latents and a constant to the mean colour of each cell: (3, C + 1)."""
         generator = torch.Generator().manual_seed(0)
         patches = torch.randn(1, self.latent_channels, 6, 6, generator=generator)
         z = F.interpolate(patches, scale_factor=4.0).to(self.device)

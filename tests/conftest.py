@@ -26,7 +26,7 @@ def png_of_size(tmp_path):
 
 @pytest.fixture(scope="session")
 def tiny_model():
-    """Text to image with a million random weights; 2 px per latent cell, sides of 4 px multiples."""
+    """Text to image, a million random weights; 2 px per latent cell, sides of 4 px multiples."""
     import torch  # noqa: PLC0415  (not every test needs it)
 
     from ldm.catalog.build import build_model  # noqa: PLC0415

@@ -67,9 +67,7 @@ def test_ddim_with_eta_1_over_all_steps_is_ddpm_with_the_posterior_variance():
 
 def test_both_ddpm_variances_reach_the_deviation():
     for variance in ("posterior", "beta"):
-        *_, last = ddpm(
-            exact_eps, many(), SCHEDULE, steps=1000, noise=fresh, variance=variance
-        )
+        *_, last = ddpm(exact_eps, many(), SCHEDULE, steps=1000, noise=fresh, variance=variance)
         assert abs(float(last.x_t.std()) / DEVIATION - 1) < 0.03
 
 

@@ -85,9 +85,13 @@ def test_other_programs_can_show_the_parameters(tmp_path):
     assert "seed: 7" in third
 
 
-def test_no_half_file_is_left_behind(tmp_path):
-    with pytest.raises((TypeError, ValueError)):
-        metadata.save(tmp_path / "a.png", np.zeros((2, 2, 7), np.uint8), REQUEST)
+def test_no_half_file_is_left_behind(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(metadata.os, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        metadata.save(tmp_path / "a.png", IMAGE, REQUEST)
     assert list(tmp_path.iterdir()) == []
 
 

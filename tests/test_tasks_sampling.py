@@ -6,6 +6,7 @@ import torch
 
 from ldm.diffusion.conditioning import Conditioning
 from ldm.diffusion.noise import batch_noise
+from ldm.diffusion.samplers import SAMPLERS
 from ldm.diffusion.schedule import NoiseSchedule
 from ldm.errors import RequestError
 from ldm.requests import MAX_SEED, SAMPLER_NAMES, Progress, TextToImage
@@ -92,6 +93,18 @@ def test_the_seed_alone_decides_the_starting_noise():
     x_T, result = batch_noise((5,), 0, (3, 8, 12)), model.decoded[0]
     scale = (result - result.mean()) / (x_T - x_T.mean())
     assert torch.allclose(scale, scale.mean(), rtol=1e-3)
+
+
+def test_the_picture_is_the_last_state_of_the_sampler():
+    model = Gaussian()
+    run(model, guidance_scale=1.0)
+    noise = batch_noise((5,), 0, (3, 8, 12))
+    steps = SAMPLERS["ddim"](
+        lambda x, t: model.denoise(x, t, None), noise, model.schedule, steps=SAMPLING.steps
+    )
+    last = list(steps)[-1]
+    assert (model.decoded[0] == last.x_t).all()
+    assert (last.x_t != last.x0).any()
 
 
 @pytest.mark.parametrize("sampler", SAMPLER_NAMES)

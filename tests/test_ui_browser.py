@@ -180,7 +180,9 @@ def test_settings_survive_a_reload_and_a_link_wins(page, url):
     prompt(page).fill("two pine trees in the snow")
     number(page, "width").fill("256")
     number(page, "width").press("Tab")
-    page.wait_for_function("(localStorage.getItem('latent-canvas-text-to-image')||'').includes('256')")
+    page.wait_for_function(
+        "(localStorage.getItem('latent-canvas-text-to-image')||'').includes('256')"
+    )
     page.reload()
     page.wait_for_function(
         "document.querySelector('#field-prompt textarea')?.value === 'two pine trees in the snow'"

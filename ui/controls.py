@@ -15,22 +15,6 @@ from ldm.requests import Control, controls
 MAX_SLIDER = 4096  # more values than this are typed
 
 
-class Slider(gr.Slider):
-    """A slider whose range is checked by the request, which names the field in its sentence."""
-
-    def preprocess(self, payload: float) -> float:
-        """The number as it came."""
-        return payload
-
-
-class Dropdown(gr.Dropdown):
-    """A dropdown whose choice is checked by the request or the catalog, as above."""
-
-    def preprocess(self, payload: str | None) -> str | None:
-        """The choice as it came."""
-        return payload
-
-
 def widget(
     request_type: type,
     name: str,
@@ -52,17 +36,24 @@ def widget(
         "info": about.help or None,
         "elem_id": f"field-{name.replace('_', '-')}",
     }
-    return (kind or _kind(about, hint))(**(_arguments(about, hint) | common | options))
+    made = (kind or _kind(about, hint))(**(_arguments(about, hint) | common | options))
+    # the request checks values, in a sentence that names the field; Gradio's own check does not
+    made.preprocess = _as_it_came
+    return made
+
+
+def _as_it_came(payload: Any) -> Any:
+    return payload
 
 
 def _kind(about: Control, hint: str) -> type[gr.components.Component]:
     if about.choices is not None:
-        return Dropdown
+        return gr.Dropdown
     if "str" in hint:
         return gr.Textbox
     if about.maximum > MAX_SLIDER:
         return gr.Textbox  # a slider would be too coarse, and gr.Number cannot be left empty
-    return gr.Number if about.unit == "px" else Slider
+    return gr.Number if about.unit == "px" else gr.Slider
 
 
 def _arguments(about: Control, hint: str) -> dict[str, Any]:

@@ -42,7 +42,10 @@ SIDES = {
     "middle": ("in the middle", "in the centre"),
     "right": ("on the right", "at the right"),
 }
-DISCS = {"sun": ("the sun", "a bright sun", "the sun in the sky"), "moon": ("the moon", "a full moon")}
+DISCS = {
+    "sun": ("the sun", "a bright sun", "the sun in the sky"),
+    "moon": ("the moon", "a full moon"),
+}
 STARTS = ("", "", "", "a landscape with ", "a picture of ", "a view of ", "an illustration of ")
 JOINS = (", ", ", ", " with ", " and ")
 
@@ -100,8 +103,10 @@ def _group(group: tuple[str, int, str | None, str | None], pick: Any, detailed: 
     number = pick(COUNTS.get(count, MANY))
     if colour and detailed:
         what = f"{colour} sail" if kind == "boat" else f"{colour} walls"
-        noun = f"{colour} {one if count == 1 else several}" if kind == "house" else (
-            one if count == 1 else several
+        noun = (
+            f"{colour} {one if count == 1 else several}"
+            if kind == "house"
+            else (one if count == 1 else several)
         )
         text = f"{number} {noun}" + (f" with a {what}" if kind == "boat" and count == 1 else "")
     else:

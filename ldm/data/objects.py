@@ -27,12 +27,18 @@ def pine(p: Painter, x: float, y: float, s: float, light: Light, label: int) -> 
     foot = np.array([(x - 0.04 * s, y - 0.2 * s), (x + 0.04 * s, y - 0.2 * s)])
     p.polygon(np.vstack([foot, foot[::-1] + (0, 0.2 * s)]), trunk, label)
     for low, high, half in ((0.12, 0.56, 1.0), (0.34, 0.78, 0.8), (0.58, 1.0, 0.58)):
-        top, left, right = (x, y - high * s), (x - half * w, y - low * s), (x + half * w, y - low * s)
+        top, left, right = (
+            (x, y - high * s),
+            (x - half * w, y - low * s),
+            (x + half * w, y - low * s),
+        )
         p.polygon(np.array([top, left, right]), green, label)
         p.polygon(np.array([top, (x + 0.04 * s, y - low * s), right]), green * SHADE, label)
         if light.snowy:
             inner = [(x - 0.45 * half * w, y - (0.4 * high + 0.6 * high) * s + 0.2 * s)]
-            cap = np.array([top, inner[0], (x, inner[0][1] - 0.05 * s), (2 * x - inner[0][0], inner[0][1])])
+            cap = np.array(
+                [top, inner[0], (x, inner[0][1] - 0.05 * s), (2 * x - inner[0][0], inner[0][1])]
+            )
             p.polygon(cap, light(palettes.SNOWCAP), label)
 
 
@@ -68,10 +74,14 @@ def house(
     p.polygon(at((-0.28, -0.76), (0.3, -0.76), (0.54, -0.37), (-0.02, -0.37)), cap, label)
     p.polygon(at((-0.28, -0.76), (-0.56, -0.38), (-0.5, -0.35), (-0.26, -0.67)), cap * 0.86, label)
     glass = np.float32(palettes.LAMP) if light.dark else light(palettes.WINDOW)
-    p.polygon(at((-0.35, 0), (-0.35, -0.22), (-0.21, -0.22), (-0.21, 0)), light((88, 58, 48)), label)
+    p.polygon(
+        at((-0.35, 0), (-0.35, -0.22), (-0.21, -0.22), (-0.21, 0)), light((88, 58, 48)), label
+    )
     for left in (0.05, 0.26):
         p.polygon(
-            at((left, -0.12), (left, -0.27), (left + 0.13, -0.27), (left + 0.13, -0.12)), glass, label
+            at((left, -0.12), (left, -0.27), (left + 0.13, -0.27), (left + 0.13, -0.12)),
+            glass,
+            label,
         )
     p.ellipse(tuple(at((-0.28, -0.46))[0]), (0.06 * s, 0.06 * s), glass, label)
 
@@ -112,7 +122,9 @@ def cloud(
 class Light:
     """The hour's light on a colour, with distance: `light(colour)` -> (3,) float32 0..255."""
 
-    def __init__(self, time: str, *, grey: float, snowy: bool, haze: np.ndarray, far: float) -> None:
+    def __init__(
+        self, time: str, *, grey: float, snowy: bool, haze: np.ndarray, far: float
+    ) -> None:
         self.time = time
         self.grey = grey
         self.snowy = snowy

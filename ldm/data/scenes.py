@@ -218,10 +218,14 @@ def _things(
             near = 0.72 + 0.28 * (1 - land + land * depth)
             low, high = {"house": (34, 42), "pine": (46, 60), "tree": (40, 50)}[kind]
             size = rng.uniform(low, high) * near * unit
-            things.append(Thing(kind, slots.pop(), float(y), float(size), colour, int(rng.integers(9))))
+            things.append(
+                Thing(kind, slots.pop(), float(y), float(size), colour, int(rng.integers(9)))
+            )
     if lake and rng.random() < 0.6:
         colour = _pick(rng, tuple(palettes.SAILS))
-        for x in rng.permutation(_slots(rng, span, width))[: max(1, round(rng.integers(1, 3) * span))]:
+        for x in rng.permutation(_slots(rng, span, width))[
+            : max(1, round(rng.integers(1, 3) * span))
+        ]:
             depth = rng.uniform(0.3, 0.75)
             y = horizon + (shore - horizon) * depth
             size = rng.uniform(22, 30) * (0.75 + 0.35 * depth) * unit
@@ -261,7 +265,11 @@ def _sky(p: Painter, scene: Scene, rng: np.random.Generator) -> None:
     p.terrain(np.zeros(p.width), top, low, scene.horizon, IDS["sky"])
     if scene.time == "night" and scene.weather in ("clear", "cloudy"):
         for _ in range(round(16 * scene.width / 128)):
-            x, y, r = rng.uniform(0, p.width), rng.uniform(0, 0.7 * scene.horizon), rng.uniform(0.7, 1.1)
+            x, y, r = (
+                rng.uniform(0, p.width),
+                rng.uniform(0, 0.7 * scene.horizon),
+                rng.uniform(0.7, 1.1),
+            )
             p.ellipse((x, y), (r, r), np.float32((214, 222, 255)), None, 0.85)
     if scene.disc:
         label = IDS["moon" if scene.time == "night" else "sun"]

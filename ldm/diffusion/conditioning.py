@@ -37,7 +37,9 @@ class Conditioning:
         Raises:
             ValueError: If one of the two uses a way that the other does not.
         """
-        return Conditioning(*(_join(a, b) for a, b in zip(self._parts(), other._parts(), strict=True)))
+        return Conditioning(
+            *(_join(a, b) for a, b in zip(self._parts(), other._parts(), strict=True))
+        )
 
     def expand(self, batch: int) -> Conditioning:
         """A batch of one, repeated without a copy."""
@@ -45,9 +47,7 @@ class Conditioning:
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Conditioning:
         """Moved to `device`; floating-point parts turned to `dtype`."""
-        return self._map(
-            lambda part: part.to(device, dtype if part.is_floating_point() else None)
-        )
+        return self._map(lambda part: part.to(device, dtype if part.is_floating_point() else None))
 
     def _parts(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         return self.concat, self.context, self.label

@@ -68,7 +68,9 @@ def published_shapes(
         shapes |= {key: [] for key in EMA_COUNTERS}
     if architecture.conditioner.kind == "first_stage":  # published twice
         twins = [key for key in shapes if key.startswith("first_stage_model.")]
-        shapes |= {key.replace("first_stage_model", "cond_stage_model"): shapes[key] for key in twins}
+        shapes |= {
+            key.replace("first_stage_model", "cond_stage_model"): shapes[key] for key in twins
+        }
     return shapes
 
 
@@ -140,7 +142,7 @@ def _counts(
     wrong = {key: n for key, n in ours.items() if key in recorded and recorded[key] != n}
     detail = ", ".join(f"{key} {n:,}" for key, n in ours.items())
     if wrong:
-        detail += f"; recorded {({key: recorded[key] for key in wrong})}"
+        detail += f"; recorded { ({key: recorded[key] for key in wrong}) }"
     return Check(f"{name} parameters", not wrong, detail)
 
 

@@ -119,7 +119,7 @@ def _attention(
 class Encoder(nn.Module):
     """Picture -> features of the latent grid: (B, in_channels, H, W) -> (B, z or 2z, h, w)."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (the published configuration's fields, flat)
         self,
         *,
         ch: int,
@@ -169,7 +169,7 @@ class Decoder(nn.Module):
     `up[0]` is the finest level and runs last, as in the published files.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (the published configuration's fields, flat)
         self,
         *,
         ch: int,

@@ -6,6 +6,7 @@ B, C, h, w: batch, channels, latent rows and columns; L, D: context tokens and w
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -109,6 +110,78 @@ class TimestepSequential(nn.Sequential):
         return x
 
 
+@dataclass(frozen=True)
+class _Parts:
+    """Makes the layers of one UNet; the fields are its settings that hold on every level."""
+
+    time_dim: int
+    heads: int  # -1: by head_channels
+    head_channels: int
+    depth: int  # of spatial transformers; 0: qkv attention
+    context_dim: int | None
+    scale_shift: bool
+    resblock_updown: bool
+    conv_resample: bool
+    dropout: float
+
+    def block(self, inputs: int, outputs: int, resample: type[nn.Module] | None = None) -> ResBlock:
+        return ResBlock(
+            inputs,
+            self.time_dim,
+            outputs,
+            dropout=self.dropout,
+            use_scale_shift_norm=self.scale_shift,
+            resample=resample,
+        )
+
+    def attention(self, channels: int) -> nn.Module:
+        heads = self.heads if self.heads != -1 else channels // self.head_channels
+        if not self.depth:
+            return AttentionBlock(channels, heads)
+        return SpatialTransformer(channels, heads, channels // heads, self.depth, self.context_dim)
+
+    def resample(self, kind: type[nn.Module], channels: int) -> nn.Module:
+        if self.resblock_updown:
+            return self.block(channels, channels, kind)
+        return kind(channels, self.conv_resample)
+
+
+def _way_down(
+    make: _Parts, width: int, widths: list[int], attended: list[bool], blocks: int
+) -> tuple[list[TimestepSequential], list[int]]:
+    """The input blocks after the first convolution, and the width of every skip connection."""
+    made, skips = [], [width]
+    for level, target in enumerate(widths):
+        for _ in range(blocks):
+            layers: list[nn.Module] = [make.block(width, target)]
+            width = target
+            if attended[level]:
+                layers.append(make.attention(width))
+            made.append(TimestepSequential(*layers))
+            skips.append(width)
+        if level < len(widths) - 1:
+            made.append(TimestepSequential(make.resample(Downsample, width)))
+            skips.append(width)
+    return made, skips
+
+
+def _way_up(
+    make: _Parts, skips: list[int], widths: list[int], attended: list[bool], blocks: int
+) -> list[TimestepSequential]:
+    """The output blocks; each takes one skip connection, the newest first."""
+    made, width = [], widths[-1]
+    for level, target in reversed(list(enumerate(widths))):
+        for i in range(blocks + 1):
+            layers: list[nn.Module] = [make.block(width + skips.pop(), target)]
+            width = target
+            if attended[level]:
+                layers.append(make.attention(width))
+            if level > 0 and i == blocks:
+                layers.append(make.resample(Upsample, width))
+            made.append(TimestepSequential(*layers))
+    return made
+
+
 class UNetModel(nn.Module):
     """Predicts eps, x0 or v of a noisy latent.
 
@@ -157,65 +230,35 @@ class UNetModel(nn.Module):
         self.out_channels = out_channels
         self.factor = 2 ** (len(channel_mult) - 1)
         time_dim = 4 * model_channels
-
-        def block(inputs: int, outputs: int, resample: type[nn.Module] | None = None) -> ResBlock:
-            return ResBlock(
-                inputs,
-                time_dim,
-                outputs,
-                dropout=dropout,
-                use_scale_shift_norm=use_scale_shift_norm,
-                resample=resample,
-            )
-
-        def attention(channels: int) -> nn.Module:
-            heads = num_heads if num_heads != -1 else channels // num_head_channels
-            if not use_spatial_transformer:
-                return AttentionBlock(channels, heads)
-            dim = channels // heads
-            return SpatialTransformer(channels, heads, dim, transformer_depth, context_dim)
-
-        def resample(kind: type[nn.Module], channels: int) -> nn.Module:
-            if resblock_updown:
-                return block(channels, channels, kind)
-            return kind(channels, conv_resample)
-
+        make = _Parts(
+            time_dim=time_dim,
+            heads=num_heads,
+            head_channels=num_head_channels,
+            depth=transformer_depth if use_spatial_transformer else 0,
+            context_dim=context_dim,
+            scale_shift=use_scale_shift_norm,
+            resblock_updown=resblock_updown,
+            conv_resample=conv_resample,
+            dropout=dropout,
+        )
+        widths = [multiplier * model_channels for multiplier in channel_mult]
+        attended = [2**level in attention_resolutions for level in range(len(widths))]
         self.time_embed = nn.Sequential(
             nn.Linear(model_channels, time_dim), nn.SiLU(), nn.Linear(time_dim, time_dim)
         )
         self.label_emb = nn.Embedding(num_classes, time_dim) if num_classes else None
-        width = model_channels
-        first = nn.Conv2d(in_channels, width, 3, padding=1)
-        self.input_blocks = nn.ModuleList([TimestepSequential(first)])
-        skips, factor = [width], 1
-        for level, multiplier in enumerate(channel_mult):
-            for _ in range(num_res_blocks):
-                layers: list[nn.Module] = [block(width, multiplier * model_channels)]
-                width = multiplier * model_channels
-                if factor in attention_resolutions:
-                    layers.append(attention(width))
-                self.input_blocks.append(TimestepSequential(*layers))
-                skips.append(width)
-            if level < len(channel_mult) - 1:
-                self.input_blocks.append(TimestepSequential(resample(Downsample, width)))
-                skips.append(width)
-                factor *= 2
+        first = nn.Conv2d(in_channels, model_channels, 3, padding=1)
+        down, skips = _way_down(make, model_channels, widths, attended, num_res_blocks)
+        self.input_blocks = nn.ModuleList([TimestepSequential(first), *down])
+        low = widths[-1]
         self.middle_block = TimestepSequential(
-            block(width, width), attention(width), block(width, width)
+            make.block(low, low), make.attention(low), make.block(low, low)
         )
-        self.output_blocks = nn.ModuleList()
-        for level, multiplier in reversed(list(enumerate(channel_mult))):
-            for i in range(num_res_blocks + 1):
-                layers = [block(width + skips.pop(), multiplier * model_channels)]
-                width = multiplier * model_channels
-                if factor in attention_resolutions:
-                    layers.append(attention(width))
-                if level > 0 and i == num_res_blocks:
-                    layers.append(resample(Upsample, width))
-                    factor //= 2
-                self.output_blocks.append(TimestepSequential(*layers))
+        self.output_blocks = nn.ModuleList(_way_up(make, skips, widths, attended, num_res_blocks))
         self.out = nn.Sequential(
-            nn.GroupNorm(32, width), nn.SiLU(), zero(nn.Conv2d(width, out_channels, 3, padding=1))
+            nn.GroupNorm(32, model_channels),
+            nn.SiLU(),
+            zero(nn.Conv2d(model_channels, out_channels, 3, padding=1)),
         )
 
     def forward(

@@ -16,7 +16,7 @@ from ldm.catalog.schema import Preset
 from ldm.errors import LDMError
 from ldm.jobs import JobQueue
 from ldm.requests import Cancelled, Failed, Progress, Result, TextToImage
-from ui.controls import Dropdown, widget, with_signature
+from ui.controls import widget, with_signature
 from ui.run import READY, caption, fail, follow, make_request, strip
 
 NAMES = tuple(field.name for field in fields(TextToImage))
@@ -121,7 +121,7 @@ def _controls(
         buttons["stop"] = gr.Button("Cancel", elem_id="stop", visible="hidden")
     field("negative_prompt", lines=1, value="", info=None, placeholder="what to leave out")
     choices = [(_title(preset), preset.name) for preset in presets]
-    field("preset", kind=Dropdown, choices=choices, value=start.name, info=None)
+    field("preset", kind=gr.Dropdown, choices=choices, value=start.name, info=None)
     with gr.Column(elem_classes="panel", elem_id="size"):
         with gr.Row(elem_classes="pair"):
             field("width", value=start.width, min_width=100)
