@@ -198,6 +198,7 @@ def _generator(jobs: JobQueue) -> Any:
     def text_to_image(*values: Any) -> Iterator[tuple[Any, ...]]:
         *settings, history = values
         request = make_request(TextToImage, tuple(settings))
+        shown_preview = None
         for job_id, event in follow(jobs, request):
             if isinstance(event, Failed):
                 raise fail(event.message)
@@ -205,8 +206,9 @@ def _generator(jobs: JobQueue) -> Any:
                 yield _finished(event, history)
                 return
             picture = gr.skip()
-            if isinstance(event, Progress) and event.preview is not None:
-                picture = event.preview
+            if isinstance(event, Progress) and event.preview is not shown_preview:
+                # once each: Gradio would write the same file again while a browser reads it
+                picture = shown_preview = event.preview
             running = None if isinstance(event, Cancelled) else job_id
             yield running, gr.skip(), gr.skip(), strip(event), gr.skip(), picture
 
