@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_verify,
         _add_train,
         _add_evaluate,
+        _add_bench,
         _add_convert,
         _add_download,
     ):
@@ -237,6 +238,18 @@ def _evaluate(arguments: Any) -> int:
     else:
         print(table(rows))
     return 0 if all(row.passed for row in rows) else 1
+
+
+def _add_bench(verbs: Any) -> None:
+    parser = _verb(verbs, "bench", _bench, "measure where the time goes on this machine")
+    parser.add_argument("suite", choices=["startup"], help="startup: page, first and next picture")
+
+
+def _bench(arguments: Any) -> int:
+    from ldm.benchmarks.startup import parts, startup, table
+
+    print(table(startup() + parts()))
+    return 0
 
 
 def _add_convert(verbs: Any) -> None:
