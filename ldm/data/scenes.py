@@ -49,6 +49,7 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
 
 OBJECTS = ("pine", "tree", "house", "boat")
 GROUND_CLASS = {"grass": "grass", "autumn": "meadow", "snow": "snow", "sand": "sand"}
+MIN_DISC = 60  # px of the sun or moon that must be seen for it to be named
 MIN_VISIBLE = 0.3  # share of an object's own area that must be seen for it to be named
 VOCABULARY = captions.vocabulary()
 
@@ -157,7 +158,8 @@ def render(scene: Scene) -> Sample:
     boxes, visible = _objects(p, scene)
     _air(p, scene, rng)
     image, labels = p.finish()
-    about = _about(scene, boxes, visible, labels)
+    boxes = (*_disc_box(scene, labels), *boxes)
+    about = _about(scene, boxes, visible)
     sentence = captions.describe(about, rng)
     return Sample(image, labels, boxes, sentence, _attributes(scene, about), about)
 
@@ -441,19 +443,23 @@ def _box(kind: str, xs: np.ndarray, ys: np.ndarray) -> Box:
     return Box(kind, int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1)
 
 
-def _about(
-    scene: Scene, boxes: Sequence[Box], visible: Sequence[Thing], labels: np.ndarray
-) -> dict[str, Any]:
+def _disc_box(scene: Scene, labels: np.ndarray) -> tuple[Box, ...]:
+    """The box of the sun or moon, if enough of it can be seen."""
+    kind = "moon" if scene.time == "night" else "sun"
+    ys, xs = np.nonzero(labels == IDS[kind])
+    return (_box(kind, xs, ys),) if len(xs) >= MIN_DISC else ()
+
+
+def _about(scene: Scene, boxes: Sequence[Box], visible: Sequence[Thing]) -> dict[str, Any]:
     """What a caption may name: only what can be seen."""
-    disc = "moon" if scene.time == "night" else "sun"
-    seen = scene.disc is not None and int((labels == IDS[disc]).sum()) >= 60
+    discs = [box.label for box in boxes if box.label in ("sun", "moon")]
     return {
         "time": scene.time,
         "weather": scene.weather,
         "ground": scene.ground,
         "lake": scene.lake,
         "mountains": scene.mountains,
-        "disc": disc if seen else None,
+        "disc": discs[0] if discs else None,
         "groups": _groups(scene.width, visible),
     }
 
