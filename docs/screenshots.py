@@ -1,0 +1,61 @@
+"""Picture the page for docs/screenshots: `python docs/screenshots.py` while the app runs.
+
+Needs tests/requirements.txt and Chromium.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+FOLDER = Path(__file__).parent / "screenshots"
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+SHOTS = {"light": (1440, 960), "dark": (1440, 960), "phone": (390, 844)}
+PROMPTS = (
+    ("a sailing boat with a white sail on a quiet lake at dawn", 3),
+    ("a red house in the snow at night, the moon", 2),
+    ("two pine trees, a green meadow, white clouds in the afternoon", 1),
+    ("a calm lake with mountains at sunset", 1),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--url", default="http://127.0.0.1:7860")
+    url = parser.parse_args().url
+    FOLDER.mkdir(exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+        )
+        for name, (width, height) in SHOTS.items():
+            context = browser.new_context(
+                viewport={"width": width, "height": height},
+                color_scheme="dark" if name == "dark" else "light",
+                device_scale_factor=2 if name == "phone" else 1,
+            )
+            page = context.new_page()
+            page.goto(url)
+            page.locator("body[data-ready]").wait_for()
+            for prompt, seed in PROMPTS:
+                make(page, prompt, seed)
+            page.evaluate("document.activeElement.blur(); window.scrollTo(0, 0)")
+            page.wait_for_timeout(800)
+            page.screenshot(path=FOLDER / f"{name}.png")
+            context.close()
+        browser.close()
+
+
+def make(page: Page, prompt: str, seed: int) -> None:
+    """Type, press Generate and wait for the picture."""
+    page.locator("#field-prompt textarea").fill(prompt)
+    page.locator("#field-seed textarea, #field-seed input").first.fill(str(seed))
+    page.locator("#go:not([disabled])").click()
+    page.locator(".strip.busy").wait_for()
+    page.locator(".strip.done").wait_for(timeout=60_000)
+    page.locator("#go:not([disabled])").wait_for()
+
+
+if __name__ == "__main__":
+    main()
