@@ -1,7 +1,9 @@
 """Samplers against closed forms: for data N(m, s^2) the exact noise prediction is known, so every
 sampler must reach the known mean and deviation, and converge with its own order."""
 
+import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,10 +23,14 @@ from ldm.diffusion.schedule import NoiseSchedule
 
 MEAN, DEVIATION = 1.5, 0.4
 SCHEDULE = NoiseSchedule.scaled_linear(0.0015, 0.0205, 1000)
-
-
 # the same process in twenty times finer time, in which grids can be as even as orders need
 FINE = NoiseSchedule.scaled_linear(0.0015 / 20, 0.0205 / 20, 20_000)
+RECORDED = json.loads((Path(__file__).parent / "reference/schedules.json").read_text())
+
+
+def marginal(level):
+    """Mean and deviation of x_t where alpha-bar_t is `level`."""
+    return math.sqrt(level) * MEAN, math.sqrt(level * DEVIATION**2 + 1 - level)
 
 
 def exact_eps(x, t, schedule=SCHEDULE):
@@ -33,87 +39,190 @@ def exact_eps(x, t, schedule=SCHEDULE):
     return (1 - a).sqrt() * (x - a.sqrt() * MEAN) / (a * DEVIATION**2 + 1 - a)
 
 
-def many(seed=0):
-    return batch_noise(range(seed, seed + 8), 0, (1, 32, 32)).double()
+def reached(name, steps, **options):
+    """Exact mean and deviation of a sampler's result, without a sampling error.
+
+    The exact prediction is affine in x_t, so the result is affine in x_T and in every draw: picture
+    0 gets none of them and shows the mean, each other picture gets one and shows its weight.
+    """
+    x_T = torch.zeros(steps + 2, 1, 1, 1, dtype=torch.float64)
+    level = float(SCHEDULE.alphas_cumprod[grid_of(name, steps)[0]])
+    x_T += marginal(level)[0]
+    x_T[1] += marginal(level)[1]
+
+    def draw(index):
+        noise = torch.zeros_like(x_T)
+        noise[index + 2] = 1
+        return noise
+
+    *_, last = SAMPLERS[name](exact_eps, x_T, SCHEDULE, steps=steps, noise=draw, **options)
+    y = last.x_t.flatten()
+    return float(y[0]), float((y[1:] - y[0]).square().sum().sqrt())
 
 
-def fresh(index):
-    return batch_noise(range(8), index + 1, (1, 32, 32)).double()
+def grid_of(name, steps):
+    return (ddpm_timesteps if name == "ddpm" else ddim_timesteps)(steps, SCHEDULE.length)
+
+
+def errors_of(name, steps, **options):
+    """How far mean and deviation are from the truth where the sampler stops."""
+    ends_at_0 = name == "ddpm" or grid_of(name, steps)[-1] == 0
+    truth = marginal(1.0 if ends_at_0 else float(SCHEDULE.alphas_cumprod[0]))
+    return [abs(a - b) for a, b in zip(reached(name, steps, **options), truth, strict=True)]
 
 
 @pytest.mark.parametrize(
-    ("name", "steps"),
-    [("ddim", 200), ("dpmpp_2m", 100), ("dpmpp_2m", 200), ("plms", 50), ("ddpm", 1000)],
+    ("name", "options", "tolerance"),
+    [
+        ("ddim", {}, 0.01),
+        ("ddim", {"eta": 0.5}, 0.015),
+        ("ddim", {"eta": 1.0}, 0.025),
+        ("dpmpp_2m", {}, 0.005),
+        ("plms", {}, 0.001),
+        ("ddpm", {}, 0.03),
+        ("ddpm", {"variance": "beta"}, 0.005),
+    ],
 )
-def test_every_sampler_reaches_mean_and_variance(name, steps):
-    *_, last = SAMPLERS[name](exact_eps, many(), SCHEDULE, steps=steps, noise=fresh)
-    assert abs(float(last.x_t.mean()) - MEAN) < 0.02
-    assert abs(float(last.x_t.std()) / DEVIATION - 1) < 0.05
-    assert last.index == last.total - 1 == steps - 1
+def test_every_sampler_reaches_mean_and_deviation(name, options, tolerance):
+    (mean_50, deviation_50), (mean, deviation) = (errors_of(name, n, **options) for n in (50, 200))
+    about = f"{name} {options or ''}".ljust(29)
+    print(f"{about} error of the mean {mean:.1e}, of the deviation {deviation:.1e} (200 steps)")
+    assert mean < 1e-3
+    assert deviation < tolerance
+    assert mean <= mean_50 + 1e-6
+    assert deviation < 0.5 * deviation_50
+    assert max(errors_of(name, 1000, **options)) < 0.01
+
+
+@pytest.mark.parametrize("variance", ["posterior", "beta"])
+def test_ddpm_samples_with_position_keyed_noise(variance):
+    """The same with the real noise: 4096 cells, within five standard errors."""
+    shape = (1, 64, 64)
+    *_, last = ddpm(
+        exact_eps,
+        batch_noise([0], 0, shape).double(),
+        SCHEDULE,
+        steps=200,
+        noise=lambda index: batch_noise([0], index + 1, shape).double(),
+        variance=variance,
+    )
+    mean, deviation = reached("ddpm", 200, variance=variance)
+    assert abs(float(last.x_t.mean()) - mean) < 5 * deviation / 64
+    assert abs(float(last.x_t.std()) / deviation - 1) < 5 / math.sqrt(2 * 4096)
 
 
 def test_ddim_with_eta_1_over_all_steps_is_ddpm_with_the_posterior_variance():
-    x = many()[:2, :, :8, :8]
+    x = batch_noise(range(2), 0, (1, 4, 4)).double()
 
     def noise(index):
-        return batch_noise(range(2), index + 1, (1, 8, 8)).double()
+        return batch_noise(range(2), index + 1, (1, 4, 4)).double()
 
     ours = list(ddim(exact_eps, x, SCHEDULE, steps=1000, eta=1.0, noise=noise))
     theirs = list(ddpm(exact_eps, x, SCHEDULE, steps=1000, noise=noise))
     assert [s.t for s in ours] == [s.t for s in theirs] == list(range(999, -1, -1))
-    for mine, other in zip(ours, theirs, strict=True):
-        assert torch.allclose(mine.x_t, other.x_t, atol=1e-6)
+    difference = max(
+        float((mine.x_t - other.x_t).abs().max()) for mine, other in zip(ours, theirs, strict=True)
+    )
+    print(f"ddim with eta 1 and ddpm differ by {difference:.1e} over 1000 steps")
+    assert difference < 1e-9
 
 
-def test_both_ddpm_variances_reach_the_deviation():
-    for variance in ("posterior", "beta"):
-        *_, last = ddpm(exact_eps, many(), SCHEDULE, steps=1000, noise=fresh, variance=variance)
-        assert abs(float(last.x_t.std()) / DEVIATION - 1) < 0.03
-
-
-def observed_order(sampler, counts):
-    """Slope of log error over log step size, against the exact flow, on log-SNR-even grids."""
-    x = many()[:1, :, :8, :8]
+def half_log_snr():
     a = FINE.alphas_cumprod.double()
-    lam = 0.5 * (a / (1 - a)).log()
-    errors = []
-    for steps in counts:
-        # evenly in half log SNR; then look at x after the last but one update
-        targets = torch.linspace(float(lam[16_000]), float(lam[1000]), steps + 1)
-        grid = [int((lam - target).abs().argmin()) for target in targets]
-        path = list(sampler(lambda x, t: exact_eps(x, t, FINE), x, FINE, timesteps=grid))
-        at = path[-2].x_t
-        # the flow of a Gaussian keeps (x - mean_t) / deviation_t
-        start, end = a[grid[0]], a[grid[-1]]
-
-        def deviation(level):
-            return math.sqrt(float(level) * DEVIATION**2 + 1 - float(level))
-
-        unit = (x - start.sqrt() * MEAN) / deviation(start)
-        exact = end.sqrt() * MEAN + unit * deviation(end)
-        errors.append(float((at - exact).abs().max()))
-    slope = math.log(errors[0] / errors[-1]) / math.log(counts[-1] / counts[0])
-    return slope, errors
+    return 0.5 * (a / (1 - a)).log()
 
 
-def test_observed_orders_of_convergence():
-    counts = [8, 16, 32]
-    orders = {
-        name: observed_order(sampler, counts)
-        for name, sampler in (("ddim", ddim), ("dpmpp_2m", dpmpp_2m), ("plms", plms))
-    }
-    for name, (slope, errors) in orders.items():
-        print(f"{name}: order {slope:.2f}, errors {', '.join(f'{e:.1e}' for e in errors)}")
-    assert 0.8 < orders["ddim"][0] < 1.3
-    assert 1.6 < orders["dpmpp_2m"][0] < 2.6
-    assert orders["plms"][0] > 1.5
-    assert orders["dpmpp_2m"][1][-1] < 0.2 * orders["ddim"][1][-1]
+def flow_error(sampler, steps, bend):
+    """Error at the end of `steps` updates against the exact flow of a Gaussian.
+
+    The grid is even in half log SNR for bend 0; above, the steps shrink on the way down. The last
+    update is left out: it leads to a fixed place, not to a finer one.
+    """
+    lam = half_log_snr()
+    u = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
+    targets = lam[16_000] + (lam[1000] - lam[16_000]) * (u + bend * u * (1 - u))
+    grid = [int((lam - target).abs().argmin()) for target in targets]
+    x = batch_noise([0], 0, (1, 8, 8)).double()
+    path = list(sampler(lambda x, t: exact_eps(x, t, FINE), x, FINE, timesteps=grid))
+    a = FINE.alphas_cumprod.tolist()
+    (mean, deviation), (mean_end, deviation_end) = marginal(a[grid[0]]), marginal(a[grid[-1]])
+    # the flow keeps (x - mean_t) / deviation_t
+    exact = mean_end + (x - mean) / deviation * deviation_end
+    return float((path[-2].x_t - exact).abs().max())
+
+
+@pytest.mark.parametrize(
+    ("sampler", "bend", "low", "high"),
+    [
+        (ddim, 0.0, 0.9, 1.1),
+        (ddim, 0.5, 0.9, 1.1),
+        (dpmpp_2m, 0.0, 1.9, 2.4),
+        (dpmpp_2m, 0.5, 1.8, 2.4),
+        (plms, 0.0, 1.5, 2.6),
+    ],
+)
+def test_observed_order_of_convergence(sampler, bend, low, high):
+    counts = (16, 32, 64)
+    errors = [flow_error(sampler, steps, bend) for steps in counts]
+    order = math.log(errors[0] / errors[-1]) / math.log(counts[-1] / counts[0])
+    listed = ", ".join(f"{e:.1e}" for e in errors)
+    grid = "uneven" if bend else "even"
+    print(f"{sampler.__name__.ljust(8)} order {order:.2f}, errors {listed} ({grid} grid, {counts})")
+    assert low < order < high
+
+
+def test_higher_orders_pay_at_few_steps():
+    first = flow_error(ddim, 16, 0.0)
+    assert flow_error(dpmpp_2m, 16, 0.0) < 0.2 * first
+    assert flow_error(plms, 16, 0.0) < 0.1 * first
+
+
+@pytest.mark.parametrize("degree", range(4))
+def test_plms_integrates_polynomials_of_its_order(degree):
+    """Adams-Bashforth of order k is exact for predictions of degree k - 1 in the step's number."""
+    grid = ddim_timesteps(10, SCHEDULE.length)
+
+    def eps(x, t):
+        position = torch.tensor([float(grid.index(int(i))) for i in t], dtype=torch.float64)
+        return (position**degree).view(-1, 1, 1, 1).expand_as(x)
+
+    x = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+    for step in plms(eps, x, SCHEDULE, steps=10):
+        a = float(SCHEDULE.alphas_cumprod[step.t])
+        used = float((x - math.sqrt(a) * step.x0) / math.sqrt(1 - a))
+        i, order = step.index, (2, 2, 3, 4)[min(step.index, 3)]
+        integral = ((i + 1) ** (degree + 1) - i ** (degree + 1)) / (degree + 1)
+        if degree < order:
+            assert used == pytest.approx(integral, rel=1e-9), step.index
+        else:
+            assert used != pytest.approx(integral, rel=1e-3), step.index
+        x = step.x_t
+
+
+def test_dpmpp_2m_takes_a_straight_x0_at_the_middle_of_each_step():
+    """For x0 linear in half log SNR, second order means x0 at the middle, whatever the step."""
+    a = SCHEDULE.alphas_cumprod.tolist()
+    lam = [0.5 * math.log(level / (1 - level)) for level in a]
+    grid = [950, 900, 600, 550, 100, 40, 1]
+
+    def eps(x, t):
+        level = a[int(t[0])]
+        return (x - math.sqrt(level) * (3 * lam[int(t[0])] + 1)) / math.sqrt(1 - level)
+
+    x = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+    for step, s in zip(dpmpp_2m(eps, x, SCHEDULE, timesteps=grid), [*grid[1:], 0], strict=True):
+        h = lam[s] - lam[step.t]
+        shrunk = math.sqrt((1 - a[s]) / (1 - a[step.t])) * x
+        used = float((shrunk - step.x_t) / (math.sqrt(a[s]) * math.expm1(-h)))
+        is_first_order = step.index in (0, len(grid) - 1)
+        place = lam[step.t] + (0 if is_first_order else h / 2)
+        assert used == pytest.approx(3 * place + 1, rel=1e-9), step.index
+        assert float(step.x0) == pytest.approx(3 * lam[step.t] + 1, rel=1e-9)
+        x = step.x_t
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_batched_equals_single(name):
-    x = batch_noise(range(3), 0, (2, 8, 8))
-
     def run(seeds):
         def noise(index):
             return batch_noise(seeds, index + 1, (2, 8, 8))
@@ -126,8 +235,44 @@ def test_batched_equals_single(name):
 
     together = run(range(3))
     alone = torch.cat([run([seed]) for seed in range(3)])
-    assert together.shape == x.shape
+    assert together.shape == (3, 2, 8, 8)
     assert float((together - alone).abs().max()) < 1e-5
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("steps", [1, 2, 3, 7, 501, 999, 1000])
+def test_any_number_of_steps_runs(name, steps):
+    x = torch.full((1, 1, 1, 1), 0.3)
+    path = list(SAMPLERS[name](exact_eps, x, SCHEDULE, steps=steps, noise=lambda _: x))
+    assert [step.index for step in path] == list(range(steps))
+    assert {step.total for step in path} == {steps}
+    assert [step.t for step in path] == grid_of(name, steps)
+    assert all(step.x_t.isfinite().all() for step in path)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_no_step_waits_for_the_device(name):
+    """Meta tensors hold no numbers: reading one back, or mixing in a CPU tensor, raises."""
+    x = torch.empty(2, 3, 4, 4, device="meta")
+    devices = set()
+
+    def eps(x, t):
+        devices.update((x.device.type, t.device.type))
+        return SCHEDULE.eps_from_velocity(x, t, x)
+
+    path = list(SAMPLERS[name](eps, x, SCHEDULE, steps=10, noise=lambda _: x))
+    assert devices == {"meta"}
+    assert path[-1].x_t.device.type == path[-1].x0.device.type == "meta"
+    assert path[-1].x_t.shape == x.shape
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_gradients_are_off_inside_a_sampler_only(name):
+    weight = torch.ones(1, requires_grad=True)
+    x = torch.ones(1, 1, 1, 1)
+    for step in SAMPLERS[name](lambda x, t: weight * x, x, SCHEDULE, steps=3, noise=lambda _: x):
+        assert not step.x_t.requires_grad
+        assert torch.is_grad_enabled()
 
 
 def test_closing_a_sampler_stops_it():
@@ -143,7 +288,38 @@ def test_closing_a_sampler_stops_it():
     assert len(calls) == 1
 
 
-@pytest.mark.parametrize("steps", [1, 3, 5, 6, 7, 50, 200, 333, 999, 1000])
+def test_corrected_x0_is_what_a_step_is_made_of():
+    x = batch_noise([3], 0, (1, 4, 4))
+    steps = ddim(exact_eps, x, SCHEDULE, steps=4, correct_x0=lambda x0: x0.clamp(-0.5, 0.5))
+    for step, before in zip(steps, [0.6, 0.4, 0.2, None], strict=True):
+        t = torch.tensor([step.t])
+        eps = exact_eps(x, t)
+        x0 = SCHEDULE.predict_x0(x, t, eps).clamp(-0.5, 0.5)
+        assert torch.allclose(step.x0, x0, atol=1e-5)
+        s = torch.tensor([step.t - 250 if before else 0])
+        assert torch.allclose(step.x_t, SCHEDULE.q_sample(x0, s, eps), atol=1e-5)
+        x = step.x_t
+
+
+def test_before_step_changes_what_is_denoised():
+    seen, denoised = [], []
+
+    def before(index, t, x):
+        seen.append((index, t))
+        return torch.full_like(x, float(index))
+
+    def eps(x, t):
+        denoised.append((float(x[0, 0, 0, 0]), int(t[0])))
+        return x
+
+    x = torch.full((1, 1, 2, 2), 9.0)
+    first, *_ = ddim(eps, x, SCHEDULE, steps=4, before_step=before)
+    assert seen == [(0, 751), (1, 501), (2, 251), (3, 1)]
+    assert denoised == seen
+    assert torch.equal(first.x_t, torch.zeros_like(x))
+
+
+@pytest.mark.parametrize("steps", [1, 3, 5, 6, 7, 50, 200, 333, 500, 501, 999, 1000])
 def test_any_number_of_steps_gives_that_many(steps):
     for grid in (ddim_timesteps(steps, 1000), ddpm_timesteps(steps, 1000)):
         assert len(grid) == steps
@@ -151,20 +327,70 @@ def test_any_number_of_steps_gives_that_many(steps):
         assert 0 <= grid[-1] <= grid[0] <= 999
 
 
+def test_grids_of_every_size_are_even():
+    for length in (1, 2, 7, 50):
+        for steps in range(1, length + 1):
+            for grid in (ddim_timesteps(steps, length), ddpm_timesteps(steps, length)):
+                gaps = {t - s for t, s in zip(grid, grid[1:], strict=False)}
+                assert len(grid) == steps
+                assert all(0 <= t < length for t in grid)
+                assert not gaps or 0 < min(gaps) and max(gaps) - min(gaps) <= 1
+
+
 def test_the_published_grid_is_kept_where_it_fits():
-    assert ddim_timesteps(5, 1000) == [801, 601, 401, 201, 1]
-    assert len(published_timesteps(6, 1000)) == 7
+    counted = RECORDED["requested_steps_to_actual_count_and_max_timestep"]
+    for steps, (count, largest) in counted.items():
+        grid = published_timesteps(int(steps), 1000)
+        assert (len(grid), grid[0]) == (count, largest)
+        if count == int(steps) and largest < 1000:
+            assert ddim_timesteps(int(steps), 1000) == grid
+
+
+@pytest.mark.parametrize("entry", RECORDED["schedules"], ids=lambda e: str(e["linear_end"]))
+def test_the_published_coefficients(entry):
+    """alpha-bar at both ends of every step and sigma, read off the updates of a still picture."""
+    schedule = NoiseSchedule.scaled_linear(entry["linear_start"], entry["linear_end"], 1000)
+    one = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+
+    def still(eta):
+        steps = ddim(
+            lambda x, t: torch.zeros_like(x),
+            one,
+            schedule,
+            timesteps=published,
+            eta=eta,
+            before_step=lambda *_: one,
+            noise=lambda _: one,
+        )
+        return [(float(step.x0), float(step.x_t)) for step in steps][::-1]
+
+    for steps, table in entry["ddim"].items():
+        published = published_timesteps(int(steps), 1000)
+        assert published[::-1] == table["timesteps"]
+        calm, noisy = still(0.0), still(1.0)
+        for i, ((x0, x), (_, x_noisy)) in enumerate(zip(calm, noisy, strict=True)):
+            assert x0**-2 == pytest.approx(table["alphas"][i], rel=1e-6)
+            assert (x / x0) ** 2 == pytest.approx(table["alphas_prev"][i], rel=1e-6)
+            # published sigmas come from float32 levels, whose differences hold fewer digits
+            assert x_noisy - x == pytest.approx(table["sigmas_eta1"][i], rel=1e-4)
 
 
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("ddim", {"steps": 0}, "steps must be in 1..1000, got 0"),
-        ("ddim", {"steps": 1001}, "steps must be in 1..1000, got 1001"),
-        ("ddim", {"eta": 1.5}, "eta must be in 0..1"),
+        ("ddim", {"steps": 0}, r"steps must be in 1\.\.1000, got 0"),
+        ("ddim", {"steps": 1001}, r"steps must be in 1\.\.1000, got 1001"),
+        ("ddpm", {"steps": 1001, "noise": torch.zeros}, r"steps must be in 1\.\.1000, got 1001"),
+        ("ddim", {"timesteps": [1, 501]}, r"timesteps must fall within 999\.\.0, got \[1, 501\]"),
+        ("plms", {"timesteps": [501, 501]}, "timesteps must fall"),
+        ("dpmpp_2m", {"timesteps": [1000, 1]}, "timesteps must fall"),
+        ("ddpm", {"timesteps": [5, -1], "noise": torch.zeros}, "timesteps must fall"),
+        ("ddim", {"timesteps": []}, "timesteps must fall"),
+        ("ddim", {"eta": 1.5}, r"eta must be in 0\.\.1"),
         ("ddim", {"eta": 0.5}, "needs noise"),
         ("ddpm", {}, "needs noise"),
-        ("ddpm", {"variance": "both", "noise": fresh}, "variance must be"),
+        ("ddpm", {"variance": "both", "noise": torch.zeros}, "variance must be"),
+        ("ddpm", {"eta": 1.0, "noise": torch.zeros}, "eta must be 0"),
         ("plms", {"eta": 1.0}, "eta must be 0"),
         ("dpmpp_2m", {"eta": 1.0}, "eta must be 0"),
     ],

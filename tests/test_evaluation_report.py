@@ -1,0 +1,43 @@
+import pytest
+import torch
+
+from ldm.errors import PresetError
+from ldm.evaluation.critic import judge, load_critic
+from ldm.evaluation.held_out import held_out
+from ldm.evaluation.metrics import mean_iou
+from ldm.evaluation.report import Row, evaluate, table
+
+
+def test_the_table_says_what_is_below_its_bar():
+    rows = [
+        Row("good", 31.0, "dB", 30.0, "128 x 128"),
+        Row("bad", 0.5, "", 0.9),
+        Row("seen", 1.0),
+    ]
+    lines = table(rows).splitlines()
+    assert [row.passed for row in rows] == [True, False, True]
+    assert lines[0].endswith("at least 30  ok")
+    assert lines[1].endswith("at least 0.9  below")
+    assert "at least" not in lines[2]
+
+
+@pytest.mark.parametrize("name", ["demo-kl-f4", "demo-vq-f4"])
+def test_the_shipped_first_stages_reach_their_bars(name):
+    rows = evaluate(name, scenes=12)
+    assert {row.size for row in rows} == {"128 x 128", "256 x 128", "512 x 128"}
+    assert [row for row in rows if not row.passed] == []
+
+
+def test_a_task_without_measures_is_refused():
+    with pytest.raises(PresetError, match="bsr-sr does upscale, which has no measures"):
+        evaluate("bsr-sr")
+
+
+def test_the_critic_knows_the_world():
+    real = held_out(24)
+    seen = judge(load_critic(), real.images)
+    assert float((seen.answers == real.truth).float().mean()) > 0.95
+    assert mean_iou(seen.labels, real.labels[:, ::2, ::2], classes=15) > 0.7
+    # and it is not fooled by a picture without anything in it
+    blank = judge(load_critic(), torch.zeros(1, 3, 128, 128))
+    assert float((blank.answers == real.truth[:1]).float().mean()) < 0.9
