@@ -92,10 +92,14 @@ class LatentDiffusion(nn.Module):
         Returns:
             (B, C, h, w).
         """
+        return self.scale_factor * self._code(image, noise)
+
+    def _code(self, image: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Picture -> latents before scaling."""
         code = self.first_stage.encode(image)
         if isinstance(code, DiagonalGaussian):
-            code = code.mode() if noise is None else code.sample(noise)
-        return self.scale_factor * code
+            return code.mode() if noise is None else code.sample(noise)
+        return code
 
     def decode(self, latents: Tensor) -> Tensor:
         """Scaled latents (B, C, h, w) -> picture (B, 3, H, W), about [-1, 1], not clamped."""
@@ -106,16 +110,41 @@ class LatentDiffusion(nn.Module):
 
         Args:
             inputs: Sentences or token ids for text, class ids, one-hot label maps, pictures.
+
+        Raises:
+            TypeError: If the inputs are sentences and the model has no tokenizer.
         """
         if self.conditioning == "none":
             return Conditioning()
         if self.tokenizer is not None and not isinstance(inputs, Tensor):
             inputs = self.tokenizer(inputs)
+        if not isinstance(inputs, Tensor):
+            raise TypeError(f"this model takes tensors, got {type(inputs).__name__}")
         inputs = inputs.to(self.device)
         if inputs.is_floating_point():
             inputs = inputs.to(self.dtype)
         code = inputs if self.conditioner is None else self.conditioner(inputs)
         return Conditioning(**{_FIELDS[self.conditioning]: code})
+
+    def condition_hole(self, image: Tensor, mask: Tensor) -> Conditioning:
+        """The conditioning of inpainting models: latents of what is known, and where the hole is.
+
+        As the authors trained it: the hole is black, both parts lie in [-1, 1], the latents are
+        neither quantised nor scaled, and the mask is resized to the nearest cell.
+
+        Args:
+            image: (B, 3, H, W) in [-1, 1].
+            mask: (B, 1, H, W); 1 = generate, 0 = keep.
+
+        Raises:
+            ValueError: If the mask holds anything but 0 and 1.
+        """
+        if not ((mask == 0) | (mask == 1)).all():
+            raise ValueError("the mask must hold 0 and 1 only")
+        image, mask = (part.to(self.device, self.dtype) for part in (image, mask))
+        latents = self._code(image.masked_fill(mask.bool(), -1.0))
+        mask = F.interpolate(2 * mask - 1, size=latents.shape[2:], mode="nearest")
+        return Conditioning(concat=torch.cat([latents, mask], dim=1))
 
     def denoise(self, x_t: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
         """Predict the noise in x_t.

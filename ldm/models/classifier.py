@@ -56,6 +56,7 @@ class EncoderUNetModel(nn.Module):
         super().__init__()
         unet = UNetModel(out_channels=out_channels, **architecture)
         self.model_channels = unet.model_channels
+        self.image_size = image_size if pool == "attention" else None
         self.time_embed = unet.time_embed
         self.input_blocks = unet.input_blocks
         self.middle_block = unet.middle_block
@@ -73,7 +74,13 @@ class EncoderUNetModel(nn.Module):
             raise ValueError(f"pool must be adaptive or attention, got {pool!r}")
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """(B, C, h, w), (B,) -> (B, classes) logits."""
+        """(B, C, h, w), (B,) -> (B, classes) logits.
+
+        Raises:
+            ValueError: If an attention pool is given another size than `image_size`.
+        """
+        if self.image_size is not None and tuple(x.shape[2:]) != (self.image_size,) * 2:
+            raise ValueError(f"latent sides must be {self.image_size}, got {tuple(x.shape[2:])}")
         emb = self.time_embed(timestep_embedding(t, self.model_channels).to(x.dtype))
         for layer in self.input_blocks:
             x = layer(x, emb, None)

@@ -33,7 +33,14 @@ class SpatialRescaler(nn.Module):
         self.channel_mapper = nn.Conv2d(in_channels, out_channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, in_channels, H, W) -> (B, out_channels, H / 2^n, W / 2^n)."""
+        """(B, in_channels, H, W) -> (B, out_channels, H / 2^n, W / 2^n).
+
+        Raises:
+            ValueError: If H or W is no multiple of 2^n.
+        """
+        multiple = 2**self.n_stages
+        if x.shape[2] % multiple or x.shape[3] % multiple:
+            raise ValueError(f"sides must be multiples of {multiple}, got {tuple(x.shape[2:])}")
         for _ in range(self.n_stages):
             x = F.interpolate(x, scale_factor=0.5, mode="bilinear")
         return self.channel_mapper(x)

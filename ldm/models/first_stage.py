@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from ldm.models.autoencoder import Decoder, Encoder
 
+MAX_DISTANCES = 2**24  # to codebook entries held at once: 64 MiB
+
 
 class DiagonalGaussian:
     """The KL encoder's posterior q(z | image); mean and logvar are (B, C, h, w)."""
@@ -51,7 +53,12 @@ class AutoencoderKL(nn.Module):
         self.factor = 2 ** (len(encoder.down) - 1)
 
     def encode(self, image: Tensor) -> DiagonalGaussian:
-        """(B, 3, H, W) in [-1, 1] -> posterior over (B, C, h, w)."""
+        """(B, 3, H, W) in [-1, 1] -> posterior over (B, C, h, w).
+
+        Raises:
+            ValueError: If H or W is no multiple of `factor`.
+        """
+        _check_sides(image, self.factor)
         return DiagonalGaussian(self.quant_conv(self.encoder(image)))
 
     def decode(self, z: Tensor) -> Tensor:
@@ -78,12 +85,18 @@ class VectorQuantizer(nn.Module):
         loss = loss + self.beta * (quantised - z.detach()).square().mean()
         return z + (quantised - z).detach(), loss, indices
 
+    @torch.no_grad()
     def nearest(self, flat: Tensor) -> Tensor:
-        """(N, C) -> (N,) indices; in chunks, so that a large canvas needs little memory."""
-        codes = self.embedding.weight
-        norms = codes.square().sum(1)
-        chunks = flat.split(16_384)
-        return torch.cat([torch.argmin(norms - 2.0 * c @ codes.T, dim=1) for c in chunks])
+        """(N, C) -> (N,) indices; in chunks, so that a large canvas needs little memory.
+
+        Always in float32: |code|^2 - 2 z.code loses the order of near entries in half precision.
+        """
+        with torch.autocast(flat.device.type, enabled=False):
+            codes = self.embedding.weight.float()
+            norms = codes.square().sum(1)
+            chunks = flat.float().split(max(1, MAX_DISTANCES // len(codes)))
+            distances = (torch.addmm(norms, c, codes.T, alpha=-2.0) for c in chunks)
+            return torch.cat([d.argmin(1) for d in distances])
 
 
 class VQModel(nn.Module):
@@ -107,7 +120,12 @@ class VQModel(nn.Module):
         self.factor = 2 ** (len(encoder.down) - 1)
 
     def encode(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) in [-1, 1] -> (B, C, h, w), not quantised."""
+        """(B, 3, H, W) in [-1, 1] -> (B, C, h, w), not quantised.
+
+        Raises:
+            ValueError: If H or W is no multiple of `factor`.
+        """
+        _check_sides(image, self.factor)
         return self.quant_conv(self.encoder(image))
 
     def decode(self, z: Tensor, force_not_quantize: bool = False) -> Tensor:
@@ -129,3 +147,10 @@ class IdentityFirstStage(nn.Module):
     def decode(self, z: Tensor) -> Tensor:
         """The picture itself."""
         return z
+
+
+def _check_sides(image: Tensor, factor: int) -> None:
+    if image.shape[2] % factor or image.shape[3] % factor:
+        raise ValueError(
+            f"image sides must be multiples of {factor} px, got {tuple(image.shape[2:])}"
+        )

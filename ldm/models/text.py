@@ -86,8 +86,15 @@ class TokenTransformer(nn.Module):
         nn.init.normal_(self.pos_emb.emb.weight, std=0.02)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(B, L) int64 -> (B, L, D)."""
-        x = self.token_emb(tokens) + self.pos_emb.emb.weight[: tokens.shape[1]]
+        """(B, L) int64 -> (B, L, D).
+
+        Raises:
+            ValueError: If there are more tokens than positions.
+        """
+        positions = self.pos_emb.emb.weight
+        if tokens.shape[1] > len(positions):
+            raise ValueError(f"at most {len(positions)} tokens, got {tokens.shape[1]}")
+        x = self.token_emb(tokens) + positions[: tokens.shape[1]]
         return self.norm(self.attn_layers(x))
 
 

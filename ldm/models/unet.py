@@ -82,17 +82,19 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         """(B, inputs, h, w), (B, time_dim) -> (B, outputs, h', w')."""
-        h = self.in_layers[:-1](x)
+        norm, activation, conv = self.in_layers
+        h = activation(norm(x))
         if self.h_upd is not None:
             h, x = self.h_upd(h), self.h_upd(x)
-        h = self.in_layers[-1](h)
+        h = conv(h)
         emb = self.emb_layers(emb)[:, :, None, None]
+        norm, activation, dropout, conv = self.out_layers
         if self.use_scale_shift_norm:
             scale, shift = emb.chunk(2, dim=1)
-            h = self.out_layers[1:](self.out_layers[0](h) * (1 + scale) + shift)
+            h = torch.addcmul(shift, norm(h), 1 + scale)
         else:
-            h = self.out_layers(h + emb)
-        return self.skip_connection(x) + h
+            h = norm(h + emb)
+        return self.skip_connection(x) + conv(dropout(activation(h)))
 
 
 class TimestepSequential(nn.Sequential):
@@ -226,8 +228,10 @@ class UNetModel(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.model_channels = model_channels
+        self.in_channels = in_channels
         self.out_channels = out_channels
+        self.model_channels = model_channels
+        self.context_dim = context_dim
         self.factor = 2 ** (len(channel_mult) - 1)
         time_dim = 4 * model_channels
         make = _Parts(
@@ -276,12 +280,10 @@ class UNetModel(nn.Module):
             (B, out_channels, h, w).
 
         Raises:
-            ValueError: If h or w is no multiple of `factor`.
+            ValueError: If x, context or y is not what this network takes, above all if h or w is
+                no multiple of `factor`.
         """
-        if x.shape[2] % self.factor or x.shape[3] % self.factor:
-            raise ValueError(
-                f"latent sides must be multiples of {self.factor}, got {tuple(x.shape[2:])}"
-            )
+        self._check(x, context, y)
         emb = self.time_embed(timestep_embedding(t, self.model_channels).to(x.dtype))
         if self.label_emb is not None:
             emb = emb + self.label_emb(y)
@@ -293,3 +295,17 @@ class UNetModel(nn.Module):
         for layer in self.output_blocks:
             x = layer(torch.cat([x, skips.pop()], dim=1), emb, context)
         return self.out(x)
+
+    def _check(self, x: Tensor, context: Tensor | None, y: Tensor | None) -> None:
+        if x.shape[1] != self.in_channels:
+            raise ValueError(f"x must have {self.in_channels} channels, got {x.shape[1]}")
+        if x.shape[2] % self.factor or x.shape[3] % self.factor:
+            raise ValueError(
+                f"latent sides must be multiples of {self.factor}, got {tuple(x.shape[2:])}"
+            )
+        width = None if context is None else context.shape[-1]
+        if width != self.context_dim:
+            raise ValueError(f"the context's width must be {self.context_dim}, got {width}")
+        if (y is None) != (self.label_emb is None):
+            wanted = "no labels" if self.label_emb is None else "labels y"
+            raise ValueError(f"this network takes {wanted}")
