@@ -15,8 +15,8 @@ from ldm.checkpoints.keymaps import CONDITIONER, FIRST_STAGE, part, to_our_names
 from ldm.checkpoints.read import read_checkpoint
 from ldm.errors import CheckpointError
 
-# What published files carry and no model here needs. Everything else must fit exactly.
-ALLOWED = (
+# Tables of the noise schedule in every published model; here they follow from the configuration.
+SCHEDULE_BUFFERS = (
     "betas",
     "alphas_cumprod",
     "alphas_cumprod_prev",
@@ -29,6 +29,10 @@ ALLOWED = (
     "posterior_log_variance_clipped",
     "posterior_mean_coef1",
     "posterior_mean_coef2",
+)
+# What published files carry and no model here needs. Everything else must fit exactly.
+ALLOWED = (
+    *SCHEDULE_BUFFERS,
     "lvlb_weights",
     "logvar",
     "loss.*",

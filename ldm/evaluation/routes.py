@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,12 +19,16 @@ from ldm.diffusion.samplers import Step, ddim, ddpm, plms, published_timesteps
 from ldm.models.first_stage import DiagonalGaussian, IdentityFirstStage, VQModel
 
 Named = Iterator[tuple[str, Tensor]]
-GUIDANCE = 3.0
 INPUTS = re.compile(
     r"in/.*|(un)?cond/(?!output).*|.*/noise|q/t|unet(_raw)?/tmixed/t|fs/(posterior|encoding)_noise"
-    r"|ddim5_mask/(mask|x0)|ddpm_last5/x_start_t4|patched/(x|cond|z)|clf/y"
+    r"|ddim\d+_mask/(mask|x0)|ddpm_last\d+/x_start_t\d+|patched/(x|cond|z)|clf/y"
     r"|inpaint/(image|mask)01|posterior_clamp/moments"
 )
+RUN = re.compile(
+    r"(?P<sampler>ddim|plms)(?P<steps>\d+)"
+    r"(?:_cfg(?P<scale>[\d.]+)|_eta(?P<eta>[\d.]+)|_(?P<option>quantize_x0|mask))?"
+)
+LAST_STEPS = re.compile(r"ddpm_last(?P<steps>\d+)")
 
 
 def is_input(name: str) -> bool:
@@ -42,9 +46,21 @@ class Case:
     tensors: dict[str, Tensor]
     notes: dict[str, Any]
     loss_type: str = "l2"
+    digest: tuple[str, str] | None = None  # SHA-256 of the checkpoint, found and recorded
+    tables: dict[str, Tensor] = field(default_factory=dict)  # of the schedule, in the checkpoint
 
     def __contains__(self, prefix: str) -> bool:
         return any(name.startswith(prefix) for name in self.tensors)
+
+    @property
+    def parts(self) -> list[str]:
+        """What stands before the first slash in the recorded names."""
+        return sorted({name.split("/")[0] for name in self.tensors})
+
+    def steps(self, pattern: str) -> list[int]:
+        """Every time step t of the recorded names that match; t is the pattern's one group."""
+        found = (re.fullmatch(pattern, name) for name in self.tensors)
+        return sorted({int(match[1]) for match in found if match})
 
     @property
     def first_stage(self) -> nn.Module:
@@ -149,10 +165,7 @@ def _condition(case: Case, branch: str) -> Conditioning:
     if kind == "none":
         return Conditioning()
     if kind == "first_stage":
-        masked, mask = _masked(case)
-        latents = case.first_stage.encode(masked)
-        small = F.interpolate(mask, size=latents.shape[2:], mode="nearest")
-        return Conditioning(concat=torch.cat([latents, small], dim=1))
+        return model.condition_hole(2 * given["inpaint/image01"] - 1, given["inpaint/mask01"])
     if kind == "spatial_rescaler":
         labels = given[f"{branch}/segmentation_labels"].long()
         classes = case.architecture.conditioner.in_channels
@@ -173,15 +186,16 @@ def _unets(case: Case) -> Named:
         if f"{prefix}/" not in case:
             continue
         cond, x = _condition(case, "cond"), case.tensors["in/x"]
-        for t in (0, 250, 999):
+        for t in case.steps(rf"{prefix}/t(\d+)/eps"):
             with Trace(model.unet) as trace:
                 yield f"{prefix}/t{t}/eps", model.denoise(x, _full(x, t), cond)
             yield f"{prefix}/t{t}/trace", trace.table()
-        mixed = case.tensors[f"{prefix}/tmixed/t"]
-        yield f"{prefix}/tmixed/eps", model.denoise(x, mixed, cond)
-        if f"{prefix}/t250/eps_uncond" in case.tensors:
+        if f"{prefix}/tmixed/t" in case.tensors:
+            mixed = case.tensors[f"{prefix}/tmixed/t"]
+            yield f"{prefix}/tmixed/eps", model.denoise(x, mixed, cond)
+        for t in case.steps(rf"{prefix}/t(\d+)/eps_uncond"):
             empty = _condition(case, "uncond")
-            yield f"{prefix}/t250/eps_uncond", model.denoise(x, _full(x, 250), empty)
+            yield f"{prefix}/t{t}/eps_uncond", model.denoise(x, _full(x, t), empty)
 
 
 def _full(x: Tensor, t: int) -> Tensor:
@@ -215,42 +229,43 @@ class Trace:
 
 
 def _samplers(case: Case) -> Named:
-    given, model = case.tensors, case.averaged
-    schedule, x_T = model.schedule, given.get("in/x_T")
-    grids = {"ddim5": published_timesteps(5, 1000), "plms6": published_timesteps(6, 1000)}
+    for name in case.parts:
+        if run := RUN.fullmatch(name):
+            yield from _sampler(case, name, run)
+        elif run := LAST_STEPS.fullmatch(name):
+            grid = list(range(int(run["steps"])))[::-1]
+            start, noise = case.tensors[f"{name}/x_start_t{grid[0]}"], case.tensors[f"{name}/noise"]
+            eps, schedule = _eps(case, 1), case.averaged.schedule
+            steps = ddpm(eps, start, schedule, timesteps=grid, noise=noise.__getitem__)
+            yield from _run(case, name, list(steps))
+
+
+def _sampler(case: Case, name: str, run: re.Match[str]) -> Named:
+    """A run whose name says what it is: sampler, steps, then guidance, eta or a variant."""
+    given, schedule = case.tensors, case.averaged.schedule
 
     def quantise(x0: Tensor) -> Tensor:
         return case.first_stage.quantize(x0)[0]
 
     def keep(index: int, t: int, x: Tensor) -> Tensor:
-        mask, known = given["ddim5_mask/mask"], given["ddim5_mask/x0"]
-        noise = given["ddim5_mask/noise"][2 * index]  # every other one is the unused step noise
+        mask, known = given[f"{name}/mask"], given[f"{name}/x0"]
+        noise = given[f"{name}/noise"][2 * index]  # every other one is the unused step noise
         return schedule.q_sample(known, _full(x, t), noise) * mask + (1 - mask) * x
 
-    def noise_of(run: str) -> Callable[[int], Tensor]:
-        return lambda index: given[f"{run}/noise"][index]
-
-    runs: dict[str, tuple[Callable[..., Iterator[Step]], float, dict[str, Any]]] = {
-        "ddim5": (ddim, 1, {}),
-        "ddim5_cfg3": (ddim, GUIDANCE, {}),
-        "ddim5_eta1": (ddim, 1, {"eta": 1.0, "noise": noise_of("ddim5_eta1")}),
-        "ddim5_quantize_x0": (ddim, 1, {"correct_x0": quantise}),
-        "ddim5_mask": (ddim, 1, {"before_step": keep}),
-        "plms6": (plms, 1, {}),
-        "plms6_cfg3": (plms, GUIDANCE, {}),
+    options: dict[str | None, dict[str, Any]] = {
+        None: {},
+        "quantize_x0": {"correct_x0": quantise},
+        "mask": {"before_step": keep},
     }
-    for name, (sampler, scale, options) in runs.items():
-        if f"{name}/" in case:
-            grid = grids[name.split("_")[0]]
-            steps = list(sampler(_eps(case, scale), x_T, schedule, timesteps=grid, **options))
-            yield f"{name}/timesteps", torch.tensor(grid[::-1])
-            yield from _run(case, name, steps)
-    if "ddpm_last5/" in case:
-        start, noise = given["ddpm_last5/x_start_t4"], noise_of("ddpm_last5")
-        steps = ddpm(_eps(case, 1), start, schedule, timesteps=[4, 3, 2, 1, 0], noise=noise)
-        yield from _run(case, "ddpm_last5", list(steps))
-    if "inpaint/" in case:
-        yield "inpaint/composite", _composite(case)
+    chosen = options[run["option"]]
+    if run["eta"]:
+        chosen = {"eta": float(run["eta"]), "noise": given[f"{name}/noise"].__getitem__}
+    scale = case.notes.get("cfg_scale", float(run["scale"])) if run["scale"] else 1.0
+    sampler = {"ddim": ddim, "plms": plms}[run["sampler"]]
+    grid = published_timesteps(int(run["steps"]), schedule.length)
+    steps = list(sampler(_eps(case, scale), given["in/x_T"], schedule, timesteps=grid, **chosen))
+    yield f"{name}/timesteps", torch.tensor(grid[::-1])
+    yield from _run(case, name, steps)
 
 
 def _eps(case: Case, scale: float) -> Callable[[Tensor, Tensor], Tensor]:
@@ -265,16 +280,16 @@ def _run(case: Case, name: str, steps: list[Step]) -> Named:
     yield f"{name}/pred_x0", torch.stack([step.x0 for step in steps])
     yield f"{name}/latent", latent
     if f"{name}/image" in case.tensors:  # often of the first picture only
-        count = len(case.tensors[f"{name}/image"])
-        yield f"{name}/image", case.averaged.decode(latent)[:count]
+        decoded = case.averaged.decode(latent)
+        yield f"{name}/image", decoded[: len(case.tensors[f"{name}/image"])]
+        if "inpaint/" in case:
+            yield "inpaint/composite", _composite(case, decoded)
 
 
-def _composite(case: Case) -> Tensor:
+def _composite(case: Case, decoded: Tensor) -> Tensor:
     """The known part of the picture and the filled hole, in [0, 1]."""
     image, mask = case.tensors["inpaint/image01"], case.tensors["inpaint/mask01"]
-    *_, last = ddim(_eps(case, 1), case.tensors["in/x_T"], case.averaged.schedule, steps=5)
-    filled = (case.averaged.decode(last.x_t) + 1) / 2
-    return (1 - mask) * image.clamp(0, 1) + mask * filled.clamp(0, 1)
+    return (1 - mask) * image.clamp(0, 1) + mask * ((decoded + 1) / 2).clamp(0, 1)
 
 
 def _patched(case: Case) -> Named:
@@ -290,8 +305,9 @@ def _patched(case: Case) -> Named:
             clip=(about["clip_min_weight"], about["clip_max_weight"]),
             favour_middle=favour_middle,
         )
-        eps = windowed(model.denoise, windows)(x, _full(x, 250), cond)
-        yield f"patched/eps_t250{suffix}", eps
+        for t in case.steps(r"patched/eps_t(\d+).*"):
+            eps = windowed(model.denoise, windows)(x, _full(x, t), cond)
+            yield f"patched/eps_t{t}{suffix}", eps
         decoded = windowed_decode(model.decode, windows, z, about["vqf"])
         yield f"patched/decoded{suffix}", decoded
 
@@ -317,8 +333,8 @@ def _losses(case: Case) -> Named:
     yield "loss/loss_simple", loss.detach().view(1)
     yield "loss/loss_vlb", (vlb_weights(schedule)[t] * per_picture).mean().detach().view(1)
     yield "loss/unet_grad_l2norm", norm.view(1)
-    for name in ("out.2.bias", "time_embed.0.bias", "input_blocks.0.0.weight"):
-        yield f"loss/grad/{name}", gradients[name]
+    for name, gradient in gradients.items():
+        yield f"loss/grad/{name}", gradient
 
 
 def vlb_weights(schedule: Any) -> Tensor:
@@ -332,13 +348,12 @@ def vlb_weights(schedule: Any) -> Tensor:
 
 def _classifier(case: Case) -> Named:
     model, y = case.raw, case.tensors["clf/y"]
-    for t in (0, 250, 999):
+    for t in case.steps(r"clf/t(\d+)/logits"):
         x = case.tensors["in/x"].clone().requires_grad_()
         with Trace(model) as trace:
             logits = model(x, _full(x, t))
         yield f"clf/t{t}/logits", logits.detach()
         yield f"clf/t{t}/trace", trace.table()
-        if t == 250:
-            log_p = F.log_softmax(logits, dim=1)[torch.arange(len(x)), y]
-            yield "clf/t250/cross_entropy", -log_p.detach()
-            yield "clf/t250/grad_logp_x", torch.autograd.grad(log_p.sum(), x)[0]
+        log_p = F.log_softmax(logits, dim=1)[torch.arange(len(x)), y]
+        yield f"clf/t{t}/cross_entropy", -log_p.detach()
+        yield f"clf/t{t}/grad_logp_x", torch.autograd.grad(log_p.sum(), x)[0]
