@@ -24,6 +24,38 @@ def test_known_answers(counter, key, expected):
     assert " ".join(f"{int(word[0]):08x}" for word in out) == expected
 
 
+def by_hand(seed, step, c, y, x):
+    """The documented number of one place, with Python's own integers and logarithm."""
+    c0, c1, c2, c3 = x % 2**32, y % 2**32, c, 0
+    k0, k1 = seed, step
+    for _ in range(10):
+        p0, p1 = c0 * 0xD2511F53, c2 * 0xCD9E8D57
+        c0, c1, c2, c3 = (p1 >> 32) ^ c1 ^ k0, p1 % 2**32, (p0 >> 32) ^ c3 ^ k1, p0 % 2**32
+        k0, k1 = (k0 + 0x9E3779B9) % 2**32, (k1 + 0xBB67AE85) % 2**32
+    radius = math.sqrt(-2 * math.log((c0 + 1) / 2**32))
+    return radius * math.cos(2 * math.pi * c1 / 2**32)
+
+
+@pytest.mark.parametrize("origin", [(0, 0), (11, 4000), (-3, -2)])
+def test_every_place_has_its_documented_number(origin):
+    """Pictures are made again from (seed, step) alone, so these numbers may never change."""
+    seed, step, shape = 4_000_000_000, 9, (3, 5, 6)
+    expected = [
+        by_hand(seed, step, c, origin[0] + y, origin[1] + x) for c, y, x in np.ndindex(shape)
+    ]
+    values = normal(seed, step, shape, origin)
+    assert values.dtype == torch.float32
+    assert values.device.type == "cpu"
+    # the logarithms of two libraries may differ in the last bit of a float64
+    assert np.allclose(values.numpy().ravel(), expected, rtol=1e-6, atol=1e-12)
+
+
+def test_a_canvas_grows_in_every_direction():
+    middle = normal(3, 1, (2, 6, 7))
+    grown = normal(3, 1, (2, 6 + 4, 7 + 5), origin=(-4, -5))
+    assert torch.equal(grown[:, 4:, 5:], middle)
+
+
 def test_a_place_has_one_value_whatever_the_canvas():
     large = normal(7, 3, (4, 40, 60))
     assert torch.equal(normal(7, 3, (4, 20, 60)), large[:, :20])
@@ -45,7 +77,7 @@ def test_values_are_standard_normal():
     assert abs(float(x.mean())) < 4 / math.sqrt(n)
     assert abs(float(x.var()) - 1) < 4 * math.sqrt(2 / n)
     assert abs(float((x**4).mean()) - 3) < 4 * math.sqrt(96 / n)
-    # Kolmogorov-Smirnov distance, far below its 0.1 % quantile of 1.95 / sqrt(n) for a bad fit
+    # Kolmogorov-Smirnov distance below its 0.1 % quantile
     rank = torch.arange(1, n + 1, dtype=torch.float64) / n
     assert float((torch.special.ndtr(x) - rank).abs().max()) < 1.95 / math.sqrt(n)
 
@@ -54,3 +86,23 @@ def test_neighbours_are_independent():
     x = normal(5, 0, (1, 300, 300))[0]
     for shifted in (x.roll(1, 0), x.roll(1, 1), x.T):
         assert abs(float((x * shifted).mean())) < 0.02
+
+
+def test_extreme_words_stay_finite():
+    """The smallest uniform is 2^-32, so no value is beyond sqrt(64 log 2) = 6.66."""
+    x = torch.cat([normal(seed, 0, (4, 256, 256)) for seed in (0, 2**32 - 1)])
+    assert x.isfinite().all()
+    assert 4 < float(x.abs().max()) < 6.67
+
+
+@pytest.mark.parametrize(
+    ("seed", "step", "message"),
+    [
+        (2**32, 0, "seed must be in 0..4294967295, got 4294967296"),
+        (-1, 0, "seed must be in 0..4294967295, got -1"),
+        (0, -1, "step must be in 0..4294967295, got -1"),
+    ],
+)
+def test_what_would_repeat_other_noise_is_refused(seed, step, message):
+    with pytest.raises(ValueError, match=message):
+        normal(seed, step, (1, 1, 1))

@@ -87,9 +87,8 @@ def test_every_sampler_reaches_mean_and_deviation(name, options, tolerance):
     (mean_50, deviation_50), (mean, deviation) = (errors_of(name, n, **options) for n in (50, 200))
     about = f"{name} {options or ''}".ljust(29)
     print(f"{about} error of the mean {mean:.1e}, of the deviation {deviation:.1e} (200 steps)")
-    assert mean < 1e-3
+    assert max(mean, mean_50) < 1e-9  # the mean keeps to its path at any step size
     assert deviation < tolerance
-    assert mean <= mean_50 + 1e-6
     assert deviation < 0.5 * deviation_50
     assert max(errors_of(name, 1000, **options)) < 0.01
 
@@ -112,11 +111,8 @@ def test_ddpm_samples_with_position_keyed_noise(variance):
 
 
 def test_ddim_with_eta_1_over_all_steps_is_ddpm_with_the_posterior_variance():
-    x = batch_noise(range(2), 0, (1, 4, 4)).double()
-
-    def noise(index):
-        return batch_noise(range(2), index + 1, (1, 4, 4)).double()
-
+    x, *draws = (batch_noise([0], step, (1, 4, 4)).double() for step in range(1001))
+    noise = draws.__getitem__
     ours = list(ddim(exact_eps, x, SCHEDULE, steps=1000, eta=1.0, noise=noise))
     theirs = list(ddpm(exact_eps, x, SCHEDULE, steps=1000, noise=noise))
     assert [s.t for s in ours] == [s.t for s in theirs] == list(range(999, -1, -1))
@@ -290,13 +286,12 @@ def test_closing_a_sampler_stops_it():
 
 def test_corrected_x0_is_what_a_step_is_made_of():
     x = batch_noise([3], 0, (1, 4, 4))
-    steps = ddim(exact_eps, x, SCHEDULE, steps=4, correct_x0=lambda x0: x0.clamp(-0.5, 0.5))
-    for step, before in zip(steps, [0.6, 0.4, 0.2, None], strict=True):
+    for step in ddim(exact_eps, x, SCHEDULE, steps=4, correct_x0=lambda x0: x0.clamp(-0.5, 0.5)):
         t = torch.tensor([step.t])
         eps = exact_eps(x, t)
         x0 = SCHEDULE.predict_x0(x, t, eps).clamp(-0.5, 0.5)
         assert torch.allclose(step.x0, x0, atol=1e-5)
-        s = torch.tensor([step.t - 250 if before else 0])
+        s = torch.tensor([max(step.t - 250, 0)])
         assert torch.allclose(step.x_t, SCHEDULE.q_sample(x0, s, eps), atol=1e-5)
         x = step.x_t
 
@@ -334,7 +329,7 @@ def test_grids_of_every_size_are_even():
                 gaps = {t - s for t, s in zip(grid, grid[1:], strict=False)}
                 assert len(grid) == steps
                 assert all(0 <= t < length for t in grid)
-                assert not gaps or 0 < min(gaps) and max(gaps) - min(gaps) <= 1
+                assert not gaps or min(gaps) > 0 and max(gaps) - min(gaps) <= 1
 
 
 def test_the_published_grid_is_kept_where_it_fits():
@@ -369,8 +364,9 @@ def test_the_published_coefficients(entry):
         assert published[::-1] == table["timesteps"]
         calm, noisy = still(0.0), still(1.0)
         for i, ((x0, x), (_, x_noisy)) in enumerate(zip(calm, noisy, strict=True)):
-            assert x0**-2 == pytest.approx(table["alphas"][i], rel=1e-6)
-            assert (x / x0) ** 2 == pytest.approx(table["alphas_prev"][i], rel=1e-6)
+            if "alphas" in table:  # the longer grids have no room for them
+                assert x0**-2 == pytest.approx(table["alphas"][i], rel=1e-6)
+                assert (x / x0) ** 2 == pytest.approx(table["alphas_prev"][i], rel=1e-6)
             # published sigmas come from float32 levels, whose differences hold fewer digits
             assert x_noisy - x == pytest.approx(table["sigmas_eta1"][i], rel=1e-4)
 

@@ -17,7 +17,8 @@ from torch import Tensor
 MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 WEYL = (np.uint32(0x9E3779B9), np.uint32(0xBB67AE85))
 ROUNDS = 10
-LOW = np.uint64(0xFFFFFFFF)
+LARGEST = 2**32 - 1
+LOW = np.uint64(LARGEST)
 SHIFT = np.uint64(32)
 
 
@@ -45,22 +46,33 @@ def normal(
         seed: 0 to 2^32 - 1.
         step: Which draw, 0 to 2^32 - 1; the starting noise is 0.
         shape: (C, h, w).
-        origin: (y, x) of the first cell on the canvas.
+        origin: (y, x) of the first cell on the canvas; negative where it grew up or left.
 
     Returns:
         (C, h, w) float32 on the CPU; the same numbers at the same places for any shape.
+
+    Raises:
+        ValueError: If seed or step is out of range.
     """
+    for name, value in (("seed", seed), ("step", step)):
+        if not 0 <= value <= LARGEST:
+            raise ValueError(f"{name} must be in 0..{LARGEST}, got {value}")
     C, h, w = shape
-    x = np.arange(origin[1], origin[1] + w, dtype=np.uint32)[None, None, :]
-    y = np.arange(origin[0], origin[0] + h, dtype=np.uint32)[None, :, None]
+    x = _places(origin[1], w)[None, None, :]
+    y = _places(origin[0], h)[None, :, None]
     c = np.arange(C, dtype=np.uint32)[:, None, None]
     x, y, c = np.broadcast_arrays(x, y, c)
-    a, b, _, _ = philox((x, y, c, np.zeros_like(c)), (seed & 0xFFFFFFFF, step & 0xFFFFFFFF))
+    a, b, _, _ = philox((x, y, c, np.zeros_like(c)), (seed, step))
     # in (0, 1]: the logarithm is finite
     uniform = (a.astype(np.float64) + 1.0) / 4294967296.0
     angle = b.astype(np.float64) * (2.0 * np.pi / 4294967296.0)
     values = np.sqrt(-2.0 * np.log(uniform)) * np.cos(angle)
     return torch.from_numpy(values.astype(np.float32))
+
+
+def _places(start: int, count: int) -> np.ndarray:
+    """start, start + 1, ... as 32-bit counters; -1 is the largest of them."""
+    return np.arange(start, start + count, dtype=np.int64).astype(np.uint32)
 
 
 def batch_noise(seeds: Iterable[int], step: int, shape: tuple[int, int, int]) -> Tensor:

@@ -9,6 +9,7 @@ B, C, h, w: batch, latent channels, latent rows and columns.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -44,14 +45,13 @@ def ddim_timesteps(steps: int, length: int) -> list[int]:
     Raises:
         ValueError: If steps is not in 1..length.
     """
-    if not 1 <= steps <= length:
-        raise ValueError(f"steps must be in 1..{length}, got {steps}")
+    _check_steps(steps, length)
     published = published_timesteps(steps, length)
     if len(published) == steps and published[0] < length:
         return published
-    first = min(1, length - steps)
     if steps == 1:
         return [length - 1]
+    first = min(1, length - steps)
     gap = (length - 1 - first) / (steps - 1)
     return [first + round(i * gap) for i in range(steps)][::-1]
 
@@ -94,18 +94,19 @@ def ddim(  # noqa: PLR0913  (all but three have defaults)
         ValueError: If steps or eta is out of range, or eta > 0 without noise.
     """
     _check_eta(eta, noise)
+    x = x_T
     for step in _grid(schedule, steps, timesteps):
         if before_step is not None:
-            x_T = before_step(step.index, step.t, x_T)
-        e = eps(x_T, _batch_t(x_T, step.t))
-        x0 = (x_T - step.sigma_t * e) / step.signal_t
+            x = before_step(step.index, step.t, x)
+        e = eps(x, _batch_t(x, step.t))
+        x0 = step.predict_x0(x, e)
         if correct_x0 is not None:
             x0 = correct_x0(x0)
         sigma = step.ddim_sigma(eta)
-        x_T = step.signal_s * x0 + math.sqrt(max(1 - step.a_s - sigma**2, 0.0)) * e
+        x = step.signal_s * x0 + math.sqrt(max(1 - step.a_s - sigma**2, 0.0)) * e
         if sigma > 0:
-            x_T = x_T + sigma * noise(step.index)
-        yield Step(step.index, step.total, step.t, x_T, x0)
+            x = x + sigma * noise(step.index)
+        yield Step(step.index, step.total, step.t, x, x0)
 
 
 @torch.no_grad()
@@ -123,14 +124,14 @@ def ddpm(
     """Ancestral sampling (DDPM Alg. 2) over any falling subset of the time steps.
 
     Between visited steps s < t the one-step beta becomes 1 - alpha-bar_t / alpha-bar_s; the last
-    update goes to x0 itself, without noise. `eta` has no part in it.
+    update goes to x0 itself, without noise.
 
     Args:
         eps: (x_t, t) -> predicted noise; t is (B,) int64.
         x_T: Starting latents, (B, C, h, w), standard normal.
         schedule: Of the model's training.
         steps: Visited time steps, 1 to schedule.length.
-        eta: Ignored; there so that all samplers are called alike.
+        eta: Must be 0; there so that all samplers are called alike.
         noise: Step index -> fresh noise.
         timesteps: The visited steps themselves, falling.
         variance: "posterior" (beta-tilde) or "beta", the two of DDPM Sec. 3.2.
@@ -139,24 +140,28 @@ def ddpm(
         A Step after every update; the last x_t is the sample.
 
     Raises:
-        ValueError: If steps or variance is out of range, or noise is missing.
+        ValueError: If steps, eta or variance is out of range, or noise is missing.
     """
+    if eta != 0:
+        raise ValueError(f"ddpm takes its own variance: eta must be 0, got {eta}")
     if variance not in ("posterior", "beta"):
         raise ValueError(f"variance must be posterior or beta, got {variance!r}")
     if noise is None:
         raise ValueError("ddpm needs noise for its steps")
-    for step in _grid(schedule, steps, timesteps or ddpm_timesteps(steps, schedule.length), 1.0):
-        e = eps(x_T, _batch_t(x_T, step.t))
-        x0 = (x_T - step.sigma_t * e) / step.signal_t
+    if timesteps is None:
+        timesteps = ddpm_timesteps(steps, schedule.length)
+    x = x_T
+    for step in _grid(schedule, steps, timesteps, 1.0):
+        e = eps(x, _batch_t(x, step.t))
+        x0 = step.predict_x0(x, e)
         beta = 1 - step.a_t / step.a_s
         # DDPM Eq. 7
         mean = step.signal_s * beta / (1 - step.a_t) * x0
-        mean = mean + math.sqrt(1 - beta) * (1 - step.a_s) / (1 - step.a_t) * x_T
-        x_T = mean
+        x = mean + math.sqrt(1 - beta) * (1 - step.a_s) / (1 - step.a_t) * x
         if step.index < step.total - 1:
             spread = beta if variance == "beta" else beta * (1 - step.a_s) / (1 - step.a_t)
-            x_T = x_T + math.sqrt(spread) * noise(step.index)
-        yield Step(step.index, step.total, step.t, x_T, x0)
+            x = x + math.sqrt(spread) * noise(step.index)
+        yield Step(step.index, step.total, step.t, x, x0)
 
 
 def ddpm_timesteps(steps: int, length: int) -> list[int]:
@@ -165,8 +170,7 @@ def ddpm_timesteps(steps: int, length: int) -> list[int]:
     Raises:
         ValueError: If steps is not in 1..length.
     """
-    if not 1 <= steps <= length:
-        raise ValueError(f"steps must be in 1..{length}, got {steps}")
+    _check_steps(steps, length)
     if steps == 1:
         return [length - 1]
     return [round(i * (length - 1) / (steps - 1)) for i in range(steps)][::-1]
@@ -193,19 +197,20 @@ def plms(
     """
     if eta != 0:
         raise ValueError(f"plms is deterministic: eta must be 0, got {eta}")
+    x = x_T
     history: list[Tensor] = []
     grid = list(_grid(schedule, steps, timesteps))
     for step in grid:
-        e = eps(x_T, _batch_t(x_T, step.t))
+        e = eps(x, _batch_t(x, step.t))
         if not history:
-            ahead, _ = step.ddim(x_T, e)
+            ahead, _ = step.ddim(x, e)
             after = grid[min(step.index + 1, step.total - 1)].t
-            combined = (e + eps(ahead, _batch_t(x_T, after))) / 2
+            combined = (e + eps(ahead, _batch_t(x, after))) / 2
         else:
             combined = _adams_bashforth(e, history)
         history = [e, *history[:2]]
-        x_T, x0 = step.ddim(x_T, combined)
-        yield Step(step.index, step.total, step.t, x_T, x0)
+        x, x0 = step.ddim(x, combined)
+        yield Step(step.index, step.total, step.t, x, x0)
 
 
 def _adams_bashforth(e: Tensor, history: list[Tensor]) -> Tensor:
@@ -239,20 +244,21 @@ def dpmpp_2m(
     """
     if eta != 0:
         raise ValueError(f"dpmpp_2m is deterministic: eta must be 0, got {eta}")
+    x = x_T
     before: Tensor | None = None
     h_before = 0.0
     for step in _grid(schedule, steps, timesteps):
-        e = eps(x_T, _batch_t(x_T, step.t))
-        x0 = (x_T - step.sigma_t * e) / step.signal_t
+        e = eps(x, _batch_t(x, step.t))
+        x0 = step.predict_x0(x, e)
         h = step.lambda_s - step.lambda_t
         data = x0
         last = step.index == step.total - 1
         if before is not None and not last:
             ratio = h_before / h
             data = (1 + 1 / (2 * ratio)) * x0 - before / (2 * ratio)
-        x_T = step.sigma_s / step.sigma_t * x_T - step.signal_s * math.expm1(-h) * data
+        x = step.sigma_s / step.sigma_t * x - step.signal_s * math.expm1(-h) * data
         before, h_before = x0, h
-        yield Step(step.index, step.total, step.t, x_T, x0)
+        yield Step(step.index, step.total, step.t, x, x0)
 
 
 SAMPLERS: dict[str, Callable[..., Iterator[Step]]] = {
@@ -303,9 +309,13 @@ class _Interval:
         """DDIM Eq. 16."""
         return eta * math.sqrt((1 - self.a_s) / (1 - self.a_t) * (1 - self.a_t / self.a_s))
 
+    def predict_x0(self, x: Tensor, e: Tensor) -> Tensor:
+        """The picture in x if its noise is e (DDIM Eq. 9)."""
+        return (x - self.sigma_t * e) / self.signal_t
+
     def ddim(self, x: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
         """The deterministic update (DDIM Eq. 12 with sigma 0): x at s, and x0."""
-        x0 = (x - self.sigma_t * e) / self.signal_t
+        x0 = self.predict_x0(x, e)
         return self.signal_s * x0 + self.sigma_s * e, x0
 
 
@@ -321,6 +331,7 @@ def _grid(
     """
     if timesteps is None:
         timesteps = ddim_timesteps(steps, schedule.length)
+    _check_timesteps(timesteps, schedule.length)
     a = schedule.alphas_cumprod.tolist()
     ends = [a[s] for s in timesteps[1:]] + [a[0] if a_end is None else a_end]
     for index, (t, a_s) in enumerate(zip(timesteps, ends, strict=True)):
@@ -330,6 +341,17 @@ def _grid(
 
 def _batch_t(x: Tensor, t: int) -> Tensor:
     return torch.full((x.shape[0],), t, dtype=torch.int64, device=x.device)
+
+
+def _check_steps(steps: int, length: int) -> None:
+    if not 1 <= steps <= length:
+        raise ValueError(f"steps must be in 1..{length}, got {steps}")
+
+
+def _check_timesteps(timesteps: Sequence[int], length: int) -> None:
+    falls = all(s < t for t, s in itertools.pairwise(timesteps))
+    if not timesteps or not falls or timesteps[0] >= length or timesteps[-1] < 0:
+        raise ValueError(f"timesteps must fall within {length - 1}..0, got {list(timesteps)}")
 
 
 def _check_eta(eta: float, noise: Noise | None) -> None:

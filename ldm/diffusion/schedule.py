@@ -7,7 +7,7 @@ published models keep them, so that coefficients are read without asking the dev
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -23,6 +23,9 @@ class NoiseSchedule:
     """
 
     betas64: Tensor
+    _levels: dict[torch.device, Tensor] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @classmethod
     def linear(cls, start: float, end: float, length: int) -> NoiseSchedule:
@@ -128,7 +131,10 @@ class NoiseSchedule:
         return signal * x_t - sigma * v
 
     def _level(self, t: Tensor) -> Tensor:
-        return self.alphas_cumprod.to(t.device)[t]
+        """alpha-bar_t; the table is copied once per device, since a copy waits for the device."""
+        if t.device not in self._levels:
+            self._levels[t.device] = self.alphas_cumprod.to(t.device)
+        return self._levels[t.device][t]
 
     def _scales(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         """sqrt(alpha-bar_t) and sqrt(1 - alpha-bar_t), (B, 1, 1, 1), in the type of `like`."""

@@ -1,0 +1,53 @@
+import pytest
+import torch
+
+from ldm.diffusion.conditioning import Conditioning
+
+
+def example():
+    return Conditioning(
+        concat=torch.arange(24.0).view(1, 2, 3, 4),
+        context=torch.arange(15.0).view(1, 3, 5),
+        label=torch.tensor([7]),
+    )
+
+
+def test_only_concat_has_a_place():
+    cond = example()
+    cropped = cond.crop(slice(1, 3), slice(0, 2))
+    assert torch.equal(cropped.concat, cond.concat[:, :, 1:3, 0:2])
+    assert cropped.context is cond.context
+    assert cropped.label is cond.label
+    assert Conditioning().crop(slice(0, 1), slice(0, 1)) == Conditioning()
+
+
+def test_cat_puts_the_other_after():
+    cond = example()
+    other = Conditioning(cond.concat + 100, cond.context + 100, cond.label + 1)
+    both = cond.cat(other)
+    for name in ("concat", "context", "label"):
+        assert torch.equal(getattr(both, name)[:1], getattr(cond, name))
+        assert torch.equal(getattr(both, name)[1:], getattr(other, name))
+
+
+def test_cat_refuses_different_ways_to_condition():
+    with pytest.raises(ValueError, match="same ways"):
+        example().cat(Conditioning())
+    assert Conditioning().cat(Conditioning()) == Conditioning()
+
+
+def test_expand_repeats_without_a_copy():
+    cond = example()
+    many = cond.expand(4)
+    assert many.concat.shape == (4, 2, 3, 4)
+    assert many.context.shape == (4, 3, 5)
+    assert many.label.tolist() == [7, 7, 7, 7]
+    assert many.concat.data_ptr() == cond.concat.data_ptr()
+
+
+def test_moving_keeps_class_ids_whole():
+    moved = example().to("cpu", torch.float64)
+    assert moved.concat.dtype == moved.context.dtype == torch.float64
+    assert moved.label.dtype == torch.int64
+    assert example().to("cpu").context.dtype == torch.float32
+    assert example().to("meta").label.device.type == "meta"

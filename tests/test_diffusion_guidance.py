@@ -1,0 +1,67 @@
+import pytest
+import torch
+
+from ldm.diffusion.conditioning import Conditioning
+from ldm.diffusion.guidance import as_eps, classifier_free, conditioned
+from ldm.diffusion.schedule import NoiseSchedule
+
+SCHEDULE = NoiseSchedule.scaled_linear(0.0015, 0.0195, 1000)
+
+
+def tokens(value, batch=2):
+    return Conditioning(context=torch.full((batch, 3, 4), value))
+
+
+def make_denoise(calls):
+    """A denoiser that answers with its context's mean and x, and notes what it was given."""
+
+    def denoise(x, t, cond):
+        calls.append((x, t, cond.context[:, 0, 0].tolist()))
+        return x + cond.context.mean((1, 2)).view(-1, 1, 1, 1)
+
+    return denoise
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.5, 3.0, 7.5])
+def test_guidance_is_linear_in_its_scale(scale):
+    x, t = torch.arange(2.0).view(2, 1, 1, 1), torch.tensor([7, 8])
+    eps = classifier_free(make_denoise([]), tokens(5.0), tokens(2.0), scale)(x, t)
+    assert torch.allclose(eps, x + 2 + scale * 3)
+
+
+def test_guidance_is_one_pass_with_the_unconditional_half_first():
+    calls = []
+    x, t = torch.arange(2.0).view(2, 1, 1, 1), torch.tensor([7, 8])
+    classifier_free(make_denoise(calls), tokens(5.0), tokens(2.0), 3.0)(x, t)
+    ((both, times, order),) = calls
+    assert both.flatten().tolist() == [0, 1, 0, 1]
+    assert times.tolist() == [7, 8, 7, 8]
+    assert order == [2, 2, 5, 5]
+
+
+def test_a_scale_of_one_skips_the_unconditional_half():
+    calls = []
+    x, t = torch.zeros(2, 1, 1, 1), torch.tensor([7, 8])
+    denoise = make_denoise(calls)
+    eps = classifier_free(denoise, tokens(5.0), tokens(2.0), 1.0)(x, t)
+    assert torch.equal(eps, conditioned(denoise, tokens(5.0))(x, t))
+    assert [len(x) for x, _, _ in calls] == [2, 2]
+    # and is the limit of the scales around it
+    near = classifier_free(denoise, tokens(5.0), tokens(2.0), 1 + 1e-6)(x, t)
+    assert torch.allclose(near, eps, atol=1e-5)
+
+
+@pytest.mark.parametrize("prediction", ["eps", "v", "x0"])
+def test_every_prediction_becomes_the_same_noise(prediction):
+    generator = torch.Generator().manual_seed(0)
+    x0, noise = torch.randn(2, 3, 2, 4, 4, generator=generator, dtype=torch.float64)
+    t = torch.tensor([0, 500, 999])
+    output = {"eps": noise, "v": SCHEDULE.velocity(x0, t, noise), "x0": x0}[prediction]
+    x_t = SCHEDULE.q_sample(x0, t, noise)
+    assert torch.allclose(as_eps(output, x_t, t, SCHEDULE, prediction), noise, atol=1e-5)
+
+
+def test_an_unknown_prediction_is_refused():
+    x = torch.zeros(1, 1, 1, 1)
+    with pytest.raises(ValueError, match="prediction must be eps, x0 or v, got 'w'"):
+        as_eps(x, x, torch.tensor([0]), SCHEDULE, "w")
