@@ -149,7 +149,8 @@ class JobQueue:
             for job in self._jobs.values():
                 job.cancelled = True
             self._changed.notify_all()
-        if self._worker is not None:
+        # an interrupt can come between making the thread and its start
+        if self._worker is not None and self._worker.is_alive():
             self._worker.join(timeout)
 
     def _find(self, job_id: str) -> _Job:

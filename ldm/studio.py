@@ -151,16 +151,13 @@ def resolve(request: Any, preset: Preset) -> Any:
 def new_path(folder: Path, stem: str) -> Path:
     """A PNG path that nobody uses, in this process or another: `<stem>-<n>.png`.
 
-    An empty `.part` file beside it reserves the name until `metadata.save` has written it.
+    The empty file that reserves the name is replaced when `metadata.save` has written the picture.
     """
     for number in itertools.count(1):
         path = folder / f"{stem}-{number}.png"
-        part = path.with_suffix(".part")
         try:
-            part.touch(exist_ok=False)
+            path.touch(exist_ok=False)  # atomic
         except FileExistsError:
             continue
-        if not path.exists():
-            return path
-        part.unlink()
+        return path
     raise AssertionError("unreachable")

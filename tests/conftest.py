@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from pathlib import Path
 
 import pytest
 
@@ -67,3 +68,26 @@ def tiny_model():
         scale = parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.1
         parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
     return model
+
+
+@pytest.fixture(scope="session")
+def randomise():
+    """Gives every weight of a network a value, so that nothing hides behind a zero."""
+    import torch  # noqa: PLC0415  (not every test needs it)
+
+    def randomise(model):
+        generator = torch.Generator().manual_seed(0)
+        for parameter in model.parameters():
+            fan_in = parameter[0].numel() if parameter.ndim > 1 else 4
+            parameter.data = torch.randn(parameter.shape, generator=generator) / fan_in**0.5
+        return model.eval()
+
+    return randomise
+
+
+@pytest.fixture(scope="session")
+def units():
+    """Single operations as the authors' code computes them: name -> tensor."""
+    from safetensors.torch import load_file  # noqa: PLC0415  (not every test needs it)
+
+    return load_file(Path(__file__).parent / "reference" / "units.safetensors")

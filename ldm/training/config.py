@@ -45,7 +45,7 @@ class LossConfig:
     kl: float = 1e-6  # first_stage, KL: LDM App. G, a slight pull towards a standard normal
     codebook: float = 1.0  # first_stage, VQ
     gradient: float = 1.0  # first_stage: L1 between finite differences, keeps edges sharp
-    min_snr_gamma: float = 5.0  # latent_diffusion: arXiv:2303.09556, caps the weight at low noise
+    min_snr_gamma: float | None = None  # latent_diffusion: arXiv:2303.09556; None: no weight
     caption_dropout: float = 0.1  # latent_diffusion: share of pictures trained without a prompt
 
 

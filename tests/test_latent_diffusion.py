@@ -1,0 +1,155 @@
+import pytest
+import torch
+from torch import nn
+
+from ldm.diffusion.conditioning import Conditioning
+from ldm.diffusion.schedule import NoiseSchedule
+from ldm.latent_diffusion import LatentDiffusion
+from ldm.models.conditioners import ClassEmbedder
+from ldm.models.first_stage import DiagonalGaussian, IdentityFirstStage
+
+SCHEDULE = NoiseSchedule.scaled_linear(0.0015, 0.0195, 1000)
+
+
+class Recorder(nn.Module):
+    """A UNet that returns a fixed share of its first channels and notes what it was given."""
+
+    factor, out_channels = 2, 3
+
+    def __init__(self):
+        super().__init__()
+        self.gain = nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, x, t, context=None, y=None):
+        self.seen = x, t, context, y
+        return self.gain * x[:, :3]
+
+
+class Quarter(nn.Module):
+    """A first stage of factor 4 that keeps every fourth pixel; KL has a deviation of 2."""
+
+    factor = 4
+
+    def __init__(self, kl=False):
+        super().__init__()
+        self.kl = kl
+
+    def encode(self, image):
+        mean = image[:, :, ::4, ::4]
+        spread = torch.full_like(mean, 2 * torch.log(torch.tensor(2.0)).item())
+        return DiagonalGaussian(torch.cat([mean, spread], dim=1)) if self.kl else mean
+
+    def decode(self, z):
+        return z.repeat_interleave(4, 2).repeat_interleave(4, 3)
+
+
+def model(**changes):
+    parts = {"unet": Recorder(), "first_stage": Quarter(), "schedule": SCHEDULE}
+    return LatentDiffusion(**(parts | changes))
+
+
+def normal(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+def test_sizes():
+    about = model()
+    assert (about.factor, about.size_multiple, about.latent_channels) == (4, 8, 3)
+    assert about.dtype == torch.float32
+    assert about.bfloat16().dtype == torch.bfloat16
+    assert model(first_stage=IdentityFirstStage()).size_multiple == 2
+
+
+def test_latents_are_scaled_codes_and_decode_undoes_it():
+    image = normal(2, 3, 8, 12)
+    scaled = model(scale_factor=0.25)
+    latents = scaled.encode(image)
+    assert torch.equal(latents, 0.25 * image[:, :, ::4, ::4])
+    assert torch.equal(scaled.encode(scaled.decode(latents)), latents)
+
+
+def test_a_posterior_gives_its_mode_or_a_scaled_sample():
+    image, noise = normal(1, 3, 8, 8), normal(1, 3, 2, 2)
+    scaled = model(first_stage=Quarter(kl=True), scale_factor=0.25)
+    mode = image[:, :, ::4, ::4]
+    assert torch.allclose(scaled.encode(image), 0.25 * mode)
+    assert torch.allclose(scaled.encode(image, noise), 0.25 * (mode + 2 * noise))
+
+
+@torch.no_grad()
+def test_conditions():
+    ids = torch.tensor([1, 0])
+    classes = ClassEmbedder(n_classes=3, embed_dim=4)
+    by_class = model(conditioner=classes, conditioning="crossattn").condition(ids)
+    assert torch.equal(by_class.context, classes(ids))
+    assert by_class.concat is None
+    picture = normal(1, 3, 2, 2)
+    assert torch.equal(model(conditioning="concat").condition(picture).concat, picture)
+    assert model().condition("anything") == Conditioning()
+
+
+@torch.no_grad()
+def test_sentences_pass_the_tokenizer_and_tensors_do_not():
+    def tokenizer(sentences):
+        return torch.tensor([len(sentence) for sentence in sentences])
+
+    classes = ClassEmbedder(n_classes=9, embed_dim=4)
+    arguments = {"conditioner": classes, "conditioning": "crossattn"}
+    text = model(tokenizer=tokenizer, **arguments)
+    expected = text.condition(torch.tensor([3, 0])).context
+    assert torch.equal(text.condition(["sun", ""]).context, expected)
+    with pytest.raises(TypeError, match="takes tensors, got list"):
+        model(**arguments).condition(["sun"])
+
+
+def test_concatenated_channels_follow_the_noisy_latents():
+    x, extra, t = normal(2, 3, 4, 4), normal(2, 2, 4, 4) + 9, torch.tensor([3, 4])
+    cond = Conditioning(concat=extra, context=normal(2, 5, 6), label=t)
+    recorded = model()
+    eps = recorded.denoise(x, t, cond)
+    given, time, context, label = recorded.unet.seen
+    assert torch.equal(given, torch.cat([x, extra], dim=1))
+    assert torch.equal(time, t)
+    assert context is cond.context
+    assert label is t
+    assert torch.equal(eps, 0.5 * x)
+
+
+@pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
+def test_denoise_answers_with_the_noise(prediction):
+    x0, noise, t = normal(2, 3, 4, 4), normal(2, 3, 4, 4).flip(0), torch.tensor([5, 900])
+    targets = {"eps": noise, "x0": x0, "v": SCHEDULE.velocity(x0, t, noise)}
+    about = model(prediction=prediction)
+    about.unet.forward = lambda *_, **__: targets[prediction]
+    x_t = SCHEDULE.q_sample(x0, t, noise)
+    assert torch.allclose(about.denoise(x_t, t, Conditioning()), noise, atol=1e-4)
+
+
+def test_the_network_computes_in_its_own_type_and_the_sampler_in_the_latents():
+    half = model().bfloat16()
+    x = normal(1, 3, 4, 4)
+    eps = half.denoise(x, torch.tensor([3]), Conditioning(concat=x))
+    assert half.unet.seen[0].dtype == torch.bfloat16
+    assert eps.dtype == torch.float32
+
+
+@torch.no_grad()
+def test_the_hole_is_black_and_marked(units):
+    about = model(scale_factor=0.25, conditioning="concat")
+    image, mask = normal(1, 3, 24, 40).clamp(-1, 1), (units["mask_resize/x"] > 0.5).float()
+    concat = about.condition_hole(image, mask).concat
+    assert concat.shape == (1, 4, 6, 10)
+    hole = mask[:, :, ::4, ::4].bool()
+    expected = image[:, :, ::4, ::4].masked_fill(hole, -1)  # a code without the scale factor
+    assert torch.equal(concat[:, :3], expected)
+    assert torch.equal(concat[:, 3:], 2.0 * hole - 1)
+    with pytest.raises(ValueError, match="0 and 1 only"):
+        about.condition_hole(image, mask - 0.5)
+
+
+@torch.no_grad()
+def test_preview_is_the_decoder_as_far_as_it_is_linear():
+    about = model(scale_factor=0.5)
+    latents = normal(2, 3, 4, 6)
+    expected = about.decode(latents)[:, :, ::4, ::4]
+    assert torch.allclose(about.preview(latents), expected, atol=1e-4)
