@@ -23,13 +23,13 @@ class AttentionBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> the same shape."""
-        B, C, H, W = x.shape
-        x = x.reshape(B, C, H * W)
-        qkv = self.qkv(self.norm(x)).view(B, self.heads, 3 * C // self.heads, H * W)
+        H, W = x.shape[2:]
+        x = x.flatten(2)
+        qkv = self.qkv(self.norm(x)).unflatten(1, (self.heads, -1))
         q, k, v = qkv.transpose(2, 3).chunk(3, dim=3)  # (B, heads, H * W, C / heads)
         h = F.scaled_dot_product_attention(q, k, v)
-        h = h.transpose(2, 3).reshape(B, C, H * W)
-        return (x + self.proj_out(h)).view(B, C, H, W)
+        h = h.transpose(2, 3).flatten(1, 2)
+        return (x + self.proj_out(h)).unflatten(2, (H, W))
 
 
 class CrossAttention(nn.Module):

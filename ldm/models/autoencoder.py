@@ -49,7 +49,7 @@ class AttnBlock(nn.Module):
         # (B, 1, H * W, C) each: one head
         q, k, v = (f(h).flatten(2).transpose(1, 2)[:, None] for f in (self.q, self.k, self.v))
         h = F.scaled_dot_product_attention(q, k, v)[:, 0].transpose(1, 2)
-        return x + self.proj_out(h.reshape(x.shape))
+        return x + self.proj_out(h.unflatten(2, x.shape[2:]))
 
 
 class Downsample(nn.Module):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from ldm.models.autoencoder import Decoder, Encoder
 
@@ -99,6 +100,13 @@ class VectorQuantizer(nn.Module):
             return torch.cat([d.argmin(1) for d in distances])
 
 
+def quantise(z: Tensor, quantizer: VectorQuantizer) -> Tensor:
+    """(B, C, h, w) -> the nearest codes; each position on its own, on any kind of tensor."""
+    if has_torch_function_unary(z):
+        return handle_torch_function(quantise, (z,), z, quantizer)
+    return quantizer(z)[0]
+
+
 class VQModel(nn.Module):
     """image -> un-quantised code -> image; the quantiser is part of the decoder (LDM App. G)."""
 
@@ -131,7 +139,7 @@ class VQModel(nn.Module):
     def decode(self, z: Tensor, force_not_quantize: bool = False) -> Tensor:
         """(B, C, h, w) -> (B, 3, H, W), not clamped."""
         if not force_not_quantize:
-            z, _, _ = self.quantize(z)
+            z = quantise(z, self.quantize)
         return self.decoder(self.post_quant_conv(z))
 
 

@@ -1,0 +1,66 @@
+"""Self-attention over a whole canvas, for the queries of one strip at a time."""
+
+from __future__ import annotations
+
+import typing
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ldm.canvas.nodes import Kept, Strip, Whole
+from ldm.canvas.workspace import MemoryStore
+
+if typing.TYPE_CHECKING:
+    from ldm.canvas.banded import Banded
+
+
+@dataclass(frozen=True)
+class Attention:
+    """softmax(q k^T / sqrt(d)) v; q, k, v: (B, heads, L, d) in rows along L."""
+
+    parents: tuple[Banded, Banded, Banded]
+
+    def rows(self, strip: Strip, start: int, stop: int) -> Tensor:
+        """The fused kernel where keys and values are in memory; else they are read in pieces."""
+        q, k, v = self.parents
+        part = strip.rows(q, start, stop)
+        if _in_memory(k) and _in_memory(v):
+            keys, values = (x.node.rows(strip, 0, x.height) for x in (k, v))
+            return F.scaled_dot_product_attention(part, keys, values)
+        return self._in_pieces(part)
+
+    def _in_pieces(self, q: Tensor) -> Tensor:
+        """The softmax is carried on from piece to piece (arXiv:1805.02867), in float32."""
+        _, k, v = self.parents
+        dtype, q = q.dtype, q.float() * q.shape[-1] ** -0.5
+        top = q.new_full((*q.shape[:-1], 1), -torch.inf)
+        weight, total = torch.zeros_like(top), torch.zeros_like(q)
+        for start, stop in self._pieces(q):
+            keys, values = (x.node.rows(Strip(), start, stop).float() for x in (k, v))
+            scores = q @ keys.transpose(-1, -2)
+            highest = torch.maximum(top, scores.amax(-1, keepdim=True))
+            p, old = torch.exp(scores - highest), torch.exp(top - highest)
+            weight = weight * old + p.sum(-1, keepdim=True)
+            total = total * old + p @ values
+            top = highest
+        return (total / weight).to(dtype)
+
+    def _pieces(self, q: Tensor) -> list[tuple[int, int]]:
+        """Ranges of key rows whose scores and own numbers fit a strip's budget."""
+        _, k, _ = self.parents
+        keys_per_row = k.shape[k.axis] // k.height
+        floats = keys_per_row * (
+            3 * q.numel() // q.shape[-1] + 3 * q.shape[0] * q.shape[1] * q.shape[-1]
+        )
+        rows = k.space.strip_rows(4 * floats, k.height)
+        return [(y, min(y + rows, k.height)) for y in range(0, k.height, rows)]
+
+
+def _in_memory(x: Banded) -> bool:
+    return (
+        isinstance(x.node, Whole)
+        or isinstance(x.node, Kept)
+        and isinstance(x.node.store, MemoryStore)
+    )

@@ -1,0 +1,150 @@
+"""A feature map that is never whole: networks run on it strip by strip, with the same result.
+
+`Banded` stands in for a tensor of shape (B, C, H, W) in any network of ours: `decoder(banded(z))`
+builds a lazy expression, whose rows are computed in strips of as many rows as the budget allows.
+
+- What looks at one position at a time (activations, sums, linear layers, 1x1 convolutions, a
+  change of layout) stays lazy and is fused into what comes next.
+- A 3x3 convolution reads a halo of neighbouring rows. Its input must be cheap, so what is costly
+  in it is computed once before, strip by strip, and kept in the workspace ("settled").
+- GroupNorm takes its statistics over the whole canvas: they are collected in float32 per strip
+  and merged in float64 while a map is settled, so the norm itself is a scale and a shift.
+- Self-attention keeps keys and values of the whole canvas and asks them strip by strip.
+
+Nothing is computed twice but the halo rows of cheap expressions, and nothing is approximated.
+What each torch function means for bands is in `ldm.canvas.operations`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ldm.canvas.moments import Moments
+from ldm.canvas.nodes import Kept, Node, Strip, Whole
+from ldm.canvas.workspace import Workspace
+
+FREE, LIGHT, HEAVY = 0, 1, 2  # what a row costs: a read or a sum; a matrix product; a convolution
+HANDLERS: dict[Callable[..., Any], Callable[..., Any]] = {}
+"""torch function -> what it means for bands; filled by `ldm.canvas.operations`."""
+
+
+class Banded:
+    """A tensor that is computed by rows.
+
+    Args:
+        space: Memory of the run.
+        node: How its rows come about.
+        meta: A tensor on the meta device of the whole map's shape and dtype.
+        axis: The dimension along which the rows lie.
+        height: Picture rows; `axis` holds a whole number of positions per row.
+        cost: FREE, LIGHT or HEAVY.
+        device: Where its rows are computed.
+    """
+
+    def __init__(  # noqa: PLR0913  (made in one place only)
+        self,
+        space: Workspace,
+        node: Node,
+        meta: Tensor,
+        axis: int,
+        height: int,
+        cost: int,
+        device: torch.device,
+    ) -> None:
+        self.space = space
+        self.node = node
+        self.meta = meta
+        self.axis = axis
+        self.height = height
+        self.cost = cost
+        self.device = device
+        self.channel_parts: tuple[Banded, ...] | None = None  # what it is the concatenation of
+        self._moments: Moments | None = None
+
+    @property
+    def shape(self) -> torch.Size:
+        """Of the whole map."""
+        return self.meta.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the values."""
+        return self.meta.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return self.meta.ndim
+
+    def is_floating_point(self) -> bool:
+        """Whether the values are."""
+        return self.meta.is_floating_point()
+
+    def settle(self) -> None:
+        """Compute the map and keep it; what it was made of can go."""
+        if isinstance(self.node, (Whole, Kept)):
+            return
+        store = self.space.store(self.meta, self.axis, self.height, self.device)
+        moments = []
+        for start, part in self.strips():
+            store.write(start, part)
+            if self.axis > 1:  # (B, C, positions...): tokens have no group norm
+                moments.append(Moments.of(part))
+        self._moments = Moments.merged(moments) if moments else None
+        self.node, self.cost = Kept(store), FREE
+
+    def whole(self) -> Tensor:
+        """The map as one tensor."""
+        if isinstance(self.node, Whole):
+            return self.node.tensor
+        made = torch.empty(self.shape, dtype=self.dtype, device=self.device)
+        per_row = self.shape[self.axis] // self.height
+        for start, part in self.strips():
+            made.narrow(self.axis, start * per_row, part.shape[self.axis]).copy_(part)
+        return made
+
+    def strips(self) -> Iterator[tuple[int, Tensor]]:
+        """(first row, rows) from the top down, as many rows at a time as the budget allows."""
+        per_row = sum(x.meta.nbytes for x in self._expression()) / self.height
+        rows = self.space.strip_rows(per_row, self.height)
+        for start in range(0, self.height, rows):
+            self.space.on_strip()
+            yield start, Strip().rows(self, start, min(start + rows, self.height))
+
+    def _expression(self) -> list[Banded]:
+        """This map and all that is computed for it."""
+        found, todo = {id(self): self}, [self]
+        while todo:
+            new = [x for x in todo.pop().node.parents if id(x) not in found]
+            found |= {id(x): x for x in new}
+            todo += new
+        return list(found.values())
+
+    def moments(self) -> Moments:
+        """Mean and spread of each channel over the canvas."""
+        if self.cost > FREE:
+            self.settle()
+        if self._moments is None and self.channel_parts is not None:
+            self._moments = Moments.side_by_side([part.moments() for part in self.channel_parts])
+        if self._moments is None:
+            self._moments = Moments.merged([Moments.of(part) for _, part in self.strips()])
+        return self._moments
+
+    @classmethod
+    def __torch_function__(
+        cls,
+        function: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """What torch calls for every function of a `Banded`."""
+        handler = HANDLERS.get(function)
+        if handler is None:
+            name = getattr(function, "__name__", function)
+            raise TypeError(f"{name} is not written for canvases in bands; see ldm/canvas/banded")
+        return handler(*args, **(kwargs or {}))

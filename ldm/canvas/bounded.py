@@ -1,0 +1,66 @@
+"""The parts of a model, each run in bands: the same signature goes in and comes out.
+
+B, C, h, w: batch, latent channels, latent rows and columns; H, W: picture rows and columns in px.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from ldm.canvas.operations import banded
+from ldm.canvas.workspace import Workspace
+from ldm.models.first_stage import DiagonalGaussian
+
+
+class BoundedUNet(nn.Module):
+    """A UNet whose every step stays within the workspace's budget."""
+
+    def __init__(self, unet: nn.Module, space: Workspace) -> None:
+        super().__init__()
+        self.unet = unet
+        self.space = space
+        self.factor = unet.factor
+        self.out_channels = unet.out_channels
+
+    def forward(self, x: Tensor, t: Tensor, **conditions: Any) -> Tensor:
+        """(B, C, h, w), (B,) -> (B, C', h, w)."""
+        return self.unet(banded(x, self.space), t, **conditions).whole()
+
+
+class BoundedFirstStage(nn.Module):
+    """A first stage that encodes and decodes within the workspace's budget."""
+
+    def __init__(self, first_stage: nn.Module, space: Workspace) -> None:
+        super().__init__()
+        self.first_stage = first_stage
+        self.space = space
+        self.factor = first_stage.factor
+
+    def encode(self, image: Tensor) -> Tensor | DiagonalGaussian:
+        """(B, 3, H, W) -> (B, C, h, w), or the posterior over it."""
+        code = self.first_stage.encode(banded(image, self.space))
+        if isinstance(code, DiagonalGaussian):
+            code.mean, code.logvar = code.mean.whole(), code.logvar.whole()
+            return code
+        return code.whole()
+
+    def decode(self, z: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, 3, H, W)."""
+        return self.first_stage.decode(banded(z, self.space)).whole()
+
+
+class BoundedConditioner(nn.Module):
+    """A conditioner; maps (B, K, H, W) go through in bands, tokens and classes as they are."""
+
+    def __init__(self, conditioner: nn.Module, space: Workspace) -> None:
+        super().__init__()
+        self.conditioner = conditioner
+        self.space = space
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """What the conditioner makes of it."""
+        if inputs.ndim != 4:
+            return self.conditioner(inputs)
+        return self.conditioner(banded(inputs, self.space)).whole()

@@ -1,0 +1,133 @@
+"""How the rows of a banded map come about: the nodes of a lazy expression.
+
+Each node computes rows [start, stop) of its map from rows of its parents.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ldm.canvas.workspace import Store
+
+if typing.TYPE_CHECKING:
+    from ldm.canvas.banded import Banded
+
+
+class Strip:
+    """The computation of one range of rows: every expression in it is evaluated once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int, int], Tensor] = {}
+
+    def rows(self, x: Banded, start: int, stop: int) -> Tensor:
+        """Rows [start, stop) of x, in its own layout."""
+        key = (id(x), start, stop)
+        if key not in self._known:
+            self._known[key] = x.node.rows(self, start, stop)
+        return self._known[key]
+
+
+class Node(typing.Protocol):
+    """What a banded map is made by."""
+
+    parents: tuple[Banded, ...]
+
+    def rows(self, strip: Strip, start: int, stop: int) -> Tensor:
+        """Rows [start, stop)."""
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A tensor that is there already."""
+
+    tensor: Tensor
+    axis: int
+    per_row: int
+    parents: tuple[Banded, ...] = ()
+
+    def rows(self, strip: Strip, start: int, stop: int) -> Tensor:
+        """A view."""
+        return self.tensor.narrow(self.axis, start * self.per_row, (stop - start) * self.per_row)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A map in the workspace."""
+
+    store: Store
+    parents: tuple[Banded, ...] = ()
+
+    def rows(self, strip: Strip, start: int, stop: int) -> Tensor:
+        """Read from memory or the file."""
+        return self.store.read(start, stop)
+
+
+@dataclass(frozen=True)
+class Local:
+    """A function of the same rows of its parents."""
+
+    function: Callable[..., Tensor]  # of the parents' strips
+    parents: tuple[Banded, ...]
+
+    def rows(self, strip: Strip, start: int, stop: int) -> Tensor:
+        """The function of the parents' rows."""
+        return self.function(*(strip.rows(parent, start, stop) for parent in self.parents))
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """A function of `down` parent rows for every `up` rows: pooling, nearest doubling."""
+
+    function: Callable[[Tensor], Tensor]
+    parents: tuple[Banded, ...]
+    up: int
+    down: int
+
+    def rows(self, strip: Strip, start: int, stop: int) -> Tensor:
+        """Whole groups of rows are computed and cut to what was asked."""
+        first, last = start // self.up, -(-stop // self.up)
+        made = self.function(strip.rows(self.parents[0], first * self.down, last * self.down))
+        return made.narrow(2, start - first * self.up, stop - start)
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution whose window covers several rows."""
+
+    parents: tuple[Banded, ...]
+    weight: Tensor
+    bias: Tensor | None
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+
+    def rows(self, strip: Strip, start: int, stop: int) -> Tensor:
+        """Rows beyond the canvas are zero, as in the whole convolution."""
+        (x,), stride, pad = self.parents, self.stride[0], self.padding[0]
+        first = start * stride - pad
+        last = (stop - 1) * stride - pad + self.weight.shape[2]
+        part = strip.rows(x, max(first, 0), min(last, x.height))
+        above, below = max(0, -first), max(0, last - x.height)
+        if above or below:
+            part = F.pad(part, (0, 0, above, below))
+        return F.conv2d(part, self.weight, self.bias, self.stride, (0, self.padding[1]))
+
+
+@dataclass(frozen=True)
+class Padded:
+    """Zero rows above and below, zero columns on the sides."""
+
+    parents: tuple[Banded, ...]
+    sides: tuple[int, int, int, int]  # left, right, top, bottom
+
+    def rows(self, strip: Strip, start: int, stop: int) -> Tensor:
+        """The parent's rows with the zero rows that fall into the range."""
+        (x,), (left, right, top, _) = self.parents, self.sides
+        first, last = max(start - top, 0), min(stop - top, x.height)
+        part = strip.rows(x, first, last)
+        above, below = first + top - start, stop - top - last
+        return F.pad(part, (left, right, above, below))

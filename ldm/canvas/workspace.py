@@ -1,0 +1,165 @@
+"""Where the maps of a bounded run live: in memory up to a budget, in unnamed files beyond it.
+
+A map is kept row after row, so that any range of picture rows is one contiguous piece.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ldm.errors import MemoryBudgetError
+
+STRIP_SHARE = 0.5  # of the budget: what one strip's computation may take; the rest keeps maps
+
+
+class Workspace:
+    """The memory of one bounded run.
+
+    Args:
+        budget: Bytes for kept maps and for the work on one strip together.
+        folder: Where maps go that do not fit; None: the system's folder for temporary files.
+        on_strip: Called before every strip; an exception that it raises ends the run.
+    """
+
+    def __init__(
+        self,
+        budget: int,
+        folder: Path | None = None,
+        on_strip: Callable[[], None] | None = None,
+    ) -> None:
+        self.budget = budget
+        self.folder = folder
+        self.on_strip = on_strip or (lambda: None)
+        self.kept = 0  # bytes of maps in memory now
+
+    def strip_rows(self, bytes_per_row: float, height: int) -> int:
+        """Rows to compute at once, when each takes `bytes_per_row`.
+
+        Raises:
+            MemoryBudgetError: If not even one row fits.
+        """
+        rows = int(self.budget * STRIP_SHARE / bytes_per_row)
+        if rows < 1:
+            need = math.ceil(bytes_per_row / STRIP_SHARE / 2**20)
+            raise MemoryBudgetError(
+                f"a budget of {self.budget / 2**20:.0f} MiB is smaller than one row of this "
+                f"canvas needs; {need} MiB would do."
+            )
+        return min(rows, height)
+
+    def store(self, meta: Tensor, axis: int, height: int, device: torch.device) -> Store:
+        """A place for a map of the shape and dtype of `meta` whose rows lie along `axis`."""
+        if self.kept + meta.nbytes > self.budget * (1 - STRIP_SHARE):
+            return FileStore(meta, axis, height, device, self.folder)
+        store = MemoryStore(meta, axis, height, device)
+        self.kept += meta.nbytes
+        weakref.finalize(store, self._give_back, meta.nbytes)
+        return store
+
+    def _give_back(self, nbytes: int) -> None:
+        self.kept -= nbytes
+
+
+class Store:
+    """A map of known shape, written and read by ranges of picture rows.
+
+    Args:
+        meta: A tensor of the whole map's shape and dtype.
+        axis: The dimension along which the rows lie.
+        height: Picture rows; the length of `axis` is a multiple of it.
+        device: Where its rows are computed.
+    """
+
+    def __init__(self, meta: Tensor, axis: int, height: int, device: torch.device) -> None:
+        self.order = _row_major(meta.ndim, axis)
+        self.back = [self.order.index(i) for i in range(meta.ndim)]
+        self.inner = [meta.shape[i] for i in self.order]
+        self.per_row = self.inner[0] // height  # positions along `axis` in a picture row
+        self.dtype, self.device = meta.dtype, device
+
+    def write(self, start: int, part: Tensor) -> None:
+        """Keep `part`, the rows from `start` on."""
+        raise NotImplementedError
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """The rows [start, stop), in the map's own layout."""
+        raise NotImplementedError
+
+
+class MemoryStore(Store):
+    """A map in memory."""
+
+    def __init__(self, meta: Tensor, axis: int, height: int, device: torch.device) -> None:
+        super().__init__(meta, axis, height, device)
+        self._data = torch.empty(self.inner, dtype=self.dtype, device=self.device)
+
+    def write(self, start: int, part: Tensor) -> None:
+        """Keep `part`, the rows from `start` on."""
+        part = part.permute(self.order)
+        self._data.narrow(0, start * self.per_row, part.shape[0]).copy_(part)
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """The rows [start, stop), in the map's own layout; a view."""
+        length = (stop - start) * self.per_row
+        return self._data.narrow(0, start * self.per_row, length).permute(self.back)
+
+
+class FileStore(Store):
+    """A map in a file without a name, which is gone when nobody holds it.
+
+    It is read and written, not mapped: pages of a mapped file would count as the process's memory.
+    """
+
+    def __init__(
+        self, meta: Tensor, axis: int, height: int, device: torch.device, folder: Path | None
+    ) -> None:
+        super().__init__(meta, axis, height, device)
+        self._file = tempfile.TemporaryFile(buffering=0, dir=folder)  # noqa: SIM115  (lives as long)
+        weakref.finalize(self, self._file.close)
+        self._row_bytes = meta.nbytes // height
+
+    def write(self, start: int, part: Tensor) -> None:
+        """Keep `part`, the rows from `start` on.
+
+        Raises:
+            MemoryBudgetError: If the disk is full.
+        """
+        rest = _bytes_of(part.permute(self.order).contiguous().cpu())
+        try:
+            self._file.seek(start * self._row_bytes)
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            raise MemoryBudgetError(
+                f"a map of this canvas does not fit on the disk ({error.strerror}); take a smaller "
+                "size, a larger memory budget or a folder with more room."
+            ) from error
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """The rows [start, stop), in the map's own layout."""
+        shape = [(stop - start) * self.per_row, *self.inner[1:]]
+        data = torch.empty(shape, dtype=self.dtype)
+        rest = _bytes_of(data)
+        self._file.seek(start * self._row_bytes)
+        while rest:
+            rest = rest[self._file.readinto(rest) :]
+        return data.to(self.device).permute(self.back)
+
+
+def _row_major(dims: int, axis: int) -> list[int]:
+    """The rows first; then the other dimensions, the channels of a picture last."""
+    others = [i for i in range(dims) if i != axis]
+    if dims == 4 and axis == 2:
+        others = [0, 3, 1]  # (rows, B, columns, C): channels-last, as convolutions like it
+    return [axis, *others]
+
+
+def _bytes_of(data: Tensor) -> memoryview:
+    return memoryview(data.flatten().view(torch.uint8).numpy())

@@ -1,0 +1,178 @@
+"""Networks in bands give what they give on the whole canvas."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ldm.canvas.bounded import BoundedConditioner, BoundedFirstStage
+from ldm.canvas.moments import Moments
+from ldm.canvas.operations import banded
+from ldm.canvas.workspace import FileStore, MemoryStore, Workspace
+from ldm.errors import MemoryBudgetError
+from ldm.models.autoencoder import Decoder, Encoder
+from ldm.models.conditioners import SpatialRescaler
+from ldm.models.first_stage import AutoencoderKL, VQModel
+from ldm.models.unet import UNetModel
+
+SMALL = {"ch": 16, "num_res_blocks": 1, "norm_groups": 8, "resolution": 32}
+FIRST_STAGES = {
+    "f4 without attention": {"ch_mult": (1, 2, 2), "attn_resolutions": (), "attn_type": "none"},
+    "f4 with attention in the middle": {"ch_mult": (1, 2, 2), "attn_resolutions": ()},
+    "f8": {"ch_mult": (1, 1, 2, 2), "attn_resolutions": ()},
+    "f16 with attention on a level": {"ch_mult": (1, 1, 1, 2, 2), "attn_resolutions": (2,)},
+}
+UNETS = {
+    "qkv attention": {"attention_resolutions": (2,), "num_heads": 2},
+    "spatial transformer": {
+        "attention_resolutions": (1, 2),
+        "num_head_channels": 16,
+        "use_spatial_transformer": True,
+        "transformer_depth": 2,
+        "context_dim": 12,
+    },
+    "up and down in residual blocks": {
+        "attention_resolutions": (2,),
+        "num_head_channels": 32,
+        "use_scale_shift_norm": True,
+        "resblock_updown": True,
+    },
+    "pooling": {"attention_resolutions": (), "num_heads": 4, "conv_resample": False},
+}
+BUDGETS = [2**19, 2**21, 2**26]  # bytes: one row at a time and files, a few rows, all in memory
+
+
+def alive(network: torch.nn.Module) -> torch.nn.Module:
+    """Give every parameter a size that shows; many begin at zero."""
+    generator = torch.Generator().manual_seed(1)
+    for parameter in network.parameters():
+        scale = parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.3
+        parameter.data = scale * torch.randn(parameter.shape, generator=generator)
+    return network.eval()
+
+
+def difference(got: torch.Tensor, want: torch.Tensor) -> float:
+    return ((got - want).abs().max() / want.abs().max()).item()
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("kind", FIRST_STAGES)
+@torch.no_grad()
+def test_decoding_and_encoding_in_bands_is_decoding_and_encoding(kind, budget):
+    about = SMALL | FIRST_STAGES[kind]
+    decoder = alive(Decoder(out_ch=3, z_channels=4, **about))
+    encoder = alive(Encoder(in_channels=3, z_channels=4, double_z=True, **about))
+    z = torch.randn(1, 4, 10, 6)
+    image = decoder(z)
+    assert difference(decoder(banded(z, Workspace(budget))).whole(), image) < 1e-5
+    code = encoder(banded(image, Workspace(budget))).whole()
+    assert difference(code, encoder(image)) < 1e-5
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("kind", UNETS)
+@torch.no_grad()
+def test_a_unet_step_in_bands_is_a_unet_step(kind, budget):
+    about = UNETS[kind]
+    unet = UNetModel(
+        in_channels=4,
+        out_channels=3,
+        model_channels=32,
+        num_res_blocks=1,
+        channel_mult=(1, 2),
+        **about,
+    )
+    alive(unet)
+    x, t = torch.randn(2, 4, 14, 10), torch.tensor([3, 700])
+    context = torch.randn(2, 5, 12) if "context_dim" in about else None
+    got = unet(banded(x, Workspace(budget)), t, context=context).whole()
+    assert difference(got, unet(x, t, context=context)) < 1e-5
+
+
+@torch.no_grad()
+def test_whole_first_stages_and_label_maps_run_in_bands():
+    about = SMALL | FIRST_STAGES["f4 without attention"]
+    decoder = Decoder(out_ch=3, z_channels=4, **about)
+    vq = VQModel(
+        encoder=Encoder(in_channels=3, z_channels=4, double_z=False, **about),
+        decoder=decoder,
+        embed_dim=4,
+        z_channels=4,
+        n_embed=32,
+    )
+    kl = AutoencoderKL(
+        encoder=Encoder(in_channels=3, z_channels=4, double_z=True, **about),
+        decoder=decoder,
+        embed_dim=4,
+        z_channels=4,
+    )
+    image = torch.randn(2, 3, 40, 24)
+    for stage in (alive(vq), alive(kl)):
+        bounded = BoundedFirstStage(stage, Workspace(2**20))
+        code, got = stage.encode(image), bounded.encode(image)
+        if stage is kl:
+            assert difference(got.logvar, code.logvar) < 1e-5
+            code, got = code.mean, got.mean
+        assert difference(got, code) < 1e-5
+        assert difference(bounded.decode(code), stage.decode(code)) < 1e-5
+    rescaler = alive(SpatialRescaler(n_stages=2, in_channels=3, out_channels=3))
+    got = BoundedConditioner(rescaler, Workspace(2**13))(image)
+    assert difference(got, rescaler(image)) < 1e-5
+
+
+def test_small_budgets_use_files_and_large_ones_do_not():
+    decoder = alive(Decoder(out_ch=3, z_channels=4, **SMALL, **FIRST_STAGES["f8"]))
+    for budget, kind in ((2**19, FileStore), (2**26, MemoryStore)):
+        z = banded(torch.randn(1, 4, 16, 16), Workspace(budget))
+        h = decoder.conv_in(z)
+        h.settle()
+        h = decoder.mid(h)
+        h.settle()
+        h = decoder.up[-1].upsample(h)
+        h = decoder.up[-2].upsample(h)
+        h.settle()
+        assert isinstance(h.node.store, kind)
+
+
+def test_kept_maps_are_given_back():
+    space = Workspace(2**24)
+    decoder = alive(Decoder(out_ch=3, z_channels=4, **SMALL, **FIRST_STAGES["f8"]))
+    decoder(banded(torch.randn(1, 4, 8, 8), space)).whole()
+    assert space.kept == 0
+
+
+def test_moments_do_not_lose_a_small_spread_beside_a_large_mean():
+    x = 1e4 + torch.randn(1, 2, 64, 8)
+    parts = Moments.merged([Moments.of(part) for part in x.split(7, dim=2)])
+    mean, var = parts.grouped(1)
+    assert mean.item() == pytest.approx(x.double().mean().item(), rel=1e-7)
+    assert var.item() == pytest.approx(x.double().var(correction=0).item(), rel=1e-3)
+
+
+def test_the_run_can_be_ended_before_any_strip():
+    seen = []
+
+    def enough() -> None:
+        seen.append(len(seen))
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    decoder = alive(Decoder(out_ch=3, z_channels=4, **SMALL, **FIRST_STAGES["f8"]))
+    with pytest.raises(KeyboardInterrupt):
+        decoder(banded(torch.randn(1, 4, 8, 8), Workspace(2**19, on_strip=enough))).whole()
+    assert len(seen) == 3
+
+
+def test_what_is_not_known_for_bands_is_refused():
+    x = banded(torch.randn(1, 4, 8, 8), Workspace(2**20))
+    with pytest.raises(TypeError, match="softmax is not written for canvases in bands"):
+        F.softmax(x, dim=2)
+    with pytest.raises(ValueError, match="sliced"):
+        x[:, :, ::2]
+    with pytest.raises(ValueError, match="rows cannot be cut"):
+        x.chunk(2, dim=2)
+
+
+def test_a_budget_below_one_row_says_what_would_do():
+    x = banded(torch.randn(1, 4, 8, 4096), Workspace(2**14))
+    with pytest.raises(MemoryBudgetError, match="smaller than one row of this canvas needs; 1 MiB"):
+        F.silu(x).whole()
