@@ -2,7 +2,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from ldm.canvas.estimate import LiveBytes
 from ldm.models.attention import GEGLU, AttentionBlock, CrossAttention, SpatialTransformer
+from ldm.models.autoencoder import AttnBlock
 
 
 def normal(*shape):
@@ -67,3 +69,14 @@ def test_positions_are_a_set_too(randomise):
     for block in (AttentionBlock(32, 4), SpatialTransformer(32, 4, 8, 1, None)):
         randomise(block)
         assert (block(x.flip(2, 3)) - block(x).flip(2, 3)).abs().max() < 1e-5
+
+
+@torch.no_grad()
+def test_no_attention_builds_the_matrix_of_all_pairs():
+    """On a large canvas that matrix alone would be the memory: 17 GB for 256 x 256 cells."""
+    x = torch.randn(1, 32, 48, 48)
+    pairs = 4 * (48 * 48) ** 2  # bytes, one head
+    for block in (AttentionBlock(32, 2), SpatialTransformer(32, 2, 16, 1, None), AttnBlock(32, 8)):
+        with LiveBytes() as live:
+            block.eval()(x)
+        assert live.peak < pairs / 2

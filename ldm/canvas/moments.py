@@ -22,10 +22,10 @@ class Moments:
 
     @staticmethod
     def of(part: Tensor) -> Moments:
-        """Of a (B, C, ...) strip."""
-        flat = part.flatten(2).float()
-        var, mean = torch.var_mean(flat, dim=2, correction=0)
-        n = flat.shape[2]
+        """Of a (B, C, ...) strip; channels-last ones are read as they lie."""
+        flat = part.movedim(1, -1).flatten(1, -2).float()
+        var, mean = torch.var_mean(flat, dim=1, correction=0)
+        n = flat.shape[1]
         return Moments(n, mean.double(), var.double() * n)
 
     @staticmethod

@@ -9,6 +9,7 @@ import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -114,6 +115,7 @@ class Convolution:
         above, below = max(0, -first), max(0, last - x.height)
         if above or below:
             part = F.pad(part, (0, 0, above, below))
+        part = part.contiguous(memory_format=torch.channels_last)  # a batch of rows is neither
         return F.conv2d(part, self.weight, self.bias, self.stride, (0, self.padding[1]))
 
 

@@ -26,7 +26,8 @@ class AttentionBlock(nn.Module):
         H, W = x.shape[2:]
         x = x.flatten(2)
         qkv = self.qkv(self.norm(x)).unflatten(1, (self.heads, -1))
-        q, k, v = qkv.transpose(2, 3).chunk(3, dim=3)  # (B, heads, H * W, C / heads)
+        # (B, heads, H * W, C / heads) each; contiguous, or the fused kernel is not taken
+        q, k, v = qkv.transpose(2, 3).contiguous().chunk(3, dim=3)
         h = F.scaled_dot_product_attention(q, k, v)
         h = h.transpose(2, 3).flatten(1, 2)
         return (x + self.proj_out(h)).unflatten(2, (H, W))

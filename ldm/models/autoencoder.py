@@ -46,8 +46,9 @@ class AttnBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> the same shape."""
         h = self.norm(x)
-        # (B, 1, H * W, C) each: one head
-        q, k, v = (f(h).flatten(2).transpose(1, 2)[:, None] for f in (self.q, self.k, self.v))
+        # (B, 1, H * W, C) each: one head; contiguous, or the fused kernel is not taken
+        q, k, v = (f(h).flatten(2).transpose(1, 2) for f in (self.q, self.k, self.v))
+        q, k, v = (part.contiguous()[:, None] for part in (q, k, v))
         h = F.scaled_dot_product_attention(q, k, v)[:, 0].transpose(1, 2)
         return x + self.proj_out(h.unflatten(2, x.shape[2:]))
 
