@@ -5,7 +5,7 @@ from torch import nn
 from ldm.errors import TrainingError
 from ldm.training.config import TrainConfig, load_config
 from ldm.training.ema import EMA
-from ldm.training.snapshots import load_snapshot, save_snapshot
+from ldm.training.snapshots import export_weights, load_snapshot, save_snapshot, start_alike
 
 REQUIRED = "kind: critic\npreset: demo-kl-f4\nsteps: 3\nbatch_size: 2\n"
 
@@ -62,3 +62,20 @@ def test_snapshot_round_trip_and_damage(tmp_path):
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(TrainingError, match="no usable snapshot"):
         load_snapshot(path)
+
+
+def test_start_alike_takes_what_fits_and_leaves_new_inputs_at_zero(tmp_path):
+    path = tmp_path / "other.safetensors"
+    other = {"a.weight": torch.ones(4, 3, 1, 1), "b.weight": torch.ones(2, 2), "c": torch.ones(5)}
+    export_weights(path, other, {})
+    model = nn.ModuleDict(
+        {"a": nn.Conv2d(5, 4, 1, bias=False), "b": nn.Linear(2, 2), "d": nn.Linear(1, 1)}
+    )
+    before = model["d"].weight.detach().clone()
+    assert start_alike(model, path) == 2
+    assert torch.equal(model["a"].weight[:, :3], torch.ones(4, 3, 1, 1))
+    assert torch.equal(model["a"].weight[:, 3:], torch.zeros(4, 2, 1, 1))
+    assert torch.equal(model["b"].weight, torch.ones(2, 2))
+    assert torch.equal(model["d"].weight, before)
+    with pytest.raises(TrainingError, match="missing"):
+        start_alike(model, tmp_path / "absent.safetensors")

@@ -46,7 +46,7 @@ class LossConfig:
     codebook: float = 1.0  # first_stage, VQ
     gradient: float = 1.0  # first_stage: L1 between finite differences, keeps edges sharp
     min_snr_gamma: float | None = None  # latent_diffusion: arXiv:2303.09556; None: no weight
-    caption_dropout: float = 0.1  # latent_diffusion: share of pictures trained without a prompt
+    condition_dropout: float = 0.1  # latent_diffusion: share trained without prompt, class, boxes
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,9 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     freeze_encoder: bool = False  # first_stage: keep the latents as they are, train the decoder
-    start_from: str | None = None  # first_stage, VQ: a trained KL preset of the same layers
+    # first_stage, VQ: a trained KL preset of the same layers; latent_diffusion: a trained preset,
+    # of whose weights all that fit are taken
+    start_from: str | None = None
     log_every: int = 20  # steps
     snapshot_every: int = 200  # steps
     sample_every: int = 500  # steps

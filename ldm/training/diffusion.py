@@ -12,84 +12,83 @@ from ldm.catalog.build import build_model
 from ldm.catalog.hashes import sha256_of
 from ldm.catalog.registry import load_preset
 from ldm.diffusion import noise as noises
-from ldm.diffusion.guidance import classifier_free
+from ldm.diffusion.guidance import classifier_free, conditioned
 from ldm.diffusion.samplers import ddim
 from ldm.errors import TrainingError
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.models.first_stage import DiagonalGaussian
 from ldm.training.autoencoder import to_tensor
+from ldm.training.conditions import CONDITIONS
 from ldm.training.config import TrainConfig
 from ldm.training.samples import save_grid
-from ldm.training.snapshots import export_weights, warm_start
+from ldm.training.snapshots import export_weights, start_alike, warm_start
 from ldm.training.world import World, open_world
 
-SAMPLE_PROMPTS = 16
 SAMPLE_STEPS = 25
 SAMPLE_GUIDANCE = 3.0
+COLUMNS = 8  # of the pictures along the way
 ENCODE_BATCH = 32
-UNKNOWN_SHARE = 0.02  # of the words, replaced by [UNK], so that an unknown word does no harm
 
 
 class Denoiser(nn.Module):
-    """(x_t, t, tokens) -> the network's prediction; the trained parts of a latent diffusion."""
+    """(x_t, t, condition) -> the network's prediction; the trained parts of a latent diffusion."""
 
     def __init__(self, model: LatentDiffusion) -> None:
         super().__init__()
         self.unet = model.unet
         self.conditioner = model.conditioner
+        self.conditioning = model.conditioning
 
-    def forward(self, x_t: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
-        """(B, C, h, w), (B,), (B, L) -> (B, C, h, w)."""
-        return self.unet(x_t, t, context=self.conditioner(tokens))
+    def forward(self, x_t: Tensor, t: Tensor, inputs: Tensor) -> Tensor:
+        """(B, C, h, w), (B,), what the conditioner takes -> (B, C, h, w)."""
+        code = inputs if self.conditioner is None else self.conditioner(inputs)
+        if self.conditioning == "concat":
+            return self.unet(torch.cat([x_t, code], dim=1), t)
+        return self.unet(x_t, t, context=code)
 
 
-class TextToImageRun:
-    """The loop's view of a text-to-image model."""
+class DiffusionRun:
+    """The loop's view of a latent diffusion model, whatever its condition is."""
 
     def __init__(self, config: TrainConfig, world: World, held_out: World) -> None:
         self.config = config
         self.preset = load_preset(config.preset)
+        if self.preset.task not in CONDITIONS:
+            known = ", ".join(CONDITIONS)
+            raise TrainingError(f"{config.preset} does {self.preset.task}; trained are {known}.")
         self.diffusion = build_model(self.preset, "cpu")
         if not warm_start(self.diffusion.first_stage, self.preset.first_stage_path):
             raise TrainingError(f"{self.preset.first_stage_path} is missing; train it first.")
         self.model = Denoiser(self.diffusion).train()
-        warm_start(self.model, self.preset.weight_path, published_name)
+        known = warm_start(self.model, self.preset.weight_path, published_name)
+        if config.start_from is not None and not known:
+            start_alike(self.model, load_preset(config.start_from).weight_path, published_name)
         weights = sha256_of(self.preset.first_stage_path)[:12]
-        cache = config.data.folder / f"latents-{weights}-{len(world)}.npy"
+        cache = config.data.folder / f"latents-{weights}-{world.key}.npy"
         latents = encode_world(self.diffusion.first_stage, world, cache)
         self.diffusion.scale_factor = 1.0 / float(latents.std())
         self.latents = latents * self.diffusion.scale_factor
-        tokenizer = self.diffusion.tokenizer
-        # (N, wordings, L): every wording of every scene
-        self.tokens = torch.stack([tokenizer(about["captions"]) for about in world.about])
-        self.empty, self.unknown = tokenizer([""])[0], int(tokenizer(["\u2603"])[0, 1])
-        captions = [about["captions"][0] for about in held_out.about[:SAMPLE_PROMPTS]]
-        self.sample_tokens = tokenizer(captions)
+        kind = CONDITIONS[self.preset.task]
+        self.condition = kind(config, self.diffusion, world, held_out)
 
     def batch(self, rng: np.random.Generator, size: int) -> tuple[Tensor, ...]:
-        """x0, noise (size, C, h, w), t (size,), tokens (size, L); some prompts emptied."""
+        """x0, noise (size, C, h, w), t (size,), and the conditions."""
         rows = rng.integers(len(self.latents), size=size)
-        wording = rng.integers(self.tokens.shape[1], size=size)
-        tokens = self.tokens[rows, wording]
-        is_word = tokens > int(self.empty.max())  # the special tokens have the lowest ids
-        masked = torch.from_numpy(rng.random(tokens.shape) < UNKNOWN_SHARE) & is_word
-        tokens = tokens.masked_fill(masked, self.unknown)
-        dropped = torch.from_numpy(rng.random(size) < self.config.loss.caption_dropout)
-        tokens[dropped] = self.empty
+        inputs = self.condition.draw(rng, rows)
         x0 = self.latents[rows]
         noise = torch.from_numpy(rng.standard_normal(x0.shape, dtype=np.float32))
         t = torch.from_numpy(rng.integers(self.diffusion.schedule.length, size=size))
-        return x0, noise, t, tokens
+        return x0, noise, t, inputs
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """DDPM Eq. 14 on latents (LDM Eq. 2, 3), for what the network predicts.
 
-        min-SNR weights leave next to nothing of the noisiest steps, where the prompt decides: a
-        short training with them learns pictures but not to follow the prompt.
+        min-SNR weights leave next to nothing of the noisiest steps, where the condition decides:
+        a short training with them learns pictures but not to follow the condition.
         """
-        x0, noise, t, tokens = batch
+        x0, noise, t, inputs = batch
         schedule, kind = self.diffusion.schedule, self.diffusion.prediction
-        predicted = model(schedule.q_sample(x0, t, noise), t, tokens).float()
+        predicted = model(schedule.q_sample(x0, t, noise), t, inputs).float()
         target = {"eps": noise, "v": schedule.velocity(x0, t, noise), "x0": x0}[kind]
         error = (predicted - target).square().mean((1, 2, 3))
         gamma = self.config.loss.min_snr_gamma
@@ -100,9 +99,27 @@ class TextToImageRun:
 
     @torch.no_grad()
     def sample(self, model: nn.Module, path: Path) -> None:
-        """Pictures for held-out captions: DDIM with guidance."""
+        """Pictures under held-out conditions, those above them where they can be shown."""
+        averaged, examples = self._averaged(model), self.condition.examples
+        cond = averaged.condition(examples.inputs)
+        if examples.empty is None:
+            eps = conditioned(averaged.denoise, cond)
+        else:
+            uncond = averaged.condition(examples.empty)
+            eps = classifier_free(averaged.denoise, cond, uncond, SAMPLE_GUIDANCE)
+        shape = tuple(self.latents.shape[1:])
+        x_T = noises.batch_noise(range(len(examples.inputs)), 0, shape).to(averaged.device)
+        *_, last = ddim(eps, x_T, averaged.schedule, steps=SAMPLE_STEPS)
+        images = averaged.decode(last.x_t).cpu()
+        if examples.shown is not None:  # a row of conditions, a row of pictures, and so on
+            pairs = zip(examples.shown.split(COLUMNS), images.split(COLUMNS), strict=True)
+            images = torch.cat([row for pair in pairs for row in pair])
+        save_grid(path, images, columns=COLUMNS)
+
+    def _averaged(self, model: nn.Module) -> LatentDiffusion:
+        """A whole model around the averaged weights."""
         parts = self.diffusion
-        averaged = LatentDiffusion(
+        return LatentDiffusion(
             unet=model.unet,
             first_stage=parts.first_stage.to(next(model.parameters()).device),
             conditioner=model.conditioner,
@@ -111,12 +128,6 @@ class TextToImageRun:
             conditioning=parts.conditioning,
             prediction=parts.prediction,
         )
-        cond = averaged.condition(self.sample_tokens)
-        uncond = averaged.condition(self.empty.expand_as(self.sample_tokens))
-        eps = classifier_free(averaged.denoise, cond, uncond, SAMPLE_GUIDANCE)
-        x_T = noises.batch_noise(range(SAMPLE_PROMPTS), 0, tuple(self.latents.shape[1:]))
-        *_, last = ddim(eps, x_T.to(averaged.device), parts.schedule, steps=SAMPLE_STEPS)
-        save_grid(path, averaged.decode(last.x_t), columns=8)
 
     def export(self, model: nn.Module, step: int) -> None:
         """Write UNet, conditioner and scale factor under the published key names."""
@@ -159,11 +170,11 @@ def encode_world(first_stage: nn.Module, world: World, cache: Path) -> Tensor:
     return torch.from_numpy(np.load(cache)).float()
 
 
-def make_run(config: TrainConfig) -> TextToImageRun:
+def make_run(config: TrainConfig) -> DiffusionRun:
     """Open the world and build the run."""
     about = config.data
     world = open_world(
         about.folder, "train", count=about.scenes, size=about.size, captions=about.captions
     )
     held_out = open_world(about.folder, "held-out", count=500, size=about.size)
-    return TextToImageRun(config, world, held_out)
+    return DiffusionRun(config, world, held_out)

@@ -63,6 +63,47 @@ def warm_start(model: nn.Module, path: Path, rename: Callable[[str], str] = str)
     return True
 
 
+def start_alike(model: nn.Module, path: Path, rename: Callable[[str], str] = str) -> int:
+    """Start from the weights of a relative: all of the same name and shape.
+
+    A convolution with the same outputs but more or fewer inputs takes the inputs they share, and
+    its further ones start at zero: the new condition is at first not looked at.
+
+    Args:
+        model: Takes the weights, in its own precision.
+        path: A shipped weight file of another model.
+        rename: The model's parameter name -> the file's.
+
+    Returns:
+        How many weights were taken.
+
+    Raises:
+        TrainingError: If the file is missing.
+    """
+    if not path.exists():
+        raise TrainingError(f"{path} is missing; train it first.")
+    tensors = load_file(path)
+    taken = 0
+    for name, value in model.state_dict().items():
+        stored = tensors.get(rename(name))
+        if stored is None or stored.ndim != value.ndim:
+            continue
+        if stored.shape == value.shape:
+            value.copy_(stored)
+            taken += 1
+        elif value.ndim == 4 and _share_outputs(value, stored):
+            shared = min(value.shape[1], stored.shape[1])
+            value.zero_()
+            value[:, :shared] = stored[:, :shared]
+            taken += 1
+    return taken
+
+
+def _share_outputs(a: Tensor, b: Tensor) -> bool:
+    """Whether two convolutions differ in their number of inputs alone."""
+    return a.shape[0] == b.shape[0] and a.shape[2:] == b.shape[2:]
+
+
 def export_weights(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
     """Write a shipped weight file: float16 safetensors, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)

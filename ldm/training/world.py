@@ -33,6 +33,11 @@ class World:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def key(self) -> str:
+        """Names these pictures among those of one folder, for what is cached of them."""
+        return str(len(self))
+
 
 def open_world(folder: Path, split: str, *, count: int, size: int, captions: int = 8) -> World:
     """The first `count` scenes of a split at `size` x `size` px; missing ones are rendered."""

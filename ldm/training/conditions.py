@@ -1,0 +1,99 @@
+"""What a batch of training pictures is conditioned on: one small object per kind of condition.
+
+Each draws, for given scenes, what the model's conditioner takes (or, without a conditioner, what is
+concatenated as it is), and shows a few held-out examples. Nothing is mirrored: the world's light
+falls from the left.
+
+N: scenes; B: batch; H, W: sides of the pictures in px; h, w: of their latents.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ldm.data.scenes import CLASSES
+from ldm.latent_diffusion import LatentDiffusion
+from ldm.training.config import TrainConfig
+from ldm.training.world import World
+
+EXAMPLES = 16  # held-out scenes of the pictures along the way
+UNKNOWN_SHARE = 0.02  # of the words, replaced by [UNK], so that an unknown word does no harm
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Conditions of held-out scenes."""
+
+    inputs: Tensor  # for EXAMPLES pictures, as `draw` gives them
+    empty: Tensor | None = None  # the same without a condition; None: sampled without guidance
+    shown: Tensor | None = None  # the conditions as pictures, (EXAMPLES, 3, H, W) in [-1, 1]
+
+
+class Condition(Protocol):
+    """One kind of condition."""
+
+    examples: Examples
+
+    def draw(self, rng: np.random.Generator, rows: np.ndarray) -> Tensor:
+        """The conditions of these training scenes, (B, ...), by the randomness of `rng` alone."""
+
+
+class Captions:
+    """Sentences, in random wordings, as token ids (B, L); some of them emptied."""
+
+    def __init__(
+        self, config: TrainConfig, model: LatentDiffusion, world: World, held_out: World
+    ) -> None:
+        tokenizer = model.tokenizer
+        # (N, wordings, L): every wording of every scene
+        self.tokens = torch.stack([tokenizer(about["captions"]) for about in world.about])
+        self.empty, self.unknown = tokenizer([""])[0], int(tokenizer(["\u2603"])[0, 1])
+        self.dropout = config.loss.condition_dropout
+        shown = tokenizer([about["captions"][0] for about in held_out.about[:EXAMPLES]])
+        self.examples = Examples(shown, self.empty.expand_as(shown))
+
+    def draw(self, rng: np.random.Generator, rows: np.ndarray) -> Tensor:
+        """(B, L) int64."""
+        wording = rng.integers(self.tokens.shape[1], size=len(rows))
+        tokens = self.tokens[rows, wording]
+        is_word = tokens > int(self.empty.max())  # the special tokens have the lowest ids
+        masked = torch.from_numpy(rng.random(tokens.shape) < UNKNOWN_SHARE) & is_word
+        tokens = tokens.masked_fill(masked, self.unknown)
+        tokens[torch.from_numpy(rng.random(len(rows)) < self.dropout)] = self.empty
+        return tokens
+
+
+class LabelMaps:
+    """The scenes' label maps, one channel per class: (B, classes, H, W)."""
+
+    def __init__(
+        self, config: TrainConfig, model: LatentDiffusion, world: World, held_out: World
+    ) -> None:
+        self.labels = world.labels
+        some = held_out.labels[:EXAMPLES]
+        colours = np.array(list(CLASSES.values()), np.float32) / 127.5 - 1
+        shown = torch.from_numpy(colours[some]).permute(0, 3, 1, 2)
+        self.examples = Examples(one_hot(some), shown=shown)
+
+    def draw(self, rng: np.random.Generator, rows: np.ndarray) -> Tensor:
+        """(B, classes, H, W) float32."""
+        return one_hot(self.labels[rows])
+
+
+def one_hot(labels: np.ndarray) -> Tensor:
+    """Class ids (B, H, W) -> (B, classes, H, W) float32, 1 in the channel of the class."""
+    ids = torch.from_numpy(np.ascontiguousarray(labels)).long()[:, None]
+    channels = torch.zeros(len(ids), len(CLASSES), *ids.shape[2:])
+    return channels.scatter_(1, ids, 1.0)
+
+
+CONDITIONS: dict[str, type[Condition]] = {
+    "text-to-image": Captions,
+    "semantic": LabelMaps,
+}
+"""The task of a preset -> its condition, made of (config, model, training world, held-out one)."""
