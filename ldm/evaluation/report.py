@@ -64,7 +64,7 @@ def _first_stage(preset: Preset, scenes: int | None) -> list[Row]:
 def _text_to_image(preset: Preset, scenes: int | None) -> list[Row]:
     from ldm.evaluation.text_to_image import measure  # noqa: PLC0415
 
-    return measure(preset, scenes or 200)
+    return measure(preset, scenes or 96)
 
 
 EVALUATORS: dict[str, Callable[[Preset, int | None], list[Row]]] = {
