@@ -66,16 +66,16 @@ def test_snapshot_round_trip_and_damage(tmp_path):
 
 def test_start_alike_takes_what_fits_and_leaves_new_inputs_at_zero(tmp_path):
     path = tmp_path / "other.safetensors"
-    other = {"a.weight": torch.ones(4, 3, 1, 1), "b.weight": torch.ones(2, 2), "c": torch.ones(5)}
-    export_weights(path, other, {})
-    model = nn.ModuleDict(
-        {"a": nn.Conv2d(5, 4, 1, bias=False), "b": nn.Linear(2, 2), "d": nn.Linear(1, 1)}
-    )
+    first = "unet.input_blocks.0.0.weight"
+    export_weights(path, {first: torch.ones(4, 4, 1, 1), "b.weight": torch.ones(2, 2)}, {})
+    model = nn.ModuleDict({"b": nn.Linear(2, 2), "d": nn.Linear(1, 1), "unet": nn.Module()})
+    model["unet"].input_blocks = nn.ModuleList([nn.Sequential(nn.Conv2d(5, 4, 1))])
     before = model["d"].weight.detach().clone()
-    assert start_alike(model, path) == 2
-    assert torch.equal(model["a"].weight[:, :3], torch.ones(4, 3, 1, 1))
-    assert torch.equal(model["a"].weight[:, 3:], torch.zeros(4, 2, 1, 1))
-    assert torch.equal(model["b"].weight, torch.ones(2, 2))
-    assert torch.equal(model["d"].weight, before)
+    assert start_alike(model, path, latent_channels=3) == 2
+    state = model.state_dict()
+    assert torch.equal(state[first][:, :3], torch.ones(4, 3, 1, 1))
+    assert torch.equal(state[first][:, 3:], torch.zeros(4, 2, 1, 1))
+    assert torch.equal(state["b.weight"], torch.ones(2, 2))
+    assert torch.equal(state["d.weight"], before)
     with pytest.raises(TrainingError, match="missing"):
-        start_alike(model, tmp_path / "absent.safetensors")
+        start_alike(model, tmp_path / "absent.safetensors", latent_channels=3)

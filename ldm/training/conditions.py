@@ -9,15 +9,19 @@ N: scenes; B: batch; H, W: sides of the pictures in px; h, w: of their latents.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from ldm.data.degradations import FACTOR, bicubic, bsr
 from ldm.data.scenes import CLASSES
 from ldm.latent_diffusion import LatentDiffusion
+from ldm.training.autoencoder import to_tensor
 from ldm.training.config import TrainConfig
 from ldm.training.world import World
 
@@ -85,6 +89,33 @@ class LabelMaps:
         return one_hot(self.labels[rows])
 
 
+class LowResolution:
+    """The pictures at a quarter of the size, degraded: (B, 3, H / 4, W / 4) in [-1, 1]."""
+
+    def __init__(
+        self, config: TrainConfig, model: LatentDiffusion, world: World, held_out: World
+    ) -> None:
+        self.images = world.images
+        self.shrink = SHRINK[config.data.degradation]
+        rng = np.random.default_rng(0)
+        some = self._shrunk(rng, held_out.images[:EXAMPLES])
+        shown = F.interpolate(some, scale_factor=float(FACTOR), mode="nearest")
+        self.examples = Examples(some, shown=shown)
+
+    def draw(self, rng: np.random.Generator, rows: np.ndarray) -> Tensor:
+        """(B, 3, H / 4, W / 4) float32."""
+        return self._shrunk(rng, self.images[rows])
+
+    def _shrunk(self, rng: np.random.Generator, images: np.ndarray) -> Tensor:
+        return to_tensor(np.stack([self.shrink(image, rng) for image in images]))
+
+
+SHRINK: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
+    "bicubic": lambda image, rng: bicubic(image),
+    "bsr": bsr,
+}
+
+
 def one_hot(labels: np.ndarray) -> Tensor:
     """Class ids (B, H, W) -> (B, classes, H, W) float32, 1 in the channel of the class."""
     ids = torch.from_numpy(np.ascontiguousarray(labels)).long()[:, None]
@@ -95,5 +126,6 @@ def one_hot(labels: np.ndarray) -> Tensor:
 CONDITIONS: dict[str, type[Condition]] = {
     "text-to-image": Captions,
     "semantic": LabelMaps,
+    "upscale": LowResolution,
 }
 """The task of a preset -> its condition, made of (config, model, training world, held-out one)."""

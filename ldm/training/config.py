@@ -13,6 +13,7 @@ from ldm.errors import TrainingError
 
 KINDS = ("first_stage", "latent_diffusion", "critic")
 PRECISIONS = ("no", "bf16")
+DEGRADATIONS = ("bicubic", "bsr")
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,14 @@ class DataConfig:
     size: int = 128  # px, both sides
     crop: int | None = None  # px, random square crops of this side; None: whole pictures
     captions: int = 8  # wordings kept per scene
+    degradation: str = "bicubic"  # upscale: how the low-resolution pictures are made
+    zoom: float = 1.0  # upscale: above 1, half of the pictures are drawn up to this much larger
     folder: Path = Path("runs/world")
+
+    def __post_init__(self) -> None:
+        _check_choice("data.degradation", self.degradation, DEGRADATIONS)
+        if self.zoom < 1:
+            raise TrainingError(f"data.zoom must be at least 1, got {self.zoom:g}.")
 
 
 @dataclass(frozen=True)
@@ -74,15 +82,16 @@ class TrainConfig:
     runs: Path = Path("runs")
 
     def __post_init__(self) -> None:
-        for name, value, allowed in (
-            ("kind", self.kind, KINDS),
-            ("precision", self.precision, PRECISIONS),
-        ):
-            if value not in allowed:
-                raise TrainingError(f"{name} must be one of {', '.join(allowed)}, got {value!r}.")
+        _check_choice("kind", self.kind, KINDS)
+        _check_choice("precision", self.precision, PRECISIONS)
         for name in ("steps", "batch_size", "accumulate", "snapshot_every", "log_every"):
             if getattr(self, name) < 1:
                 raise TrainingError(f"{name} must be at least 1, got {getattr(self, name)}.")
+
+
+def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise TrainingError(f"{name} must be one of {', '.join(allowed)}, got {value!r}.")
 
 
 def load_config(path: Path) -> TrainConfig:

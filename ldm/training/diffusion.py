@@ -22,7 +22,7 @@ from ldm.training.conditions import CONDITIONS
 from ldm.training.config import TrainConfig
 from ldm.training.samples import save_grid
 from ldm.training.snapshots import export_weights, start_alike, warm_start
-from ldm.training.world import World, open_world
+from ldm.training.world import World, open_world, with_close_views
 
 SAMPLE_STEPS = 25
 SAMPLE_GUIDANCE = 3.0
@@ -62,7 +62,8 @@ class DiffusionRun:
         self.model = Denoiser(self.diffusion).train()
         known = warm_start(self.model, self.preset.weight_path, published_name)
         if config.start_from is not None and not known:
-            start_alike(self.model, load_preset(config.start_from).weight_path, published_name)
+            relative = load_preset(config.start_from).weight_path
+            start_alike(self.model, relative, self.diffusion.latent_channels, published_name)
         weights = sha256_of(self.preset.first_stage_path)[:12]
         cache = config.data.folder / f"latents-{weights}-{world.key}.npy"
         latents = encode_world(self.diffusion.first_stage, world, cache)
@@ -176,5 +177,7 @@ def make_run(config: TrainConfig) -> DiffusionRun:
     world = open_world(
         about.folder, "train", count=about.scenes, size=about.size, captions=about.captions
     )
+    if about.zoom > 1:
+        world = with_close_views(world, about.folder, about.zoom)
     held_out = open_world(about.folder, "held-out", count=500, size=about.size)
     return DiffusionRun(config, world, held_out)

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from ldm.errors import TrainingError
 
+FIRST_CONVOLUTION = "unet.input_blocks.0.0.weight"
+
 
 def save_snapshot(path: Path, state: Mapping[str, Any]) -> None:
     """Write a snapshot so that a kill at any moment leaves either the old or the new one."""
@@ -63,15 +65,18 @@ def warm_start(model: nn.Module, path: Path, rename: Callable[[str], str] = str)
     return True
 
 
-def start_alike(model: nn.Module, path: Path, rename: Callable[[str], str] = str) -> int:
-    """Start from the weights of a relative: all of the same name and shape.
+def start_alike(
+    model: nn.Module, path: Path, latent_channels: int, rename: Callable[[str], str] = str
+) -> int:
+    """Start a denoiser from the weights of a relative: all of the same name and shape.
 
-    A convolution with the same outputs but more or fewer inputs takes the inputs they share, and
-    its further ones start at zero: the new condition is at first not looked at.
+    The first convolution takes the latents' part where the relative's condition has other
+    channels; those of the new condition start at zero, so it is at first not looked at.
 
     Args:
         model: Takes the weights, in its own precision.
         path: A shipped weight file of another model.
+        latent_channels: The first inputs, which mean the same in both.
         rename: The model's parameter name -> the file's.
 
     Returns:
@@ -86,22 +91,16 @@ def start_alike(model: nn.Module, path: Path, rename: Callable[[str], str] = str
     taken = 0
     for name, value in model.state_dict().items():
         stored = tensors.get(rename(name))
-        if stored is None or stored.ndim != value.ndim:
+        if stored is None:
             continue
         if stored.shape == value.shape:
             value.copy_(stored)
             taken += 1
-        elif value.ndim == 4 and _share_outputs(value, stored):
-            shared = min(value.shape[1], stored.shape[1])
+        elif name == FIRST_CONVOLUTION and stored.shape[0] == value.shape[0]:
             value.zero_()
-            value[:, :shared] = stored[:, :shared]
+            value[:, :latent_channels] = stored[:, :latent_channels]
             taken += 1
     return taken
-
-
-def _share_outputs(a: Tensor, b: Tensor) -> bool:
-    """Whether two convolutions differ in their number of inputs alone."""
-    return a.shape[0] == b.shape[0] and a.shape[2:] == b.shape[2:]
 
 
 def export_weights(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,9 +18,11 @@ from typing import Any
 import numpy as np
 
 from ldm.data import scenes
+from ldm.data.close_views import CROPS, close_views
 
 SHARD = 500  # scenes per file
 SPLITS = {"train": 0, "held-out": 1}
+CLOSE = 2  # the seed's first word of close views
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class World:
     images: np.ndarray  # (N, H, W, 3) uint8
     labels: np.ndarray  # (N, H, W) uint8 class ids
     about: list[dict[str, Any]]  # captions, boxes, attributes of each scene
+    kind: str = ""  # tells worlds of the same length apart
 
     def __len__(self) -> int:
         return len(self.images)
@@ -36,7 +40,7 @@ class World:
     @property
     def key(self) -> str:
         """Names these pictures among those of one folder, for what is cached of them."""
-        return str(len(self))
+        return f"{self.kind}{len(self)}"
 
 
 def open_world(folder: Path, split: str, *, count: int, size: int, captions: int = 8) -> World:
@@ -44,19 +48,48 @@ def open_world(folder: Path, split: str, *, count: int, size: int, captions: int
     folder = folder / f"{split}-{size}"
     folder.mkdir(parents=True, exist_ok=True)
     jobs = [(folder, split, i, size, captions) for i in range(-(-count // SHARD))]
-    missing = [job for job in jobs if not _about_path(folder, job[2]).exists()]
-    if missing:
-        workers = min(os.cpu_count() or 1, len(missing))
-        # spawn: a fork of a process that already runs torch threads can dead-lock
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=context) as pool:
-            list(pool.map(_render_shard, missing))
+    _in_parallel(_render_shard, [j for j in jobs if not _about_path(folder, j[2]).exists()])
     shards = [_load_shard(folder, i) for i in range(len(jobs))]
     return World(
         np.concatenate([s[0] for s in shards])[:count],
         np.concatenate([s[1] for s in shards])[:count],
         [about for s in shards for about in s[2]][:count],
     )
+
+
+def with_close_views(world: World, folder: Path, zoom: float) -> World:
+    """The first half of a training world, and as many crops of scenes drawn up to `zoom` x larger.
+
+    For models that look at pictures alone: there are no labels, boxes or captions.
+    """
+    half, size = len(world) // 2, world.images.shape[1]
+    folder = folder / f"close-{size}-{zoom:g}"
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs = [(folder / f"images-{i:04d}.npy", i, size, zoom) for i in range(-(-half // SHARD))]
+    _in_parallel(_render_close_views, [job for job in jobs if not job[0].exists()])
+    close = np.concatenate([np.load(job[0], mmap_mode="r") for job in jobs])[:half]
+    images = np.concatenate([world.images[:half], close])
+    return World(images, np.empty((0, size, size), np.uint8), [], f"close-{zoom:g}-")
+
+
+def _render_close_views(job: tuple[Path, int, int, float]) -> None:
+    path, shard, size, zoom = job
+    first = shard * SHARD // CROPS
+    rngs = [np.random.default_rng([CLOSE, first + i]) for i in range(SHARD // CROPS)]
+    images = np.concatenate([close_views(rng, size, zoom) for rng in rngs])
+    part = path.with_suffix(".part.npy")
+    np.save(part, images)
+    os.replace(part, path)
+
+
+def _in_parallel(work: Callable[[Any], None], jobs: list[Any]) -> None:
+    """Do all jobs, on every core."""
+    if not jobs:
+        return
+    # spawn: a fork of a process that already runs torch threads can dead-lock
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(os.cpu_count() or 1, len(jobs)), mp_context=context) as pool:
+        list(pool.map(work, jobs))
 
 
 def _render_shard(job: tuple[Path, str, int, int, int]) -> None:
