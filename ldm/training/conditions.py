@@ -18,15 +18,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ldm.data import masks
 from ldm.data.degradations import FACTOR, bicubic, bsr
+from ldm.data.masks import to_cells
 from ldm.data.scenes import CLASSES
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.training.autoencoder import to_tensor
 from ldm.training.config import TrainConfig
-from ldm.training.world import World
+from ldm.training.world import SPLITS, World, save_array
 
+ENCODE_BATCH = 16  # pictures whose holes are encoded at once
 EXAMPLES = 16  # held-out scenes of the pictures along the way
 UNKNOWN_SHARE = 0.02  # of the words, replaced by [UNK], so that an unknown word does no harm
+
+
+@dataclass(frozen=True)
+class Material:
+    """What conditions are made of."""
+
+    config: TrainConfig
+    model: LatentDiffusion
+    world: World
+    held_out: World
+    weights: str  # names the first stage's weights, for what is encoded and cached
 
 
 @dataclass(frozen=True)
@@ -50,15 +64,13 @@ class Condition(Protocol):
 class Captions:
     """Sentences, in random wordings, as token ids (B, L); some of them emptied."""
 
-    def __init__(
-        self, config: TrainConfig, model: LatentDiffusion, world: World, held_out: World
-    ) -> None:
-        tokenizer = model.tokenizer
+    def __init__(self, given: Material) -> None:
+        tokenizer = given.model.tokenizer
         # (N, wordings, L): every wording of every scene
-        self.tokens = torch.stack([tokenizer(about["captions"]) for about in world.about])
+        self.tokens = torch.stack([tokenizer(about["captions"]) for about in given.world.about])
         self.empty, self.unknown = tokenizer([""])[0], int(tokenizer(["\u2603"])[0, 1])
-        self.dropout = config.loss.condition_dropout
-        shown = tokenizer([about["captions"][0] for about in held_out.about[:EXAMPLES]])
+        self.dropout = given.config.loss.condition_dropout
+        shown = tokenizer([about["captions"][0] for about in given.held_out.about[:EXAMPLES]])
         self.examples = Examples(shown, self.empty.expand_as(shown))
 
     def draw(self, rng: np.random.Generator, rows: np.ndarray) -> Tensor:
@@ -75,11 +87,9 @@ class Captions:
 class LabelMaps:
     """The scenes' label maps, one channel per class: (B, classes, H, W)."""
 
-    def __init__(
-        self, config: TrainConfig, model: LatentDiffusion, world: World, held_out: World
-    ) -> None:
-        self.labels = world.labels
-        some = held_out.labels[:EXAMPLES]
+    def __init__(self, given: Material) -> None:
+        self.labels = given.world.labels
+        some = given.held_out.labels[:EXAMPLES]
         colours = np.array(list(CLASSES.values()), np.float32) / 127.5 - 1
         shown = torch.from_numpy(colours[some]).permute(0, 3, 1, 2)
         self.examples = Examples(one_hot(some), shown=shown)
@@ -92,13 +102,10 @@ class LabelMaps:
 class LowResolution:
     """The pictures at a quarter of the size, degraded: (B, 3, H / 4, W / 4) in [-1, 1]."""
 
-    def __init__(
-        self, config: TrainConfig, model: LatentDiffusion, world: World, held_out: World
-    ) -> None:
-        self.images = world.images
-        self.shrink = SHRINK[config.data.degradation]
-        rng = np.random.default_rng(0)
-        some = self._shrunk(rng, held_out.images[:EXAMPLES])
+    def __init__(self, given: Material) -> None:
+        self.images = given.world.images
+        self.shrink = SHRINK[given.config.data.degradation]
+        some = self._shrunk(np.random.default_rng(0), given.held_out.images[:EXAMPLES])
         shown = F.interpolate(some, scale_factor=float(FACTOR), mode="nearest")
         self.examples = Examples(some, shown=shown)
 
@@ -116,6 +123,51 @@ SHRINK: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
 }
 
 
+class Holes:
+    """Pictures with holes, as `LatentDiffusion.condition_hole` gives them: (B, C + 1, h, w).
+
+    Holes are whole latent cells, as they are when a picture is filled in. Encoding is dear, so
+    every picture is encoded with `data.holes` holes, once, and kept beside the world.
+    """
+
+    def __init__(self, given: Material) -> None:
+        about, key = given.config.data, given.world.key
+        self.holes = about.holes
+        cache = about.folder / f"holes-{given.weights}-{key}-{self.holes}.npy"
+        if not cache.exists():
+            save_array(cache, self._encoded(given).half().numpy())
+        self.encoded = np.load(cache, mmap_mode="r")
+        rng = np.random.default_rng([SPLITS["held-out"], 0])
+        images = to_tensor(given.held_out.images[:EXAMPLES])
+        holes = draw_holes(rng, images, given.model.factor)
+        inputs = given.model.condition_hole(images, holes).concat
+        self.examples = Examples(inputs, shown=images.masked_fill(holes.bool(), 0.0))
+
+    def draw(self, rng: np.random.Generator, rows: np.ndarray) -> Tensor:
+        """(B, C + 1, h, w) float32."""
+        which = rng.integers(self.holes, size=len(rows))
+        return torch.from_numpy(self.encoded[rows * self.holes + which]).float()
+
+    def _encoded(self, given: Material) -> Tensor:
+        """(N * holes, C + 1, h, w): all of the first picture, all of the second, and so on."""
+        parts = []
+        for start in range(0, len(given.world), ENCODE_BATCH):
+            images = to_tensor(given.world.images[start : start + ENCODE_BATCH])
+            images = images.repeat_interleave(self.holes, dim=0)
+            rng = np.random.default_rng([SPLITS["train"], start])
+            holes = draw_holes(rng, images, given.model.factor)
+            with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+                parts.append(given.model.condition_hole(images, holes).concat.float())
+        return torch.cat(parts)
+
+
+def draw_holes(rng: np.random.Generator, images: Tensor, factor: int) -> Tensor:
+    """A hole of whole latent cells for each picture: (B, 1, H, W) of 0 and 1."""
+    height, width = images.shape[2:]
+    drawn = [to_cells(masks.draw(rng, width, height), factor) for _ in images]
+    return torch.from_numpy(np.stack(drawn))[:, None].float()
+
+
 def one_hot(labels: np.ndarray) -> Tensor:
     """Class ids (B, H, W) -> (B, classes, H, W) float32, 1 in the channel of the class."""
     ids = torch.from_numpy(np.ascontiguousarray(labels)).long()[:, None]
@@ -127,5 +179,6 @@ CONDITIONS: dict[str, type[Condition]] = {
     "text-to-image": Captions,
     "semantic": LabelMaps,
     "upscale": LowResolution,
+    "inpaint": Holes,
 }
-"""The task of a preset -> its condition, made of (config, model, training world, held-out one)."""
+"""The task of a preset -> its condition, made of a `Material`."""

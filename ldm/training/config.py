@@ -26,12 +26,15 @@ class DataConfig:
     captions: int = 8  # wordings kept per scene
     degradation: str = "bicubic"  # upscale: how the low-resolution pictures are made
     zoom: float = 1.0  # upscale: above 1, half of the pictures are drawn up to this much larger
+    holes: int = 2  # inpaint: holes per picture, encoded once
     folder: Path = Path("runs/world")
 
     def __post_init__(self) -> None:
         _check_choice("data.degradation", self.degradation, DEGRADATIONS)
         if self.zoom < 1:
             raise TrainingError(f"data.zoom must be at least 1, got {self.zoom:g}.")
+        if self.holes < 1:
+            raise TrainingError(f"data.holes must be at least 1, got {self.holes}.")
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class LossConfig:
     codebook: float = 1.0  # first_stage, VQ
     gradient: float = 1.0  # first_stage: L1 between finite differences, keeps edges sharp
     min_snr_gamma: float | None = None  # latent_diffusion: arXiv:2303.09556; None: no weight
+    noise_bias: float = 1.0  # latent_diffusion: t / T = u ** (1 / bias); above 1: noisier examples
     condition_dropout: float = 0.1  # latent_diffusion: share trained without prompt, class, boxes
 
 

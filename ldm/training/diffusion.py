@@ -18,11 +18,11 @@ from ldm.errors import TrainingError
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.models.first_stage import DiagonalGaussian
 from ldm.training.autoencoder import to_tensor
-from ldm.training.conditions import CONDITIONS
+from ldm.training.conditions import CONDITIONS, Material
 from ldm.training.config import TrainConfig
 from ldm.training.samples import save_grid
 from ldm.training.snapshots import export_weights, start_alike, warm_start
-from ldm.training.world import World, open_world, with_close_views
+from ldm.training.world import World, open_world, save_array, with_close_views
 
 SAMPLE_STEPS = 25
 SAMPLE_GUIDANCE = 3.0
@@ -69,8 +69,8 @@ class DiffusionRun:
         latents = encode_world(self.diffusion.first_stage, world, cache)
         self.diffusion.scale_factor = 1.0 / float(latents.std())
         self.latents = latents * self.diffusion.scale_factor
-        kind = CONDITIONS[self.preset.task]
-        self.condition = kind(config, self.diffusion, world, held_out)
+        given = Material(config, self.diffusion, world, held_out, weights)
+        self.condition = CONDITIONS[self.preset.task](given)
 
     def batch(self, rng: np.random.Generator, size: int) -> tuple[Tensor, ...]:
         """x0, noise (size, C, h, w), t (size,), and the conditions."""
@@ -78,7 +78,8 @@ class DiffusionRun:
         inputs = self.condition.draw(rng, rows)
         x0 = self.latents[rows]
         noise = torch.from_numpy(rng.standard_normal(x0.shape, dtype=np.float32))
-        t = torch.from_numpy(rng.integers(self.diffusion.schedule.length, size=size))
+        share = rng.random(size) ** (1 / self.config.loss.noise_bias)
+        t = torch.from_numpy((self.diffusion.schedule.length * share).astype(np.int64))
         return x0, noise, t, inputs
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
@@ -164,10 +165,7 @@ def encode_world(first_stage: nn.Module, world: World, cache: Path) -> Tensor:
             with torch.autocast("cpu", torch.bfloat16):
                 code = first_stage.encode(to_tensor(world.images[start : start + ENCODE_BATCH]))
             rows.append(code.mode() if isinstance(code, DiagonalGaussian) else code)
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        part = cache.with_suffix(".part.npy")
-        np.save(part, torch.cat(rows).half().numpy())
-        part.replace(cache)
+        save_array(cache, torch.cat(rows).half().numpy())
     return torch.from_numpy(np.load(cache)).float()
 
 

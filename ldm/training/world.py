@@ -77,8 +77,14 @@ def _render_close_views(job: tuple[Path, int, int, float]) -> None:
     first = shard * SHARD // CROPS
     rngs = [np.random.default_rng([CLOSE, first + i]) for i in range(SHARD // CROPS)]
     images = np.concatenate([close_views(rng, size, zoom) for rng in rngs])
+    save_array(path, images)
+
+
+def save_array(path: Path, array: np.ndarray) -> None:
+    """Write a .npy file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part.npy")
-    np.save(part, images)
+    np.save(part, array)
     os.replace(part, path)
 
 
