@@ -219,7 +219,7 @@ def _add_evaluate(verbs: Any) -> None:
     parser.add_argument("--preset", required=True)
     parser.add_argument("--scenes", type=int, help="how many; default: each measure's own number")
     parser.add_argument(
-        "--grid", type=Path, help="write a PNG of 32 uncurated samples instead of measuring"
+        "--grid", type=Path, help="write a PNG of uncurated samples instead of measuring"
     )
     _add_json(parser)
 

@@ -41,3 +41,15 @@ def test_perceptual_distance_ignores_scale_and_sees_direction():
     x = torch.rand(2, 4, 8, 8) + 0.1
     assert perceptual_distance((x,), (3 * x,)).abs().max() < 1e-6
     assert (perceptual_distance((x,), (x.flip(1),)) > 1e-3).all()
+
+
+def test_perceptual_distance_inside_a_mask_sees_nothing_outside_it():
+    x = torch.rand(2, 4, 8, 8) + 0.1
+    y = x.clone()
+    y[:, :, :4] = x[:, :, :4].flip(1)  # the upper half differs
+    upper = torch.zeros(2, 1, 16, 16)
+    upper[:, :, :8] = 1
+    inside = perceptual_distance((x,), (y,), upper)
+    assert perceptual_distance((x,), (y,), 1 - upper).abs().max() < 1e-6
+    # half of the picture differs, so the mean over all of it is half as large
+    assert torch.allclose(perceptual_distance((x,), (y,)), inside / 2)

@@ -29,8 +29,13 @@ def test_the_shipped_first_stages_reach_their_bars(name):
 
 
 def test_a_task_without_measures_is_refused():
-    with pytest.raises(PresetError, match="bsr-sr does upscale, which has no measures"):
-        evaluate("bsr-sr")
+    with pytest.raises(PresetError, match="ffhq256 does unconditional, which has no measures"):
+        evaluate("ffhq256")
+
+
+def test_a_model_of_other_classes_is_refused():
+    with pytest.raises(PresetError, match="has 182 classes; measured are models of the procedural"):
+        evaluate("semantic-synthesis256")
 
 
 def test_the_critic_knows_the_world():

@@ -12,6 +12,7 @@ from torch import Tensor
 from ldm.data import attributes
 from ldm.data.scenes import ATTRIBUTES, CLASSES
 from ldm.errors import CheckpointError
+from ldm.evaluation.metrics import perceptual_distance
 from ldm.models.critic import Critic
 
 PATH = Path(__file__).parents[2] / "presets/demo/critic.safetensors"
@@ -52,6 +53,24 @@ def judge(critic: Critic, images: Tensor) -> Judgement:
         labels.append(verdict.labels.argmax(1))
         features.append(verdict.features)
     return Judgement(torch.cat(answers), torch.cat(labels), torch.cat(features))
+
+
+@torch.no_grad()
+def distances(critic: Critic, a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Perceptual distance of each pair of pictures, inside a mask if there is one: (N,).
+
+    Args:
+        critic: Whose features are compared.
+        a: (N, 3, H, W) in [-1, 1].
+        b: The same shape.
+        mask: (N, 1, H, W), 1 where it counts.
+    """
+    parts = []
+    for start in range(0, len(a), BATCH):
+        some = slice(start, start + BATCH)
+        levels = (critic(images[some]).levels for images in (a, b))
+        parts.append(perceptual_distance(*levels, None if mask is None else mask[some]))
+    return torch.cat(parts)
 
 
 def _answers(logits: Tensor) -> Tensor:

@@ -8,7 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ldm.catalog.schema import Preset
 from ldm.data import attributes, scenes
+from ldm.data.scenes import Box
+from ldm.errors import PresetError
 
 HELD_OUT = 1  # the seed's first word; training scenes have 0
 
@@ -21,11 +24,12 @@ class HeldOut:
     labels: Tensor  # (N, H, W) class ids
     captions: list[str]  # naming everything in the scene
     truth: Tensor  # (N, len(attributes.NAMES))
+    boxes: list[tuple[Box, ...]]  # of each scene, in px
 
 
 def held_out(count: int, width: int = 128, height: int = 128) -> HeldOut:
     """The first `count` held-out scenes at a size in px."""
-    images, labels, captions, truth = [], [], [], []
+    images, labels, captions, truth, boxes = [], [], [], [], []
     for i in range(count):
         rng = np.random.default_rng([HELD_OUT, i])
         sample = scenes.render(scenes.sample(rng, width, height))
@@ -33,10 +37,25 @@ def held_out(count: int, width: int = 128, height: int = 128) -> HeldOut:
         labels.append(sample.labels)
         captions.append(scenes.caption(sample, rng, share=1.0))
         truth.append(attributes.encode(sample.attributes))
+        boxes.append(sample.boxes)
     pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
     return HeldOut(
         pixels,
         torch.from_numpy(np.stack(labels)).long(),
         captions,
         torch.from_numpy(np.stack(truth)),
+        boxes,
     )
+
+
+def require_world_classes(preset: Preset, classes: int | None, expected: int) -> None:
+    """Refuse a model of another world, whose class numbers mean something else.
+
+    Raises:
+        PresetError: If it has another number of classes than the procedural landscapes.
+    """
+    if classes != expected:
+        raise PresetError(
+            f"{preset.name} has {classes} classes; measured are models of the procedural "
+            f"landscapes, which have {expected}."
+        )

@@ -65,13 +65,24 @@ def mean_iou(predicted: Tensor, labels: Tensor, classes: int) -> float:
     return float((shared[seen] / union[seen]).mean())
 
 
-def perceptual_distance(a: tuple[Tensor, ...], b: tuple[Tensor, ...]) -> Tensor:
+def perceptual_distance(
+    a: tuple[Tensor, ...], b: tuple[Tensor, ...], mask: Tensor | None = None
+) -> Tensor:
     """Mean squared distance of channel-normalised features, summed over levels: (B,).
 
     The form of LPIPS (arXiv:1801.03924) with uniform weights, on the critic's levels.
+
+    Args:
+        a: Features, one (B, C, h, w) per level.
+        b: The same shapes.
+        mask: (B, 1, H, W), 1 where it counts; a cell of a level counts by its masked share.
     """
     total = torch.zeros(a[0].shape[0], device=a[0].device)
     for x, y in zip(a, b, strict=True):
         x, y = F.normalize(x, dim=1), F.normalize(y, dim=1)
-        total = total + (x - y).square().sum(1).mean((1, 2))
+        gap = (x - y).square().sum(1, keepdim=True)
+        weight = (
+            torch.ones_like(gap) if mask is None else F.adaptive_avg_pool2d(mask, gap.shape[2:])
+        )
+        total = total + (gap * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3))
     return total

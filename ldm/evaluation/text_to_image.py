@@ -3,49 +3,56 @@ those it gives for real pictures of the same sentences."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from ldm.catalog.schema import Preset
 from ldm.data import attributes
 from ldm.evaluation.critic import judge, load_critic
+from ldm.evaluation.drawing import Size, draw, sizes
+from ldm.evaluation.grid import Block
 from ldm.evaluation.held_out import HeldOut, held_out
 from ldm.evaluation.metrics import frechet_distance
 from ldm.evaluation.report import Row
-from ldm.requests import Progress
+from ldm.images import to_arrays
+from ldm.latent_diffusion import LatentDiffusion
 from ldm.runtime.manager import ModelManager
-from ldm.tasks.sampling import CELLS_PER_BATCH, Sampling, sample
 
 BAR = 0.85
+PROMPTS = (
+    "a calm lake with mountains at sunset",
+    "a red house in the snow at night, the moon",
+    "two pine trees, a green meadow, white clouds in the afternoon",
+    "a sailing boat with a white sail on a quiet lake at dawn",
+    "an autumn field with three trees, low hills, clear sky at noon",
+    "snow covered ground, distant mountains, falling snow by day",
+    "a sandy beach, still water, the sun in the sky at noon",
+    "a yellow cottage on the left, fog, early in the morning",
+)
+SEEDS = 4  # of each prompt, on the sheet of samples
 GROUPS = {
     "time": ("time",),
     "weather": ("weather",),
     "ground": ("ground", "lake", "mountains"),
     "objects": ("pine", "tree", "house", "boat"),
 }
-WIDTHS = (1, 2, 4)
-STEPS = 25  # twice as many change the shares by less than their spread
 
 
 def measure(preset: Preset, scenes: int) -> list[Row]:
-    """Attribute accuracy as a share of real, and FID by the critic, per width."""
-    critic = load_critic()
-    rows = []
-    for times in WIDTHS:
-        width, count = times * preset.width, scenes // times
-        real = held_out(count, width, preset.height)
-        drawn = draw(preset, real.captions, width, preset.height)
-        seen, truth = judge(critic, drawn), judge(critic, real.images)
-        size = f"{width} x {preset.height}"
-        shares = _shares(seen.answers, truth.answers, real)
-        for name, share in shares.items():
-            bar = BAR if times == 1 and name == "all" else None
-            rows.append(Row(f"attribute accuracy, share of real: {name}", share, "", bar, size))
-        distance = frechet_distance(seen.features, truth.features)
-        rows.append(Row("Frechet distance of the critic's features", distance, size=size))
+    """Attribute accuracy as a share of real, and the Fréchet distance, per width."""
+    critic, rows = load_critic(), []
+    with ModelManager().use(preset.name) as model:
+        for size in sizes(preset, scenes):
+            real = held_out(size.count, size.width, size.height)
+            drawn = draw_captions(preset, model, real.captions, size)
+            seen, truth = judge(critic, drawn), judge(critic, real.images)
+            for name, share in _shares(seen.answers, truth.answers, real).items():
+                bar = BAR if size.times == 1 and name == "all" else None
+                what = f"attribute accuracy, share of real: {name}"
+                rows.append(Row(what, share, "", bar, str(size)))
+            distance = frechet_distance(seen.features, truth.features)
+            rows.append(Row("Frechet distance of the critic's features", distance, size=str(size)))
     return rows
 
 
@@ -63,25 +70,26 @@ def _shares(seen: Tensor, real: Tensor, held: HeldOut) -> dict[str, float]:
     return shares | {"all": sum(ours.values()) / sum(theirs.values())}
 
 
-def draw(preset: Preset, prompts: list[str], width: int, height: int) -> Tensor:
-    """One picture per prompt, seed i for prompt i, several prompts at a time: (N, 3, H, W)."""
-    images: list[np.ndarray] = []
-    about = preset.defaults
-    with ModelManager().use(preset.name) as model, torch.no_grad():
-        batch = max(1, CELLS_PER_BATCH * model.factor**2 // (width * height))
-        for start in range(0, len(prompts), batch):
-            some = prompts[start : start + batch]
-            seeds = tuple(range(start, start + len(some)))
-            how = Sampling(about.sampler, STEPS, about.guidance_scale, 0.0, seeds, height, width)
-            images += _finished(sample(model, how, model.condition(some), model.condition([""])))
-    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float()
-    return pixels / 127.5 - 1
+def draw_captions(
+    preset: Preset, model: LatentDiffusion, captions: list[str], size: Size, **how: Any
+) -> Tensor:
+    """One picture per sentence, with the preset's guidance: (N, 3, H, W)."""
+    return draw(
+        model,
+        lambda some: model.condition(captions[some]),
+        size,
+        empty=model.condition([""]),
+        guidance_scale=preset.defaults.guidance_scale,
+        **how,
+    )
 
 
-def _finished(run: Generator[Progress, None, list[np.ndarray]]) -> list[np.ndarray]:
-    """What a run returns when its progress is over."""
-    try:
-        while True:
-            next(run)
-    except StopIteration as end:
-        return end.value
+def examples(preset: Preset, model: LatentDiffusion) -> list[Block]:
+    """Every prompt with the seeds 0 to 3."""
+    captions = [prompt for prompt in PROMPTS for _ in range(SEEDS)]
+    size = Size(1, preset.width, preset.height, len(captions))
+    seeds = [*range(SEEDS)] * len(PROMPTS)
+    steps = preset.defaults.steps
+    images = to_arrays(draw_captions(preset, model, captions, size, steps=steps, seeds=seeds))
+    rows = [images[i : i + SEEDS] for i in range(0, len(images), SEEDS)]
+    return [Block(prompt, row) for prompt, row in zip(PROMPTS, rows, strict=True)]

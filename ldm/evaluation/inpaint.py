@@ -1,0 +1,101 @@
+"""How much nearer to the true picture than OpenCV's fillings an inpainting model comes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from ldm.catalog.schema import Preset
+from ldm.data import masks
+from ldm.data.masks import to_cells
+from ldm.diffusion.conditioning import Conditioning
+from ldm.evaluation.critic import distances, judge, load_critic
+from ldm.evaluation.drawing import Size, draw, sizes
+from ldm.evaluation.grid import Block
+from ldm.evaluation.held_out import held_out
+from ldm.evaluation.metrics import frechet_distance
+from ldm.evaluation.report import Row
+from ldm.images import to_arrays, to_tensor
+from ldm.latent_diffusion import LatentDiffusion
+from ldm.runtime.manager import ModelManager
+
+BAR = 2.0  # times better than the better one of OpenCV's
+METHODS = {"Telea": cv2.INPAINT_TELEA, "Navier-Stokes": cv2.INPAINT_NS}
+HOLE_GREY = 0.6  # of holes on the sheet of samples
+BLOCKS = 12  # scenes on it
+RADIUS = 3  # px, OpenCV's own example
+
+
+def measure(preset: Preset, scenes: int) -> list[Row]:
+    """Perceptual distance inside the hole and Fréchet distance, the better of OpenCV's / ours."""
+    critic, rows = load_critic(), []
+    with ModelManager().use(preset.name) as model:
+        for size in sizes(preset, scenes):
+            real = held_out(size.count, size.width, size.height).images
+            holes = draw_holes(size)
+            truth = judge(critic, real).features
+            filled = {"ours": draw_filled(model, real, holes, size)}
+            filled |= {name: filled_by_opencv(real, holes, name) for name in METHODS}
+            near = {n: float(distances(critic, x, real, holes).mean()) for n, x in filled.items()}
+            fids = {
+                n: frechet_distance(judge(critic, x).features, truth) for n, x in filled.items()
+            }
+            for name, values in (("perceptual distance in the hole", near), ("Frechet", fids)):
+                theirs = min(values[method] for method in METHODS)
+                bar = BAR if size.times == 1 else None
+                gain = theirs / values["ours"]
+                rows.append(Row(f"{name}: OpenCV's / ours", gain, "", bar, str(size)))
+                rows.append(Row(name, values["ours"], size=str(size)))
+    return rows
+
+
+def draw_holes(size: Size) -> Tensor:
+    """Hole i by the randomness of seed i, none of them a whole picture: (N, 1, H, W) of 0 and 1."""
+    drawn = []
+    for i in range(size.count):
+        rng = np.random.default_rng(i)
+        mask = masks.draw(rng, size.width, size.height)
+        while mask.all():
+            mask = masks.draw(rng, size.width, size.height)
+        drawn.append(mask)
+    return torch.from_numpy(np.stack(drawn))[:, None].float()
+
+
+def draw_filled(
+    model: LatentDiffusion, images: Tensor, holes: Tensor, size: Size, **how: Any
+) -> Tensor:
+    """The pictures with what the model draws in the holes, and unchanged elsewhere."""
+    cells = to_whole_cells(holes, model.factor)
+
+    def condition(some: slice) -> Conditioning:
+        return model.condition_hole(images[some], cells[some])
+
+    return torch.where(holes.bool(), draw(model, condition, size, **how), images)
+
+
+def examples(preset: Preset, model: LatentDiffusion) -> list[Block]:
+    """Held-out scenes with holes: what is given, Telea's filling, the model's, the original."""
+    size = Size(1, preset.width, preset.height, BLOCKS)
+    real, holes = held_out(BLOCKS, preset.width, preset.height).images, draw_holes(size)
+    given = torch.where(holes.bool(), torch.tensor(HOLE_GREY), real)
+    ours = draw_filled(model, real, holes, size, steps=preset.defaults.steps)
+    telea = filled_by_opencv(real, holes, "Telea")
+    columns = [to_arrays(images) for images in (given, telea, ours, real)]
+    caption = "given, Telea, this model, the original"
+    return [Block(caption, pictures) for pictures in zip(*columns, strict=True)]
+
+
+def to_whole_cells(holes: Tensor, factor: int) -> Tensor:
+    """Holes (N, 1, H, W) grown to all latent cells that they touch."""
+    grown = [to_cells(mask, factor) for mask in holes[:, 0].numpy()]
+    return torch.from_numpy(np.stack(grown))[:, None]
+
+
+def filled_by_opencv(images: Tensor, holes: Tensor, method: str) -> Tensor:
+    """The pictures filled in by Telea's or the Navier-Stokes method."""
+    pairs = zip(to_arrays(images), holes[:, 0].numpy().astype(np.uint8), strict=True)
+    return to_tensor([cv2.inpaint(image, hole, RADIUS, METHODS[method]) for image, hole in pairs])

@@ -1,0 +1,74 @@
+"""Does a semantic model draw what is painted? The critic's labels of its pictures, compared with
+the painted map, as a share of what the critic reaches on real pictures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ldm.catalog.schema import Preset
+from ldm.data.scenes import CLASSES
+from ldm.evaluation.critic import Judgement, judge, load_critic
+from ldm.evaluation.drawing import Size, draw, sizes
+from ldm.evaluation.grid import Block
+from ldm.evaluation.held_out import held_out, require_world_classes
+from ldm.evaluation.metrics import frechet_distance, mean_iou
+from ldm.evaluation.report import KEPT, Row
+from ldm.images import to_arrays
+from ldm.latent_diffusion import LatentDiffusion
+from ldm.runtime.manager import ModelManager
+
+BAR = 0.85
+BLOCKS, SEEDS = 8, 3  # maps on the sheet of samples, pictures of each
+
+
+def measure(preset: Preset, scenes: int) -> list[Row]:
+    """mIoU as a share of real, and the Fréchet distance, per width."""
+    require_world_classes(preset, preset.architecture.conditioner.in_channels, len(CLASSES))
+    critic, rows, shares = load_critic(), [], []
+    with ModelManager().use(preset.name) as model:
+        for size in sizes(preset, scenes):
+            real = held_out(size.count, size.width, size.height)
+            drawn = draw_maps(model, real.labels, size)
+            seen, truth = judge(critic, drawn), judge(critic, real.images)
+            shares.append(_iou(seen, real.labels) / _iou(truth, real.labels))
+            bar = BAR if size.times == 1 else None
+            rows.append(Row("mIoU by the critic, share of real", shares[-1], "", bar, str(size)))
+            if size.times == 4:
+                rows.append(Row(KEPT, shares[-1] / shares[0], "", 0.9, str(size)))
+            distance = frechet_distance(seen.features, truth.features)
+            rows.append(Row("Frechet distance of the critic's features", distance, size=str(size)))
+    return rows
+
+
+def draw_maps(model: LatentDiffusion, labels: Tensor, size: Size, **how: Any) -> Tensor:
+    """One picture per label map (N, H, W): (N, 3, H, W)."""
+    return draw(model, lambda some: model.condition(one_hot(labels[some])), size, **how)
+
+
+def examples(preset: Preset, model: LatentDiffusion) -> list[Block]:
+    """Held-out maps, each with the seeds 0 to 2."""
+    require_world_classes(preset, preset.architecture.conditioner.in_channels, len(CLASSES))
+    labels = held_out(BLOCKS, preset.width, preset.height).labels
+    size = Size(1, preset.width, preset.height, BLOCKS * SEEDS)
+    seeds = [*range(SEEDS)] * BLOCKS
+    repeated = labels.repeat_interleave(SEEDS, dim=0)
+    steps = preset.defaults.steps
+    images = to_arrays(draw_maps(model, repeated, size, steps=steps, seeds=seeds))
+    colours = np.array(list(CLASSES.values()), np.uint8)
+    return [
+        Block("painted, and three pictures of it", [colours[painted], *images[i : i + SEEDS]])
+        for i, painted in zip(range(0, len(images), SEEDS), labels.numpy(), strict=True)
+    ]
+
+
+def one_hot(labels: Tensor) -> Tensor:
+    """Class ids (B, H, W) -> (B, classes, H, W) float32."""
+    return torch.nn.functional.one_hot(labels, len(CLASSES)).permute(0, 3, 1, 2).float()
+
+
+def _iou(judgement: Judgement, labels: Tensor) -> float:
+    return mean_iou(judgement.labels, labels[:, ::2, ::2], len(CLASSES))

@@ -1,0 +1,87 @@
+"""How much nearer to the true picture than bicubic enlargement an upscaling model comes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from ldm.catalog.schema import Preset
+from ldm.data.degradations import FACTOR, bicubic, bsr
+from ldm.evaluation.critic import distances, judge, load_critic
+from ldm.evaluation.drawing import Size, draw, sizes
+from ldm.evaluation.grid import Block
+from ldm.evaluation.held_out import held_out
+from ldm.evaluation.metrics import frechet_distance, psnr
+from ldm.evaluation.report import KEPT, Row
+from ldm.images import to_arrays, to_tensor
+from ldm.latent_diffusion import LatentDiffusion
+from ldm.runtime.manager import ModelManager
+
+BAR = 2.0  # times better than bicubic
+BLOCKS = 12  # scenes on the sheet of samples
+CLEAN = ("demo-upscale-bicubic",)  # trained on pictures that were only shrunk; all others on worn
+
+
+def measure(preset: Preset, scenes: int) -> list[Row]:
+    """Perceptual and Fréchet distance, bicubic's divided by the model's, per width."""
+    critic, rows, gains = load_critic(), [], []
+    with ModelManager().use(preset.name) as model:
+        for size in sizes(preset, scenes):
+            real = held_out(size.count, size.width, size.height).images
+            low = shrunk(real, degradation(preset.name))
+            ours, theirs = draw_low(model, low, size), enlarged(low)
+            near, far = (float(distances(critic, images, real).mean()) for images in (ours, theirs))
+            truth = judge(critic, real).features
+            fids = [frechet_distance(judge(critic, x).features, truth) for x in (ours, theirs)]
+            gains.append(far / near)
+            bar = BAR if size.times == 1 else None
+            rows += [
+                Row("perceptual distance: bicubic's / ours", gains[-1], "", bar, str(size)),
+                Row("Frechet distance: bicubic's / ours", fids[1] / fids[0], "", bar, str(size)),
+                Row("perceptual distance", near, size=str(size)),
+                Row("PSNR", float(psnr(ours, real).mean()), "dB", size=str(size)),
+            ]
+            if size.times == 4:
+                rows.append(Row(KEPT, gains[-1] / gains[0], "", 0.9, str(size)))
+    return rows
+
+
+def degradation(preset_name: str) -> Callable[[np.ndarray, np.random.Generator], np.ndarray]:
+    """How the pictures were shrunk that this model was trained on."""
+    return (lambda image, rng: bicubic(image)) if preset_name in CLEAN else bsr
+
+
+def shrunk(
+    images: Tensor, shrink: Callable[[np.ndarray, np.random.Generator], np.ndarray]
+) -> Tensor:
+    """(N, 3, H, W) -> (N, 3, H / 4, W / 4), picture i by the randomness of seed i."""
+    arrays = to_arrays(images)
+    return to_tensor([shrink(a, np.random.default_rng(i)) for i, a in enumerate(arrays)])
+
+
+def enlarged(low: Tensor) -> Tensor:
+    """Bicubic enlargement, (N, 3, h, w) -> (N, 3, 4 h, 4 w)."""
+    height, width = (FACTOR * side for side in low.shape[2:])
+    pictures = [Image.fromarray(a).resize((width, height), Image.BICUBIC) for a in to_arrays(low)]
+    return to_tensor([np.asarray(picture) for picture in pictures])
+
+
+def draw_low(model: LatentDiffusion, low: Tensor, size: Size, **how: Any) -> Tensor:
+    """One large picture per small one (N, 3, h, w): (N, 3, 4 h, 4 w)."""
+    return draw(model, lambda some: model.condition(low[some]), size, **how)
+
+
+def examples(preset: Preset, model: LatentDiffusion) -> list[Block]:
+    """Held-out scenes: the pixels that are given, bicubic, the model, the truth."""
+    size = Size(1, preset.width, preset.height, BLOCKS)
+    real = held_out(BLOCKS, preset.width, preset.height).images
+    low = shrunk(real, degradation(preset.name))
+    pixels = low.repeat_interleave(FACTOR, 2).repeat_interleave(FACTOR, 3)
+    ours = draw_low(model, low, size, steps=preset.defaults.steps)
+    columns = [to_arrays(images) for images in (pixels, enlarged(low), ours, real)]
+    caption = "given, bicubic, this model, the original"
+    return [Block(caption, pictures) for pictures in zip(*columns, strict=True)]

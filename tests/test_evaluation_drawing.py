@@ -1,0 +1,48 @@
+"""Samples for measuring: the same whatever the batch, and as large as the size says."""
+
+import torch
+
+from ldm.catalog.registry import load_preset
+from ldm.evaluation import drawing
+from ldm.evaluation.drawing import Size, draw, sizes
+
+CAPTIONS = ["a house", "the moon", "a lake at night"]
+
+
+def test_sizes_are_multiples_of_the_width_and_cost_the_same():
+    made = sizes(load_preset("demo-text-to-image"), 96)
+    assert [str(size) for size in made] == ["128 x 128", "256 x 128", "512 x 128"]
+    assert len({size.count * size.width * size.height for size in made}) == 1
+
+
+def test_a_sample_does_not_depend_on_its_batch(tiny_model, monkeypatch):
+    size = Size(1, 16, 8, len(CAPTIONS))
+
+    def sample():
+        return draw(
+            tiny_model,
+            lambda some: tiny_model.condition(CAPTIONS[some]),
+            size,
+            empty=tiny_model.condition([""]),
+            guidance_scale=2.0,
+            steps=2,
+        )
+
+    together = sample()
+    monkeypatch.setattr(drawing, "CELLS_PER_BATCH", 1)
+    alone = sample()
+    assert together.shape == (3, 3, 8, 16)
+    assert (together - alone).abs().max() <= 2 / 127.5
+    assert (together[0] - together[1]).abs().max() > 0.1
+
+
+def test_seeds_choose_the_noise(tiny_model):
+    size = Size(1, 8, 8, 2)
+
+    def sample(seeds):
+        condition = tiny_model.condition(["a house", "a house"])
+        return draw(tiny_model, lambda some: condition, size, steps=2, seeds=seeds)
+
+    images = sample([5, 5])
+    assert torch.equal(images[0], images[1])
+    assert not torch.equal(sample([5, 6])[1], images[1])

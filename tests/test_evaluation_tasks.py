@@ -1,0 +1,130 @@
+"""The measures of each task, on pictures whose quality is known: no model is needed for that."""
+
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+import torch
+
+from ldm.catalog.registry import load_preset
+from ldm.evaluation import inpaint, semantic, upscale
+from ldm.evaluation.drawing import Size
+from ldm.evaluation.grid import Block, sheet
+from ldm.evaluation.held_out import held_out
+from ldm.evaluation.upscale import enlarged
+
+
+class NoManager:
+    """Stands where a model would be loaded."""
+
+    def use(self, name):
+        return nullcontext()
+
+
+@pytest.fixture(autouse=True)
+def no_models(monkeypatch):
+    for module in (inpaint, semantic, upscale):
+        monkeypatch.setattr(module, "ModelManager", NoManager)
+
+
+def values(rows, start, size="128 x 128"):
+    return [row.value for row in rows if row.measure.startswith(start) and row.size == size]
+
+
+def real_pictures(size):
+    return held_out(size.count, size.width, size.height).images
+
+
+def test_pictures_of_the_painted_maps_score_as_real_ones(monkeypatch):
+    preset = load_preset("demo-semantic")
+    monkeypatch.setattr(semantic, "draw_maps", lambda model, labels, size: real_pictures(size))
+    rows = semantic.measure(preset, 8)
+    assert values(rows, "mIoU") == [1.0]
+    assert values(rows, "kept", "512 x 128") == [1.0]
+    assert all(row.passed for row in rows)
+    monkeypatch.setattr(
+        semantic, "draw_maps", lambda model, labels, size: real_pictures(size).roll(1, 0)
+    )
+    rows = semantic.measure(preset, 8)
+    assert values(rows, "mIoU")[0] < 0.7
+
+
+def test_bicubic_enlargement_is_no_better_than_itself(monkeypatch):
+    preset = load_preset("demo-upscale-bsr")
+    monkeypatch.setattr(upscale, "draw_low", lambda model, low, size: enlarged(low))
+    rows = upscale.measure(preset, 4)
+    assert values(rows, "perceptual distance: ") == [1.0]
+    assert values(rows, "Frechet distance: ") == [1.0]
+
+    def nearly_true(model, low, size):
+        return 0.9 * real_pictures(size) + 0.1 * enlarged(low)
+
+    monkeypatch.setattr(upscale, "draw_low", nearly_true)
+    rows = upscale.measure(preset, 4)
+    assert values(rows, "perceptual distance: ")[0] > 2
+    assert [row for row in rows if not row.passed] == []
+
+
+@pytest.mark.parametrize("name", ["demo-upscale-bicubic", "demo-upscale-bsr"])
+def test_low_resolution_pictures_are_those_of_the_training(name):
+    images = real_pictures(Size(1, 128, 128, 2))
+    low = upscale.shrunk(images, upscale.degradation(name))
+    assert low.shape == (2, 3, 32, 32)
+    clean = upscale.shrunk(images, upscale.degradation("demo-upscale-bicubic"))
+    assert torch.equal(low, clean) == (name == "demo-upscale-bicubic")
+    assert enlarged(low).shape == images.shape
+
+
+def test_a_filling_that_is_nearly_true_beats_opencv(monkeypatch):
+    preset = load_preset("demo-inpaint")
+    generator = torch.Generator().manual_seed(0)
+
+    def nearly_true(model, images, holes, size):
+        return images + holes * 0.01 * torch.randn(images.shape, generator=generator)
+
+    monkeypatch.setattr(inpaint, "draw_filled", nearly_true)
+    rows = inpaint.measure(preset, 4)
+    assert [row for row in rows if not row.passed] == []
+    telea = inpaint.filled_by_opencv
+    monkeypatch.setattr(
+        inpaint, "draw_filled", lambda model, images, holes, size: telea(images, holes, "Telea")
+    )
+    rows = inpaint.measure(preset, 4)
+    assert values(rows, "perceptual distance in the hole: ")[0] <= 1.0
+
+
+def test_only_the_hole_is_filled_and_no_masked_cell_is_known(monkeypatch):
+    size = Size(1, 128, 128, 3)
+    images, holes = real_pictures(size), inpaint.draw_holes(size)
+    assert ((holes == 0) | (holes == 1)).all()
+    assert (holes.mean((1, 2, 3)) < 1).all()
+    given = []
+
+    class Model:
+        factor = 4
+
+        def condition_hole(self, image, mask):
+            given.append(mask)
+
+    def draw(model, condition, size):
+        condition(slice(0, size.count))
+        return torch.full_like(images, 0.25)
+
+    monkeypatch.setattr(inpaint, "draw", draw)
+    filled = inpaint.draw_filled(Model(), images, holes, size)
+    assert torch.equal(filled[holes.expand_as(images) == 0], images[holes.expand_as(images) == 0])
+    assert (filled[holes.expand_as(images) == 1] == 0.25).all()
+    cells = given[0].reshape(3, 32, 4, 32, 4)
+    assert torch.equal(cells.amax((2, 4)), cells.amin((2, 4)))
+    assert (given[0] >= holes).all()
+
+
+def test_a_sheet_holds_every_picture_of_every_block():
+    colours = [(200, 0, 0), (0, 200, 0), (0, 0, 200)]
+    blocks = [
+        Block(f"block {i}", [np.full((16, 24, 3), colour, np.uint8) for colour in colours])
+        for i in range(3)
+    ]
+    pixels = np.asarray(sheet(blocks, columns=2)).reshape(-1, 3)
+    for colour in colours:
+        assert (pixels == colour).all(1).sum() == 3 * 16 * 24
