@@ -17,7 +17,7 @@ from ldm.diffusion.guidance import as_eps
 from ldm.diffusion.schedule import NoiseSchedule
 from ldm.models.first_stage import DiagonalGaussian
 
-Tokenizer = Callable[[Sequence[str]], Tensor]
+Tokenizer = Callable[[Sequence[Any]], Tensor]
 
 
 class LatentDiffusion(nn.Module):
@@ -31,7 +31,7 @@ class LatentDiffusion(nn.Module):
         scale_factor: Latents = scale_factor * code; about 1 / standard deviation of the codes.
         conditioning: "none", "crossattn" or "concat".
         prediction: What the UNet predicts: "eps", "x0" or "v".
-        tokenizer: Sentences -> (B, L) token ids; text models only.
+        tokenizer: Sentences or layouts -> (B, L) token ids; text and layout models only.
     """
 
     def __init__(
@@ -109,10 +109,10 @@ class LatentDiffusion(nn.Module):
         """What the user gave -> conditioning.
 
         Args:
-            inputs: Sentences or token ids for text, class ids, one-hot label maps, pictures.
+            inputs: Sentences, layouts or their token ids, class ids, one-hot label maps, pictures.
 
         Raises:
-            TypeError: If the inputs are sentences and the model has no tokenizer.
+            TypeError: If the inputs are no tensor and the model has no tokenizer.
         """
         if self.conditioning == "none":
             return Conditioning()

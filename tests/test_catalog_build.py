@@ -65,7 +65,8 @@ def test_every_preset_builds():
         else:
             model = build_model(preset)
             assert (model.factor, model.size_multiple) == (preset.factor, preset.size_multiple)
-            assert (model.tokenizer is None) == (preset.architecture.conditioner.kind != "text")
+            has_tokens = preset.architecture.conditioner.kind in ("text", "tokens")
+                assert (model.tokenizer is not None) == has_tokens
             assert not model.training
 
 

@@ -5,10 +5,22 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from ldm.catalog.layout_tokens import LayoutTokens
+from ldm.catalog.registry import list_presets
+from ldm.data.classes import NAMES, NO_CLASS
 from ldm.data.scenes import CLASSES
 from ldm.training.autoencoder import to_tensor
-from ldm.training.conditions import EXAMPLES, Holes, LabelMaps, LowResolution, Material
-from ldm.training.config import DataConfig, TrainConfig
+from ldm.training.conditions import (
+    CONDITIONS,
+    EXAMPLES,
+    Holes,
+    LabelMaps,
+    Layouts,
+    LowResolution,
+    Material,
+    SceneClasses,
+)
+from ldm.training.config import DataConfig, LossConfig, TrainConfig
 from ldm.training.world import World
 
 
@@ -68,3 +80,53 @@ def test_holes_are_encoded_once_and_are_those_of_their_scenes(tmp_path, tiny_mod
     before = written.stat().st_mtime_ns
     assert torch.equal(Holes(given).draw(np.random.default_rng(0), rows), drawn)
     assert written.stat().st_mtime_ns == before
+
+
+class FakeModel:
+    """A model of which only the tokenizer is asked."""
+
+    tokenizer = LayoutTokens(1040, 62)
+
+
+def scenes_with(about, side=128):
+    images = np.zeros((len(about), side, side, 3), np.uint8)
+    return World(images, images[..., 0], about)
+
+
+BOXES = [
+    {"label": "sun", "x0": 10, "y0": 4, "x1": 26, "y1": 20},
+    {"label": "house", "x0": 64, "y0": 60, "x1": 128, "y1": 120},
+]
+
+
+def test_layouts_are_the_scenes_boxes_in_any_order():
+    about = [{"boxes": []}, {"boxes": BOXES}] * EXAMPLES
+    given = material(scenes_with(about), FakeModel, loss=LossConfig(condition_dropout=0.0))
+    condition = Layouts(given)
+    drawn = condition.draw(np.random.default_rng(0), np.arange(32))
+    grid = FakeModel.tokenizer
+    sun = [0, grid.corner(10 / 128, 4 / 128), grid.corner(26 / 128, 20 / 128)]
+    house = [4, grid.corner(0.5, 60 / 128), grid.corner(1.0, 120 / 128)]
+    orders = {tuple(row[:6].tolist()) for row in drawn[1::2]}
+    assert orders == {(*sun, *house), (*house, *sun)}
+    assert (drawn[::2] == grid([[]])).all()
+    # the picture of a layout has the box's outline at the box and its colour
+    shown = (condition.examples.shown[1] + 1) * 127.5
+    assert torch.allclose(shown[:, 4, 12], torch.tensor(CLASSES["sun"], dtype=torch.float32))
+    assert torch.allclose(shown[:, 12, 18], torch.full((3,), 90.0))
+
+
+def test_some_layouts_and_classes_are_dropped():
+    about = [{"boxes": BOXES, "attributes": {"ground": "snow", "time": "night"}}] * 500
+    given = material(scenes_with(about), FakeModel, loss=LossConfig(condition_dropout=0.2))
+    rows = np.arange(500)
+    layouts = Layouts(given).draw(np.random.default_rng(0), rows)
+    ids = SceneClasses(given).draw(np.random.default_rng(0), rows)
+    for dropped in ((layouts == FakeModel.tokenizer.none).all(1), ids == NO_CLASS):
+        assert 0.1 < dropped.float().mean() < 0.3
+    assert set(ids.tolist()) == {NAMES.index("snow at night"), NO_CLASS}
+
+
+def test_every_task_with_a_demo_preset_can_be_trained():
+    tasks = {preset.task for preset in list_presets() if preset.name.startswith("demo-")}
+    assert tasks == {*CONDITIONS, "first-stage"}

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from ldm.catalog.layout_tokens import LayoutTokens
 from ldm.catalog.schema import (
     Architecture,
     ConditionerConfig,
@@ -172,7 +173,9 @@ def _schedule(about: ScheduleConfig) -> NoiseSchedule:
     return NoiseSchedule.scaled_linear(about.start, about.end, about.length)
 
 
-def _tokenizer(about: ConditionerConfig) -> WordPiece | None:
+def _tokenizer(about: ConditionerConfig) -> WordPiece | LayoutTokens | None:
+    if about.kind == "tokens":
+        return LayoutTokens(about.vocab_size, about.max_seq_len)
     if about.vocabulary is None:
         return None
     return WordPiece(about.vocabulary, max_length=about.max_seq_len)

@@ -9,19 +9,21 @@ N: scenes; B: batch; H, W: sides of the pictures in px; h, w: of their latents.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image, ImageDraw
 from torch import Tensor
 
-from ldm.data import masks
+from ldm.data import classes, masks
+from ldm.data.classes import NO_CLASS, class_of
 from ldm.data.degradations import FACTOR, bicubic, bsr
 from ldm.data.masks import to_cells
-from ldm.data.scenes import CLASSES
+from ldm.data.scenes import BOX_CLASSES, CLASSES
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.training.autoencoder import to_tensor
 from ldm.training.config import TrainConfig
@@ -82,6 +84,73 @@ class Captions:
         tokens = tokens.masked_fill(masked, self.unknown)
         tokens[torch.from_numpy(rng.random(len(rows)) < self.dropout)] = self.empty
         return tokens
+
+
+class Layouts:
+    """Boxes with classes as token ids (B, L), shuffled; some of them without any layout."""
+
+    def __init__(self, given: Material) -> None:
+        self.tokenizer = given.model.tokenizer
+        height, width = given.world.images.shape[1:3]
+        self.layouts = [
+            relative_boxes(about["boxes"], width, height) for about in given.world.about
+        ]
+        self.dropout = given.config.loss.condition_dropout
+        self.empty = self.tokenizer.unconditional()[0]
+        boxes = [about["boxes"] for about in given.held_out.about[:EXAMPLES]]
+        tokens = self.tokenizer([relative_boxes(some, width, height) for some in boxes])
+        shown = np.stack([drawn_boxes(some, width, height) for some in boxes])
+        self.examples = Examples(tokens, self.empty.expand_as(tokens), to_tensor(shown))
+
+    def draw(self, rng: np.random.Generator, rows: np.ndarray) -> Tensor:
+        """(B, L) int64."""
+        layouts = [self.layouts[row] for row in rows]
+        tokens = self.tokenizer(
+            [[boxes[i] for i in rng.permutation(len(boxes))] for boxes in layouts]
+        )
+        tokens[torch.from_numpy(rng.random(len(rows)) < self.dropout)] = self.empty
+        return tokens
+
+
+def relative_boxes(
+    boxes: Sequence[Mapping[str, Any]], width: int, height: int
+) -> list[tuple[int, float, float, float, float]]:
+    """Boxes in px as (class, left, top, right, bottom), in fractions of the picture."""
+    return [
+        (
+            BOX_CLASSES.index(box["label"]),
+            box["x0"] / width,
+            box["y0"] / height,
+            box["x1"] / width,
+            box["y1"] / height,
+        )
+        for box in boxes
+    ]
+
+
+def drawn_boxes(boxes: Sequence[Mapping[str, Any]], width: int, height: int) -> np.ndarray:
+    """The boxes' outlines in their classes' colours on grey: (H, W, 3) uint8."""
+    image = Image.new("RGB", (width, height), (90, 90, 90))
+    draw = ImageDraw.Draw(image)
+    for box in boxes:
+        corners = (box["x0"], box["y0"], box["x1"] - 1, box["y1"] - 1)
+        draw.rectangle(corners, outline=CLASSES[box["label"]], width=2)
+    return np.asarray(image)
+
+
+class SceneClasses:
+    """Class ids (B,) of ground and time; some of them are 'no class'."""
+
+    def __init__(self, given: Material) -> None:
+        self.classes = np.array([class_of(about["attributes"]) for about in given.world.about])
+        self.dropout = given.config.loss.condition_dropout
+        one_each = torch.arange(len(classes.NAMES))
+        self.examples = Examples(one_each, torch.full_like(one_each, NO_CLASS))
+
+    def draw(self, rng: np.random.Generator, rows: np.ndarray) -> Tensor:
+        """(B,) int64."""
+        dropped = rng.random(len(rows)) < self.dropout
+        return torch.from_numpy(np.where(dropped, NO_CLASS, self.classes[rows]))
 
 
 class LabelMaps:
@@ -177,6 +246,8 @@ def one_hot(labels: np.ndarray) -> Tensor:
 
 CONDITIONS: dict[str, type[Condition]] = {
     "text-to-image": Captions,
+    "layout": Layouts,
+    "class-conditional": SceneClasses,
     "semantic": LabelMaps,
     "upscale": LowResolution,
     "inpaint": Holes,
