@@ -66,7 +66,7 @@ def test_every_preset_builds():
             model = build_model(preset)
             assert (model.factor, model.size_multiple) == (preset.factor, preset.size_multiple)
             has_tokens = preset.architecture.conditioner.kind in ("text", "tokens")
-                assert (model.tokenizer is not None) == has_tokens
+            assert (model.tokenizer is not None) == has_tokens
             assert not model.training
 
 
