@@ -33,9 +33,10 @@ def test_a_task_without_measures_is_refused():
         evaluate("ffhq256")
 
 
-def test_a_model_of_other_classes_is_refused():
-    with pytest.raises(PresetError, match="has 182 classes; measured are models of the procedural"):
-        evaluate("semantic-synthesis256")
+@pytest.mark.parametrize("name", ["semantic-synthesis256", "layout2img-openimages256", "cin256-v2"])
+def test_a_model_of_other_classes_is_refused(name):
+    with pytest.raises(PresetError, match=f"{name} knows other classes; .* on the procedural"):
+        evaluate(name)
 
 
 def test_the_critic_knows_the_world():

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from ldm.catalog.layout_tokens import LayoutTokens
 from ldm.catalog.registry import load_preset
-from ldm.evaluation import inpaint, semantic, upscale
+from ldm.data import attributes
+from ldm.data.scenes import ATTRIBUTES, IDS, Box
+from ldm.evaluation import class_conditional, inpaint, layout, semantic, upscale
 from ldm.evaluation.drawing import Size
 from ldm.evaluation.grid import Block, sheet
 from ldm.evaluation.held_out import held_out
@@ -23,7 +26,7 @@ class NoManager:
 
 @pytest.fixture(autouse=True)
 def no_models(monkeypatch):
-    for module in (inpaint, semantic, upscale):
+    for module in (class_conditional, inpaint, layout, semantic, upscale):
         monkeypatch.setattr(module, "ModelManager", NoManager)
 
 
@@ -117,6 +120,69 @@ def test_only_the_hole_is_filled_and_no_masked_cell_is_known(monkeypatch):
     cells = given[0].reshape(3, 32, 4, 32, 4)
     assert torch.equal(cells.amax((2, 4)), cells.amin((2, 4)))
     assert (given[0] >= holes).all()
+
+
+def test_boxes_are_found_where_the_pictures_are_real(monkeypatch):
+    preset = load_preset("demo-layout")
+    monkeypatch.setattr(layout, "draw_layouts", lambda p, m, boxes, size: real_pictures(size))
+    rows = layout.measure(preset, 8)
+    assert set(values(rows, "boxes found")) == {1.0}
+    assert [row.size for row in rows if row.at_least] == ["128 x 128"]
+    mirrored = lambda p, m, boxes, size: real_pictures(size).flip(3)  # noqa: E731
+    monkeypatch.setattr(layout, "draw_layouts", mirrored)
+    rows = layout.measure(preset, 8)
+    assert values(rows, "boxes found at IoU 0.5, share of real: all")[0] < 0.4
+
+
+def test_a_box_counts_from_half_an_overlap_on():
+    labels = torch.zeros(1, 64, 64, dtype=torch.int64)
+    labels[0, 10:20, 10:20] = IDS["house"]  # px 20 to 40, both ways
+    labels[0, 40:60, 40:60] = IDS["tree"]
+    cases = {
+        (20, 20, 40, 40): 1.0,
+        (20, 20, 40, 58): 1.0,  # 20 * 20 / (20 * 38)
+        (20, 20, 40, 62): 0.0,
+        (80, 80, 120, 120): 0.0,  # there is something, but another thing
+    }
+    for corners, expected in cases.items():
+        assert layout.found(labels, [[Box("house", *corners)]], ("house",)) == expected
+    both = [[Box("house", 20, 20, 40, 40), Box("house", 80, 80, 120, 120)]]
+    assert layout.found(labels, both, ("house",)) == 0.5
+    assert layout.found(labels, both, ("tree",)) == 0.0
+
+
+def test_boxes_become_fractions_of_the_canvas():
+    size = Size(2, 256, 128, 1)
+    (box,) = layout.relative([Box("boat", 64, 32, 128, 128)], size)
+    assert box == (5, 0.25, 0.25, 0.5, 1.0)
+    assert len(LayoutTokens(1040, 62)([[box]])[0]) == 62
+
+
+def test_pictures_of_the_class_score_as_real_ones(monkeypatch):
+    preset = load_preset("demo-class-conditional")
+    asked = []
+
+    def draw_classes(preset, model, ids, size):
+        asked.append(ids)
+        return real_pictures(size)
+
+    monkeypatch.setattr(class_conditional, "draw_classes", draw_classes)
+    rows = class_conditional.measure(preset, 8)
+    assert values(rows, "attribute accuracy") == [1.0, 1.0]
+    about = held_out(8)
+    names = [class_conditional.NAMES[i] for i in asked[0]]
+    assert all(name.split()[0] in caption_words(about, i) for i, name in enumerate(names))
+    monkeypatch.setattr(
+        class_conditional, "draw_classes", lambda p, m, ids, size: real_pictures(size).roll(1, 0)
+    )
+    rows = class_conditional.measure(preset, 8)
+    assert min(values(rows, "attribute accuracy")) < 0.7
+
+
+def caption_words(about, row):
+    """The ground's name of a held-out scene."""
+    column = attributes.NAMES.index("ground")
+    return ATTRIBUTES["ground"][int(about.truth[row, column])]
 
 
 def test_a_sheet_holds_every_picture_of_every_block():

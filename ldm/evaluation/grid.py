@@ -23,6 +23,8 @@ MODULES = {
     "semantic": "semantic",
     "upscale": "upscale",
     "inpaint": "inpaint",
+    "layout": "layout",
+    "class-conditional": "class_conditional",
 }
 """Task -> the module of this folder whose `examples(preset, model)` gives the blocks."""
 

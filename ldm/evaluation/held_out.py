@@ -13,6 +13,7 @@ from ldm.data import attributes, scenes
 from ldm.data.scenes import Box
 from ldm.errors import PresetError
 
+FIRST_STAGES = ("demo-kl-f4", "demo-vq-f4")  # of the models that were trained on landscapes
 HELD_OUT = 1  # the seed's first word; training scenes have 0
 
 
@@ -48,14 +49,14 @@ def held_out(count: int, width: int = 128, height: int = 128) -> HeldOut:
     )
 
 
-def require_world_classes(preset: Preset, classes: int | None, expected: int) -> None:
+def require_landscapes(preset: Preset) -> None:
     """Refuse a model of another world, whose class numbers mean something else.
 
     Raises:
-        PresetError: If it has another number of classes than the procedural landscapes.
+        PresetError: If its first stage is none of the shipped ones.
     """
-    if classes != expected:
+    if preset.first_stage_preset not in FIRST_STAGES:
         raise PresetError(
-            f"{preset.name} has {classes} classes; measured are models of the procedural "
-            f"landscapes, which have {expected}."
+            f"{preset.name} knows other classes; {preset.task} is measured on the procedural "
+            f"landscapes, with a first stage of {' or '.join(FIRST_STAGES)}."
         )

@@ -80,4 +80,6 @@ EVALUATORS: dict[str, Callable[[Preset, int | None], list[Row]]] = {
     "semantic": _sampled("semantic"),
     "upscale": _sampled("upscale"),
     "inpaint": _sampled("inpaint"),
+    "layout": _sampled("layout"),
+    "class-conditional": _sampled("class_conditional"),
 }

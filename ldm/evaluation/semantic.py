@@ -14,7 +14,7 @@ from ldm.data.scenes import CLASSES
 from ldm.evaluation.critic import Judgement, judge, load_critic
 from ldm.evaluation.drawing import Size, draw, sizes
 from ldm.evaluation.grid import Block
-from ldm.evaluation.held_out import held_out, require_world_classes
+from ldm.evaluation.held_out import held_out, require_landscapes
 from ldm.evaluation.metrics import frechet_distance, mean_iou
 from ldm.evaluation.report import KEPT, Row
 from ldm.images import to_arrays
@@ -27,7 +27,7 @@ BLOCKS, SEEDS = 8, 3  # maps on the sheet of samples, pictures of each
 
 def measure(preset: Preset, scenes: int) -> list[Row]:
     """mIoU as a share of real, and the Fréchet distance, per width."""
-    require_world_classes(preset, preset.architecture.conditioner.in_channels, len(CLASSES))
+    require_landscapes(preset)
     critic, rows, shares = load_critic(), [], []
     with ModelManager().use(preset.name) as model:
         for size in sizes(preset, scenes):
@@ -51,7 +51,7 @@ def draw_maps(model: LatentDiffusion, labels: Tensor, size: Size, **how: Any) ->
 
 def examples(preset: Preset, model: LatentDiffusion) -> list[Block]:
     """Held-out maps, each with the seeds 0 to 2."""
-    require_world_classes(preset, preset.architecture.conditioner.in_channels, len(CLASSES))
+    require_landscapes(preset)
     labels = held_out(BLOCKS, preset.width, preset.height).labels
     size = Size(1, preset.width, preset.height, BLOCKS * SEEDS)
     seeds = [*range(SEEDS)] * BLOCKS

@@ -1,0 +1,138 @@
+"""Does a layout model put things where their boxes are? The share of boxes in which the critic
+finds the object, as a share of what it finds in real pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from ldm.catalog.layout_tokens import LabelledBox
+from ldm.catalog.schema import Preset
+from ldm.data.scenes import BOX_CLASSES, CLASSES, IDS, Box
+from ldm.evaluation.critic import judge, load_critic
+from ldm.evaluation.drawing import Size, draw, sizes
+from ldm.evaluation.grid import Block
+from ldm.evaluation.held_out import held_out, require_landscapes
+from ldm.evaluation.metrics import frechet_distance
+from ldm.evaluation.report import Row
+from ldm.images import to_arrays
+from ldm.latent_diffusion import LatentDiffusion
+from ldm.runtime.manager import ModelManager
+
+BAR = 0.75
+MIN_OVERLAP = 0.5  # intersection over union
+BLOCKS, SEEDS = 8, 3  # layouts on the sheet of samples, pictures of each
+
+
+def measure(preset: Preset, scenes: int) -> list[Row]:
+    """Share of boxes found, as a share of real, and the Fréchet distance, per width."""
+    require_landscapes(preset)
+    critic, rows = load_critic(), []
+    with ModelManager().use(preset.name) as model:
+        for size in sizes(preset, scenes):
+            real = held_out(size.count, size.width, size.height)
+            drawn = draw_layouts(preset, model, real.boxes, size)
+            seen, truth = judge(critic, drawn), judge(critic, real.images)
+            for what, share in _shares(seen.labels, truth.labels, real.boxes).items():
+                if what == "all" or size.times == 1:
+                    bar = BAR if what == "all" and size.times == 1 else None
+                    measured = f"boxes found at IoU {MIN_OVERLAP:g}, share of real: {what}"
+                    rows.append(Row(measured, share, "", bar, str(size)))
+            distance = frechet_distance(seen.features, truth.features)
+            rows.append(Row("Frechet distance of the critic's features", distance, size=str(size)))
+    return rows
+
+
+def _shares(seen: Tensor, real: Tensor, boxes: Sequence[Sequence[Box]]) -> dict[str, float]:
+    """Found in the samples / found in real pictures, for all classes and for each that occurs."""
+    shares = {}
+    for what, names in (("all", BOX_CLASSES), *((name, (name,)) for name in BOX_CLASSES)):
+        theirs = found(real, boxes, names)
+        if theirs > 0:
+            shares[what] = found(seen, boxes, names) / theirs
+    return shares
+
+
+def found(labels: Tensor, boxes: Sequence[Sequence[Box]], names: Sequence[str]) -> float:
+    """How many boxes of these classes hold their object, as a share.
+
+    Args:
+        labels: The critic's, (N, H / 2, W / 2).
+        boxes: Of each picture, in px of the picture.
+        names: Which classes count.
+    """
+    hits = [
+        _is_found(picture == IDS[box.label], box)
+        for picture, some in zip(labels.numpy(), boxes, strict=True)
+        for box in some
+        if box.label in names
+    ]
+    return float(np.mean(hits)) if hits else 0.0
+
+
+def _is_found(mask: np.ndarray, box: Box) -> bool:
+    """Whether one connected piece of the class has about this box; the mask has half the size."""
+    _, _, pieces, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    left, top, width, height = 2 * pieces[1:, :4].T  # the first piece is all that is not masked
+    across = np.minimum(left + width, box.x1) - np.maximum(left, box.x0)
+    down = np.minimum(top + height, box.y1) - np.maximum(top, box.y0)
+    shared = np.clip(across, 0, None) * np.clip(down, 0, None)
+    union = width * height + (box.x1 - box.x0) * (box.y1 - box.y0) - shared
+    return bool((shared >= MIN_OVERLAP * union).any())
+
+
+def draw_layouts(
+    preset: Preset, model: LatentDiffusion, boxes: Sequence[Sequence[Box]], size: Size, **how: Any
+) -> Tensor:
+    """One picture per list of boxes, with the preset's guidance: (N, 3, H, W)."""
+    most = model.tokenizer.max_boxes
+    layouts = [relative(some, size)[:most] for some in boxes]
+    return draw(
+        model,
+        lambda some: model.condition(layouts[some]),
+        size,
+        empty=model.condition(model.tokenizer.unconditional()),
+        guidance_scale=preset.defaults.guidance_scale,
+        **how,
+    )
+
+
+def relative(boxes: Sequence[Box], size: Size) -> list[LabelledBox]:
+    """Boxes in px as (class, left, top, right, bottom), in fractions of the picture."""
+    width, height = size.width, size.height
+    return [
+        (BOX_CLASSES.index(b.label), b.x0 / width, b.y0 / height, b.x1 / width, b.y1 / height)
+        for b in boxes
+    ]
+
+
+def examples(preset: Preset, model: LatentDiffusion) -> list[Block]:
+    """Held-out layouts, each with the seeds 0 to 2."""
+    require_landscapes(preset)
+    boxes = held_out(BLOCKS, preset.width, preset.height).boxes
+    size = Size(1, preset.width, preset.height, BLOCKS * SEEDS)
+    repeated = [some for some in boxes for _ in range(SEEDS)]
+    how = {"steps": preset.defaults.steps, "seeds": [*range(SEEDS)] * BLOCKS}
+    images = to_arrays(draw_layouts(preset, model, repeated, size, **how))
+    blank = np.full_like(images[0], 235)
+    return [
+        Block(
+            "the boxes, and three pictures with them",
+            [outlined(image, some) for image in (blank, *images[i * SEEDS : (i + 1) * SEEDS])],
+        )
+        for i, some in enumerate(boxes)
+    ]
+
+
+def outlined(image: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:
+    """The picture with each box in its class's colour: (H, W, 3) uint8."""
+    picture = Image.fromarray(image)
+    pen = ImageDraw.Draw(picture)
+    for box in boxes:
+        pen.rectangle((box.x0, box.y0, box.x1 - 1, box.y1 - 1), outline=CLASSES[box.label])
+    return np.asarray(picture)
