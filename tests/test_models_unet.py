@@ -150,3 +150,17 @@ def test_resampling_without_convolution_is_mean_and_nearest():
     up = Upsample(1, use_conv=False)(x)
     assert torch.equal(up, x.repeat_interleave(2, 2).repeat_interleave(2, 3))
     assert torch.equal(Downsample(1, use_conv=False)(up), x)
+
+
+@torch.no_grad()
+def test_norms_of_blocks_and_of_the_output_divide_by_the_published_epsilon(randomise):
+    """Where the variance is about the epsilon, 1e-5, it decides the result."""
+    model = randomise(unet())
+    x = 3e-3 * torch.randn(2, 32, 4, 6, generator=torch.Generator().manual_seed(0))
+    variance = x.square()  # 32 channels in 32 groups: one group per channel
+    variance = variance.mean((2, 3), keepdim=True) - x.mean((2, 3), keepdim=True).square()
+    normal = (x - x.mean((2, 3), keepdim=True)) / (variance + 1e-5).sqrt()
+    for layers in (model.out, model.input_blocks[1][0].in_layers):
+        norm, _, conv = layers
+        affine = normal * norm.weight[:, None, None] + norm.bias[:, None, None]
+        assert (layers(x) - conv(nn.functional.silu(affine))).abs().max() < 1e-5
