@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -20,6 +22,7 @@ from ldm.latent_diffusion import LatentDiffusion
 from ldm.requests import MAX_SEED, Progress
 
 PREVIEWS = 12  # per batch, about
+SMALL_WORK = 1e10  # parameters times latent cells of one pass
 CELLS_PER_BATCH = 8 * 32 * 32  # latent cells that are denoised at once
 
 
@@ -86,7 +89,7 @@ def sample(
     Args:
         model: The model.
         sampling: How; `check` has passed.
-        cond: The condition of one picture; all pictures share it.
+        cond: The condition that all pictures share, or one for each, if all fit one batch.
         uncond: The empty or negative condition.
 
     Yields:
@@ -98,15 +101,30 @@ def sample(
     arrays: list[np.ndarray] = []
     batches = _batches(model, sampling)
     total = len(batches) * sampling.steps
-    for number, seeds in enumerate(batches):
-        done = number * sampling.steps
-        for step in _steps(model, sampling, cond, uncond, seeds):
-            show = step.index % max(1, step.total // PREVIEWS) == 0
-            picture = _preview(model, step.x0) if show else None
-            yield Progress("sampling", done + step.index + 1, total, preview=picture)
-        yield Progress("decoding", done + sampling.steps, total)
-        arrays += to_arrays(model.decode(step.x_t.to(model.dtype)))
+    cells = len(batches[0]) * sampling.height * sampling.width // model.factor**2
+    with _threads(model, cells):
+        for number, seeds in enumerate(batches):
+            done = number * sampling.steps
+            for step in _steps(model, sampling, cond, uncond, seeds):
+                show = step.index % max(1, step.total // PREVIEWS) == 0
+                picture = _preview(model, step.x0) if show else None
+                yield Progress("sampling", done + step.index + 1, total, preview=picture)
+            yield Progress("decoding", done + sampling.steps, total)
+            arrays += to_arrays(model.decode(step.x_t.to(model.dtype)))
     return arrays
+
+
+@contextmanager
+def _threads(model: LatentDiffusion, cells: int) -> Iterator[None]:
+    """One CPU thread for small work, where waking others takes longer than they save."""
+    before = torch.get_num_threads()
+    work = cells * sum(parameter.numel() for parameter in model.unet.parameters())
+    if model.device.type == "cpu" and work < SMALL_WORK:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _batches(model: LatentDiffusion, sampling: Sampling) -> list[tuple[int, ...]]:
