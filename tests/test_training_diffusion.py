@@ -1,0 +1,126 @@
+"""A run of every task: what it trains is what the studio later loads and samples."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ldm.catalog.build import build_model
+from ldm.catalog.registry import load_preset
+from ldm.checkpoints.apply import load_files
+from ldm.data.scenes import render, sample
+from ldm.diffusion.guidance import as_eps
+from ldm.errors import TrainingError
+from ldm.training import conditions, diffusion
+from ldm.training.config import DataConfig, TrainConfig
+from ldm.training.diffusion import DiffusionRun
+from ldm.training.world import World
+
+NAMES = [
+    "demo-text-to-image",
+    "demo-layout",
+    "demo-class-conditional",
+    "demo-semantic",
+    "demo-upscale-bicubic",
+    "demo-inpaint",
+]
+
+
+@pytest.fixture(scope="module")
+def world():
+    samples = [render(sample(np.random.default_rng(i))) for i in range(3)]
+    about = [
+        {
+            "captions": [s.caption, s.caption],
+            "boxes": [dataclasses.asdict(box) for box in s.boxes],
+            "attributes": s.attributes,
+        }
+        for s in samples
+    ]
+    images = np.stack([s.image for s in samples])
+    return World(images, np.stack([s.labels for s in samples]), about)
+
+
+@pytest.fixture
+def make(world, tmp_path, monkeypatch):
+    """Preset name -> a run that writes to a folder of the test, from random weights."""
+    monkeypatch.setattr(conditions, "EXAMPLES", 2)
+
+    def elsewhere(name):
+        return dataclasses.replace(load_preset(name), folder=tmp_path)
+
+    monkeypatch.setattr(diffusion, "load_preset", elsewhere)
+
+    def make(name, **config):
+        data = DataConfig(folder=tmp_path, holes=1)
+        about = TrainConfig("latent_diffusion", name, 1, 2, data=data, **config)
+        return DiffusionRun(about, world, world)
+
+    return make
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_exported_predicts_what_was_trained(name, make, randomise):
+    run = make(name)
+    randomise(run.model)
+    x0, noise, t, inputs = run.batch(np.random.default_rng(0), 2)
+    assert x0.shape == noise.shape == (2, 3, 32, 32)
+    # latents have the spread that the schedule expects
+    assert abs(float(run.latents.std()) - 1) < 1e-3
+    terms = run.loss(run.model, (x0, noise, t, inputs))
+    assert torch.isfinite(terms["loss"])
+    run.export(run.model, step=1)
+    loaded = build_model(run.preset)
+    load_files(loaded, run.preset.weight_paths, dtype=torch.float32)
+    schedule = run.diffusion.schedule
+    x_t = schedule.q_sample(x0, t, noise)
+    with torch.no_grad():
+        trained = as_eps(run.model(x_t, t, inputs), x_t, t, schedule, "v")
+        again = loaded.denoise(x_t, t, loaded.condition(inputs))
+        other = loaded.denoise(x_t, t, loaded.condition(inputs.flip(0)))
+    assert loaded.scale_factor == pytest.approx(run.diffusion.scale_factor)
+    spread = trained.std()
+    assert (again - trained).abs().max() < 0.02 * spread  # the file is in half precision
+    if not torch.equal(inputs, inputs.flip(0)):
+        assert (other - again).abs().max() > 1e-3 * spread  # the condition reaches the network
+
+
+def test_a_run_goes_on_from_its_weights_and_starts_from_a_relative(make, tmp_path, randomise):
+    first = make("demo-semantic")
+    randomise(first.model)
+    first.export(first.model, step=1)
+    again = make("demo-semantic")
+    assert torch.equal(again.latents, first.latents)  # read from the cache
+    ours, theirs = again.model.state_dict(), first.model.state_dict()
+    assert all((ours[key] - theirs[key]).abs().max() < 0.01 for key in ours)
+    relative = make("demo-upscale-bicubic", start_from="demo-semantic")
+    ours = relative.model.state_dict()
+    key = "unet.input_blocks.0.0.weight"
+    assert (ours[key][:, :3] - theirs[key][:, :3]).abs().max() < 0.01
+    assert ours[key][:, 3:].abs().max() == 0
+    (tmp_path / "demo-semantic.safetensors").unlink()
+    with pytest.raises(TrainingError, match="demo-semantic.safetensors is missing"):
+        make("demo-upscale-bicubic", start_from="demo-semantic")
+
+
+@pytest.mark.parametrize("name", ["demo-class-conditional", "demo-semantic"])
+def test_pictures_along_the_way_show_the_condition_above_them(name, make, tmp_path, monkeypatch):
+    monkeypatch.setattr(diffusion, "SAMPLE_STEPS", 1)
+    monkeypatch.setattr(diffusion, "COLUMNS", 2)
+    run = make(name)
+    few = run.condition.examples
+    parts = (few.inputs, few.empty, few.shown)
+    run.condition.examples = conditions.Examples(
+        *(None if part is None else part[:2] for part in parts)
+    )
+    run.sample(run.model, tmp_path / "samples.png")
+    expected = (256, 128) if few.shown is None else (256, 256)
+    assert Image.open(tmp_path / "samples.png").size == expected
+
+
+def test_a_preset_without_a_condition_to_train_is_refused(world):
+    config = TrainConfig("latent_diffusion", "ffhq256", 1, 2)
+    with pytest.raises(TrainingError, match="ffhq256 does unconditional; trained are text-to-im"):
+        DiffusionRun(config, world, world)
