@@ -5,10 +5,13 @@ Arrays are (H, W, 3) uint8; tensors are (B, 3, H, W) float in [-1, 1].
 
 from __future__ import annotations
 
+import base64
+import io
 import math
 import re
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +23,9 @@ from ldm.errors import RequestError
 if TYPE_CHECKING:
     from torch import Tensor
 
+PNG_START = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
+PNG_MODES = {b"\x08\x00": "L", b"\x08\x02": "RGB"}  # depth and colour type in the header
+DATA_URL = "data:image/png;base64,"
 MAX_PIXELS = 40_000_000  # what a person may hand in; checked before anything is decoded
 
 
@@ -35,7 +41,7 @@ def open_image(path: Path) -> Image.Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(path)
             check_size(image, path.name)
-            return ImageOps.exif_transpose(image).convert("RGB")
+            return on_white(ImageOps.exif_transpose(image))
     except RequestError:
         raise
     except Image.DecompressionBombError as error:  # Pillow refuses it before we can ask its size
@@ -45,6 +51,14 @@ def open_image(path: Path) -> Image.Image:
         ) from error
     except (OSError, SyntaxError, ValueError) as error:
         raise RequestError(f"{path.name} is no readable picture; PNG and JPEG work.") from error
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """As RGB; what is transparent becomes white."""
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
 
 
 def check_size(image: Image.Image, name: str) -> None:
@@ -58,6 +72,111 @@ def check_size(image: Image.Image, name: str) -> None:
         raise RequestError(
             f"{name} is {width} x {height} px; up to {MAX_PIXELS // 1_000_000} megapixels work."
         )
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """A picture as a value: the bytes of a PNG, 8 bits, one channel ("L") or RGB.
+
+    Raises:
+        RequestError: If the bytes are no such PNG, or one of more than MAX_PIXELS pixels.
+    """
+
+    png: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if self.png[:16] != PNG_START or self.png[24:26] not in PNG_MODES:
+            raise RequestError("the picture must be an 8-bit PNG in RGB or grey, without alpha.")
+        if not 0 < self.width * self.height <= MAX_PIXELS:
+            raise RequestError(
+                f"the picture is {self.width} x {self.height} px; up to "
+                f"{MAX_PIXELS // 1_000_000} megapixels work."
+            )
+
+    @classmethod
+    def from_array(cls, array: np.ndarray) -> EncodedImage:
+        """(H, W) or (H, W, 3) uint8."""
+        out = io.BytesIO()
+        Image.fromarray(np.ascontiguousarray(array)).save(out, "PNG", compress_level=3)
+        return cls(out.getvalue())
+
+    @classmethod
+    def from_file(cls, path: Path) -> EncodedImage:
+        """A picture file of a person, upright, in RGB, on white; of an animation the first frame.
+
+        Raises:
+            RequestError: If it is no picture that can be used.
+        """
+        return cls.from_array(np.asarray(open_image(path)))
+
+    @classmethod
+    def labels_from_file(cls, path: Path) -> EncodedImage:
+        """A file of class numbers: a grey picture's values or a palette picture's indices.
+
+        Raises:
+            RequestError: If it is no such picture.
+        """
+        path = Path(path)
+        try:
+            image = Image.open(path)
+            check_size(image, path.name)
+            image.load()
+        except (OSError, SyntaxError, ValueError) as error:
+            raise RequestError(f"{path.name} is no readable picture; PNG works.") from error
+        if image.mode not in ("L", "P"):
+            raise RequestError(
+                f"{path.name} must have one channel of class numbers, got {image.mode}."
+            )
+        return cls.from_array(np.asarray(image))
+
+    @classmethod
+    def from_data_url(cls, text: str) -> EncodedImage:
+        """What `data_url` wrote.
+
+        Raises:
+            RequestError: If it is something else.
+        """
+        try:
+            return cls(base64.b64decode(text.removeprefix(DATA_URL), validate=True))
+        except ValueError as error:
+            raise RequestError(
+                f"a picture must be a data URL of a PNG, got {text[:40]!r}."
+            ) from error
+
+    def data_url(self) -> str:
+        """`data:image/png;base64,...`."""
+        return DATA_URL + base64.b64encode(self.png).decode()
+
+    @property
+    def width(self) -> int:
+        """In px."""
+        return int.from_bytes(self.png[16:20], "big")
+
+    @property
+    def height(self) -> int:
+        """In px."""
+        return int.from_bytes(self.png[20:24], "big")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in px."""
+        return self.width, self.height
+
+    @property
+    def mode(self) -> str:
+        """ "L" or "RGB"."""
+        return PNG_MODES[self.png[24:26]]
+
+    def array(self) -> np.ndarray:
+        """(H, W) or (H, W, 3) uint8.
+
+        Raises:
+            RequestError: If the PNG is damaged.
+        """
+        try:
+            return np.asarray(Image.open(io.BytesIO(self.png)))
+        except (OSError, SyntaxError, ValueError) as error:
+            raise RequestError(f"the picture is damaged: {error}.") from error
 
 
 def to_tensor(arrays: Sequence[np.ndarray]) -> Tensor:

@@ -31,10 +31,12 @@ class LatentDiffusion(nn.Module):
         scale_factor: Latents = scale_factor * code; about 1 / standard deviation of the codes.
         conditioning: "none", "crossattn" or "concat".
         prediction: What the UNet predicts: "eps", "x0" or "v".
-        tokenizer: Sentences or layouts -> (B, L) token ids; text and layout models only.
+        tokenizer: Sentences or layouts -> (B, L) token ids; models of tokens only.
+        classes: Names of the classes in the order of their numbers, where they are known.
+        null_class: The class that stands for any; None: there is none.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (the parts of a model, by name)
         self,
         *,
         unet: nn.Module,
@@ -45,6 +47,8 @@ class LatentDiffusion(nn.Module):
         conditioning: str = "none",
         prediction: str = "eps",
         tokenizer: Tokenizer | None = None,
+        classes: Sequence[str] = (),
+        null_class: int | None = None,
     ) -> None:
         super().__init__()
         self.unet = unet
@@ -55,6 +59,8 @@ class LatentDiffusion(nn.Module):
         self.conditioning = conditioning
         self.prediction = prediction
         self.tokenizer = tokenizer
+        self.classes = tuple(classes)
+        self.null_class = null_class
         self._preview: Tensor | None = None
 
     @property

@@ -6,10 +6,12 @@ one-line form that other programs show.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,12 +21,16 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from ldm.errors import RequestError
+from ldm.images import EncodedImage
 from ldm.requests import from_dict, to_dict
 
 SCHEMA = 1
 KEY = "latent_canvas"
 PACKAGES = ("torch", "numpy", "gradio", "transformers")
 MAX_RECORD_CHARACTERS = 1_000_000
+PICTURE = "sha256:"  # how the record names a picture that the request holds
+PICTURE_CHUNK = b"lcIm"  # of the PNG: 32 bytes of SHA-256, then the picture's own PNG
+PICTURE_FIELDS = ("image", "mask", "label_map")
 
 
 @dataclass(frozen=True)
@@ -45,22 +51,47 @@ def save(path: Path, image: np.ndarray, request: Any, weights_sha256: str = "") 
         request: What makes exactly this picture.
         weights_sha256: Of the model that made it.
     """
+    values, pictures = _apart(to_dict(request))
     record = {
         "schema": SCHEMA,
         "application": "Latent Canvas",
-        "request": to_dict(request),
+        "request": values,
         "weights_sha256": weights_sha256,
         "versions": versions(),
     }
     info = PngImagePlugin.PngInfo()
     info.add_itxt(KEY, json.dumps(record, ensure_ascii=False))
-    info.add_itxt("parameters", parameters_text(request))
+    info.add_itxt("parameters", parameters_text(values))
+    for name, png in pictures.items():
+        info.add(PICTURE_CHUNK, bytes.fromhex(name.removeprefix(PICTURE)) + png)
     part = path.with_suffix(".part")
     try:
         Image.fromarray(image).save(part, "PNG", pnginfo=info)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _apart(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """A request's values with each picture replaced by its name, and the pictures by name.
+
+    Text is no place for a photograph: it would grow by a third, and readers limit its length.
+    """
+    pictures = {}
+    for key in PICTURE_FIELDS:
+        if isinstance(values.get(key), str):
+            png = EncodedImage.from_data_url(values[key]).png
+            values[key] = PICTURE + hashlib.sha256(png).hexdigest()
+            pictures[values[key]] = png
+    return values, pictures
+
+
+def _together(values: dict[str, Any], chunks: list[bytes]) -> dict[str, Any]:
+    """The values with the pictures in place of their names; the inverse of `_apart`."""
+    pictures = {PICTURE + chunk[:32].hex(): chunk[32:] for chunk in chunks}
+    named = {key: values[key] for key in PICTURE_FIELDS if isinstance(values.get(key), str)}
+    found = {key: EncodedImage(pictures[name]) for key, name in named.items() if name in pictures}
+    return values | found
 
 
 def load(path: Path) -> Record:
@@ -70,7 +101,8 @@ def load(path: Path) -> Record:
         RequestError: If it is no PNG, carries no request, or one that this version cannot read.
     """
     path = Path(path)
-    record = _record(path)
+    text, chunks = _chunks(path)
+    record = _record(path, text)
     schema = record.get("schema")
     if not isinstance(schema, int) or schema < 1:
         raise _damaged(path)
@@ -82,12 +114,12 @@ def load(path: Path) -> Record:
     request, versions = record.get("request"), record.get("versions", {})
     if not isinstance(request, dict) or not isinstance(versions, dict):
         raise _damaged(path)
-    return Record(from_dict(request), str(record.get("weights_sha256", "")), versions)
+    request = from_dict(_together(request, chunks))
+    return Record(request, str(record.get("weights_sha256", "")), versions)
 
 
-def _record(path: Path) -> dict[str, Any]:
+def _record(path: Path, text: str | None) -> dict[str, Any]:
     """The JSON object in our text chunk."""
-    text = _text(path)
     if text is None:
         raise RequestError(f"{path.name} carries no parameters; it was not made here.")
     try:
@@ -99,11 +131,13 @@ def _record(path: Path) -> dict[str, Any]:
     return record
 
 
-def _text(path: Path) -> str | None:
-    """Our text chunk; it stands before the pixels, so none of them is decoded."""
+def _chunks(path: Path) -> tuple[str | None, list[bytes]]:
+    """Our text chunk and pictures; they stand before the pixels, so none of them is decoded."""
     try:
         with Image.open(path) as image:
             kind, text = image.format, image.info.get(KEY)
+            private = getattr(image, "private_chunks", [])
+            pictures = [chunk[1] for chunk in private if chunk[0] == PICTURE_CHUNK]
     except Image.DecompressionBombError as error:
         megapixels = int(re.search(r"\d+", str(error)).group()) / 1e6
         raise RequestError(
@@ -113,16 +147,16 @@ def _text(path: Path) -> str | None:
         raise RequestError(f"{path.name} is no readable PNG.") from error
     if kind != "PNG":
         raise RequestError(f"{path.name} is {kind}; only a PNG made here has parameters.")
-    return text
+    return text, pictures
 
 
 def _damaged(path: Path) -> RequestError:
     return RequestError(f"{path.name} carries damaged parameters; they cannot be restored.")
 
 
-def parameters_text(request: Any) -> str:
-    """The request in the form that other programs show: prompts, then one line of settings."""
-    values = to_dict(request)
+def parameters_text(values: Mapping[str, Any]) -> str:
+    """A request in the form that other programs show: prompts, then one line of settings."""
+    values = dict(values)
     lines = [values.pop("prompt", "")]
     if negative := values.pop("negative_prompt", ""):
         lines.append(f"Negative prompt: {negative}")

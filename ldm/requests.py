@@ -1,26 +1,29 @@
 """What a person may ask for and what comes back: a frozen dataclass per task, and a run's events.
 
-A field's label, range, step, unit and help stand once, in `control(...)`; the page's widgets, the
-CLI's flags and the checks here are all made from it. None in a field means "the preset's own
-default" (for `seed`: drawn anew); `ldm.studio` fills it in before the run, so the request that is
-stored with a result holds every number that made it. This module needs no torch.
+None in a field means "the preset's own default" (for `seed`: drawn anew); `ldm.studio` fills it in
+before the run, so the request that is stored with a result holds every number that made it. What a
+field is called and may hold stands in its `control(...)`, see `ldm.fields`. This module needs no
+torch.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
-import types
 import typing
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar
 
 from ldm.errors import RequestError
+from ldm.fields import Box, check, control
+from ldm.fields import Control as Control  # what a caller needs beside the requests
+from ldm.fields import controls as controls
+from ldm.images import EncodedImage
 
 if typing.TYPE_CHECKING:
     from pathlib import Path
 
     import numpy as np
+
 
 MAX_SEED = 2**32 - 1
 MAX_PROMPT_CHARACTERS = 2000
@@ -28,29 +31,70 @@ MAX_SIDE_PX = 4096
 SAMPLER_NAMES = ("ddim", "dpmpp_2m", "plms", "ddpm")
 
 
-@dataclass(frozen=True)
-class Control:
-    """How one request field is shown and checked. Ranges are inclusive."""
-
-    label: str
-    help: str = ""
-    unit: str = ""
-    minimum: float | None = None
-    maximum: float | None = None
-    step: float | None = None
-    choices: tuple[str, ...] | None = None
-    max_length: int | None = None
-    advanced: bool = False
+def _width() -> Any:
+    return control(None, label="Width", unit="px", minimum=16, maximum=MAX_SIDE_PX, step=16)
 
 
-def control(default: Any = MISSING, **about: Any) -> Any:
-    """A dataclass field with its `Control` in the metadata."""
-    return field(default=default, metadata={"control": Control(**about)})
+def _height() -> Any:
+    return control(None, label="Height", unit="px", minimum=16, maximum=MAX_SIDE_PX, step=16)
 
 
-def controls(request_type: type) -> dict[str, Control]:
-    """Field name -> Control, in the order of declaration."""
-    return {f.name: f.metadata["control"] for f in fields(request_type)}
+def _preset(name: str) -> Any:
+    return control(name, label="Model", help="The preset that makes it")
+
+
+def _steps() -> Any:
+    return control(
+        None, label="Steps", help="More steps, more time", minimum=1, maximum=1000, step=1
+    )
+
+
+def _sampler() -> Any:
+    return control(None, label="Sampler", help="How noise becomes a picture", choices=SAMPLER_NAMES)
+
+
+def _guidance_scale(what: str) -> Any:
+    return control(
+        None,
+        label="Guidance",
+        help=f"How strictly {what} followed; 1 switches guidance off",
+        minimum=1.0,
+        maximum=30.0,
+        step=0.1,
+    )
+
+
+def _eta(default: float | None) -> Any:
+    return control(
+        default,
+        label="Eta",
+        help="Fresh noise per step, for DDIM: 0 none, 1 as much as DDPM",
+        minimum=0.0,
+        maximum=1.0,
+        step=0.05,
+        advanced=True,
+    )
+
+
+def _seed() -> Any:
+    return control(
+        None,
+        label="Seed",
+        help="The same seed makes the same picture; picture i of a batch uses seed + i",
+        minimum=0,
+        maximum=MAX_SEED,
+        step=1,
+    )
+
+
+def _count() -> Any:
+    return control(1, label="Pictures", minimum=1, maximum=16, step=1)
+
+
+def _pixels(label: str, help_text: str, maximum: int, minimum: int = 0, default: int = 0) -> Any:
+    return control(
+        default, label=label, help=help_text, unit="px", minimum=minimum, maximum=maximum, step=1
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,45 +116,15 @@ class TextToImage:
         help="What the picture should not show; needs a guidance scale above 1",
         max_length=MAX_PROMPT_CHARACTERS,
     )
-    preset: str = control("demo-text-to-image", label="Model", help="The preset that makes it")
-    width: int | None = control(
-        None, label="Width", unit="px", minimum=16, maximum=MAX_SIDE_PX, step=16
-    )
-    height: int | None = control(
-        None, label="Height", unit="px", minimum=16, maximum=MAX_SIDE_PX, step=16
-    )
-    steps: int | None = control(
-        None, label="Steps", help="More steps, more time", minimum=1, maximum=1000, step=1
-    )
-    sampler: str | None = control(
-        None, label="Sampler", help="How noise becomes a picture", choices=SAMPLER_NAMES
-    )
-    guidance_scale: float | None = control(
-        None,
-        label="Guidance",
-        help="How strictly the prompt is followed; 1 switches guidance off",
-        minimum=1.0,
-        maximum=30.0,
-        step=0.1,
-    )
-    eta: float = control(
-        0.0,
-        label="Eta",
-        help="Fresh noise per step, for DDIM: 0 none, 1 as much as DDPM",
-        minimum=0.0,
-        maximum=1.0,
-        step=0.05,
-        advanced=True,
-    )
-    seed: int | None = control(
-        None,
-        label="Seed",
-        help="The same seed makes the same picture; picture i of a batch uses seed + i",
-        minimum=0,
-        maximum=MAX_SEED,
-        step=1,
-    )
-    count: int = control(1, label="Pictures", minimum=1, maximum=16, step=1)
+    preset: str = _preset("demo-text-to-image")
+    width: int | None = _width()
+    height: int | None = _height()
+    steps: int | None = _steps()
+    sampler: str | None = _sampler()
+    guidance_scale: float | None = _guidance_scale("the prompt is")
+    eta: float = _eta(0.0)
+    seed: int | None = _seed()
+    count: int = _count()
 
     def __post_init__(self) -> None:
         check(self)
@@ -118,13 +132,200 @@ class TextToImage:
             raise RequestError("prompt must say what to draw, got an empty one.")
 
 
-REQUESTS: dict[str, type] = {TextToImage.task: TextToImage}
+@dataclass(frozen=True, kw_only=True)
+class Inpaint:
+    """Fill the masked part of a picture, or grow it beyond its edges (LDM Sec. 4.5).
+
+    Raises:
+        RequestError: If a field is of the wrong type or out of range, or there is nothing to fill.
+    """
+
+    task: ClassVar[str] = "inpaint"
+
+    image: EncodedImage = control(label="Picture", help="The picture to change")
+    mask: EncodedImage | None = control(
+        None, label="Mask", help="White where the picture is made anew; as large as the picture"
+    )
+    preset: str = _preset("demo-inpaint")
+    mask_grow: int = _pixels("Grow", "Grow the mask; negative shrinks it", 64, -64)
+    mask_feather: int = _pixels("Feather", "Width of the soft edge of the mask", 64, default=4)
+    outpaint_left: int = _pixels("Grow left", "Canvas added on the left", 1024)
+    outpaint_top: int = _pixels("Grow up", "Canvas added above", 1024)
+    outpaint_right: int = _pixels("Grow right", "Canvas added on the right", 1024)
+    outpaint_bottom: int = _pixels("Grow down", "Canvas added below", 1024)
+    working_size: int | None = control(
+        None,
+        label="Working size",
+        help="Longer side at which the model sees the area around the hole",
+        unit="px",
+        minimum=64,
+        maximum=MAX_SIDE_PX,
+        step=64,
+        advanced=True,
+    )
+    steps: int | None = _steps()
+    sampler: str | None = _sampler()
+    eta: float | None = _eta(None)
+    seed: int | None = _seed()
+    count: int = _count()
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.mask is None and not any(self.outpaint):
+            raise RequestError("mask must say what to make anew; there is none.")
+        if self.mask is not None and self.mask.size != self.image.size:
+            raise RequestError(
+                f"mask must be as large as the picture, {_by(self.image)}, got {_by(self.mask)}."
+            )
+
+    @property
+    def outpaint(self) -> tuple[int, int, int, int]:
+        """Px added left, above, right and below."""
+        return self.outpaint_left, self.outpaint_top, self.outpaint_right, self.outpaint_bottom
+
+
+@dataclass(frozen=True, kw_only=True)
+class Semantic:
+    """Make a picture from a painted label map, at the map's size (LDM Sec. 4.3.2).
+
+    Raises:
+        RequestError: If a field is of the wrong type or out of the range that its control states.
+    """
+
+    task: ClassVar[str] = "semantic"
+
+    label_map: EncodedImage = control(
+        label="Label map", help="One channel; the value of a pixel is the number of its class"
+    )
+    preset: str = _preset("demo-semantic")
+    steps: int | None = _steps()
+    sampler: str | None = _sampler()
+    eta: float | None = _eta(None)
+    seed: int | None = _seed()
+    count: int = _count()
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.label_map.mode != "L":
+            raise RequestError("label_map must have one channel of class numbers, got a picture.")
+        if max(self.label_map.size) > MAX_SIDE_PX:
+            raise RequestError(
+                f"label_map must be at most {MAX_SIDE_PX} px a side, got {_by(self.label_map)}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Make a picture from boxes with classes (LDM Sec. 4.3.1).
+
+    Raises:
+        RequestError: If a field is of the wrong type or out of range, or there is no box.
+    """
+
+    task: ClassVar[str] = "layout"
+
+    boxes: tuple[Box, ...] = control(label="Boxes", help="What is where")
+    preset: str = _preset("demo-layout")
+    width: int | None = _width()
+    height: int | None = _height()
+    steps: int | None = _steps()
+    sampler: str | None = _sampler()
+    guidance_scale: float | None = _guidance_scale("the boxes are")
+    eta: float | None = _eta(None)
+    seed: int | None = _seed()
+    count: int = _count()
+
+    def __post_init__(self) -> None:
+        check(self)
+        if not self.boxes:
+            raise RequestError("boxes must hold at least one box, got none.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upscale:
+    """Make a picture four times as large, or sixteen times in two passes (LDM Sec. 4.4).
+
+    Raises:
+        RequestError: If a field is of the wrong type or out of the range that its control states.
+    """
+
+    task: ClassVar[str] = "upscale"
+
+    image: EncodedImage = control(label="Picture", help="The picture to enlarge")
+    preset: str = _preset("demo-upscale-bicubic")
+    passes: int = control(
+        1,
+        label="Passes",
+        help="One makes it 4 times as large, two 16",
+        minimum=1,
+        maximum=2,
+        step=1,
+    )
+    steps: int | None = _steps()
+    sampler: str | None = _sampler()
+    eta: float | None = _eta(None)
+    seed: int | None = _seed()
+    count: int = _count()
+
+    def __post_init__(self) -> None:
+        check(self)
+        largest = MAX_SIDE_PX // 4**self.passes
+        if max(self.image.size) > largest:
+            raise RequestError(
+                f"image must be at most {largest} px a side for {4**self.passes} times the size, "
+                f"got {_by(self.image)}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassConditional:
+    """Make pictures of a class, or of any (LDM App. D.4).
+
+    Raises:
+        RequestError: If a field is of the wrong type or out of the range that its control states.
+    """
+
+    task: ClassVar[str] = "class-conditional"
+
+    class_index: int | None = control(
+        None, label="Class", help="Number of the class; none: any", minimum=0, maximum=9999, step=1
+    )
+    preset: str = _preset("demo-class-conditional")
+    width: int | None = _width()
+    height: int | None = _height()
+    steps: int | None = _steps()
+    sampler: str | None = _sampler()
+    guidance_scale: float | None = _guidance_scale("the class is")
+    eta: float | None = _eta(None)
+    seed: int | None = _seed()
+    count: int = _count()
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+def _by(image: EncodedImage) -> str:
+    return f"{image.width} x {image.height} px"
+
+
+_TYPES = (TextToImage, Inpaint, Semantic, Layout, Upscale, ClassConditional)
+REQUESTS: dict[str, type] = {request_type.task: request_type for request_type in _TYPES}
 """Task name -> request type."""
 
 
 def to_dict(request: Any) -> dict[str, Any]:
-    """The request's fields as JSON-ready values, `task` first."""
-    return {"task": request.task, **dataclasses.asdict(request)}
+    """The request's fields as JSON-ready values, `task` first; pictures as data URLs."""
+    return {"task": request.task} | {
+        field.name: _plain(getattr(request, field.name)) for field in fields(request)
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, EncodedImage):
+        return value.data_url()
+    if isinstance(value, tuple):
+        return [dataclasses.asdict(box) for box in value]
+    return value
 
 
 def from_dict(values: dict[str, Any]) -> Any:
@@ -146,52 +347,26 @@ def from_dict(values: dict[str, Any]) -> Any:
     required = {f.name for f in fields(request_type) if f.default is MISSING}
     if missing := sorted(required - set(values)):
         raise RequestError(f"{task} needs the field {missing[0]!r}.")
-    return request_type(**values)
+    hints = typing.get_type_hints(request_type)
+    return request_type(**{name: _typed(hints[name], value) for name, value in values.items()})
 
 
-def check(request: Any) -> None:
-    """Check every field against its type and its control.
-
-    Raises:
-        RequestError: With the field, the value that came and what is allowed.
-    """
-    hints = typing.get_type_hints(type(request))
-    for name, about in controls(type(request)).items():
-        value = getattr(request, name)
-        allowed_types = _types(hints[name])
-        if value is None and type(None) in allowed_types:
-            continue
-        _check_type(name, value, allowed_types)
-        _check_range(name, value, about)
+def _typed(hint: Any, value: Any) -> Any:
+    """A JSON value as the field's type; what does not fit is left for the request to refuse."""
+    if isinstance(value, str) and EncodedImage in (hint, *typing.get_args(hint)):
+        return EncodedImage.from_data_url(value)
+    if isinstance(value, (list, tuple)) and typing.get_origin(hint) is tuple:
+        return tuple(_box(part) for part in value)
+    return value
 
 
-def _types(hint: Any) -> tuple[type, ...]:
-    return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-
-
-def _check_type(name: str, value: Any, allowed: tuple[type, ...]) -> None:
-    numbers = (int, float) if float in allowed else allowed
-    if isinstance(value, bool) or not isinstance(value, tuple({*allowed, *numbers})):
-        wanted = " or ".join(t.__name__ for t in allowed if t is not type(None))
-        raise RequestError(f"{name} must be {wanted}, got {value!r:.80}.")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise RequestError(f"{name} must be a finite number, got {value}.")
-    if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
-        raise RequestError(f"{name} must be text, got {value!r:.80}, which is half a character.")
-
-
-def _check_range(name: str, value: Any, about: Control) -> None:
-    unit = f" {about.unit}" if about.unit else ""
-    if about.minimum is not None and not about.minimum <= value <= about.maximum:
-        raise RequestError(
-            f"{name} must be {about.minimum:.12g} to {about.maximum:.12g}{unit}, got {value!s:.40}."
-        )
-    if about.choices is not None and value not in about.choices:
-        raise RequestError(f"{name} must be one of {', '.join(about.choices)}, got {value!r:.80}.")
-    if about.max_length is not None and len(value) > about.max_length:
-        raise RequestError(
-            f"{name} must be at most {about.max_length} characters, got {len(value)}."
-        )
+def _box(value: Any) -> Box:
+    names = {field.name for field in fields(Box)}
+    if isinstance(value, Box):
+        return value
+    if not isinstance(value, dict) or set(value) != names:
+        raise RequestError(f"a box must have {', '.join(sorted(names))}, got {value!r:.120}.")
+    return Box(**value)
 
 
 # The events of a run, in the order in which they can come. Exactly one of Result, Failed and

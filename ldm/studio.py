@@ -121,10 +121,8 @@ def _timed(events: Iterator[Progress | Result], begin: float) -> Iterator[Progre
 
 
 def _too_large(request: Any) -> str:
-    return (
-        f"{request.count} of {request.width} x {request.height} px need more memory than there is; "
-        "take a smaller size."
-    )
+    size = f" of {request.width} x {request.height} px" if hasattr(request, "width") else ""
+    return f"{request.count}{size} need more memory than there is; take a smaller size."
 
 
 def resolve(request: Any, preset: Preset) -> Any:
@@ -141,11 +139,16 @@ def resolve(request: Any, preset: Preset) -> Any:
         "steps": preset.defaults.steps,
         "sampler": preset.defaults.sampler,
         "guidance_scale": preset.defaults.guidance_scale,
+        "working_size": 2 * max(preset.width, preset.height),
         "seed": secrets.randbelow(MAX_SEED + 1),
     }
     names = {field.name for field in fields(request)}
     missing = {n: v for n, v in defaults.items() if n in names and getattr(request, n) is None}
-    return replace(request, **missing)
+    request = replace(request, **missing)
+    if request.eta is None:  # only DDIM has it
+        eta = preset.defaults.eta if request.sampler == "ddim" else 0.0
+        request = replace(request, eta=eta)
+    return request
 
 
 def new_path(folder: Path, stem: str) -> Path:

@@ -19,7 +19,9 @@ FILES = sorted([*ROOT.glob("ldm/**/*.py"), *ROOT.glob("ui/**/*.py"), ROOT / "app
 # ldm/, or ui, or app; an entry with a dot allows that one module only. Calls go down this list.
 MAY_IMPORT = {
     "errors": set(),
-    "requests": set(),
+    "fields": set(),
+    # a request holds pictures as values
+    "requests": {"fields", "images"},
     "models": set(),
     "diffusion": set(),
     "checkpoints": set(),
@@ -31,7 +33,7 @@ MAY_IMPORT = {
     "catalog": {"models", "latent_diffusion", "diffusion.schedule"},
     "runtime": {"catalog", "checkpoints", "latent_diffusion"},
     "tasks": {"requests", "latent_diffusion", "diffusion", "canvas", "images"},
-    "metadata": {"requests"},
+    "metadata": {"requests", "images"},
     "history": set(),
     # a preset fills in what a request leaves open, and its hash goes into the picture
     "studio": {"requests", "runtime", "tasks", "metadata", "history", "images", "catalog"},

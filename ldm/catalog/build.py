@@ -61,6 +61,8 @@ def build_model(source: Preset | Architecture, device: str = "meta") -> LatentDi
         conditioning=about.conditioning,
         prediction=about.prediction,
         tokenizer=_tokenizer(about.conditioner),
+        classes=source.classes if isinstance(source, Preset) else (),
+        null_class=source.null_class if isinstance(source, Preset) else None,
     )
     return model.eval()
 

@@ -28,8 +28,12 @@ _RESOLVED = ("name", "folder", "first_stage_preset", "first_stage_path")  # neve
 log = logging.getLogger(__name__)
 
 
-def list_presets(models_dir: Path = MODELS_DIR, presets_dir: Path = PRESETS_DIR) -> list[Preset]:
+def list_presets(
+    models_dir: Path = MODELS_DIR, presets_dir: Path = PRESETS_DIR, task: str | None = None
+) -> list[Preset]:
     """Every preset, the shipped ones first, then the published ones, then the user's folders.
+
+    With a `task`, only its presets; the others are not even parsed, which is most of the time.
 
     A user's folder that cannot be read is left out with a warning; naming it in `load_preset`
     tells why. A broken preset file of the project itself is an error.
@@ -37,13 +41,16 @@ def list_presets(models_dir: Path = MODELS_DIR, presets_dir: Path = PRESETS_DIR)
     Raises:
         PresetError: If a preset file is broken.
     """
-    presets = [_load(path, models_dir, presets_dir) for path in _preset_files(presets_dir).values()]
+    files = _preset_files(presets_dir).values()
+    if task is not None:
+        files = [path for path in files if read_yaml(path).get("task") == task]
+    presets = [_load(path, models_dir, presets_dir) for path in files]
     for folder in _model_folders(models_dir, presets_dir).values():
         try:
             presets.append(_load_folder(folder))
         except PresetError as error:
             log.warning("left out: %s", error)
-    return presets
+    return [preset for preset in presets if task is None or preset.task == task]
 
 
 def load_preset(

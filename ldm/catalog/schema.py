@@ -271,6 +271,9 @@ class Preset:
     licence: str = ""
     links: tuple[str, ...] = ()  # the authors' pages, for people
     defaults: Defaults = field(default_factory=Defaults)
+    classes: tuple[str, ...] = ()  # names in the order of their numbers; (): not published
+    class_colours: tuple[str, ...] = ()  # "#rrggbb" each, for palettes and boxes
+    null_class: int | None = None  # the class that stands for any; None: there is none
     first_stage_preset: str | None = None  # its weight file holds the first stage
     first_stage_path: Path | None = None
 
@@ -282,6 +285,8 @@ class Preset:
                 f"width and height must be multiples of {multiple} px, got "
                 f"{self.width} x {self.height}"
             )
+        if self.classes and len(self.class_colours) not in (0, len(self.classes)):
+            raise PresetError("class_colours must be as many as classes, or none")
 
     @property
     def factor(self) -> int:
@@ -292,6 +297,20 @@ class Preset:
     def size_multiple(self) -> int:
         """Picture sides must be multiples of it, in px."""
         return self.architecture.size_multiple
+
+    @property
+    def class_count(self) -> int:
+        """Classes that a person can choose from; 0 where the task has none."""
+        about = self.architecture.conditioner
+        if about.kind == "class":
+            return about.n_classes - (self.null_class is not None)
+        return len(self.classes) or about.in_channels or 0
+
+    @property
+    def max_boxes(self) -> int:
+        """Boxes that a layout can have: three tokens each, two for the picture."""
+        about = self.architecture.conditioner
+        return (about.max_seq_len - 2) // 3 if about.kind == "tokens" else 0
 
     @property
     def weight_path(self) -> Path:

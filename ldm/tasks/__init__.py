@@ -3,6 +3,13 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ldm.tasks import text_to_image
+from ldm.tasks import class_conditional, inpaint, layout, semantic, text_to_image, upscale
 
-RUNNERS: dict[str, Callable[[Any, Any], Iterator[Any]]] = {"text-to-image": text_to_image.run}
+RUNNERS: dict[str, Callable[[Any, Any], Iterator[Any]]] = {
+    "text-to-image": text_to_image.run,
+    "inpaint": inpaint.run,
+    "semantic": semantic.run,
+    "layout": layout.run,
+    "upscale": upscale.run,
+    "class-conditional": class_conditional.run,
+}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from ldm.diffusion.samplers import SAMPLERS, Step
 from ldm.errors import RequestError
 from ldm.images import grid, to_arrays
 from ldm.latent_diffusion import LatentDiffusion
-from ldm.requests import MAX_SEED, Progress
+from ldm.requests import MAX_SEED, Progress, Result
 
 PREVIEWS = 12  # per batch, about
 SMALL_WORK = 1e10  # parameters times latent cells of one pass
@@ -39,18 +39,37 @@ class Sampling:
     width: int  # px
 
 
-def of_request(request: Any) -> Sampling:
-    """The sampling part of a request whose fields are all filled in."""
+def of_request(request: Any, size: tuple[int, int] | None = None) -> Sampling:
+    """The sampling part of a request whose fields are all filled in.
+
+    Args:
+        request: Any request.
+        size: (height, width) in px, for tasks whose size follows from a picture.
+    """
+    height, width = size or (request.height, request.width)
     seeds = tuple((request.seed + i) % (MAX_SEED + 1) for i in range(request.count))
     return Sampling(
         sampler=request.sampler,
         steps=request.steps,
-        guidance_scale=request.guidance_scale,
+        guidance_scale=getattr(request, "guidance_scale", 1.0),
         eta=request.eta,
         seeds=seeds,
-        height=request.height,
-        width=request.width,
+        height=height,
+        width=width,
     )
+
+
+def result(request: Any, images: Sequence[np.ndarray], notes: Sequence[str] = ()) -> Result:
+    """The pictures, each with the request that makes exactly that one."""
+    seeds = ((request.seed + i) % (MAX_SEED + 1) for i in range(request.count))
+    requests = tuple(replace(request, seed=seed, count=1) for seed in seeds)
+    return Result(requests, tuple(images), notes=tuple(notes))
+
+
+def padded(array: np.ndarray, multiple: int) -> np.ndarray:
+    """(H, W, ...) with its last rows and columns repeated up to a multiple of `multiple`."""
+    down, right = (-side % multiple for side in array.shape[:2])
+    return np.pad(array, ((0, down), (0, right), *[(0, 0)] * (array.ndim - 2)), mode="edge")
 
 
 def check(model: LatentDiffusion, sampling: Sampling) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import torch
 
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.requests import Progress, Result, TextToImage
-from ldm.tasks.sampling import check, of_request, sample
+from ldm.tasks.sampling import check, of_request, result, sample
 
 NAMED_WORDS = 8  # at most, of those that the model does not know
 
@@ -29,8 +28,7 @@ def run(model: LatentDiffusion, request: TextToImage) -> Iterator[Progress | Res
     cond = model.condition([request.prompt])
     uncond = model.condition([request.negative_prompt])
     images = yield from sample(model, sampling, cond, uncond)
-    requests = tuple(replace(request, seed=seed, count=1) for seed in sampling.seeds)
-    yield Result(requests, tuple(images), notes=_notes(model, request))
+    yield result(request, images, _notes(model, request))
 
 
 def _notes(model: LatentDiffusion, request: TextToImage) -> tuple[str, ...]:

@@ -1,0 +1,117 @@
+"""A request's fields: label, range, step, unit and help stand once, in `control(...)`.
+
+The page's widgets, the CLI's flags and the checks here are all made from it.
+"""
+
+from __future__ import annotations
+
+import math
+import types
+import typing
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any
+
+from ldm.errors import RequestError
+
+MAX_LABEL_CHARACTERS = 80
+
+
+@dataclass(frozen=True)
+class Control:
+    """How one request field is shown and checked. Ranges are inclusive."""
+
+    label: str
+    help: str = ""
+    unit: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    step: float | None = None
+    choices: tuple[str, ...] | None = None
+    max_length: int | None = None
+    advanced: bool = False
+
+
+def control(default: Any = MISSING, **about: Any) -> Any:
+    """A dataclass field with its `Control` in the metadata."""
+    return field(default=default, metadata={"control": Control(**about)})
+
+
+def controls(request_type: type) -> dict[str, Control]:
+    """Field name -> Control, in the order of declaration."""
+    return {f.name: f.metadata["control"] for f in fields(request_type)}
+
+
+@dataclass(frozen=True)
+class Box:
+    """A thing and where it is, in fractions of the canvas."""
+
+    label: str
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.label, str) or not 0 < len(self.label) <= MAX_LABEL_CHARACTERS:
+            raise RequestError(f"a box needs a class name, got {self.label!r:.80}.")
+        sides = (self.left, self.top, self.right, self.bottom)
+        if not all(_is_fraction(side) for side in sides):
+            raise RequestError(
+                f"the box {self.label!r} must lie on the canvas, its edges from 0 to 1, "
+                f"got {sides!s:.120}."
+            )
+        if not (self.left < self.right and self.top < self.bottom):
+            raise RequestError(f"the box {self.label!r} has no area: {sides!s:.120}.")
+
+
+def _is_fraction(value: Any) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and 0 <= value <= 1  # nan compares to nothing
+
+
+def check(request: Any) -> None:
+    """Check every field against its type and its control.
+
+    Raises:
+        RequestError: With the field, the value that came and what is allowed.
+    """
+    hints = typing.get_type_hints(type(request))
+    for name, about in controls(type(request)).items():
+        value = getattr(request, name)
+        allowed_types = _types(hints[name])
+        if value is None and type(None) in allowed_types:
+            continue
+        _check_type(name, value, allowed_types)
+        _check_range(name, value, about)
+
+
+def _types(hint: Any) -> tuple[type, ...]:
+    hints = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return tuple(typing.get_origin(hint) or hint for hint in hints)
+
+
+def _check_type(name: str, value: Any, allowed: tuple[type, ...]) -> None:
+    numbers = (int, float) if float in allowed else allowed
+    if isinstance(value, bool) or not isinstance(value, tuple({*allowed, *numbers})):
+        wanted = " or ".join(t.__name__ for t in allowed if t is not type(None))
+        raise RequestError(f"{name} must be {wanted}, got {value!r:.80}.")
+    if isinstance(value, tuple) and not all(isinstance(part, Box) for part in value):
+        raise RequestError(f"{name} must be boxes, got {value!r:.80}.")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise RequestError(f"{name} must be a finite number, got {value}.")
+    if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise RequestError(f"{name} must be text, got {value!r:.80}, which is half a character.")
+
+
+def _check_range(name: str, value: Any, about: Control) -> None:
+    unit = f" {about.unit}" if about.unit else ""
+    if about.minimum is not None and not about.minimum <= value <= about.maximum:
+        raise RequestError(
+            f"{name} must be {about.minimum:.12g} to {about.maximum:.12g}{unit}, got {value!s:.40}."
+        )
+    if about.choices is not None and value not in about.choices:
+        raise RequestError(f"{name} must be one of {', '.join(about.choices)}, got {value!r:.80}.")
+    if about.max_length is not None and len(value) > about.max_length:
+        raise RequestError(
+            f"{name} must be at most {about.max_length} characters, got {len(value)}."
+        )

@@ -1,0 +1,51 @@
+"""Pictures of a class, or of any class (LDM App. D.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+
+from ldm.errors import RequestError
+from ldm.latent_diffusion import LatentDiffusion
+from ldm.requests import ClassConditional, Progress, Result
+from ldm.tasks.sampling import check, of_request, result, sample
+
+
+@torch.no_grad()
+def run(model: LatentDiffusion, request: ClassConditional) -> Iterator[Progress | Result]:
+    """Make `request.count` pictures.
+
+    Yields:
+        Progress after every step, then one Result.
+
+    Raises:
+        RequestError: If the model has no such class, or cannot do without one.
+    """
+    chosen = _class_of(model, request.class_index)
+    sampling, null = of_request(request), model.null_class
+    if chosen == null:  # nothing to guide away from
+        sampling = replace(sampling, guidance_scale=1.0)
+    check(model, sampling)
+    if null is None and sampling.guidance_scale != 1:
+        raise RequestError(
+            f"guidance_scale must be 1 for this model, got {sampling.guidance_scale:g}; it was not "
+            "trained without a class."
+        )
+    cond = model.condition(torch.tensor([chosen]))
+    uncond = cond if null is None else model.condition(torch.tensor([null]))
+    images = yield from sample(model, sampling, cond, uncond)
+    yield result(request, images)
+
+
+def _class_of(model: LatentDiffusion, index: int | None) -> int:
+    """The number that the embedding takes."""
+    if index is None:
+        if model.null_class is None:
+            raise RequestError("class_index must name a class; this model knows none without.")
+        return model.null_class
+    count = model.conditioner.embedding.num_embeddings - (model.null_class is not None)
+    if index >= count:
+        raise RequestError(f"class_index must be 0 to {count - 1} for this model, got {index}.")
+    return index

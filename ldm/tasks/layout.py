@@ -1,0 +1,47 @@
+"""Pictures from boxes with classes (LDM Sec. 4.3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from ldm.errors import RequestError
+from ldm.latent_diffusion import LatentDiffusion
+from ldm.requests import Box, Layout, Progress, Result
+from ldm.tasks.sampling import check, of_request, result, sample
+
+
+@torch.no_grad()
+def run(model: LatentDiffusion, request: Layout) -> Iterator[Progress | Result]:
+    """Make `request.count` pictures.
+
+    Yields:
+        Progress after every step, then one Result.
+
+    Raises:
+        RequestError: If there are too many boxes or one has a class that the model does not know.
+    """
+    sampling, tokens = of_request(request), model.tokenizer
+    check(model, sampling)
+    if len(request.boxes) > tokens.max_boxes:
+        raise RequestError(
+            f"boxes must be at most {tokens.max_boxes} for this model, got {len(request.boxes)}."
+        )
+    boxes = [
+        (_number(model, box), box.left, box.top, box.right, box.bottom) for box in request.boxes
+    ]
+    cond, uncond = model.condition(tokens([boxes])), model.condition(tokens.unconditional())
+    images = yield from sample(model, sampling, cond, uncond)
+    yield result(request, images)
+
+
+def _number(model: LatentDiffusion, box: Box) -> int:
+    """The number of a box's class; where the names are not published, the label is the number."""
+    if box.label in model.classes:
+        return model.classes.index(box.label)
+    last = model.tokenizer.none - 1
+    if not model.classes and box.label.isdecimal() and int(box.label) <= last:
+        return int(box.label)
+    known = ", ".join(model.classes) or f"a number from 0 to {last}"
+    raise RequestError(f"a box must be one of {known:.400}; got {box.label!r}.")

@@ -1,0 +1,49 @@
+"""Pictures from a painted label map (LDM Sec. 4.3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ldm.errors import RequestError
+from ldm.latent_diffusion import LatentDiffusion
+from ldm.requests import Progress, Result, Semantic
+from ldm.tasks.sampling import check, of_request, padded, result, sample
+
+
+@torch.no_grad()
+def run(model: LatentDiffusion, request: Semantic) -> Iterator[Progress | Result]:
+    """Make `request.count` pictures at the map's size; its edge is padded to what the model takes.
+
+    Yields:
+        Progress after every step, then one Result.
+
+    Raises:
+        RequestError: If the map holds a class that the model does not know.
+    """
+    labels = request.label_map.array()
+    height, width = labels.shape
+    labels = padded(labels, model.size_multiple)
+    sampling = of_request(request, labels.shape)
+    check(model, sampling)
+    cond = model.condition(one_hot(labels, model.conditioner.channel_mapper.in_channels))
+    images = yield from sample(model, sampling, cond, cond)
+    yield result(request, [image[:height, :width] for image in images])
+
+
+def one_hot(labels: np.ndarray, classes: int) -> Tensor:
+    """(H, W) class numbers -> (1, classes, H, W), 1 in the channel of the class.
+
+    Raises:
+        RequestError: If a number is no class.
+    """
+    if labels.max() >= classes:
+        raise RequestError(
+            f"label_map must hold the numbers 0 to {classes - 1}, got {labels.max()}."
+        )
+    ids = torch.from_numpy(labels.astype(np.int64))
+    return F.one_hot(ids, classes).permute(2, 0, 1)[None].float()

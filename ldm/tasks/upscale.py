@@ -1,0 +1,58 @@
+"""A picture at four times the size, or sixteen times (LDM Sec. 4.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from ldm.images import to_tensor
+from ldm.latent_diffusion import LatentDiffusion
+from ldm.requests import Progress, Result, Upscale
+from ldm.tasks.sampling import Sampling, check, of_request, padded, result, sample
+
+Images = Generator[Progress, None, list[np.ndarray]]
+
+
+@torch.no_grad()
+def run(model: LatentDiffusion, request: Upscale) -> Iterator[Progress | Result]:
+    """Make `request.count` pictures of `model.factor` (4) times the size, per pass.
+
+    Yields:
+        Progress after every step, then one Result.
+    """
+    low = request.image.array()
+    low = low if low.ndim == 3 else np.repeat(low[:, :, None], 3, axis=2)
+    sampling = of_request(request, (0, 0))  # the size is each pass's own
+    runs = 1 + (request.passes - 1) * request.count
+    images = yield from _as_part(_enlarged(model, sampling, low), 0, runs)
+    if request.passes == 2:
+        firsts, images = images, []
+        for seed, first in zip(sampling.seeds, firsts, strict=True):
+            again = _enlarged(model, replace(sampling, seeds=(seed,)), first)
+            images += yield from _as_part(again, 1 + len(images), runs)
+    yield result(request, images)
+
+
+def _enlarged(model: LatentDiffusion, sampling: Sampling, low: np.ndarray) -> Images:
+    """One pass: a picture per seed, cut to exactly `factor` times the size of `low`."""
+    factor, (height, width) = model.factor, low.shape[:2]
+    edged = padded(low, model.unet.factor)
+    sampling = replace(sampling, height=factor * edged.shape[0], width=factor * edged.shape[1])
+    check(model, sampling)
+    cond = model.condition(to_tensor([edged]))
+    images = yield from sample(model, sampling, cond, cond)
+    return [image[: factor * height, : factor * width] for image in images]
+
+
+def _as_part(run: Images, number: int, runs: int) -> Images:
+    """The progress of one of several runs as progress of them all."""
+    while True:
+        try:
+            event = next(run)
+        except StopIteration as end:
+            return end.value
+        step = number * event.total + event.step
+        yield replace(event, step=step, total=runs * event.total)

@@ -1,0 +1,250 @@
+"""The tasks that start from a picture, a map, boxes or a class, on tiny models of each kind."""
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ldm.catalog.build import build_model
+from ldm.catalog.registry import list_presets, load_preset
+from ldm.errors import RequestError
+from ldm.requests import (
+    Box,
+    ClassConditional,
+    EncodedImage,
+    Inpaint,
+    Layout,
+    Result,
+    Semantic,
+    Upscale,
+)
+from ldm.studio import resolve
+from ldm.tasks import RUNNERS
+from ldm.tasks.inpaint import area_around, changed, feathered, put_back
+
+RNG = np.random.default_rng(0)
+HOW = {"steps": 2, "seed": 3}
+
+
+def picture(height: int, width: int) -> EncodedImage:
+    return EncodedImage.from_array(RNG.integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def grey(array: np.ndarray) -> EncodedImage:
+    return EncodedImage.from_array(array.astype(np.uint8))
+
+
+def thin(name: str):
+    """A preset with its own shape of network at a fraction of its width."""
+    preset = load_preset(name)
+    about = preset.architecture
+    unet = replace(
+        about.unet,
+        model_channels=64,
+        channel_mult=(1,) * len(about.unet.channel_mult),
+        num_res_blocks=1,
+        num_heads=1,
+        num_head_channels=-1,
+        transformer_depth=min(about.unet.transformer_depth, 1),
+    )
+    stage = replace(about.first_stage, ch=32, ch_mult=(1,) * len(about.first_stage.ch_mult))
+    stage = replace(stage, num_res_blocks=1, norm_groups=32)
+    if stage.n_embed:
+        stage = replace(stage, n_embed=32)
+    words = about.conditioner
+    if words.n_layer:
+        words = replace(words, n_layer=1)
+    return replace(
+        preset,
+        architecture=replace(about, unet=unet, first_stage=stage, conditioner=words),
+        parameters=None,
+    )
+
+
+def run(request, **changes):
+    """The result of a request on a thin model of its preset."""
+    preset = thin(request.preset)
+    model = build_model(preset, "cpu").requires_grad_(False)
+    if not 0 < model.scale_factor < 1e3:
+        model.scale_factor = 1.0
+    events = list(RUNNERS[request.task](model, resolve(replace(request, **changes), preset)))
+    assert events[-2].step == events[-2].total
+    assert isinstance(events[-1], Result)
+    return events[-1]
+
+
+PRESETS = {task: [p.name for p in list_presets(task=task)] for task in RUNNERS}
+REQUESTS = {
+    "inpaint": lambda name: Inpaint(
+        image=picture(70, 50), mask=grey(255 * np.eye(70, 50)), preset=name, working_size=64, **HOW
+    ),
+    "semantic": lambda name: Semantic(label_map=grey(np.ones((70, 50))), preset=name, **HOW),
+    "layout": lambda name: Layout(
+        boxes=(Box("tree" if name.startswith("demo") else "7", 0.1, 0.2, 0.5, 0.9),),
+        preset=name,
+        width=64,
+        height=64,
+        **HOW,
+    ),
+    "upscale": lambda name: Upscale(image=picture(17, 13), preset=name, **HOW),
+    "class-conditional": lambda name: ClassConditional(
+        class_index=3, guidance_scale=1.0, preset=name, width=64, height=64, **HOW
+    ),
+}
+SIZES = {"inpaint": (70, 50), "semantic": (70, 50), "upscale": (68, 52)}
+
+
+@pytest.mark.parametrize(
+    ("task", "name"), [(task, name) for task in REQUESTS for name in PRESETS[task]]
+)
+def test_every_preset_of_a_task_runs_end_to_end(task, name):
+    """At a fraction of its width, on random weights: only the weights are missing."""
+    got = run(REQUESTS[task](name))
+    assert [image.shape for image in got.images] == [(*SIZES.get(task, (64, 64)), 3)]
+    assert got.requests[0].seed == 3
+
+
+def test_each_picture_of_a_batch_can_be_made_alone():
+    request = Semantic(label_map=grey(np.zeros((32, 32))), count=2, **HOW)
+    torch.manual_seed(0)
+    both = run(request)
+    torch.manual_seed(0)
+    alone = run(both.requests[1])
+    assert np.abs(alone.images[0].astype(int) - both.images[1]).max() <= 1
+
+
+def test_two_passes_make_sixteen_times_the_size_with_progress_over_all():
+    got = run(Upscale(image=picture(3, 5), passes=2, count=2, **HOW))
+    assert [image.shape for image in got.images] == [(48, 80, 3)] * 2
+
+
+def test_a_class_of_none_is_the_null_class():
+    got = run(ClassConditional(width=32, height=32, **HOW))
+    assert got.requests[0].class_index is None
+
+
+@pytest.mark.parametrize(
+    ("request_", "says"),
+    [
+        (Semantic(label_map=grey(np.full((32, 32), 15)), **HOW), "numbers 0 to 14, got 15"),
+        (Layout(boxes=(Box("cow", 0, 0, 1, 1),), **HOW), "a box must be one of sun, .*got 'cow'"),
+        (Layout(boxes=(Box("tree", 0, 0, 1, 1),) * 21, **HOW), "at most 20 for this model, got 21"),
+        (ClassConditional(class_index=16, **HOW), "class_index must be 0 to 15"),
+        (ClassConditional(preset="cin256", **HOW), "must name a class"),
+        (ClassConditional(preset="cin256", class_index=1, guidance_scale=3.0, **HOW), "must be 1"),
+        (
+            Inpaint(image=picture(32, 32), mask=grey(np.zeros((32, 32))), **HOW),
+            "nothing is left of it",
+        ),
+        (
+            Inpaint(image=picture(32, 32), mask=grey(255 * np.eye(32)), mask_grow=-4, **HOW),
+            "nothing is left of it",
+        ),
+    ],
+)
+def test_what_a_model_cannot_do_is_one_sentence(request_, says):
+    with pytest.raises(RequestError, match=says):
+        run(request_)
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_not_one_pixel_changes_outside_the_feathered_mask(seed):
+    rng = np.random.default_rng(seed)
+    height, width = rng.integers(1, 300, 2)
+    canvas = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    mask = np.zeros((height, width), bool)
+    top, left = rng.integers(height), rng.integers(width)
+    mask[top : top + rng.integers(1, 80), left : left + rng.integers(1, 80)] = True
+    feather, grow = int(rng.integers(0, 20)), int(rng.integers(0, 9))
+    alpha = feathered(changed(mask, grow), feather)
+    area = area_around(alpha > 0, 64)
+    made = rng.integers(0, 256, (area.height + 3, area.width + 2, 3), dtype=np.uint8)
+    after = put_back(area, canvas, alpha, made)
+    assert after.shape == canvas.shape
+    assert (after[alpha == 0] == canvas[alpha == 0]).all()
+    assert np.count_nonzero(area.of(alpha)) == np.count_nonzero(alpha)  # the area holds the whole hole
+    if area.of(canvas).shape == made[: area.height, : area.width].shape:
+        inside = area.of(alpha) == 1
+        assert (area.of(after)[inside] == made[: area.height, : area.width][inside]).all()
+
+
+def test_outpainting_keeps_the_picture_where_it_was():
+    image = picture(40, 56)
+    request = Inpaint(image=image, outpaint_left=24, outpaint_bottom=8, mask_feather=0, **HOW)
+    (after,) = run(request, working_size=64).images
+    assert after.shape == (48, 80, 3)
+    assert (after[:40, 24:] == image.array()).all()
+
+
+def test_one_pixel_and_full_masks_are_fine():
+    for side in (1, 5, 64):
+        request = Inpaint(image=picture(side, side), mask=grey(np.full((side, side), 255)), **HOW)
+        assert run(request, working_size=64).images[0].shape == (side, side, 3)
+
+
+def as_file(path, image, **options):
+    image.save(path, **options)
+    return path
+
+
+def test_pictures_of_all_kinds_are_read_as_a_person_would_expect(tmp_path):
+    red = Image.new("RGB", (4, 2), (255, 0, 0))
+    cmyk = as_file(tmp_path / "c.jpg", red.convert("CMYK"))
+    assert EncodedImage.from_file(cmyk).mode == "RGB"
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    turned = EncodedImage.from_file(as_file(tmp_path / "e.jpg", red, exif=exif))
+    assert turned.size == (2, 4)
+    clear = EncodedImage.from_file(as_file(tmp_path / "a.png", Image.new("RGBA", (3, 3))))
+    assert (clear.array() == 255).all()
+    blue = Image.new("RGB", (4, 2), (0, 0, 255))
+    moving = as_file(tmp_path / "g.gif", red, save_all=True, append_images=[blue])
+    assert EncodedImage.from_file(moving).array()[0, 0].tolist() == [255, 0, 0]
+
+
+def test_files_that_are_no_pictures_are_refused_in_a_sentence(tmp_path):
+    text = tmp_path / "notes.png"
+    text.write_text("hello")
+    with pytest.raises(RequestError, match=r"notes\.png is no readable picture"):
+        EncodedImage.from_file(text)
+    with pytest.raises(RequestError, match="8-bit PNG"):
+        EncodedImage(b"GIF89a")
+    out = io.BytesIO()
+    Image.new("L", (3, 3)).save(out, "PNG")
+    damaged = EncodedImage(out.getvalue()[:40])
+    with pytest.raises(RequestError, match="damaged"):
+        damaged.array()
+    with pytest.raises(RequestError, match="data URL"):
+        EncodedImage.from_data_url("data:image/png;base64,???")
+
+
+def test_label_maps_keep_the_indices_of_a_palette(tmp_path):
+    indexed = Image.fromarray(np.array([[3, 1], [0, 2]], np.uint8), "L").convert("P")
+    indexed.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255])
+    got = EncodedImage.labels_from_file(as_file(tmp_path / "m.png", indexed))
+    assert got.array().tolist() == [[3, 1], [0, 2]]
+    colour = as_file(tmp_path / "rgb.png", Image.new("RGB", (2, 2)))
+    with pytest.raises(RequestError, match="one channel of class numbers, got RGB"):
+        EncodedImage.labels_from_file(colour)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Inpaint(image=picture(4, 4)), "mask must say what to make anew"),
+        (lambda: Inpaint(image=picture(4, 4), mask=grey(np.ones((4, 5)))), "as large as the pict"),
+        (lambda: Semantic(label_map=picture(4, 4)), "one channel of class numbers"),
+        (lambda: Layout(boxes=()), "at least one box"),
+        (lambda: Box("tree", 0.5, 0, 0.5, 1), "has no area"),
+        (lambda: Box("tree", -0.1, 0, 0.5, 1), "must lie on the canvas"),
+        (lambda: Box("", 0, 0, 0.5, 1), "needs a class name"),
+        (lambda: Upscale(image=picture(300, 2), passes=2), "at most 256 px a side for 16 times"),
+        (lambda: Upscale(image="cat.png"), "image must be EncodedImage"),
+    ],
+)
+def test_bad_requests_are_refused(make, says):
+    with pytest.raises(RequestError, match=says):
+        make()
