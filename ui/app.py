@@ -16,10 +16,13 @@ CACHE_SECONDS = (3600, 86400)  # how often previews are swept, and how old they 
 
 def build(jobs: JobQueue) -> gr.Blocks:
     """The whole page, connected to the queue."""
-    with gr.Blocks(title=TITLE, delete_cache=CACHE_SECONDS, analytics_enabled=False) as page:
-        gr.HTML(theme.HEADER, padding=False)
-        with gr.Tabs(), gr.Tab("Text to image", id="text-to-image"):
-            text_to_image.create(jobs)
+    with gr.Blocks(
+        title=TITLE, delete_cache=CACHE_SECONDS, analytics_enabled=False, fill_width=True
+    ) as page:
+        gr.HTML(theme.header(), elem_id="masthead", padding=False)
+        with gr.Tabs(elem_id="tabs"), gr.Tab("Text to image", id="text-to-image"):
+            tab = text_to_image.create(jobs)
+        text_to_image.on_load(page, jobs, tab)
     return page
 
 
@@ -29,7 +32,8 @@ def launch_options() -> dict[str, Any]:
         "theme": theme.theme(),
         "css": theme.css(),
         "head": theme.head(),
-        "footer_links": ["api", "settings"],
+        "favicon_path": str(theme.MARK),
+        "footer_links": ["api"],
         "run_history": False,
         "ssr_mode": False,
         "show_error": False,

@@ -31,13 +31,55 @@ def widget(
     """
     about = controls(request_type)[name]
     hint = str(typing.get_type_hints(request_type)[name])
+    kind = kind or _kind(about, hint)
     common = {
-        "label": f"{about.label} ({about.unit})" if about.unit else about.label,
+        "label": about.label,
         "info": about.help or None,
         "elem_id": f"field-{name.replace('_', '-')}",
     }
-    made = (kind or _kind(about, hint))(**(_arguments(about, hint) | common | options))
-    # the request checks values, in a sentence that names the field; Gradio's own check does not
+    return _unchecked(kind(**(_arguments(kind, about) | common | options)))
+
+
+def endpoint_widgets(request_type: type) -> dict[str, gr.components.Component]:
+    """Widgets that are never shown: the parameters of an endpoint, with the fields' own defaults.
+
+    A field left open is None here, whatever the page shows, so the preset's default is taken.
+    """
+    hints = typing.get_type_hints(request_type)
+    return {
+        field.name: _unchecked(
+            (gr.Textbox if "str" in str(hints[field.name]) else gr.Number)(
+                label=controls(request_type)[field.name].label,
+                value=None if field.default is MISSING else field.default,
+                visible=False,
+            )
+        )
+        for field in fields(request_type)
+    }
+
+
+def as_endpoint(function: Callable[..., Any], request_type: type) -> Callable[..., Any]:
+    """Let a generator function of `**values` be seen as taking the request's fields by name."""
+
+    def endpoint(**values: Any) -> Any:
+        yield from function(**values)
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    endpoint.__signature__ = inspect.Signature(
+        inspect.Parameter(
+            field.name,
+            keyword,
+            default=inspect.Parameter.empty if field.default is MISSING else field.default,
+        )
+        for field in fields(request_type)
+    )
+    endpoint.__name__ = function.__name__
+    endpoint.__doc__ = function.__doc__
+    return endpoint
+
+
+def _unchecked(made: gr.components.Component) -> gr.components.Component:
+    """The request checks values, in a sentence that names the field; Gradio's check does not."""
     made.preprocess = _as_it_came
     return made
 
@@ -56,32 +98,12 @@ def _kind(about: Control, hint: str) -> type[gr.components.Component]:
     return gr.Number if about.unit == "px" else gr.Slider
 
 
-def _arguments(about: Control, hint: str) -> dict[str, Any]:
-    if about.choices is not None:
-        return {"choices": list(about.choices)}
-    if "str" in hint:
-        return {}  # the request checks the length, so that its sentence is what a person reads
-    if about.maximum > MAX_SLIDER:
-        return {}
-    if about.unit == "px":
-        return {"precision": 0}  # the request says what is allowed, in its own words
-    return {"minimum": about.minimum, "maximum": about.maximum, "step": about.step}
-
-
-def signature(request_type: type) -> inspect.Signature:
-    """The parameters of an endpoint: the request's fields in order, with their defaults."""
-    parameters = [
-        inspect.Parameter(
-            field.name,
-            inspect.Parameter.POSITIONAL_OR_KEYWORD,
-            default=inspect.Parameter.empty if field.default is MISSING else field.default,
-        )
-        for field in fields(request_type)
-    ]
-    return inspect.Signature(parameters)
-
-
-def with_signature(function: Callable[..., Any], request_type: type) -> Callable[..., Any]:
-    """Let `function(*values)` be seen, by Gradio's API too, as taking the request's fields."""
-    function.__signature__ = signature(request_type)
-    return function
+def _arguments(kind: type[gr.components.Component], about: Control) -> dict[str, Any]:
+    if kind is gr.Dropdown:
+        return {"choices": list(about.choices or ())}
+    if kind is gr.Number:
+        return {"precision": 0, "step": about.step}  # the request says what is allowed
+    if kind is gr.Slider:
+        limits = {"minimum": about.minimum, "maximum": about.maximum, "step": about.step}
+        return {**limits, "buttons": []}
+    return {}  # of text the request checks the length

@@ -1,19 +1,61 @@
-"""From a click to a picture: submit a job, follow it, show its events; and errors as sentences."""
+"""From a click to a picture: requests from values, a visitor's own state, events as HTML."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import gradio as gr
 
-from ldm.errors import LDMError
 from ldm.jobs import JobQueue
 from ldm.requests import Cancelled, Failed, Progress, Queued, Result
 
-READY = '<div class="strip idle"><span class="what">Ready</span></div>'
+MAX_SHOWN = 60  # pictures in a visitor's gallery; the older ones stay on disk
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A finished picture: its file and the request that makes exactly it."""
+
+    path: str
+    request: Any
+
+
+@dataclass
+class Visit:
+    """What one open page has made and is waiting for; lives in a `gr.State`, changed in place."""
+
+    pictures: list[Picture] = field(default_factory=list)  # newest first
+    shown: Picture | None = None
+    job_id: str | None = None  # of the running job
+    wants_stop: bool = False  # Cancel was pressed, maybe before the job had an id
+
+    def submit(self, jobs: JobQueue, request: Any) -> str:
+        """Put a request in the queue as this visit's job.
+
+        Raises:
+            RequestError: If the queue does not take it.
+        """
+        self.wants_stop = False
+        self.job_id = jobs.submit(request)
+        if self.wants_stop:
+            jobs.cancel(self.job_id)
+        return self.job_id
+
+    def stop(self, jobs: JobQueue) -> None:
+        """Cancel this visit's job, if there is one."""
+        self.wants_stop = True
+        if self.job_id is not None:
+            jobs.cancel(self.job_id)
+
+    def keep(self, result: Result) -> None:
+        """Put a result's pictures before the others and show the first."""
+        paired = zip(result.paths, result.requests, strict=True)
+        new = [Picture(str(path), request) for path, request in paired]
+        self.pictures = [*new, *self.pictures][:MAX_SHOWN]
+        self.shown = new[0]
 
 
 def fail(message: str) -> gr.Error:
@@ -21,17 +63,14 @@ def fail(message: str) -> gr.Error:
     return gr.Error(message, print_exception=False)
 
 
-def make_request(request_type: type, values: tuple[Any, ...]) -> Any:
+def make_request(request_type: type, values: Mapping[str, Any]) -> Any:
     """The request that the widgets' values make.
 
     Raises:
-        gr.Error: If a value is out of range.
+        RequestError: If a value is out of range.
     """
-    named = zip(fields(request_type), values, strict=True)
-    try:
-        return request_type(**{f.name: _plain(v, "int" in str(f.type)) for f, v in named})
-    except LDMError as error:
-        raise fail(str(error)) from error
+    types = {f.name: str(f.type) for f in fields(request_type)}
+    return request_type(**{n: _plain(v, "int" in types[n]) for n, v in values.items()})
 
 
 def _plain(value: Any, is_whole: bool) -> Any:
@@ -44,53 +83,75 @@ def _plain(value: Any, is_whole: bool) -> Any:
     return value
 
 
-def follow(jobs: JobQueue, request: Any) -> Iterator[tuple[str, Any]]:
-    """Submit a request: (job id, event) until its end.
-
-    Raises:
-        gr.Error: If the queue does not take it.
-    """
-    try:
-        job_id = jobs.submit(request)
-        for event in jobs.follow(job_id):
-            yield job_id, event
-    except LDMError as error:
-        raise fail(str(error)) from error
-
-
-def strip(event: Any) -> str:
-    """The progress strip: what goes on, how far it is, seconds and what is left of them."""
-    if isinstance(event, Progress) and event.total:
-        share = 100 * event.step / event.total
-        left = f", about {event.eta_seconds:.0f} s left" if event.step < event.total else ""
-        text = f"Step {event.step} of {event.total}"
-        return _strip("busy", text, f"{event.seconds:.1f} s{left}", share)
+def say(event: Any) -> tuple[str, str]:
+    """An event in words: what goes on, and more about it ("" if there is nothing)."""
+    if isinstance(event, Progress) and event.step < event.total:
+        left = f" · about {event.eta_seconds:.0f} s left" if event.eta_seconds is not None else ""
+        return f"Step {event.step} of {event.total}", f"{event.seconds:.1f} s{left}"
     if isinstance(event, Progress):
-        return _strip("busy", event.stage.capitalize(), "", 0)
+        return event.stage.capitalize(), f"{event.seconds:.1f} s" if event.total else ""
     if isinstance(event, Queued):
-        text = f"{event.position} before this one" if event.position else "Starting"
-        return _strip("busy", text, "", 0)
+        return (f"Waiting, {event.position} before this one" if event.position else "Starting"), ""
     if isinstance(event, Result):
-        return _strip("done", f"Done in {event.seconds:.1f} s", " ".join(event.notes), 100)
-    if isinstance(event, Cancelled):
-        return _strip("idle", "Cancelled", "", 0)
+        count = len(event.requests)
+        made = f"{count} pictures" if count > 1 else "Done"
+        return f"{made} in {event.seconds:.1f} s", " ".join(event.notes)
     if isinstance(event, Failed):
-        return _strip("failed", event.message, "", 0)
-    return READY
+        return event.message, ""
+    return ("Cancelled" if isinstance(event, Cancelled) else "Ready"), ""
 
 
-def _strip(kind: str, what: str, more: str, share: float) -> str:
+def strip(event: Any, job_id: str = "") -> str:
+    """The progress strip as HTML.
+
+    Args:
+        event: An event of a run; None before the first.
+        job_id: Written into the strip, so that a page that is loaded again finds its job.
+    """
+    what, more = say(event)
+    if isinstance(event, Progress) and event.total:
+        return _strip("busy", what, more, event.step / event.total, job_id)
+    if isinstance(event, (Progress, Queued)):
+        return _strip("busy vague", what, more, 0, job_id)
+    kind = "done" if isinstance(event, Result) else "idle"
+    return _strip("failed" if isinstance(event, Failed) else kind, what, more, 1, job_id)
+
+
+def _strip(kind: str, what: str, more: str, share: float, job_id: str) -> str:
+    percent = f"{100 * share:.1f}"
+    # a busy strip changes many times a second: nobody wants to hear all of it
+    role = (
+        f'role="progressbar" aria-label="Progress" aria-valuenow="{percent}"'
+        if kind.startswith("busy")
+        else 'role="status"'
+    )
     return (
-        f'<div class="strip {kind}" role="status"><div class="line">'
+        f'<div class="strip {kind}" {role} data-job="{html.escape(job_id)}">'
+        f'<div class="bar"><div style="width:{percent}%"></div></div><div class="line">'
         f'<span class="what">{html.escape(what)}</span>'
-        f'<span class="more">{html.escape(more)}</span></div>'
-        f'<div class="bar"><div style="width:{share:.1f}%"></div></div></div>'
+        f'<span class="more">{html.escape(more)}</span></div></div>'
     )
 
 
-def caption(request: Any) -> str:
+def settings(request: Any) -> str:
     """A finished picture's settings in a line."""
+    about = [
+        f"seed {request.seed}",
+        f"{request.width} × {request.height} px",
+        f"{request.steps} steps {request.sampler}",
+        f"guidance {request.guidance_scale:g}",
+    ]
+    return " · ".join([*about, f"eta {request.eta:g}"] if request.eta else about)
+
+
+def plate(picture: Picture | None) -> str:
+    """What stands under the picture, like the plate beside one in a museum."""
+    if picture is None:
+        return ""
+    request = picture.request
+    without = request.negative_prompt
     return (
-        f"seed {request.seed} · {request.width} x {request.height} · {request.steps} steps "
-        f"{request.sampler} · guidance {request.guidance_scale:g}"
+        f'<div class="plate"><p class="title">{html.escape(request.prompt)}</p>'
+        + (f"<p>without {html.escape(without)}</p>" if without else "")
+        + f"<p>{html.escape(settings(request))}</p></div>"
     )

@@ -1,75 +1,79 @@
-"""How the page looks: one accent, quiet neutrals, local fonts; light and dark."""
+"""How the page looks: paper, ink and one pine green; bundled fonts; light and dark."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import gradio as gr
+from gradio.themes.utils.fonts import LocalFont
 
-FONTS = ("Inter", "system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
-MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "monospace")
 HERE = Path(__file__).parent
+MARK = HERE / "mark.svg"
 
-# Gradio confines the style sheet to the page's contents; the frame around them is reached from here
-FRAME = """
-<style>@media (max-width: 820px) {
-  .gradio-container .main.fillable { padding: 0 !important; }
-  .gradio-container .main.fillable > .wrap { padding: 0 14px !important; }
-}</style>
-"""
-HEADER = """
-<header class="masthead">
-  <svg viewBox="0 0 48 48" width="40" height="40" aria-hidden="true">
-    <rect width="48" height="48" rx="11" fill="#1f3a5f"/>
-    <circle cx="33" cy="16" r="6" fill="#f6b25c"/>
-    <path d="M4 40 18 17l9 14 5-7 12 16v1a7 7 0 0 1-7 7H11a7 7 0 0 1-7-7z" fill="#6f8fb3"/>
-    <path d="M4 40 18 17l4.500 7L12 36l4 12h-5a7 7 0 0 1-7-7z" fill="#a9c0d6"/>
-    <path d="M0 38c12-5 30-6 48 0v0a10 10 0 0 1-10 10H10A10 10 0 0 1 0 38z" fill="#2f6b5e"/>
-  </svg>
-  <div><h1>Latent Canvas</h1><p>A studio for latent diffusion models</p></div>
-</header>
-"""
+# Bundled with Gradio, so nothing is fetched. Lora comes after the generic family: it is loaded,
+# and used only where the style sheet says so.
+FONTS = (LocalFont("IBM Plex Sans"), "system-ui", "-apple-system", "sans-serif", LocalFont("Lora"))
+MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "monospace")
+
+# (light, dark) of each Gradio variable; style.css has the same colours as its own variables
+COLOURS = {
+    "body_background_fill": ("#f6f4ee", "#0e1516"),
+    "body_text_color": ("#1b2a2d", "#e6ebe8"),
+    "body_text_color_subdued": ("#5b6a69", "#93a3a0"),
+    "background_fill_primary": ("#fffefb", "#151f20"),
+    "background_fill_secondary": ("#f6f4ee", "#0e1516"),
+    "block_background_fill": ("#fffefb", "#151f20"),
+    "block_border_color": ("#e4e1d7", "#243133"),
+    "border_color_primary": ("#e4e1d7", "#243133"),
+    "block_title_text_color": ("#36484a", "#c3cecb"),
+    "block_info_text_color": ("#5b6a69", "#93a3a0"),
+    "input_background_fill": ("#ffffff", "#0f1819"),
+    "input_background_fill_focus": ("#ffffff", "#0f1819"),
+    "input_border_color": ("#d6d3c7", "#2e3d3f"),
+    "input_border_color_focus": ("#1f6b5c", "#5dbfa6"),
+    "input_placeholder_color": ("#8a9593", "#657674"),
+    "color_accent_soft": ("#e3eeea", "#18302c"),
+    "border_color_accent": ("#1f6b5c", "#5dbfa6"),
+    "slider_color": ("#1f6b5c", "#5dbfa6"),
+    "loader_color": ("#1f6b5c", "#5dbfa6"),
+    "link_text_color": ("#1f6b5c", "#5dbfa6"),
+    "button_primary_background_fill": ("#1f6b5c", "#2a7d6c"),
+    "button_primary_background_fill_hover": ("#18574b", "#338d7b"),
+    "button_primary_border_color": ("transparent", "transparent"),
+    "button_primary_text_color": ("#ffffff", "#ffffff"),
+    "button_secondary_background_fill": ("transparent", "transparent"),
+    "button_secondary_background_fill_hover": ("#efece3", "#1c2829"),
+    "button_secondary_border_color": ("#d6d3c7", "#2e3d3f"),
+    "button_secondary_text_color": ("#36484a", "#c3cecb"),
+    "error_background_fill": ("#fdf3ee", "#2a1b17"),
+}
+SHAPES = {
+    "block_border_width": "1px",
+    "block_radius": "12px",
+    "block_shadow": "none",
+    "block_label_background_fill": "transparent",
+    "block_title_text_weight": "600",
+    "block_title_text_size": "13px",
+    "block_info_text_size": "12px",
+    "input_border_width": "1px",
+    "input_radius": "8px",
+    "input_shadow": "none",
+    "input_shadow_focus": "none",
+    "button_large_radius": "10px",
+    "button_small_radius": "8px",
+    "button_primary_shadow": "none",
+    "button_secondary_shadow": "none",
+    "shadow_drop": "none",
+}
 
 
 def theme() -> gr.Theme:
     """The Gradio theme under the style sheet."""
-    base = gr.themes.Base(
-        primary_hue=gr.themes.colors.teal,
-        neutral_hue=gr.themes.colors.slate,
-        font=list(FONTS),
-        font_mono=list(MONO),
-        radius_size=gr.themes.sizes.radius_md,
-        spacing_size=gr.themes.sizes.spacing_md,
-        text_size=gr.themes.sizes.text_md,
-    )
-    return base.set(
-        body_background_fill="#f6f7f5",
-        body_background_fill_dark="#10161d",
-        block_background_fill="#ffffff",
-        block_background_fill_dark="#18212b",
-        block_border_width="1px",
-        block_border_color="#e2e6e4",
-        block_border_color_dark="#26323f",
-        block_label_background_fill="transparent",
-        block_label_background_fill_dark="transparent",
-        block_title_text_weight="600",
-        input_border_width="1px",
-        input_border_color="#d9dfdc",
-        input_border_color_dark="#2c3a48",
-        block_title_text_color="#3d4a55",
-        block_title_text_color_dark="#b9c4ce",
-        button_secondary_background_fill="#eef1ef",
-        button_secondary_background_fill_dark="#223040",
-        input_background_fill="#fbfcfb",
-        input_background_fill_dark="#121a22",
-        button_primary_background_fill="#1f6f63",
-        button_primary_background_fill_hover="#185a50",
-        button_primary_background_fill_dark="#2b8a7b",
-        button_primary_text_color="#ffffff",
-        slider_color="#1f6f63",
-        slider_color_dark="#3aa593",
-        shadow_drop="none",
-    )
+    values = dict(SHAPES)
+    for name, (light, dark) in COLOURS.items():
+        values |= {name: light, f"{name}_dark": dark}
+    base = gr.themes.Base(font=list(FONTS), font_mono=list(MONO))
+    return base.set(**values)
 
 
 def css() -> str:
@@ -78,5 +82,21 @@ def css() -> str:
 
 
 def head() -> str:
-    """The page's own script and frame."""
-    return FRAME + f"<script>{(HERE / 'page.js').read_text('utf-8')}</script>"
+    """The page's own script, and the style of what Gradio draws outside the page's contents."""
+    frame, script = (HERE / name for name in ("frame.css", "page.js"))
+    return (
+        f"<style>{frame.read_text('utf-8')}</style><script>{script.read_text('utf-8')}</script>"
+        '<meta name="color-scheme" content="light dark">'
+    )
+
+
+def header() -> str:
+    """Wordmark and the switch between light and dark."""
+    mark = MARK.read_text("utf-8").replace(
+        "<svg ", '<svg width="34" height="34" aria-hidden="true" '
+    )
+    return (
+        f'<header class="masthead">{mark}<h1>Latent Canvas</h1>'
+        '<button type="button" class="shade" data-shade aria-label="Switch between light and dark" '
+        'title="Light or dark"></button></header>'
+    )
