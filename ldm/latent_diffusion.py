@@ -34,6 +34,7 @@ class LatentDiffusion(nn.Module):
         tokenizer: Sentences or layouts -> (B, L) token ids; models of tokens only.
         classes: Names of the classes in the order of their numbers, where they are known.
         null_class: The class that stands for any; None: there is none.
+        shrinks_back: Whether an enlarged picture, shrunk again, must be the one that was given.
     """
 
     def __init__(  # noqa: PLR0913  (the parts of a model, by name)
@@ -49,6 +50,7 @@ class LatentDiffusion(nn.Module):
         tokenizer: Tokenizer | None = None,
         classes: Sequence[str] = (),
         null_class: int | None = None,
+        shrinks_back: bool = False,
     ) -> None:
         super().__init__()
         self.unet = unet
@@ -61,6 +63,7 @@ class LatentDiffusion(nn.Module):
         self.tokenizer = tokenizer
         self.classes = tuple(classes)
         self.null_class = null_class
+        self.shrinks_back = shrinks_back
         self._preview: Tensor | None = None
 
     @property

@@ -71,9 +71,9 @@ def test_bicubic_enlargement_is_no_better_than_itself(monkeypatch):
 @pytest.mark.parametrize("name", ["demo-upscale-bicubic", "demo-upscale-bsr"])
 def test_low_resolution_pictures_are_those_of_the_training(name):
     images = real_pictures(Size(1, 128, 128, 2))
-    low = upscale.shrunk(images, upscale.degradation(name))
+    low = upscale.shrunk(images, upscale.degradation(load_preset(name)))
     assert low.shape == (2, 3, 32, 32)
-    clean = upscale.shrunk(images, upscale.degradation("demo-upscale-bicubic"))
+    clean = upscale.shrunk(images, upscale.degradation(load_preset("demo-upscale-bicubic")))
     assert torch.equal(low, clean) == (name == "demo-upscale-bicubic")
     assert enlarged(low).shape == images.shape
 

@@ -63,6 +63,7 @@ def build_model(source: Preset | Architecture, device: str = "meta") -> LatentDi
         tokenizer=_tokenizer(about.conditioner),
         classes=source.classes if isinstance(source, Preset) else (),
         null_class=source.null_class if isinstance(source, Preset) else None,
+        shrinks_back=isinstance(source, Preset) and source.shrinks_back,
     )
     return model.eval()
 

@@ -274,6 +274,7 @@ class Preset:
     classes: tuple[str, ...] = ()  # names in the order of their numbers; (): not published
     class_colours: tuple[str, ...] = ()  # "#rrggbb" each, for palettes and boxes
     null_class: int | None = None  # the class that stands for any; None: there is none
+    shrinks_back: bool = False  # upscale: trained on cleanly shrunk pictures, and held to them
     first_stage_preset: str | None = None  # its weight file holds the first stage
     first_stage_path: Path | None = None
 

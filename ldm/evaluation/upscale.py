@@ -20,10 +20,10 @@ from ldm.evaluation.report import KEPT, Row
 from ldm.images import to_arrays, to_tensor
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.runtime.manager import ModelManager
+from ldm.tasks.back_projection import back_projected
 
 BAR = 2.0  # times better than bicubic
 BLOCKS = 12  # scenes on the sheet of samples
-CLEAN = ("demo-upscale-bicubic",)  # trained on pictures that were only shrunk; all others on worn
 
 
 def measure(preset: Preset, scenes: int) -> list[Row]:
@@ -32,7 +32,7 @@ def measure(preset: Preset, scenes: int) -> list[Row]:
     with ModelManager().use(preset.name) as model:
         for size in sizes(preset, scenes):
             real = held_out(size.count, size.width, size.height).images
-            low = shrunk(real, degradation(preset.name))
+            low = shrunk(real, degradation(preset))
             ours, theirs = draw_low(model, low, size), enlarged(low)
             near, far = (float(distances(critic, images, real).mean()) for images in (ours, theirs))
             truth = judge(critic, real).features
@@ -50,9 +50,9 @@ def measure(preset: Preset, scenes: int) -> list[Row]:
     return rows
 
 
-def degradation(preset_name: str) -> Callable[[np.ndarray, np.random.Generator], np.ndarray]:
+def degradation(preset: Preset) -> Callable[[np.ndarray, np.random.Generator], np.ndarray]:
     """How the pictures were shrunk that this model was trained on."""
-    return (lambda image, rng: bicubic(image)) if preset_name in CLEAN else bsr
+    return (lambda image, rng: bicubic(image)) if preset.shrinks_back else bsr
 
 
 def shrunk(
@@ -71,15 +71,16 @@ def enlarged(low: Tensor) -> Tensor:
 
 
 def draw_low(model: LatentDiffusion, low: Tensor, size: Size, **how: Any) -> Tensor:
-    """One large picture per small one (N, 3, h, w): (N, 3, 4 h, 4 w)."""
-    return draw(model, lambda some: model.condition(low[some]), size, **how)
+    """One large picture per small one (N, 3, h, w), as the task makes it: (N, 3, 4 h, 4 w)."""
+    images = draw(model, lambda some: model.condition(low[some]), size, **how)
+    return back_projected(images, low) if model.shrinks_back else images
 
 
 def examples(preset: Preset, model: LatentDiffusion) -> list[Block]:
     """Held-out scenes: the pixels that are given, bicubic, the model, the truth."""
     size = Size(1, preset.width, preset.height, BLOCKS)
     real = held_out(BLOCKS, preset.width, preset.height).images
-    low = shrunk(real, degradation(preset.name))
+    low = shrunk(real, degradation(preset))
     pixels = low.repeat_interleave(FACTOR, 2).repeat_interleave(FACTOR, 3)
     ours = draw_low(model, low, size, steps=preset.defaults.steps)
     columns = [to_arrays(images) for images in (pixels, enlarged(low), ours, real)]

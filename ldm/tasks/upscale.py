@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from ldm.images import to_tensor
+from ldm.images import to_arrays, to_tensor
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.requests import Progress, Result, Upscale
+from ldm.tasks.back_projection import back_projected
 from ldm.tasks.sampling import Sampling, check, of_request, padded, result, sample
 
 Images = Generator[Progress, None, list[np.ndarray]]
@@ -42,8 +43,11 @@ def _enlarged(model: LatentDiffusion, sampling: Sampling, low: np.ndarray) -> Im
     edged = padded(low, model.unet.factor)
     sampling = replace(sampling, height=factor * edged.shape[0], width=factor * edged.shape[1])
     check(model, sampling)
-    cond = model.condition(to_tensor([edged]))
+    given = to_tensor([edged])
+    cond = model.condition(given)
     images = yield from sample(model, sampling, cond, cond)
+    if model.shrinks_back:
+        images = [to_arrays(back_projected(to_tensor([image]), given))[0] for image in images]
     return [image[: factor * height, : factor * width] for image in images]
 
 
