@@ -87,6 +87,24 @@ def test_what_is_exported_predicts_what_was_trained(name, make, randomise):
         assert (other - again).abs().max() > 1e-3 * spread  # the condition reaches the network
 
 
+@pytest.mark.parametrize(("name", "ratio"), [("demo-inpaint", 10.0), ("demo-upscale-bicubic", 1.0)])
+def test_errors_in_the_hole_count_ten_times_as_much(name, ratio, make):
+    run = make(name)
+    x0, noise, t, inputs = run.batch(np.random.default_rng(0), 2)
+    inputs = inputs.clone()
+    inputs[:, -1] = -1.0
+    inputs[:, -1, :16] = 1.0  # the upper half is a hole, for a model that knows holes
+    target = run.diffusion.schedule.velocity(x0, t, noise)
+    losses = []
+    for rows in (slice(0, 16), slice(16, 32)):
+        wrong = target.clone()
+        wrong[:, :, rows] += 1.0
+        model = lambda x_t, t, inputs, wrong=wrong: wrong  # noqa: E731
+        losses.append(float(run.loss(model, (x0, noise, t, inputs))["loss"]))
+    assert losses[0] / losses[1] == pytest.approx(ratio, rel=1e-4)
+    assert sum(losses) == pytest.approx(1.0, rel=1e-4)  # the mean weight is 1
+
+
 def test_a_run_goes_on_from_its_weights_and_starts_from_a_relative(make, tmp_path, randomise):
     first = make("demo-semantic")
     randomise(first.model)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from ldm.training.config import TrainConfig
 from ldm.training.world import SPLITS, World, save_array
 
 ENCODE_BATCH = 16  # pictures whose holes are encoded at once
+KNOWN_WEIGHT = 0.1  # of a latent cell outside the hole, in the loss of inpainting
 EXAMPLES = 16  # held-out scenes of the pictures along the way
 UNKNOWN_SHARE = 0.02  # of the words, replaced by [UNK], so that an unknown word does no harm
 
@@ -54,16 +55,21 @@ class Examples:
     shown: Tensor | None = None  # the conditions as pictures, (EXAMPLES, 3, H, W) in [-1, 1]
 
 
-class Condition(Protocol):
-    """One kind of condition."""
+class Condition:
+    """One kind of condition; made of a `Material`."""
 
     examples: Examples
 
     def draw(self, rng: np.random.Generator, rows: np.ndarray) -> Tensor:
         """The conditions of these training scenes, (B, ...), by the randomness of `rng` alone."""
+        raise NotImplementedError
+
+    def weight(self, inputs: Tensor) -> Tensor | None:
+        """How much each latent cell counts, (B, 1, h, w); None: all the same."""
+        return None
 
 
-class Captions:
+class Captions(Condition):
     """Sentences, in random wordings, as token ids (B, L); some of them emptied."""
 
     def __init__(self, given: Material) -> None:
@@ -86,7 +92,7 @@ class Captions:
         return tokens
 
 
-class Layouts:
+class Layouts(Condition):
     """Boxes with classes as token ids (B, L), shuffled; some of them without any layout."""
 
     def __init__(self, given: Material) -> None:
@@ -138,7 +144,7 @@ def drawn_boxes(boxes: Sequence[Mapping[str, Any]], width: int, height: int) -> 
     return np.asarray(image)
 
 
-class SceneClasses:
+class SceneClasses(Condition):
     """Class ids (B,) of ground and time; some of them are 'no class'."""
 
     def __init__(self, given: Material) -> None:
@@ -153,7 +159,7 @@ class SceneClasses:
         return torch.from_numpy(np.where(dropped, NO_CLASS, self.classes[rows]))
 
 
-class LabelMaps:
+class LabelMaps(Condition):
     """The scenes' label maps, one channel per class: (B, classes, H, W)."""
 
     def __init__(self, given: Material) -> None:
@@ -168,7 +174,7 @@ class LabelMaps:
         return one_hot(self.labels[rows])
 
 
-class LowResolution:
+class LowResolution(Condition):
     """The pictures at a quarter of the size, degraded: (B, 3, H / 4, W / 4) in [-1, 1]."""
 
     def __init__(self, given: Material) -> None:
@@ -192,7 +198,7 @@ SHRINK: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
 }
 
 
-class Holes:
+class Holes(Condition):
     """Pictures with holes, as `LatentDiffusion.condition_hole` gives them: (B, C + 1, h, w).
 
     Holes are whole latent cells, as they are when a picture is filled in. Encoding is dear, so
@@ -216,6 +222,11 @@ class Holes:
         """(B, C + 1, h, w) float32."""
         which = rng.integers(self.holes, size=len(rows))
         return torch.from_numpy(self.encoded[rows * self.holes + which]).float()
+
+    def weight(self, inputs: Tensor) -> Tensor:
+        """The hole counts; of the rest nothing is kept, so it only steadies the training."""
+        hole = (inputs[:, -1:] + 1) / 2
+        return KNOWN_WEIGHT + (1 - KNOWN_WEIGHT) * hole
 
     def _encoded(self, given: Material) -> Tensor:
         """(N * holes, C + 1, h, w): all of the first picture, all of the second, and so on."""

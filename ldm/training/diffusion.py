@@ -92,7 +92,11 @@ class DiffusionRun:
         schedule, kind = self.diffusion.schedule, self.diffusion.prediction
         predicted = model(schedule.q_sample(x0, t, noise), t, inputs).float()
         target = {"eps": noise, "v": schedule.velocity(x0, t, noise), "x0": x0}[kind]
-        error = (predicted - target).square().mean((1, 2, 3))
+        error = (predicted - target).square()
+        cells = self.condition.weight(inputs)
+        if cells is not None:
+            error = error * (cells / cells.mean())
+        error = error.mean((1, 2, 3))
         gamma = self.config.loss.min_snr_gamma
         if gamma is None:
             return {"loss": error.mean()}
