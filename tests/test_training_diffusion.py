@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ldm.catalog.build import build_model
+from ldm.catalog.build import build_first_stage, build_model
 from ldm.catalog.registry import load_preset
 from ldm.checkpoints.apply import load_files
 from ldm.data.scenes import render, sample
@@ -15,7 +15,7 @@ from ldm.diffusion.guidance import as_eps
 from ldm.errors import TrainingError
 from ldm.training import conditions, diffusion
 from ldm.training.config import DataConfig, TrainConfig
-from ldm.training.diffusion import DiffusionRun
+from ldm.training.diffusion import DiffusionRun, encoder_key
 from ldm.training.world import World
 
 NAMES = [
@@ -136,6 +136,17 @@ def test_pictures_along_the_way_show_the_condition_above_them(name, make, tmp_pa
     run.sample(run.model, tmp_path / "samples.png")
     expected = (256, 128) if few.shown is None else (256, 256)
     assert Image.open(tmp_path / "samples.png").size == expected
+
+
+def test_latents_are_named_by_what_makes_them():
+    first_stage = build_first_stage(load_preset("demo-vq-f4"), "cpu")
+    key = encoder_key(first_stage)
+    with torch.no_grad():
+        first_stage.decoder.conv_in.weight.add_(1)
+        first_stage.quantize.embedding.weight.add_(1)
+        assert encoder_key(first_stage) == key
+        first_stage.quant_conv.bias.add_(1)
+    assert encoder_key(first_stage) != key
 
 
 def test_a_preset_without_a_condition_to_train_is_refused(world):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from ldm.catalog.build import build_model
-from ldm.catalog.hashes import sha256_of
 from ldm.catalog.registry import load_preset
 from ldm.diffusion import noise as noises
 from ldm.diffusion.guidance import classifier_free, conditioned
@@ -64,7 +64,7 @@ class DiffusionRun:
         if config.start_from is not None and not known:
             relative = load_preset(config.start_from).weight_path
             start_alike(self.model, relative, self.diffusion.latent_channels, published_name)
-        weights = sha256_of(self.preset.first_stage_path)[:12]
+        weights = encoder_key(self.diffusion.first_stage)
         cache = config.data.folder / f"latents-{weights}-{world.key}.npy"
         latents = encode_world(self.diffusion.first_stage, world, cache)
         self.diffusion.scale_factor = 1.0 / float(latents.std())
@@ -155,6 +155,15 @@ def min_snr_weight(snr: Tensor, gamma: float, prediction: str) -> Tensor:
     """
     capped = snr.clamp_max(gamma)
     return {"x0": capped, "eps": capped / snr, "v": capped / (snr + 1)}[prediction]
+
+
+def encoder_key(first_stage: nn.Module) -> str:
+    """Names the weights that make latents; a decoder that is trained on leaves them valid."""
+    digest = hashlib.sha256()
+    for name, value in first_stage.state_dict().items():
+        if name.startswith(("encoder.", "quant_conv.")):
+            digest.update(name.encode() + value.float().numpy().tobytes())
+    return digest.hexdigest()[:12]
 
 
 @torch.no_grad()
