@@ -13,10 +13,11 @@ FOLDER = Path(__file__).parent / "screenshots"
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 SHOTS = {"light": (1440, 960), "dark": (1440, 960), "phone": (390, 844)}
 PROMPTS = (
-    ("a sailing boat with a white sail on a quiet lake at dawn", 3),
-    ("a red house in the snow at night, the moon", 2),
-    ("two pine trees, a green meadow, white clouds in the afternoon", 1),
-    ("a calm lake with mountains at sunset", 1),
+    ("a snowy field at night, the moon, mountains", 12),
+    ("two pine trees, a green meadow, white clouds in the afternoon", 11),
+    ("snow covered ground, distant mountains, falling snow by day", 12),
+    ("an autumn field, low hills, clear sky at sunrise", 13),
+    ("a sandy beach, still water, the sun in the sky at noon", 11),
 )
 
 
@@ -38,6 +39,7 @@ def main() -> None:
             page = context.new_page()
             page.goto(url)
             page.locator("body[data-ready]").wait_for()
+            page.locator("button.ratio-3-2").click()
             for prompt, seed in PROMPTS:
                 make(page, prompt, seed)
             page.evaluate("document.activeElement.blur(); window.scrollTo(0, 0)")
