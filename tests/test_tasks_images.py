@@ -165,7 +165,9 @@ def test_not_one_pixel_changes_outside_the_feathered_mask(seed):
     after = put_back(area, canvas, alpha, made)
     assert after.shape == canvas.shape
     assert (after[alpha == 0] == canvas[alpha == 0]).all()
-    assert np.count_nonzero(area.of(alpha)) == np.count_nonzero(alpha)  # the area holds the whole hole
+    assert np.count_nonzero(area.of(alpha)) == np.count_nonzero(
+        alpha
+    )  # the area holds the whole hole
     if area.of(canvas).shape == made[: area.height, : area.width].shape:
         inside = area.of(alpha) == 1
         assert (area.of(after)[inside] == made[: area.height, : area.width][inside]).all()

@@ -109,8 +109,10 @@ def number(page, name: str):
 def set_steps(page, steps: int) -> None:
     if not number(page, "steps").is_visible():
         page.locator("#sampling button").first.click()
+        page.wait_for_timeout(500)  # what opens is drawn anew; typing before that is lost
     number(page, "steps").fill(str(steps))
     number(page, "steps").press("Tab")
+    page.wait_for_timeout(200)  # as long as a hand takes to the next button
 
 
 def wait_done(page) -> None:
