@@ -40,9 +40,9 @@ def picture_in_browser() -> None:
         )
         page = browser.new_page()
         page.goto(URL)
-        page.locator("#field-prompt textarea").fill("a red house in the snow at night")
+        page.locator("#text-to-image-prompt textarea").fill("a red house in the snow at night")
         page.get_by_role("button", name="Generate", exact=True).click()
-        page.locator("#results img").first.wait_for(timeout=120_000)
+        page.locator("#text-to-image-results img").first.wait_for(timeout=120_000)
         print("browser: a picture is in the gallery")
         browser.close()
 

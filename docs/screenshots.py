@@ -51,12 +51,12 @@ def main() -> None:
 
 def make(page: Page, prompt: str, seed: int) -> None:
     """Type, press Generate and wait for the picture."""
-    page.locator("#field-prompt textarea").fill(prompt)
-    page.locator("#field-seed textarea, #field-seed input").first.fill(str(seed))
-    page.locator("#go:not([disabled])").click()
+    page.locator("#text-to-image-prompt textarea").fill(prompt)
+    page.locator("#text-to-image-seed textarea, #text-to-image-seed input").first.fill(str(seed))
+    page.locator("#text-to-image-go:not([disabled])").click()
     page.locator(".strip.busy").wait_for()
     page.locator(".strip.done").wait_for(timeout=60_000)
-    page.locator("#go:not([disabled])").wait_for()
+    page.locator("#text-to-image-go:not([disabled])").wait_for()
 
 
 if __name__ == "__main__":

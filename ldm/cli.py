@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ldm.catalog.registry import list_presets, load_preset
-from ldm.errors import LDMError, RequestError
-from ldm.requests import REQUESTS, Box, Control, EncodedImage, Result, controls, to_dict
+from ldm.errors import LDMError
+from ldm.requests import REQUESTS, Control, Result, controls, read_file, to_dict
 
 # The verbs import what they need when they are called: `--help` and `presets` answer at once.
 # ruff: noqa: PLC0415
@@ -153,7 +153,8 @@ def _sample(arguments: Any) -> int:
     from ldm.studio import Studio
 
     names = controls(arguments.request_type)
-    values = {name: _read(name, getattr(arguments, name)) for name in names}
+    given = {name: getattr(arguments, name) for name in names}
+    values = {n: read_file(n, v) if isinstance(v, Path) else v for n, v in given.items()}
     request = arguments.request_type(**values)
     budget = parse_bytes(arguments.memory_budget) if arguments.memory_budget else None
     studio = Studio(device=arguments.device, memory_budget=budget, out_dir=arguments.out)
@@ -164,27 +165,6 @@ def _sample(arguments: Any) -> int:
             end = "\n" if event.step == event.total else ""
             print(f"\r{event.stage} {event.step}/{event.total}  ", end=end, file=sys.stderr)
     return 0
-
-
-def _read(name: str, value: Any) -> Any:
-    """A flag's value as the field's: pictures, label maps and boxes are read from their files."""
-    if not isinstance(value, Path):
-        return value
-    if name == "boxes":
-        return _read_boxes(value)
-    if name == "label_map":
-        return EncodedImage.labels_from_file(value)
-    return EncodedImage.from_file(value)
-
-
-def _read_boxes(path: Path) -> tuple[Box, ...]:
-    try:
-        values = json.loads(path.read_text("utf-8"))
-        return tuple(Box(**value) for value in values)
-    except (OSError, ValueError, TypeError) as error:
-        raise RequestError(
-            f"{path} must be a JSON list of boxes with label, left, top, right and bottom."
-        ) from error
 
 
 def _report(result: Result, *, as_json: bool) -> None:

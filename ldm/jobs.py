@@ -112,6 +112,14 @@ class JobQueue:
         """
         return self._find(job_id).event
 
+    def request(self, job_id: str) -> Any:
+        """What was asked for.
+
+        Raises:
+            RequestError: If there is no such job.
+        """
+        return self._find(job_id).request
+
     def cancel(self, job_id: str) -> bool:
         """Stop a job: a waiting one at once, the running one within a step.
 

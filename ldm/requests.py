@@ -9,6 +9,7 @@ torch.
 from __future__ import annotations
 
 import dataclasses
+import json
 import typing
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar
@@ -304,6 +305,39 @@ class ClassConditional:
         check(self)
 
 
+def read_file(name: str, path: Path) -> Any:
+    """The value of a field that is given as a file: a picture, a label map or a list of boxes.
+
+    Raises:
+        RequestError: If the file holds no such thing.
+    """
+    if name == "boxes":
+        return _read_boxes(path)
+    return (
+        EncodedImage.labels_from_file(path) if name == "label_map" else EncodedImage.from_file(path)
+    )
+
+
+def _read_boxes(path: Path) -> tuple[Box, ...]:
+    try:
+        return boxes_of(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, RecursionError) as error:
+        raise RequestError(
+            f"{path.name} must be a JSON list of boxes with label, left, top, right and bottom."
+        ) from error
+
+
+def boxes_of(values: Any) -> tuple[Box, ...]:
+    """Boxes from a JSON list.
+
+    Raises:
+        RequestError: If it is something else.
+    """
+    if not isinstance(values, (list, tuple)):
+        raise RequestError(f"boxes must be a list, got {values!r:.80}.")
+    return tuple(_box(value) for value in values)
+
+
 def _by(image: EncodedImage) -> str:
     return f"{image.width} x {image.height} px"
 
@@ -356,7 +390,7 @@ def _typed(hint: Any, value: Any) -> Any:
     if isinstance(value, str) and EncodedImage in (hint, *typing.get_args(hint)):
         return EncodedImage.from_data_url(value)
     if isinstance(value, (list, tuple)) and typing.get_origin(hint) is tuple:
-        return tuple(_box(part) for part in value)
+        return boxes_of(value)
     return value
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.browser import ARGUMENTS, CHROMIUM, open_page, running_app, visit
+
 
 @pytest.fixture
 def png_of_size(tmp_path):
@@ -91,3 +93,29 @@ def units():
     from safetensors.torch import load_file  # noqa: PLC0415  (not every test needs it)
 
     return load_file(Path(__file__).parent / "reference" / "units.safetensors")
+
+
+@pytest.fixture(scope="session")
+def url(tmp_path_factory):
+    """The app as a person starts it, on a free port."""
+    with running_app(tmp_path_factory.mktemp("data")) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """A real browser."""
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415  (a browser may be missing)
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium, url):
+    """A fresh visitor of the app."""
+    with visit(chromium, url) as page:
+        open_page(page, url)
+        yield page

@@ -1,114 +1,44 @@
 """The real page with the shipped model, driven in Chromium as a person would."""
 
-import os
 import re
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from playwright.sync_api import expect
 
 from ldm import metadata
 from ldm.requests import TextToImage
+from tests.browser import IN_A_BROWSER
+from tests.browser import wait_done as wait_for_tab
 
-ROOT = Path(__file__).parents[1]
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-REQUIRED = os.environ.get("LATENT_CANVAS_REQUIRE_BROWSER") == "1"
-ARGUMENTS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not Path(CHROMIUM).exists() and not REQUIRED, reason="no browser here"),
-]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory):
-    """The app as a person starts it, on a free port."""
-    port, data = free_port(), tmp_path_factory.mktemp("data")
-    command = [sys.executable, "app.py", "--port", str(port), "--data-dir", str(data)]
-    app = subprocess.Popen(command, cwd=ROOT)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        _wait_for(address, app)
-        yield address
-    finally:
-        app.terminate()
-        app.wait(20)
-
-
-def _wait_for(address: str, app: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline:
-        assert app.poll() is None, "the app ended"
-        try:
-            urllib.request.urlopen(address, timeout=5).read()
-            return
-        except OSError:
-            time.sleep(0.2)
-    raise AssertionError("the page did not answer")
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    from playwright.sync_api import sync_playwright  # noqa: PLC0415  (a browser may be missing)
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(chromium, url):
-    """A fresh visitor; any request to another host and any script error is a failure."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 1000})
-    context.set_default_timeout(30_000)
-    page = context.new_page()
-    foreign, errors = [], []
-    own = (url, "data:", "blob:")
-    page.on("request", lambda r: None if r.url.startswith(own) else foreign.append(r.url))
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    open_page(page, url)
-    yield page
-    context.close()
-    assert foreign == []
-    assert errors == []
-
-
-def open_page(page, address: str) -> None:
-    page.goto(address)
-    page.locator("#go").wait_for()
-    page.locator("body[data-ready]").wait_for()  # it has recalled its settings
+pytestmark = IN_A_BROWSER
+TAB = "#text-to-image"
 
 
 def prompt(page):
-    return page.locator("#field-prompt textarea")
+    return page.locator(f"{TAB}-prompt textarea")
+
+
+def wait_for_prompt(page, text: str) -> None:
+    expect(prompt(page)).to_have_value(text)
+
+
+def seed(page):
+    return page.locator(f"{TAB}-seed textarea, {TAB}-seed input").first
+
+
+def restore(page):
+    return page.locator(f"{TAB}-restore input[type=file], {TAB}-tools input[type=file]").first
 
 
 def number(page, name: str):
-    return page.locator(f"#field-{name} input").first
+    return page.locator(f"{TAB}-{name} input").first
 
 
 def set_steps(page, steps: int) -> None:
     if not number(page, "steps").is_visible():
-        page.locator("#sampling button").first.click()
+        page.locator(f"{TAB}-sampling button").first.click()
         page.wait_for_timeout(500)  # what opens is drawn anew; typing before that is lost
     number(page, "steps").fill(str(steps))
     number(page, "steps").press("Tab")
@@ -116,26 +46,25 @@ def set_steps(page, steps: int) -> None:
 
 
 def wait_done(page) -> None:
-    page.locator(".strip.done").wait_for()
-    page.locator("#go:not([disabled])").wait_for()
+    wait_for_tab(page, "text-to-image")
 
 
 def test_generate_with_previews_then_restore_the_png(page, tmp_path):
     prompt(page).fill("a calm lake at sunset")
-    page.locator("#field-seed textarea, #field-seed input").first.fill("7")
+    seed(page).fill("7")
     set_steps(page, 40)
-    page.locator("#go").click()
+    page.locator(f"{TAB}-go").click()
     previews = set()
     while not page.locator(".strip.done").count():
-        source = page.locator("#picture img")
+        source = page.locator(f"{TAB}-picture img")
         if source.count():
             previews.add(source.first.get_attribute("src", timeout=5000))
         page.wait_for_timeout(40)
     wait_done(page)
     assert len(previews) >= 3  # at least two previews and the picture itself
-    assert page.locator("#results img").count() == 1
+    assert page.locator(f"{TAB}-results img").count() == 1
     with page.expect_download() as download:
-        page.locator("#picture [aria-label*='ownload'], #picture a[download]").first.click()
+        page.locator(f"{TAB}-picture [aria-label*='ownload']").first.click()
     path = tmp_path / "picture.png"
     download.value.save_as(path)
     request = metadata.load(path).request
@@ -143,25 +72,23 @@ def test_generate_with_previews_then_restore_the_png(page, tmp_path):
     assert (request.prompt, request.seed, request.steps) == ("a calm lake at sunset", 7, 40)
 
     prompt(page).fill("something else")
-    page.locator("#restore input[type=file], input[type=file]").first.set_input_files(path)
-    page.wait_for_function(
-        "document.querySelector('#field-prompt textarea').value === 'a calm lake at sunset'"
-    )
-    assert page.locator("#field-seed textarea, #field-seed input").first.input_value() == "7"
+    restore(page).set_input_files(path)
+    wait_for_prompt(page, "a calm lake at sunset")
+    assert seed(page).input_value() == "7"
 
 
 def test_cancel_and_go_on(page):
     prompt(page).fill("mountains at night")
     set_steps(page, 250)
-    page.locator("#go").click()
+    page.locator(f"{TAB}-go").click()
     page.get_by_text(re.compile(r"Step \d+ of 250")).wait_for()
-    page.locator("#stop").click()
+    page.locator(f"{TAB}-stop").click()
     page.get_by_text("Cancelled").wait_for()
-    assert page.locator("#results img").count() == 0
+    assert page.locator(f"{TAB}-results img").count() == 0
     set_steps(page, 4)
-    page.locator("#go:not([disabled])").click()
+    page.locator(f"{TAB}-go:not([disabled])").click()
     wait_done(page)
-    assert page.locator("#results img").count() == 1
+    assert page.locator(f"{TAB}-results img").count() == 1
 
 
 def test_wrong_input_is_a_sentence_and_loses_nothing(page):
@@ -170,12 +97,12 @@ def test_wrong_input_is_a_sentence_and_loses_nothing(page):
     page.keyboard.press("Control+Enter")
     wait_done(page)
     number(page, "width").fill("130")
-    page.locator("#go").click()
+    page.locator(f"{TAB}-go").click()
     page.get_by_text(re.compile("width must be a multiple of 16 px")).first.wait_for()
     prompt(page).fill("")
-    page.locator("#go:not([disabled])").click()
+    page.locator(f"{TAB}-go:not([disabled])").click()
     page.get_by_text(re.compile("prompt must say what to draw")).first.wait_for()
-    assert page.locator("#results img").count() == 1
+    assert page.locator(f"{TAB}-results img").count() == 1
 
 
 def test_settings_survive_a_reload_and_a_link_wins(page, url):
@@ -186,15 +113,11 @@ def test_settings_survive_a_reload_and_a_link_wins(page, url):
         "(localStorage.getItem('latent-canvas-text-to-image')||'').includes('256')"
     )
     page.reload()
-    page.wait_for_function(
-        "document.querySelector('#field-prompt textarea')?.value === 'two pine trees in the snow'"
-    )
+    wait_for_prompt(page, "two pine trees in the snow")
     assert number(page, "width").input_value() == "256"
     page.goto(f"{url}/?prompt=a+red+house&seed=5")
-    page.wait_for_function(
-        "document.querySelector('#field-prompt textarea')?.value === 'a red house'"
-    )
-    assert page.locator("#field-seed textarea, #field-seed input").first.input_value() == "5"
+    wait_for_prompt(page, "a red house")
+    assert seed(page).input_value() == "5"
 
 
 def test_a_phone_needs_no_sideways_scrolling(page):
@@ -206,7 +129,7 @@ def test_a_phone_needs_no_sideways_scrolling(page):
 def test_a_picture_made_elsewhere_is_refused(page, tmp_path):
     path = tmp_path / "foreign.png"
     Image.new("RGB", (8, 8)).save(path)
-    page.locator("#restore input[type=file], input[type=file]").first.set_input_files(path)
+    restore(page).set_input_files(path)
     page.get_by_text(re.compile("carries no parameters")).first.wait_for()
 
 

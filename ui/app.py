@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from ldm.jobs import JobQueue
-from ui import theme
+from ui import stage, theme
+from ui.form import Component, Tab, load_request
+from ui.run import Visit
+from ui.stage import QUIET
 from ui.tabs import text_to_image
 
 TITLE = "Latent Canvas"
 CACHE_SECONDS = (3600, 86400)  # how often previews are swept, and how old they may get
+TABS: dict[str, tuple[str, Callable[[JobQueue], Tab]]] = {
+    "text-to-image": ("Text to image", text_to_image.create),
+}
+"""Task -> the title of its tab, and what builds it."""
 
 
 def build(jobs: JobQueue) -> gr.Blocks:
@@ -20,10 +30,70 @@ def build(jobs: JobQueue) -> gr.Blocks:
         title=TITLE, delete_cache=CACHE_SECONDS, analytics_enabled=False, fill_width=True
     ) as page:
         gr.HTML(theme.header(), elem_id="masthead", padding=False)
-        with gr.Tabs(elem_id="tabs"), gr.Tab("Text to image", id="text-to-image"):
-            tab = text_to_image.create(jobs)
-        text_to_image.on_load(page, jobs, tab)
+        tabs = []
+        with gr.Tabs(elem_id="tabs") as frame:
+            for task, (title, create) in TABS.items():
+                with gr.Tab(title, id=task, elem_id=f"tab-{task}"):
+                    tabs.append(create(jobs))
+        _restore(frame, tabs)
+        _send(frame, tabs)
+        _remember(page, tabs)
+        for tab in tabs:
+            stage.resume_on_load(page, jobs, tab.stage, tab.task)
     return page
+
+
+def _restore(frame: gr.Tabs, tabs: list[Tab]) -> None:
+    """Any tab takes any picture that was made here: the tab that made it opens, all filled in."""
+    by_task = {tab.task: tab for tab in tabs}
+
+    def restore(path: str) -> dict[Component, Any]:
+        request = load_request(Path(path))
+        tab = by_task[request.task]
+        return {frame: gr.Tabs(selected=tab.task)} | tab.updates(request)
+
+    outputs = [frame, *(box for tab in tabs for box in tab.inputs.values())]
+    for tab in tabs:
+        tab.restore.upload(restore, tab.restore, outputs, **QUIET)
+
+
+def _send(frame: gr.Tabs, tabs: list[Tab]) -> None:
+    """The picture on show goes to the tab whose button is pressed."""
+    takers = {tab.task for tab in tabs if tab.receives is not None}
+    for tab in tabs:
+        for task, button in tab.stage.send.items():
+            button.visible = task in takers
+    for target in (tab for tab in tabs if tab.receives is not None):
+        box = target.inputs[target.receives]
+
+        def send(visit: Visit, target: Tab = target, box: Component = box) -> dict[Any, Any]:
+            if visit.shown is None:
+                return {}
+            received = target.receive(Path(visit.shown.path))
+            return {frame: gr.Tabs(selected=target.task), box: received}
+
+        for tab in tabs:
+            tab.stage.send[target.task].click(send, tab.stage.visit, [frame, box], **QUIET)
+
+
+def _remember(page: gr.Blocks, tabs: list[Tab]) -> None:
+    """The browser keeps every tab's settings; a link opens its tab and brings its settings."""
+    names = [[tab.task, name] for tab in tabs for name in tab.kept]
+    widgets = [box for tab in tabs for box in tab.kept.values()]
+    recall = f"(...values) => latentCanvas.recall({json.dumps(names)}, values)"
+    page.load(None, widgets, widgets, js=recall, **QUIET)
+    for tab in tabs:
+        own = list(tab.kept.values())
+        about = f"{json.dumps(tab.task)}, {json.dumps(list(tab.kept))}, values"
+        _on_change(own, f"(...values) => {{ latentCanvas.keep({about}); }}")
+        copy = f"(...values) => {{ latentCanvas.copyLink({about}); }}"
+        tab.link.click(None, own, None, js=copy, **QUIET)
+
+
+def _on_change(widgets: Iterable[Component], js: str) -> None:
+    widgets = list(widgets)
+    for box in widgets:
+        box.change(None, widgets, None, js=js, **QUIET)
 
 
 def launch_options() -> dict[str, Any]:

@@ -6,11 +6,13 @@ import inspect
 import typing
 from collections.abc import Callable
 from dataclasses import MISSING, fields
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.components.json_component import JsonData
 
-from ldm.requests import Control, controls
+from ldm.requests import Control, EncodedImage, boxes_of, controls, read_file
 
 MAX_SLIDER = 4096  # more values than this are typed
 
@@ -35,7 +37,8 @@ def widget(
     common = {
         "label": about.label,
         "info": about.help or None,
-        "elem_id": f"field-{name.replace('_', '-')}",
+        "elem_id": f"{request_type.task}-{name.replace('_', '-')}",
+        "elem_classes": f"field-{name.replace('_', '-')}",
     }
     return _unchecked(kind(**(_arguments(kind, about) | common | options)))
 
@@ -48,7 +51,7 @@ def endpoint_widgets(request_type: type) -> dict[str, gr.components.Component]:
     hints = typing.get_type_hints(request_type)
     return {
         field.name: _unchecked(
-            (gr.Textbox if "str" in str(hints[field.name]) else gr.Number)(
+            _endpoint_kind(hints[field.name])(
                 label=controls(request_type)[field.name].label,
                 value=None if field.default is MISSING else field.default,
                 visible=False,
@@ -56,6 +59,31 @@ def endpoint_widgets(request_type: type) -> dict[str, gr.components.Component]:
         )
         for field in fields(request_type)
     }
+
+
+def _endpoint_kind(hint: Any) -> type[gr.components.Component]:
+    if EncodedImage in (hint, *typing.get_args(hint)):
+        return gr.File
+    if typing.get_origin(hint) is tuple:
+        return gr.JSON
+    return gr.Textbox if "str" in str(hint) else gr.Number
+
+
+def from_files(values: dict[str, Any]) -> dict[str, Any]:
+    """An endpoint's values with the uploaded files read and the boxes made.
+
+    Raises:
+        RequestError: If a file holds no picture, or a box is none.
+    """
+    return {name: _from_file(name, value) for name, value in values.items()}
+
+
+def _from_file(name: str, value: Any) -> Any:
+    if isinstance(value, gr.FileData):
+        return read_file(name, Path(value.path))
+    if isinstance(value, JsonData):
+        value = value.root
+    return boxes_of(value) if name == "boxes" and value is not None else value
 
 
 def as_endpoint(function: Callable[..., Any], request_type: type) -> Callable[..., Any]:
@@ -91,6 +119,8 @@ def _as_it_came(payload: Any) -> Any:
 def _kind(about: Control, hint: str) -> type[gr.components.Component]:
     if about.choices is not None:
         return gr.Dropdown
+    if "bool" in hint:
+        return gr.Checkbox
     if "str" in hint:
         return gr.Textbox
     if about.maximum > MAX_SLIDER:

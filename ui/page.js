@@ -1,5 +1,7 @@
 // Settings live in the browser and in links; nothing of it is sent to the server.
 const JOBS_KEY = "latent-canvas-jobs"; // of this tab of the browser, oldest first
+const TAB_KEY = "latent-canvas-tab";
+const FIRST_TAB = "text-to-image";
 const SHADE_KEY = "latent-canvas-shade";
 const MAX_JOBS = 60;
 
@@ -8,38 +10,47 @@ function stored(storage, key, otherwise) {
 }
 
 const latentCanvas = {
-  keep(key, names, values) {
+  keep(task, names, values) {
     const kept = Object.fromEntries(names.map((name, i) => [name, values[i]]));
-    localStorage.setItem(key, JSON.stringify(kept));
-    markRatio(kept.width, kept.height);
+    localStorage.setItem(settingsKey(task), JSON.stringify(kept));
+    markRatio(task, kept.width, kept.height);
   },
 
   // A link wins over what this browser remembers, and that over the page's own defaults.
-  recall(key, names, values) {
+  // names: [task, input] of every value.
+  recall(names, values) {
     const link = Object.fromEntries(new URLSearchParams(location.search));
-    const kept = stored(localStorage, key, {});
-    const recalled = names.map((name, i) => {
-      const value = link[name] ?? kept[name] ?? "";
+    const linked = link.tab ?? FIRST_TAB;
+    const kept = {};
+    for (const [task] of names) kept[task] ??= stored(localStorage, settingsKey(task), {});
+    const recalled = names.map(([task, name], i) => {
+      const value = (task === linked ? link[name] : null) ?? kept[task][name] ?? "";
       if (value === "") return values[i];
+      if (typeof values[i] === "boolean") return String(value) === "true";
       if (typeof values[i] !== "number") return String(value);
       return Number.isFinite(+value) ? +value : values[i];
     });
+    const byTask = {};
+    names.forEach(([task, name], i) => { (byTask[task] ??= {})[name] = recalled[i]; });
+    for (const task in byTask) markRatio(task, byTask[task].width, byTask[task].height);
+    const isLink = link.tab || names.some(([task, name]) => task === linked && name in link);
+    openTab(isLink ? linked : stored(localStorage, TAB_KEY, FIRST_TAB));
     // from here on the settings are the visitor's own: a reload must not bring the link's back
-    if (names.some((name) => name in link)) history.replaceState(null, "", location.pathname);
-    markRatio(recalled[names.indexOf("width")], recalled[names.indexOf("height")]);
+    if (isLink) history.replaceState(null, "", location.pathname);
     shade(stored(localStorage, SHADE_KEY, null));
     document.body.dataset.ready = "yes";
     return recalled;
   },
 
-  async copyLink(names, values) {
+  async copyLink(task, names, values) {
     const url = new URL(location.href);
     url.search = "";
+    if (task !== FIRST_TAB) url.searchParams.set("tab", task);
     names.forEach((name, i) => {
       if (values[i] !== null && values[i] !== "") url.searchParams.set(name, values[i]);
     });
     await copyText(url.toString());
-    const button = document.querySelector("#link");
+    const button = document.querySelector(`#${task}-link`);
     button.dataset.done = "yes";
     setTimeout(() => delete button.dataset.done, 1600);
   },
@@ -47,6 +58,18 @@ const latentCanvas = {
   jobs() { return JSON.stringify(stored(sessionStorage, JOBS_KEY, [])); },
 };
 window.latentCanvas = latentCanvas;
+
+const settingsKey = (task) => `latent-canvas-${task}`;
+
+function openTab(task) {
+  const button = document.getElementById(`tab-${task}-button`);
+  if (button && button.getAttribute("aria-selected") !== "true") button.click();
+}
+
+document.addEventListener("click", (event) => {
+  const id = event.target.closest?.("#tabs button[role=tab]")?.id;
+  if (id) localStorage.setItem(TAB_KEY, JSON.stringify(id.slice("tab-".length, -"-button".length)));
+});
 
 async function copyText(text) {
   if (navigator.clipboard) {
@@ -59,9 +82,9 @@ async function copyText(text) {
   box.remove();
 }
 
-// Which of the ratio buttons the size agrees with.
-function markRatio(width, height) {
-  for (const button of document.querySelectorAll("button.ratio")) {
+// Which of a tab's ratio buttons the size agrees with.
+function markRatio(task, width, height) {
+  for (const button of document.querySelectorAll(`#${task}-studio button.ratio`)) {
     const [across, down] = button.textContent.split(":").map(Number);
     button.setAttribute("aria-pressed", width * down === height * across);
   }
@@ -81,33 +104,38 @@ document.addEventListener("click", (event) => {
 // Ctrl+Enter (or Cmd+Enter) presses the visible Generate button.
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
-  const button = [...document.querySelectorAll("button.generate")].find((b) => b.offsetParent);
+  const button = [...document.querySelectorAll("button.lc-go")].find(isVisible);
   if (button && !button.disabled) { event.preventDefault(); button.click(); }
 }, true);
 
-// A picture dropped anywhere on the page goes to "Restore from PNG".
-const carriesFile = (event) => event.dataTransfer?.types.includes("Files");
+// A picture dropped on the page goes to "Restore from PNG" of the open tab, but for places that
+// take pictures themselves.
+const isVisible = (element) => element.offsetParent !== null;
+const isRestoring = (event) =>
+  event.dataTransfer?.types.includes("Files") && !event.target.closest?.(".takes-picture");
 let dropTimer = 0;
 document.addEventListener("dragover", (event) => {
-  if (!carriesFile(event)) return;
+  if (!isRestoring(event)) return;
   event.preventDefault();
   document.body.dataset.drop = "yes";
   clearTimeout(dropTimer);
   dropTimer = setTimeout(() => delete document.body.dataset.drop, 200);
 });
 document.addEventListener("drop", (event) => {
-  if (!carriesFile(event)) return;
+  if (!isRestoring(event)) return;
   event.preventDefault();
-  const input = document.querySelector("#tools input[type=file]");
+  const tools = [...document.querySelectorAll(".lc-tools")].find(isVisible);
+  const input = tools.querySelector("input[type=file]");
   input.files = event.dataTransfer.files;
   input.dispatchEvent(new Event("change", { bubbles: true }));
 });
 
 // The strip says which job it shows: remembered, so that a reload finds its pictures again.
-function rememberJob() {
-  const id = document.querySelector("#strip [data-job]")?.dataset.job;
+function rememberJobs() {
   const jobs = stored(sessionStorage, JOBS_KEY, []);
-  if (!id || jobs.includes(id)) return;
-  sessionStorage.setItem(JOBS_KEY, JSON.stringify([...jobs, id].slice(-MAX_JOBS)));
+  const shown = [...document.querySelectorAll(".strip[data-job]")].map((strip) => strip.dataset.job);
+  const fresh = shown.filter((id) => id && !jobs.includes(id));
+  if (!fresh.length) return;
+  sessionStorage.setItem(JOBS_KEY, JSON.stringify([...jobs, ...fresh].slice(-MAX_JOBS)));
 }
-new MutationObserver(rememberJob).observe(document, { childList: true, subtree: true });
+new MutationObserver(rememberJobs).observe(document, { childList: true, subtree: true });

@@ -10,7 +10,16 @@ from typing import Any
 import gradio as gr
 
 from ldm.jobs import JobQueue
-from ldm.requests import Cancelled, Failed, Progress, Queued, Result
+from ldm.requests import (
+    Cancelled,
+    ClassConditional,
+    Failed,
+    Layout,
+    Progress,
+    Queued,
+    Result,
+    TextToImage,
+)
 
 MAX_SHOWN = 60  # pictures in a visitor's gallery; the older ones stay on disk
 
@@ -133,14 +142,33 @@ def _strip(kind: str, what: str, more: str, share: float, job_id: str) -> str:
     )
 
 
+def title(request: Any) -> str:
+    """What a picture shows, in a line."""
+    if isinstance(request, TextToImage):
+        return request.prompt
+    if isinstance(request, Layout):
+        labels = [box.label for box in request.boxes]
+        return ", ".join(_counted(label, labels.count(label)) for label in dict.fromkeys(labels))
+    if isinstance(request, ClassConditional):
+        return "Any class" if request.class_index is None else f"Class {request.class_index}"
+    return TITLES[request.task]
+
+
+TITLES = {"inpaint": "Filled in", "semantic": "Painted", "upscale": "Enlarged"}
+
+
+def _counted(label: str, count: int) -> str:
+    return f"{count} × {label}" if count > 1 else label
+
+
 def settings(request: Any) -> str:
     """A finished picture's settings in a line."""
-    about = [
-        f"seed {request.seed}",
-        f"{request.width} × {request.height} px",
-        f"{request.steps} steps {request.sampler}",
-        f"guidance {request.guidance_scale:g}",
-    ]
+    about = [f"seed {request.seed}"]
+    if hasattr(request, "width"):
+        about.append(f"{request.width} × {request.height} px")
+    about.append(f"{request.steps} steps {request.sampler}")
+    if getattr(request, "guidance_scale", None) is not None:
+        about.append(f"guidance {request.guidance_scale:g}")
     return " · ".join([*about, f"eta {request.eta:g}"] if request.eta else about)
 
 
@@ -149,9 +177,9 @@ def plate(picture: Picture | None) -> str:
     if picture is None:
         return ""
     request = picture.request
-    without = request.negative_prompt
+    without = getattr(request, "negative_prompt", "")
     return (
-        f'<div class="plate"><p class="title">{html.escape(request.prompt)}</p>'
+        f'<div class="plate"><p class="title">{html.escape(title(request))}</p>'
         + (f"<p>without {html.escape(without)}</p>" if without else "")
         + f"<p>{html.escape(settings(request))}</p></div>"
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,22 @@ import gradio as gr
 from ldm.errors import LDMError
 from ldm.jobs import JobQueue
 from ldm.requests import Failed, Progress, Queued, Result
-from ui.controls import as_endpoint, endpoint_widgets
-from ui.run import Visit, fail, make_request, plate, say, settings, strip
+from ui.controls import as_endpoint, endpoint_widgets, from_files
+from ui.run import Picture, Visit, fail, make_request, plate, say, settings, strip, title
 
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
+TARGETS = {"inpaint": "Inpaint", "upscale": "Upscale"}  # tabs that take a picture
 FOLLOWERS = 32  # pages that can watch their runs at once
 EMPTY = """
 <div class="empty-canvas"><h2>An empty canvas</h2>
-<p>Describe a landscape and press Generate, or start from one of the pictures below.</p></div>
+<p>{hint}</p></div>
 """
 Updates = dict[gr.components.Component, Any]
+
+
+def named(task: str, name: str) -> dict[str, Any]:
+    """An id that this tab alone has, and a class for what looks alike in all tabs."""
+    return {"elem_id": f"{task}-{name}", "elem_classes": f"lc-{name}"}
 
 
 @dataclass(frozen=True)
@@ -35,13 +42,21 @@ class Stage:
     plate: gr.HTML
     gallery: gr.Gallery
     use: gr.Button  # takes over the settings of the picture on show
+    send: dict[str, gr.Button]  # to another tab, by its task
     go: gr.Button
     stop: gr.Button
+    beside: tuple[gr.components.Component, ...] = ()  # what a tab shows of a picture besides it
+    compare: Callable[[Picture | None], Updates] = lambda picture: {}  # and how
 
     @property
     def outputs(self) -> list[gr.components.Component]:
         """What a run changes."""
-        return [self.go, self.stop, self.status, self.plate, self.gallery, self.picture]
+        return [self.go, self.stop, self.status, *self.shown]
+
+    @property
+    def shown(self) -> list[gr.components.Component]:
+        """What shows the visit's pictures."""
+        return [self.plate, self.gallery, self.picture, *self.beside]
 
     def running(self, event: Any, job_id: str) -> Updates:
         """A run goes on: it can be stopped, not started again."""
@@ -60,29 +75,47 @@ class Stage:
 
     def show(self, visit: Visit) -> Updates:
         """The visit's picture on show, its plate, and all of its pictures."""
-        shown = visit.shown
-        image = gr.Image(shown.path, alt_text=shown.request.prompt) if shown else None
         thumbnails = [(p.path, settings(p.request)) for p in visit.pictures]
         gallery = gr.Gallery(thumbnails, visible=bool(thumbnails))
-        return {self.picture: image, self.plate: plate(shown), self.gallery: gallery}
+        return self.show_one(visit.shown) | {self.gallery: gallery}
+
+    def show_one(self, shown: Picture | None) -> Updates:
+        """A picture and its plate."""
+        image = gr.Image(shown.path, alt_text=title(shown.request)) if shown else None
+        return {self.picture: image, self.plate: plate(shown)} | self.compare(shown)
 
 
-def create(go: gr.Button, stop: gr.Button) -> Stage:
-    """Build the stage for these two buttons."""
-    with gr.Column(elem_id="wall"):
+def create(
+    task: str, go: gr.Button, stop: gr.Button, *, hint: str, targets: Mapping[str, str] = TARGETS
+) -> Stage:
+    """Build the stage of a tab.
+
+    Args:
+        task: Whose tab it is.
+        go: Starts a run.
+        stop: Cancels it.
+        hint: What to do first, shown until there is a picture.
+        targets: Task -> title of the tabs that a picture can be sent to.
+    """
+    with gr.Column(**named(task, "wall")):
         picture = gr.Image(
             type="filepath",
             format="jpeg",  # of previews; a finished picture is a file already, and stays one
             interactive=False,
             show_label=False,
-            elem_id="picture",
             buttons=["download", "fullscreen"],
+            **named(task, "picture"),
         )
-        gr.HTML(EMPTY, elem_id="empty", padding=False)
-    status = gr.HTML(strip(None), elem_id="strip", padding=False)
-    with gr.Row(elem_id="about"):
-        about = gr.HTML(elem_id="plate", padding=False)
-        use = gr.Button("Use these settings", size="sm", elem_id="use", scale=0)
+        gr.HTML(EMPTY.format(hint=html.escape(hint)), padding=False, **named(task, "empty"))
+    status = gr.HTML(strip(None), padding=False, **named(task, "strip"))
+    with gr.Row(**named(task, "about")):
+        about = gr.HTML(padding=False, **named(task, "plate"))
+        with gr.Row(**named(task, "onward")):
+            use = gr.Button("Use these settings", size="sm", scale=0, **named(task, "use"))
+            send = {
+                target: gr.Button(f"{name} it", size="sm", scale=0, **named(task, f"to-{target}"))
+                for target, name in targets.items()
+            }
     gallery = gr.Gallery(
         label="Pictures of this visit",
         show_label=False,
@@ -92,19 +125,16 @@ def create(go: gr.Button, stop: gr.Button) -> Stage:
         buttons=[],
         interactive=False,
         visible=False,
-        elem_id="results",
-        elem_classes="strip-of-pictures",
+        elem_id=f"{task}-results",
+        elem_classes=["lc-results", "strip-of-pictures"],
     )
-    stage = Stage(gr.State(Visit()), picture, status, about, gallery, use, go, stop)
-    gallery.select(_select(stage), stage.visit, [picture, about], **QUIET)
-    return stage
+    return Stage(gr.State(Visit()), picture, status, about, gallery, use, send, go, stop)
 
 
 def _select(stage: Stage) -> Callable[..., Updates]:
     def select(visit: Visit, event: gr.SelectData) -> Updates:
         visit.shown = visit.pictures[event.index]
-        shown = stage.show(visit)
-        return {stage.picture: shown[stage.picture], stage.plate: shown[stage.plate]}
+        return stage.show_one(visit.shown)
 
     return select
 
@@ -114,12 +144,13 @@ def connect(
     stage: Stage,
     request_type: type,
     inputs: dict[str, gr.components.Component],
+    to_fields: Callable[[dict[str, Any]], dict[str, Any]] = dict,
 ) -> None:
     """Let the page's buttons start and stop runs, and open the endpoint of this task."""
 
     def generate(visit: Visit, **values: Any) -> Iterator[Updates]:
         try:
-            visit.submit(jobs, make_request(request_type, values))
+            visit.submit(jobs, make_request(request_type, to_fields(values)))
         except LDMError as error:
             yield stage.ended(Failed(str(error)), visit)
             raise fail(str(error)) from error
@@ -137,6 +168,8 @@ def connect(
         lambda: stage.buttons(busy=False), None, [stage.go, stage.stop], queue=False, **QUIET
     )
     stage.stop.click(lambda visit: visit.stop(jobs), stage.visit, None, queue=False, **QUIET)
+    shown = [box for box in stage.shown if box is not stage.gallery]
+    stage.gallery.select(_select(stage), stage.visit, shown, **QUIET)
     _open_endpoint(jobs, request_type)
 
 
@@ -168,7 +201,7 @@ def _open_endpoint(jobs: JobQueue, request_type: type) -> None:
 
     def run(**values: Any) -> Iterator[tuple[Any, ...]]:
         try:
-            job_id = jobs.submit(make_request(request_type, values))
+            job_id = jobs.submit(make_request(request_type, from_files(values)))
         except LDMError as error:
             raise fail(str(error)) from error
         try:
@@ -202,14 +235,16 @@ def _open_endpoint(jobs: JobQueue, request_type: type) -> None:
     )
 
 
-def resume_on_load(page: gr.Blocks, jobs: JobQueue, stage: Stage) -> None:
+def resume_on_load(page: gr.Blocks, jobs: JobQueue, stage: Stage, task: str) -> None:
     """When the page is loaded again, bring back its pictures and go on with its running job."""
 
     def resume(visit: Visit, job_ids: str) -> Iterator[Updates]:
         for job_id in _job_ids(job_ids):
             try:
-                event = jobs.status(job_id)
+                event, request = jobs.status(job_id), jobs.request(job_id)
             except LDMError:  # too long ago, or of another start of the app
+                continue
+            if request.task != task:
                 continue
             if isinstance(event, Result) and all(Path(path).exists() for path in event.paths):
                 visit.keep(event)

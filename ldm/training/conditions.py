@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw
-from torch import Tensor
+from torch import Tensor, nn
 
 from ldm.data import classes, masks
 from ldm.data.classes import NO_CLASS, class_of
@@ -32,6 +32,8 @@ from ldm.training.world import SPLITS, World, save_array
 ENCODE_BATCH = 16  # pictures whose holes are encoded at once
 KNOWN_WEIGHT = 0.1  # of a latent cell outside the hole, in the loss of inpainting
 EXAMPLES = 16  # held-out scenes of the pictures along the way
+START_SCALE = 0.3  # of vectors that are set before the training of layouts
+SLOTS_PER_BOX = 3  # class and two corners, see `ldm.catalog.layout_tokens`
 UNKNOWN_SHARE = 0.02  # of the words, replaced by [UNK], so that an unknown word does no harm
 
 
@@ -67,6 +69,9 @@ class Condition:
     def weight(self, inputs: Tensor) -> Tensor | None:
         """How much each latent cell counts, (B, 1, h, w); None: all the same."""
         return None
+
+    def start(self, conditioner: nn.Module) -> None:
+        """Prepare a conditioner that has learned nothing yet."""
 
 
 class Captions(Condition):
@@ -108,6 +113,20 @@ class Layouts(Condition):
         shown = np.stack([drawn_boxes(some, width, height) for some in boxes])
         self.examples = Examples(tokens, self.empty.expand_as(tokens), to_tensor(shown))
 
+    @torch.no_grad()
+    def start(self, conditioner: nn.Module) -> None:
+        """Give corners vectors that say where they lie, and the slots of a box a common one.
+
+        From random vectors a short training learns neither: it sees each of a thousand corners a
+        few hundred times only.
+        """
+        transformer, side = conditioner.transformer, self.tokenizer.side
+        ids, slots = transformer.token_emb.weight, transformer.pos_emb.emb.weight
+        ids[: side * side] = START_SCALE * corner_waves(side, ids.shape[1])
+        numbers = torch.arange(len(slots))
+        for period in (numbers % SLOTS_PER_BOX, numbers // SLOTS_PER_BOX):
+            slots += START_SCALE * torch.randn(len(slots), slots.shape[1])[period]
+
     def draw(self, rng: np.random.Generator, rows: np.ndarray) -> Tensor:
         """(B, L) int64."""
         layouts = [self.layouts[row] for row in rows]
@@ -116,6 +135,15 @@ class Layouts(Condition):
         )
         tokens[torch.from_numpy(rng.random(len(rows)) < self.dropout)] = self.empty
         return tokens
+
+
+def corner_waves(side: int, width: int) -> Tensor:
+    """Sines and cosines of column and row of each point of a square grid: (side * side, width)."""
+    at = torch.linspace(0, 1, side)
+    frequencies = torch.pi * torch.linspace(0.5, side / 4, -(-width // 4))
+    waves = torch.cat([f(at[:, None] * frequencies) for f in (torch.sin, torch.cos)], dim=1)
+    rows, columns = waves.repeat_interleave(side, dim=0), waves.repeat(side, 1)
+    return torch.cat([rows, columns], dim=1)[:, :width]
 
 
 def relative_boxes(

@@ -71,6 +71,8 @@ class DiffusionRun:
         self.latents = latents * self.diffusion.scale_factor
         given = Material(config, self.diffusion, world, held_out, weights)
         self.condition = CONDITIONS[self.preset.task](given)
+        if not known:
+            self.condition.start(self.model.conditioner)
 
     def batch(self, rng: np.random.Generator, size: int) -> tuple[Tensor, ...]:
         """x0, noise (size, C, h, w), t (size,), and the conditions."""

@@ -1,0 +1,93 @@
+"""The app as a person starts it, and a real browser; the fixtures stand in conftest.py."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+REQUIRED = os.environ.get("LATENT_CANVAS_REQUIRE_BROWSER") == "1"
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+IN_A_BROWSER = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not Path(CHROMIUM).exists() and not REQUIRED, reason="no browser here"),
+]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def running_app(data: Path):
+    """`python app.py` on a free port; gives its address."""
+    port = free_port()
+    command = [sys.executable, "app.py", "--port", str(port), "--data-dir", str(data)]
+    app = subprocess.Popen(command, cwd=ROOT)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        _wait_for(address, app)
+        yield address
+    finally:
+        app.terminate()
+        app.wait(20)
+
+
+def _wait_for(address: str, app: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        assert app.poll() is None, "the app ended"
+        try:
+            urllib.request.urlopen(address, timeout=5).read()
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError("the page did not answer")
+
+
+@contextmanager
+def visit(chromium, url: str):
+    """A fresh visitor; any request to another host and any script error is a failure."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 1000})
+    context.set_default_timeout(30_000)
+    page = context.new_page()
+    foreign, errors = [], []
+    own = (url, "data:", "blob:")
+    page.on("request", lambda r: None if r.url.startswith(own) else foreign.append(r.url))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    context.close()
+    assert foreign == []
+    assert errors == []
+
+
+def open_page(page, address: str) -> None:
+    page.goto(address)
+    page.locator(".masthead").wait_for()
+    page.locator("body[data-ready]").wait_for()  # it has recalled its settings
+
+
+def open_tab(page, task: str) -> None:
+    page.locator(f"#tab-{task}-button").click()
+    page.locator(f"#{task}-go").wait_for()
+
+
+def wait_done(page, task: str) -> None:
+    page.locator(f"#{task}-strip .strip.done").wait_for()
+    page.locator(f"#{task}-go:not([disabled])").wait_for()
