@@ -293,3 +293,37 @@ def test_an_unreadable_file_is_an_error(tmp_path):
         with pytest.raises(PresetError, match=r"c\.yaml") as caught:
             read_yaml(path)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "known"),
+    [
+        (
+            "semantic-synthesis256",
+            182,
+            {0: "person", 105: "clouds", 156: "sky-other"},
+        ),
+        ("semantic-synthesis512", 182, {134: "mountain", 168: "tree", 181: "wood"}),
+        ("cin256", 1000, {0: "tench", 281: "tabby cat", 970: "alp", 999: "toilet paper"}),
+        ("cin256-v2", 1000, {207: "Golden Retriever", 933: "cheeseburger", 980: "volcano"}),
+    ],
+)
+def test_published_models_name_their_classes(name, count, known):
+    preset = load_preset(name)
+    assert len(preset.classes) == len(set(preset.classes)) == preset.class_count == count
+    assert {number: preset.classes[number] for number in known} == known
+    assert [label for label, _ in preset.palette] == list(preset.classes)
+
+
+def test_a_class_list_must_fit_the_model(tmp_path):
+    shutil.copytree(PRESETS_DIR / "classes", tmp_path / "classes")
+    text = (PRESETS_DIR / "cin256.yaml").read_text("utf-8")
+    wrong = text.replace("imagenet-1000", "coco-stuff")
+    for yaml, message in (
+        (wrong, "classes must be 1000 names, got 182"),
+        (text.replace("imagenet-1000", "missing"), "cannot be read"),
+        (text + "\nclasses: [cat]\n", "must not both be given"),
+    ):
+        (tmp_path / "mine.yaml").write_text(yaml, "utf-8")
+        with pytest.raises(PresetError, match=message):
+            load_preset("mine", tmp_path / "models", tmp_path)

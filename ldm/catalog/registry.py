@@ -96,6 +96,7 @@ def _load(path: Path, models_dir: Path, presets_dir: Path) -> Preset:
     values["folder"] = path.parent if shipped else models_dir / path.stem
     _resolve_first_stage(values, path, models_dir, presets_dir)
     _resolve_vocabulary(values, presets_dir)
+    _resolve_classes(values, path, presets_dir)
     return parse(Preset, values, str(path))
 
 
@@ -124,6 +125,20 @@ def _resolve_vocabulary(values: Mapping[str, Any], presets_dir: Path) -> None:
     conditioner = architecture.get("conditioner") if isinstance(architecture, Mapping) else None
     if isinstance(conditioner, dict) and conditioner.get("vocabulary"):
         conditioner["vocabulary"] = presets_dir / str(conditioner["vocabulary"])
+
+
+def _resolve_classes(values: dict[str, Any], path: Path, presets_dir: Path) -> None:
+    """Replace `classes_file` by the names in it: one per line, `#` begins a comment."""
+    if "classes_file" not in values:
+        return
+    file = presets_dir / str(values.pop("classes_file"))
+    if "classes" in values:
+        raise PresetError(f"{path}: classes and classes_file must not both be given.")
+    try:
+        lines = file.read_text("utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise PresetError(f"{path}: classes_file {file} cannot be read.") from error
+    values["classes"] = [line.strip() for line in lines if line.strip() and line[0] != "#"]
 
 
 def _load_folder(folder: Path) -> Preset:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ldm.catalog.colours import distinct
 from ldm.errors import PresetError
 
 TASKS = (
@@ -288,6 +289,11 @@ class Preset:
             )
         if self.classes and len(self.class_colours) not in (0, len(self.classes)):
             raise PresetError("class_colours must be as many as classes, or none")
+        about = self.architecture.conditioner
+        if self.classes and about.kind in ("class", "spatial_rescaler"):
+            count = about.in_channels or about.n_classes - (self.null_class is not None)
+            if len(self.classes) != count:
+                raise PresetError(f"classes must be {count} names, got {len(self.classes)}")
 
     @property
     def factor(self) -> int:
@@ -306,6 +312,12 @@ class Preset:
         if about.kind == "class":
             return about.n_classes - (self.null_class is not None)
         return len(self.classes) or about.in_channels or 0
+
+    @property
+    def palette(self) -> tuple[tuple[str, str], ...]:
+        """(name, "#rrggbb") of every class; without names the numbers are the names."""
+        names = self.classes or tuple(str(number) for number in range(self.class_count))
+        return tuple(zip(names, self.class_colours or distinct(len(names)), strict=True))
 
     @property
     def max_boxes(self) -> int:
