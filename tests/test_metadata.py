@@ -3,30 +3,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from ldm import metadata
 from ldm.errors import RequestError
-from ldm.requests import MAX_SEED, SAMPLER_NAMES, TextToImage
+from ldm.requests import TextToImage
 
 IMAGE = np.zeros((2, 3, 3), np.uint8)
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
-REQUESTS = st.builds(
-    TextToImage,
-    prompt=TEXT.filter(str.strip),
-    negative_prompt=TEXT,
-    preset=TEXT,
-    width=st.none() | st.integers(16, 4096),
-    height=st.none() | st.integers(16, 4096),
-    steps=st.none() | st.integers(1, 1000),
-    sampler=st.none() | st.sampled_from(SAMPLER_NAMES),
-    guidance_scale=st.none() | st.floats(1, 30),
-    eta=st.floats(0, 1),
-    seed=st.none() | st.integers(0, MAX_SEED),
-    count=st.integers(1, 16),
-)
 REQUEST = TextToImage(
     prompt="a red house", negative_prompt="fog", width=128, height=64, steps=20, seed=7
 )
@@ -44,16 +27,6 @@ def write(path, **chunks):
 def record(**changes):
     values = {"schema": 1, "request": {"task": "text-to-image", "prompt": "a lake"}}
     return json.dumps(values | changes)
-
-
-@settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(request=REQUESTS)
-def test_request_to_png_to_request_is_the_identity(tmp_path, request):
-    path = tmp_path / "a.png"
-    metadata.save(path, IMAGE, request, "abc")
-    assert metadata.load(path).request == request
 
 
 def test_the_longest_request_survives(tmp_path):
