@@ -90,7 +90,7 @@ def _presets(arguments: Any) -> int:
             "height": preset.height,
             "parameters": preset.parameters,
             "on_disk": preset.is_on_disk,
-            "source": preset.weights.url or "shipped",
+            "source": preset.weights.url or ("shipped" if preset.is_on_disk else preset.how_to_get),
             "licence": preset.licence,
         }
         for preset in list_presets()

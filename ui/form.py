@@ -196,14 +196,9 @@ def _about(preset: Preset) -> str:
             f"<p>Trained at {preset.width} × {preset.height} px. Larger sizes, in multiples of "
             f"{preset.size_multiple}, show more of the land.</p>"
         )
-    command = (
-        f"python -m ldm download {preset.name}"
-        if preset.weights.url
-        else f"python -m ldm train presets/training/{preset.name.removeprefix('demo-')}.yaml"
-    )
     return (
         "<p class='missing'>Not on this machine yet. Get it with "
-        f"<code>{html.escape(command)}</code></p>"
+        f"<code>{html.escape(preset.how_to_get)}</code></p>"
     )
 
 

@@ -326,6 +326,13 @@ class Preset:
         return (about.max_seq_len - 2) // 3 if about.kind == "tokens" else 0
 
     @property
+    def how_to_get(self) -> str:
+        """The command that brings its weights: they are downloaded, or trained here."""
+        if self.weights.url:
+            return f"python -m ldm download {self.name}"
+        return f"python -m ldm train presets/training/{self.name.removeprefix('demo-')}.yaml"
+
+    @property
     def weight_path(self) -> Path:
         """The model's own weight file; a converted .safetensors beside a .ckpt comes first."""
         declared = self.folder / self.weights.file
