@@ -1,0 +1,255 @@
+"""The canvas that a person paints on: a mask over a picture, or a map of classes.
+
+What was painted lives in the browser as one class number per pixel of the picture itself
+(`painting.js`), never read back from a drawing surface: no soft edges, no colour management. It
+travels as runs, see `ui.labels`, so it is always sent as it is when a button is pressed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+from gradio.processing_utils import save_bytes_to_cache
+from gradio.utils import get_upload_folder, is_in_or_equal
+
+from ldm.errors import LDMError, RequestError
+from ldm.requests import MAX_SIDE_PX, EncodedImage
+from ui.labels import decode_runs, encode_runs, read_map, read_mask
+from ui.run import fail
+
+HERE = Path(__file__).parent
+PARTS = ("raster", "view", "history", "files", "bar")  # painting_*.js, each without the page
+KINDS = ("mask", "map")
+MASK_PALETTE = (("Keep", "#000000"), ("Generate", "#e5484d"))
+MAX_PIXELS = 40_000_000
+MAX_CLASSES = 256
+FILE = {"_type": "gradio.FileData"}
+
+
+@dataclass(frozen=True, eq=False)
+class Painting:
+    """What was painted.
+
+    Attributes:
+        labels: (H, W) uint8, the class of every pixel; of a mask 1 is where to generate.
+        picture: What lies below a mask, of the same size; None for a map.
+    """
+
+    labels: np.ndarray
+    picture: EncodedImage | None = None
+
+from gradio.events import Dependency
+
+class Painter(gr.HTML):
+    """A canvas of class numbers with brush, line, rectangle and fill.
+
+    Its value is a `Painting`, or None while there is nothing to paint on.
+    """
+
+    def __init__(
+        self,
+        value: Painting | None = None,
+        *,
+        kind: str = "mask",
+        palette: Sequence[Sequence[str]] = MASK_PALETTE,
+        size: Sequence[int] = (512, 512),
+        multiple: int = 1,
+        **options: Any,
+    ) -> None:
+        """A painter.
+
+        Args:
+            value: What is painted at first.
+            kind: "mask" over a picture, or "map" of classes.
+            palette: Name and `#rrggbb` of every class.
+            size: Width and height in px of the first canvas of a map.
+            multiple: Sides of a map that is begun here are multiples of it.
+            options: Passed on to `gr.HTML`.
+        """
+        self.kind = kind
+        options = {
+            "html_template": "<div class='painter'></div>",
+            "css_template": (HERE / "painting.css").read_text("utf-8"),
+            "js_on_load": script(),
+            "apply_default_css": False,
+            "server_functions": [picture_of_file, mask_of_file, map_of_file],
+            **options,
+        }
+        props = {"palette": [list(pair) for pair in palette], "size": list(size)}
+        store = options.get("elem_id")
+        super().__init__(value, kind=kind, multiple=multiple, store=store, **props, **options)
+
+    def preprocess(self, payload: Any) -> Painting | None:
+        """The painting that the browser sent, checked: it can send anything."""
+        try:
+            return painting_of(payload, self.kind, Path(self.GRADIO_CACHE))
+        except LDMError as error:
+            raise fail(str(error)) from error
+
+    def postprocess(self, value: Painting | None) -> dict[str, Any] | None:
+        """A painting as the browser takes it."""
+        if value is None:
+            return None
+        height, width = value.labels.shape
+        picture = None
+        if value.picture is not None:
+            path = save_bytes_to_cache(value.picture.png, "picture.png", self.GRADIO_CACHE)
+            picture = {"path": path, "meta": FILE}
+        labels = encode_runs(value.labels)
+        return {"width": width, "height": height, "labels": labels, "picture": picture}
+
+    def api_info(self) -> dict[str, Any]:
+        """What a program would send."""
+        side = {"type": "integer"}
+        kinds = {"width": side, "height": side, "labels": {"type": "string"}}
+        return {"type": "object", "properties": kinds | {"picture": {"type": "object"}}}
+
+    def example_payload(self) -> None:
+        """Nothing: a painting needs an uploaded picture."""
+
+    def example_value(self) -> None:
+        """Nothing, likewise."""
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from gradio.blocks import Block
+    if TYPE_CHECKING:
+        from gradio.components import Timer
+        from gradio.components.base import Component
+
+
+def script() -> str:
+    """The editor's JavaScript, all of its files in one scope."""
+    names = [*(f"painting_{part}.js" for part in PARTS), "painting.js"]
+    return "\n".join((HERE / name).read_text("utf-8") for name in names)
+
+
+def painting_of(payload: Any, kind: str, cache: Path) -> Painting | None:
+    """What the browser sent as a painting.
+
+    Args:
+        payload: width, height, labels (runs) and picture (a file in the cache), or None.
+        kind: "mask" or "map".
+        cache: The folder of uploaded files; no other file is opened.
+
+    Raises:
+        RequestError: If anything about it is not as it must be.
+    """
+    if payload is None:
+        return None
+    values = payload if isinstance(payload, Mapping) else {}
+    width, height = values.get("width"), values.get("height")
+    if not all(type(side) is int and side > 0 for side in (width, height)):
+        raise RequestError(f"a painting must have a width and a height, got {payload!r:.80}.")
+    if width * height > MAX_PIXELS or (kind == "map" and max(width, height) > MAX_SIDE_PX):
+        limit = f"{MAX_SIDE_PX} px a side" if kind == "map" else f"{MAX_PIXELS // 10**6} megapixels"
+        raise RequestError(f"a painting must have at most {limit}, got {width} x {height} px.")
+    labels = decode_runs(values.get("labels"), width, height, 2 if kind == "mask" else MAX_CLASSES)
+    if kind == "map":
+        return Painting(labels)
+    picture = _picture(values.get("picture"), cache)
+    if picture is not None and picture.size != (width, height):
+        raise RequestError(
+            f"the mask must be as large as the picture, {picture.width} x {picture.height} px, "
+            f"got {width} x {height} px."
+        )
+    return Painting(labels, picture)
+
+
+def _picture(file: Any, cache: Path) -> EncodedImage | None:
+    if file is None:
+        return None
+    path = _uploaded(file, cache)
+    try:
+        return EncodedImage(path.read_bytes())  # as `picture_of_file` wrote it
+    except LDMError:
+        return EncodedImage.from_file(path)
+
+
+def _uploaded(file: Any, cache: Path) -> Path:
+    """The path of a file in the cache of uploads.
+
+    Raises:
+        RequestError: If it lies elsewhere or is gone.
+    """
+    path = file.get("path") if isinstance(file, Mapping) else None
+    if not isinstance(path, str) or "\0" in path or not is_in_or_equal(path, cache):
+        raise RequestError("the picture must be one that was uploaded here.")
+    if not Path(path).is_file():
+        raise RequestError("the picture is no longer on the server; please load it again.")
+    return Path(path)
+
+
+def picture_of_file(asked: Any) -> dict[str, Any]:
+    """Called by the canvas: an uploaded file -> the picture as it will be computed with."""
+
+    def read(path: Path) -> dict[str, Any]:
+        image = EncodedImage.from_file(path)
+        saved = save_bytes_to_cache(image.png, f"{path.stem or 'picture'}.png", str(cache))
+        file = {"path": saved, "orig_name": path.name, "meta": FILE}
+        return {"file": file, "width": image.width, "height": image.height}
+
+    cache = Path(get_upload_folder())
+    return _answer(asked, cache, read)
+
+
+def mask_of_file(asked: Any) -> dict[str, Any]:
+    """Called by the canvas: an uploaded file -> a mask of the picture's size."""
+
+    def read(path: Path) -> dict[str, Any]:
+        return _labels(*read_mask(path, *_size(asked)))
+
+    return _answer(asked, Path(get_upload_folder()), read)
+
+
+def map_of_file(asked: Any) -> dict[str, Any]:
+    """Called by the canvas: an uploaded file -> a label map in the palette's classes."""
+
+    def read(path: Path) -> dict[str, Any]:
+        labels, note = read_map(path, _colours(asked.get("colours")))
+        if max(labels.shape) > MAX_SIDE_PX:
+            height, width = labels.shape
+            raise RequestError(
+                f"a label map must be at most {MAX_SIDE_PX} px a side, got {width} x {height} px."
+            )
+        return _labels(labels, note)
+
+    return _answer(asked, Path(get_upload_folder()), read)
+
+
+def _answer(asked: Any, cache: Path, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+    """What `read` makes of the uploaded file, or the sentence why not."""
+    try:
+        return read(_uploaded(asked, cache))
+    except LDMError as error:
+        message = str(error)
+        return {"error": message[:1].upper() + message[1:]}
+
+
+def _labels(labels: np.ndarray, note: str) -> dict[str, Any]:
+    height, width = labels.shape
+    return {"width": width, "height": height, "labels": encode_runs(labels), "note": note}
+
+
+def _size(asked: Mapping[str, Any]) -> tuple[int, int]:
+    sides = asked.get("width"), asked.get("height")
+    if not all(type(side) is int and side > 0 for side in sides) or math.prod(sides) > MAX_PIXELS:
+        raise RequestError(f"the picture's width and height must be in px, got {sides!r:.80}.")
+    return sides
+
+
+def _colours(values: Any) -> list[str]:
+    names = values if isinstance(values, list) else []
+    if not 0 < len(names) <= MAX_CLASSES or not all(map(_is_colour, names)):
+        raise RequestError("the palette must have 1 to 256 colours like #86bee8.")
+    return names
+
+
+def _is_colour(value: Any) -> bool:
+    if not isinstance(value, str) or len(value) != 7 or value[0] != "#":
+        return False
+    return all(digit in "0123456789abcdefABCDEF" for digit in value[1:])
