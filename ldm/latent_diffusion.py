@@ -16,6 +16,7 @@ from ldm.diffusion.conditioning import Conditioning
 from ldm.diffusion.guidance import as_eps
 from ldm.diffusion.schedule import NoiseSchedule
 from ldm.models.first_stage import DiagonalGaussian
+from ldm.models.hole import pull_push
 
 Tokenizer = Callable[[Sequence[Any]], Tensor]
 
@@ -35,6 +36,7 @@ class LatentDiffusion(nn.Module):
         classes: Names of the classes in the order of their numbers, where they are known.
         null_class: The class that stands for any; None: there is none.
         shrinks_back: Whether an enlarged picture, shrunk again, must be the one that was given.
+        smooth_holes: Whether holes are filled smoothly before they are encoded, or black.
     """
 
     def __init__(  # noqa: PLR0913  (the parts of a model, by name)
@@ -51,6 +53,7 @@ class LatentDiffusion(nn.Module):
         classes: Sequence[str] = (),
         null_class: int | None = None,
         shrinks_back: bool = False,
+        smooth_holes: bool = False,
     ) -> None:
         super().__init__()
         self.unet = unet
@@ -64,6 +67,7 @@ class LatentDiffusion(nn.Module):
         self.classes = tuple(classes)
         self.null_class = null_class
         self.shrinks_back = shrinks_back
+        self.smooth_holes = smooth_holes
         self._preview: Tensor | None = None
 
     @property
@@ -139,7 +143,9 @@ class LatentDiffusion(nn.Module):
         """The conditioning of inpainting models: latents of what is known, and where the hole is.
 
         As the authors trained it: the hole is black, both parts lie in [-1, 1], the latents are
-        neither quantised nor scaled, and the mask is resized to the nearest cell.
+        neither quantised nor scaled, and the mask is resized to the nearest cell. A black hole
+        changes the group norms' statistics and with them every latent of the picture; models with
+        `smooth_holes` see the colours around it there.
 
         Args:
             image: (B, 3, H, W) in [-1, 1].
@@ -151,7 +157,8 @@ class LatentDiffusion(nn.Module):
         if not ((mask == 0) | (mask == 1)).all():
             raise ValueError("the mask must hold 0 and 1 only")
         image, mask = (part.to(self.device, self.dtype) for part in (image, mask))
-        latents = self._code(image.masked_fill(mask.bool(), -1.0))
+        fill = pull_push(image, mask) if self.smooth_holes else image.masked_fill(mask.bool(), -1.0)
+        latents = self._code(fill)
         mask = F.interpolate(2 * mask - 1, size=latents.shape[2:], mode="nearest")
         return Conditioning(concat=torch.cat([latents, mask], dim=1))
 

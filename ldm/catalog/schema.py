@@ -275,6 +275,7 @@ class Preset:
     classes: tuple[str, ...] = ()  # names in the order of their numbers; (): not published
     class_colours: tuple[str, ...] = ()  # "#rrggbb" each, for palettes and boxes
     null_class: int | None = None  # the class that stands for any; None: there is none
+    smooth_holes: bool = False  # inpaint: holes are filled with the colours around, not with black
     shrinks_back: bool = False  # upscale: trained on cleanly shrunk pictures, and held to them
     first_stage_preset: str | None = None  # its weight file holds the first stage
     first_stage_path: Path | None = None

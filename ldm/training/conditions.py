@@ -236,7 +236,8 @@ class Holes(Condition):
     def __init__(self, given: Material) -> None:
         about, key = given.config.data, given.world.key
         self.holes = about.holes
-        cache = about.folder / f"holes-{given.weights}-{key}-{self.holes}.npy"
+        kind = "smooth" if given.model.smooth_holes else "black"
+        cache = about.folder / f"holes-{kind}-{given.weights}-{key}-{self.holes}.npy"
         if not cache.exists():
             save_array(cache, self._encoded(given).half().numpy())
         self.encoded = np.load(cache, mmap_mode="r")
