@@ -185,14 +185,24 @@ def _add_verify(verbs: Any) -> None:
     parser = _verb(verbs, "verify", _verify, text)
     parser.add_argument("--cases", type=Path, help="folder of recorded cases")
     parser.add_argument("--manifests", type=Path, help="folder of published key lists")
+    parser.add_argument(
+        "--rehearse",
+        metavar="PRESET",
+        help="instead: run a preset's task on random weights, at its published size and width",
+    )
     _add_json(parser)
 
 
 def _verify(arguments: Any) -> int:
+    from ldm.evaluation.rehearsal import rehearse
     from ldm.evaluation.verify import run_checks
 
     passed = failed = 0
-    for check in run_checks(arguments.cases, arguments.manifests):
+    for check in (
+        [rehearse(arguments.rehearse)]
+        if arguments.rehearse
+        else run_checks(arguments.cases, arguments.manifests)
+    ):
         passed += check.passed
         failed += not check.passed
         if arguments.json:
