@@ -6,13 +6,14 @@ B, C, h, w: batch, latent channels, latent rows and columns; H, W: picture rows 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ldm.diffusion.conditioning import Conditioning
+from ldm.diffusion.conditioning import Conditioning, canvas_places
 from ldm.diffusion.guidance import as_eps
 from ldm.diffusion.schedule import NoiseSchedule
 from ldm.models.first_stage import DiagonalGaussian
@@ -36,6 +37,7 @@ class LatentDiffusion(nn.Module):
         classes: Names of the classes in the order of their numbers, where they are known.
         null_class: The class that stands for any; None: there is none.
         shrinks_back: Whether an enlarged picture, shrunk again, must be the one that was given.
+        place_channels: Channels that say where on the canvas a cell lies; 0: it is not told.
         smooth_holes: Whether holes are filled smoothly before they are encoded, or black.
     """
 
@@ -53,6 +55,7 @@ class LatentDiffusion(nn.Module):
         classes: Sequence[str] = (),
         null_class: int | None = None,
         shrinks_back: bool = False,
+        place_channels: int = 0,
         smooth_holes: bool = False,
     ) -> None:
         super().__init__()
@@ -67,6 +70,7 @@ class LatentDiffusion(nn.Module):
         self.classes = tuple(classes)
         self.null_class = null_class
         self.shrinks_back = shrinks_back
+        self.place_channels = place_channels
         self.smooth_holes = smooth_holes
         self._preview: Tensor | None = None
 
@@ -138,6 +142,13 @@ class LatentDiffusion(nn.Module):
             inputs = inputs.to(self.dtype)
         code = inputs if self.conditioner is None else self.conditioner(inputs)
         return Conditioning(**{_FIELDS[self.conditioning]: code})
+
+    def placed(self, cond: Conditioning, height: int, width: int) -> Conditioning:
+        """The conditioning for a canvas of so many cells; it is told their places if it must be."""
+        if not self.place_channels:
+            return cond
+        places = canvas_places(self.place_channels, height, width).to(self.device, self.dtype)
+        return replace(cond, concat=places.expand(len(cond.context), -1, -1, -1))
 
     def condition_hole(self, image: Tensor, mask: Tensor) -> Conditioning:
         """The conditioning of inpainting models: latents of what is known, and where the hole is.

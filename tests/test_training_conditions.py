@@ -13,12 +13,14 @@ from ldm.training.autoencoder import to_tensor
 from ldm.training.conditions import (
     CONDITIONS,
     EXAMPLES,
+    OUTSIDE_WEIGHT,
     Holes,
     LabelMaps,
     Layouts,
     LowResolution,
     Material,
     SceneClasses,
+    corner_waves,
 )
 from ldm.training.config import DataConfig, LossConfig, TrainConfig
 from ldm.training.world import World
@@ -86,6 +88,7 @@ class FakeModel:
     """A model of which only the tokenizer is asked."""
 
     tokenizer = LayoutTokens(1040, 62)
+    factor = 4
 
 
 def scenes_with(about, side=128):
@@ -114,6 +117,25 @@ def test_layouts_are_the_scenes_boxes_in_any_order():
     shown = (condition.examples.shown[1] + 1) * 127.5
     assert torch.allclose(shown[:, 4, 12], torch.tensor(CLASSES["sun"], dtype=torch.float32))
     assert torch.allclose(shown[:, 12, 18], torch.full((3,), 90.0))
+
+
+def test_the_cells_in_boxes_count_in_the_loss_of_layouts():
+    about = [{"boxes": BOXES}, {"boxes": []}] * 8
+    condition = Layouts(material(scenes_with(about), FakeModel))
+    ids = condition.tokenizer([[(2, 0.0, 16 / 31, 16 / 31, 1.0)], []])  # corners of the grid
+    weights = condition.weight(ids)
+    expected = torch.full((1, 32, 32), OUTSIDE_WEIGHT)
+    expected[:, 17:, :17] = 1  # cells whose middle lies within
+    assert torch.equal(weights[0], expected)
+    assert (weights[1] == OUTSIDE_WEIGHT).all()
+
+
+def test_corners_that_are_near_start_alike():
+    """Their vectors are told apart, and the nearer two corners, the more alike they are."""
+    waves = corner_waves(8, 56)
+    apart = torch.cdist(waves, waves).view(8, 8, 8, 8)[3, 3]
+    assert apart[3, 4] < apart[3, 5] < apart[3, 7]
+    assert (apart.flatten().sort().values[1:] > 0.1).all()
 
 
 def test_some_layouts_and_classes_are_dropped():

@@ -203,6 +203,7 @@ class Architecture:
     classifier: ClassifierConfig | None = None
     conditioner: ConditionerConfig = field(default_factory=ConditionerConfig)
     conditioning: str = "none"
+    place_channels: int = 0  # with crossattn: channels that say where on the canvas a cell lies
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     scale_factor: float | None = 1.0  # null: a number that only the weight file knows
     prediction: str = "eps"
@@ -216,6 +217,11 @@ class Architecture:
             raise PresetError(
                 f"conditioning {self.conditioning} does not go with a conditioner of kind "
                 f"{self.conditioner.kind}"
+            )
+        if self.place_channels % 4 or (self.place_channels and self.conditioning != "crossattn"):
+            raise PresetError(
+                "place_channels must be a multiple of 4 and goes with crossattn only, got "
+                f"{self.place_channels} with {self.conditioning}"
             )
         if self.unet is not None and self.unet.out_channels != self.first_stage.embed_dim:
             raise PresetError(

@@ -92,11 +92,12 @@ def draw_layouts(
     """One picture per list of boxes, with the preset's guidance: (N, 3, H, W)."""
     most = model.tokenizer.max_boxes
     layouts = [relative(some, size)[:most] for some in boxes]
+    cells = (size.height // model.factor, size.width // model.factor)
     return draw(
         model,
-        lambda some: model.condition(layouts[some]),
+        lambda some: model.placed(model.condition(layouts[some]), *cells),
         size,
-        empty=model.condition(model.tokenizer.unconditional()),
+        empty=model.placed(model.condition(model.tokenizer.unconditional()), *cells),
         guidance_scale=preset.defaults.guidance_scale,
         **how,
     )

@@ -31,7 +31,11 @@ def run(model: LatentDiffusion, request: Layout) -> Iterator[Progress | Result]:
     boxes = [
         (_number(model, box), box.left, box.top, box.right, box.bottom) for box in request.boxes
     ]
-    cond, uncond = model.condition(tokens([boxes])), model.condition(tokens.unconditional())
+    cells = (request.height // model.factor, request.width // model.factor)
+    cond, uncond = (
+        model.placed(model.condition(ids), *cells)
+        for ids in (tokens([boxes]), tokens.unconditional())
+    )
     images = yield from sample(model, sampling, cond, uncond)
     yield result(request, images)
 

@@ -31,6 +31,7 @@ from ldm.training.world import SPLITS, World, save_array
 
 ENCODE_BATCH = 16  # pictures whose holes are encoded at once
 KNOWN_WEIGHT = 0.1  # of a latent cell outside the hole, in the loss of inpainting
+OUTSIDE_WEIGHT = 0.2  # of a latent cell outside all boxes, in the loss of layouts
 EXAMPLES = 16  # held-out scenes of the pictures along the way
 START_SCALE = 0.3  # of vectors that are set before the training of layouts
 SLOTS_PER_BOX = 3  # class and two corners, see `ldm.catalog.layout_tokens`
@@ -106,12 +107,29 @@ class Layouts(Condition):
         self.layouts = [
             relative_boxes(about["boxes"], width, height) for about in given.world.about
         ]
+        self.cells = (height // given.model.factor, width // given.model.factor)
         self.dropout = given.config.loss.condition_dropout
         self.empty = self.tokenizer.unconditional()[0]
         boxes = [about["boxes"] for about in given.held_out.about[:EXAMPLES]]
         tokens = self.tokenizer([relative_boxes(some, width, height) for some in boxes])
         shown = np.stack([drawn_boxes(some, width, height) for some in boxes])
         self.examples = Examples(tokens, self.empty.expand_as(tokens), to_tensor(shown))
+
+    def weight(self, inputs: Tensor) -> Tensor:
+        """The cells in boxes count, which are few: (B, 1, h, w)."""
+        slots = inputs[:, :-2].unflatten(1, (-1, SLOTS_PER_BOX))  # (B, boxes, class and corners)
+        kind, first, second = slots[..., None, None].unbind(2)  # (B, boxes, 1, 1)
+        rows, columns = ((torch.arange(n, device=inputs.device) + 0.5) / n for n in self.cells)
+        (top, left), (bottom, right) = (self._place(corner) for corner in (first, second))
+        down, across = rows[:, None], columns[None, :]
+        within = (top < down) & (down < bottom) & (left < across) & (across < right)
+        boxes = (within & (kind != self.tokenizer.none)).any(1, keepdim=True)
+        return OUTSIDE_WEIGHT + (1 - OUTSIDE_WEIGHT) * boxes
+
+    def _place(self, corner: Tensor) -> tuple[Tensor, Tensor]:
+        """Row and column of corners' ids, in fractions of the canvas."""
+        side = self.tokenizer.side
+        return corner // side / (side - 1), corner % side / (side - 1)
 
     @torch.no_grad()
     def start(self, conditioner: nn.Module) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ldm.catalog.build import build_model
 from ldm.catalog.registry import load_preset
 from ldm.diffusion import noise as noises
+from ldm.diffusion.conditioning import canvas_places
 from ldm.diffusion.guidance import classifier_free, conditioned
 from ldm.diffusion.samplers import ddim
 from ldm.errors import TrainingError
@@ -38,12 +39,16 @@ class Denoiser(nn.Module):
         self.unet = model.unet
         self.conditioner = model.conditioner
         self.conditioning = model.conditioning
+        self.place_channels = model.place_channels
 
     def forward(self, x_t: Tensor, t: Tensor, inputs: Tensor) -> Tensor:
         """(B, C, h, w), (B,), what the conditioner takes -> (B, C, h, w)."""
         code = inputs if self.conditioner is None else self.conditioner(inputs)
         if self.conditioning == "concat":
             return self.unet(torch.cat([x_t, code], dim=1), t)
+        if self.place_channels:
+            places = canvas_places(self.place_channels, *x_t.shape[2:]).to(x_t)
+            x_t = torch.cat([x_t, places.expand(len(x_t), -1, -1, -1)], dim=1)
         return self.unet(x_t, t, context=code)
 
 
@@ -109,11 +114,12 @@ class DiffusionRun:
     def sample(self, model: nn.Module, path: Path) -> None:
         """Pictures under held-out conditions, those above them where they can be shown."""
         averaged, examples = self._averaged(model), self.condition.examples
-        cond = averaged.condition(examples.inputs)
+        cells = self.latents.shape[2:]
+        cond = averaged.placed(averaged.condition(examples.inputs), *cells)
         if examples.empty is None:
             eps = conditioned(averaged.denoise, cond)
         else:
-            uncond = averaged.condition(examples.empty)
+            uncond = averaged.placed(averaged.condition(examples.empty), *cells)
             eps = classifier_free(averaged.denoise, cond, uncond, SAMPLE_GUIDANCE)
         shape = tuple(self.latents.shape[1:])
         x_T = noises.batch_noise(range(len(examples.inputs)), 0, shape).to(averaged.device)
@@ -135,6 +141,7 @@ class DiffusionRun:
             scale_factor=parts.scale_factor,
             conditioning=parts.conditioning,
             prediction=parts.prediction,
+            place_channels=parts.place_channels,
         )
 
     def export(self, model: nn.Module, step: int) -> None:
