@@ -38,7 +38,8 @@ class LatentDiffusion(nn.Module):
         null_class: The class that stands for any; None: there is none.
         shrinks_back: Whether an enlarged picture, shrunk again, must be the one that was given.
         place_channels: Channels that say where on the canvas a cell lies; 0: it is not told.
-        smooth_holes: Whether holes are filled smoothly before they are encoded, or black.
+        smooth_holes: Whether holes are filled smoothly before they are encoded, and the UNet makes
+            the difference to that filling; else they are black.
     """
 
     def __init__(  # noqa: PLR0913  (the parts of a model, by name)
@@ -184,9 +185,17 @@ class LatentDiffusion(nn.Module):
         Returns:
             eps, (B, C, h, w), whatever the network itself predicts.
         """
+        if self.smooth_holes:
+            # a network with group norms passes a colour on badly, but it tells noise from nothing,
+            # and nothing is what the known part differs by from the filling
+            x_t = self.schedule.recentred(x_t, t, self.guess(cond.concat))
         x = x_t if cond.concat is None else torch.cat([x_t, cond.concat], dim=1)
         output = self.unet(x.to(self.dtype), t, context=cond.context, y=cond.label)
         return as_eps(output.to(x_t.dtype), x_t, t, self.schedule, self.prediction)
+
+    def guess(self, concat: Tensor) -> Tensor:
+        """The smooth filling that a hole's conditioning holds, as scaled latents (B, C, h, w)."""
+        return self.scale_factor * concat[:, : self.latent_channels]
 
     @torch.no_grad()
     def preview(self, latents: Tensor) -> Tensor:

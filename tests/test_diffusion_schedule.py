@@ -125,3 +125,12 @@ def test_the_published_tables(entry):
         theirs = torch.tensor(entry["float32"][name], dtype=torch.float64)
         # ours come from the float32 alpha-bar: near t = 0, 1 - alpha-bar keeps five digits of it
         assert torch.allclose(ours[:, 0], theirs, rtol=2e-5, atol=0), name
+
+
+def test_a_picture_recentred_has_the_same_noise():
+    schedule = NoiseSchedule.scaled_linear(0.0015, 0.0195, 1000)
+    generator = torch.Generator().manual_seed(0)
+    x0, noise, centre = torch.randn(3, 4, 2, 5, 5, generator=generator)
+    t = torch.tensor([0, 10, 500, 999])
+    moved = schedule.recentred(schedule.q_sample(x0, t, noise), t, centre)
+    assert torch.allclose(moved, schedule.q_sample(x0 - centre, t, noise), atol=1e-6)

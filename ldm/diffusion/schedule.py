@@ -105,6 +105,11 @@ class NoiseSchedule:
         signal, sigma = self._scales(t, x0)
         return signal * x0 + sigma * noise
 
+    def recentred(self, x_t: Tensor, t: Tensor, centre: Tensor) -> Tensor:
+        """x_t of x0 - centre with the same noise: x_t - sqrt(alpha-bar_t) centre."""
+        signal, _ = self._scales(t, x_t)
+        return x_t - signal * centre.to(x_t.dtype)
+
     def predict_x0(self, x_t: Tensor, t: Tensor, eps: Tensor) -> Tensor:
         """x0 from x_t and its noise (DDPM Eq. 15)."""
         signal, sigma = self._scales(t, x_t)

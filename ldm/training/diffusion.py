@@ -96,6 +96,8 @@ class DiffusionRun:
         a short training with them learns pictures but not to follow the condition.
         """
         x0, noise, t, inputs = batch
+        if self.diffusion.smooth_holes:
+            x0 = x0 - self.diffusion.guess(inputs)
         schedule, kind = self.diffusion.schedule, self.diffusion.prediction
         predicted = model(schedule.q_sample(x0, t, noise), t, inputs).float()
         target = {"eps": noise, "v": schedule.velocity(x0, t, noise), "x0": x0}[kind]
@@ -142,6 +144,7 @@ class DiffusionRun:
             conditioning=parts.conditioning,
             prediction=parts.prediction,
             place_channels=parts.place_channels,
+            smooth_holes=parts.smooth_holes,
         )
 
     def export(self, model: nn.Module, step: int) -> None:
