@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ldm.canvas.nodes import Kept, Strip, Whole
-from ldm.canvas.workspace import MemoryStore
+from ldm.canvas.nodes import Strip, is_in_memory
 
 if typing.TYPE_CHECKING:
     from ldm.canvas.banded import Banded
@@ -26,7 +25,7 @@ class Attention:
         """The fused kernel where keys and values are in memory; else they are read in pieces."""
         q, k, v = self.parents
         part = strip.rows(q, start, stop)
-        if _in_memory(k) and _in_memory(v):
+        if is_in_memory(k.node) and is_in_memory(v.node):
             keys, values = (x.node.rows(strip, 0, x.height) for x in (k, v))
             return F.scaled_dot_product_attention(part, keys, values)
         return self._in_pieces(part)
@@ -56,11 +55,3 @@ class Attention:
         )
         rows = k.space.strip_rows(4 * floats, k.height)
         return [(y, min(y + rows, k.height)) for y in range(0, k.height, rows)]
-
-
-def _in_memory(x: Banded) -> bool:
-    return (
-        isinstance(x.node, Whole)
-        or isinstance(x.node, Kept)
-        and isinstance(x.node.store, MemoryStore)
-    )

@@ -24,8 +24,8 @@ import torch
 from torch import Tensor
 
 from ldm.canvas.moments import Moments
-from ldm.canvas.nodes import Kept, Node, Strip, Whole
-from ldm.canvas.workspace import Workspace
+from ldm.canvas.nodes import Kept, Node, Strip, Whole, is_in_memory
+from ldm.canvas.workspace import Store, Workspace
 
 FREE, LIGHT, HEAVY = 0, 1, 2  # what a row costs: a read or a sum; a matrix product; a convolution
 HANDLERS: dict[Callable[..., Any], Callable[..., Any]] = {}
@@ -89,18 +89,28 @@ class Banded:
         if isinstance(self.node, (Whole, Kept)):
             return
         store = self.space.store(self.meta, self.axis, self.height, self.device)
+        if self.space.is_rehearsal:
+            self._strip_rows()
+            self._moments = Moments.unknown(*self.shape[:2], self.device)
+        else:
+            self._fill(store)
+        self.node, self.cost = Kept(store), FREE
+
+    def _fill(self, store: Store) -> None:
         moments = []
         for start, part in self.strips():
             store.write(start, part)
             if self.axis > 1:  # (B, C, positions...): tokens have no group norm
                 moments.append(Moments.of(part))
         self._moments = Moments.merged(moments) if moments else None
-        self.node, self.cost = Kept(store), FREE
 
     def whole(self) -> Tensor:
-        """The map as one tensor."""
+        """The map as one tensor; in a rehearsal one without numbers."""
         if isinstance(self.node, Whole):
             return self.node.tensor
+        if self.space.is_rehearsal:
+            self._strip_rows()
+            return self.meta
         made = torch.empty(self.shape, dtype=self.dtype, device=self.device)
         per_row = self.shape[self.axis] // self.height
         for start, part in self.strips():
@@ -109,20 +119,36 @@ class Banded:
 
     def strips(self) -> Iterator[tuple[int, Tensor]]:
         """(first row, rows) from the top down, as many rows at a time as the budget allows."""
-        per_row = sum(x.meta.nbytes for x in self._expression()) / self.height
-        rows = self.space.strip_rows(per_row, self.height)
+        uses, rows = self._uses(), self._strip_rows()
         for start in range(0, self.height, rows):
             self.space.on_strip()
-            yield start, Strip().rows(self, start, min(start + rows, self.height))
+            yield start, Strip(uses).rows(self, start, min(start + rows, self.height))
 
-    def _expression(self) -> list[Banded]:
-        """This map and all that is computed for it."""
-        found, todo = {id(self): self}, [self]
+    def _strip_rows(self) -> int:
+        return self.space.strip_rows(self.row_bytes() / self.height, self.height)
+
+    def row_bytes(self) -> int:
+        """Bytes at the worst moment of computing the whole map as one strip."""
+        made, held, worst = self._own_bytes(), 0, 0
+        for parent in self.node.parents:
+            worst = max(worst, held + parent.row_bytes())
+            held += parent._own_bytes()
+        return max(worst, held + made)
+
+    def _own_bytes(self) -> int:
+        """Bytes of the map itself, if a strip of it is a tensor of its own and not a view."""
+        return 0 if is_in_memory(self.node) else self.meta.nbytes
+
+    def _uses(self) -> dict[int, int]:
+        """For each map of this expression, how many others are computed from it."""
+        uses: dict[int, int] = {}
+        todo = [self]
         while todo:
-            new = [x for x in todo.pop().node.parents if id(x) not in found]
-            found |= {id(x): x for x in new}
-            todo += new
-        return list(found.values())
+            for parent in todo.pop().node.parents:
+                if id(parent) not in uses:
+                    todo.append(parent)
+                uses[id(parent)] = uses.get(id(parent), 0) + 1
+        return uses
 
     def moments(self) -> Moments:
         """Mean and spread of each channel over the canvas."""
@@ -130,6 +156,9 @@ class Banded:
             self.settle()
         if self._moments is None and self.channel_parts is not None:
             self._moments = Moments.side_by_side([part.moments() for part in self.channel_parts])
+        if self._moments is None and self.space.is_rehearsal:
+            self._strip_rows()
+            self._moments = Moments.unknown(*self.shape[:2], self.device)
         if self._moments is None:
             self._moments = Moments.merged([Moments.of(part) for _, part in self.strips()])
         return self._moments

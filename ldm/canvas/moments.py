@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+PIECE = 8192  # positions per sum: its rounding grows with their number
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -22,11 +24,25 @@ class Moments:
 
     @staticmethod
     def of(part: Tensor) -> Moments:
-        """Of a (B, C, ...) strip; channels-last ones are read as they lie."""
-        flat = part.movedim(1, -1).flatten(1, -2).float()
-        var, mean = torch.var_mean(flat, dim=1, correction=0)
-        n = flat.shape[1]
-        return Moments(n, mean.double(), var.double() * n)
+        """Of a (B, C, ...) strip, in float32 for a few thousand positions at a time."""
+        rows = max(1, PIECE // max(1, part[0, 0, :1].numel()))
+        pieces = [Moments._of_piece(piece) for piece in part.split(rows, dim=2)]
+        return Moments.merged(pieces)
+
+    @staticmethod
+    def _of_piece(part: Tensor) -> Moments:
+        """The statistics of batch norm: the one fused kernel for them that torch has."""
+        n = part[0, 0].numel()
+        zeros = torch.zeros(2, part.shape[1], device=part.device)  # float32: so is the result
+        made = [torch.batch_norm_update_stats(x, *zeros.clone(), 1.0) for x in part.split(1)]
+        mean, var = (torch.stack(values).double() for values in zip(*made, strict=True))
+        return Moments(n, mean, var * n)
+
+    @staticmethod
+    def unknown(B: int, C: int, device: torch.device) -> Moments:
+        """Of a map that is not computed."""
+        zeros = torch.zeros(B, C, dtype=torch.float64, device=device)
+        return Moments(1, zeros, zeros)
 
     @staticmethod
     def merged(parts: Sequence[Moments]) -> Moments:

@@ -20,17 +20,26 @@ if typing.TYPE_CHECKING:
 
 
 class Strip:
-    """The computation of one range of rows: every expression in it is evaluated once."""
+    """The computation of one range of rows: every expression in it is evaluated once.
 
-    def __init__(self) -> None:
-        self._known: dict[tuple[int, int, int], Tensor] = {}
+    Args:
+        uses: id of a map -> how many others are computed from it; what is used once is not kept.
+    """
+
+    def __init__(self, uses: dict[int, int] | None = None) -> None:
+        self._uses = uses or {}
+        self._known: dict[tuple[int, int, int], tuple[Tensor, int]] = {}
 
     def rows(self, x: Banded, start: int, stop: int) -> Tensor:
         """Rows [start, stop) of x, in its own layout."""
         key = (id(x), start, stop)
-        if key not in self._known:
-            self._known[key] = x.node.rows(self, start, stop)
-        return self._known[key]
+        if key in self._known:
+            made, left = self._known.pop(key)
+        else:
+            made, left = x.node.rows(self, start, stop), self._uses.get(id(x), 1)
+        if left > 1:
+            self._known[key] = (made, left - 1)
+        return made
 
 
 class Node(typing.Protocol):
@@ -66,6 +75,11 @@ class Kept:
     def rows(self, strip: Strip, start: int, stop: int) -> Tensor:
         """Read from memory or the file."""
         return self.store.read(start, stop)
+
+
+def is_in_memory(node: Node) -> bool:
+    """Whether a strip of it is a view of what is there already."""
+    return isinstance(node, Whole) or (isinstance(node, Kept) and node.store.is_in_memory)
 
 
 @dataclass(frozen=True)
@@ -113,10 +127,15 @@ class Convolution:
         last = (stop - 1) * stride - pad + self.weight.shape[2]
         part = strip.rows(x, max(first, 0), min(last, x.height))
         above, below = max(0, -first), max(0, last - x.height)
-        if above or below:
-            part = F.pad(part, (0, 0, above, below))
         part = part.contiguous(memory_format=torch.channels_last)  # a batch of rows is neither
-        return F.conv2d(part, self.weight, self.bias, self.stride, (0, self.padding[1]))
+        if not (above or below):
+            return F.conv2d(part, self.weight, self.bias, self.stride, (0, self.padding[1]))
+        if stride > 1 or pad > 1:
+            part = F.pad(part, (0, 0, above, below))
+            return F.conv2d(part, self.weight, self.bias, self.stride, (0, self.padding[1]))
+        # the convolution's own padding saves a copy; the row that it adds inside is cut off
+        made = F.conv2d(part, self.weight, self.bias, self.stride, self.padding)
+        return made.narrow(2, 0 if above else 1, stop - start)
 
 
 @dataclass(frozen=True)

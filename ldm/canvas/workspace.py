@@ -16,7 +16,8 @@ from torch import Tensor
 
 from ldm.errors import MemoryBudgetError
 
-STRIP_SHARE = 0.5  # of the budget: what one strip's computation may take; the rest keeps maps
+STRIP_SHARE = 0.25  # of the budget: what one strip's computation may take; the rest keeps maps
+STRIP_BYTES = 16 * 2**20  # a strip takes no more than this if it can: it stays in the cache
 
 
 class Workspace:
@@ -39,20 +40,22 @@ class Workspace:
         self.on_strip = on_strip or (lambda: None)
         self.kept = 0  # bytes of maps in memory now
 
+    is_rehearsal = False
+
     def strip_rows(self, bytes_per_row: float, height: int) -> int:
         """Rows to compute at once, when each takes `bytes_per_row`.
 
         Raises:
             MemoryBudgetError: If not even one row fits.
         """
-        rows = int(self.budget * STRIP_SHARE / bytes_per_row)
-        if rows < 1:
+        rows = int(min(self.budget * STRIP_SHARE, STRIP_BYTES) / bytes_per_row)
+        if bytes_per_row > self.budget * STRIP_SHARE:
             need = math.ceil(bytes_per_row / STRIP_SHARE / 2**20)
             raise MemoryBudgetError(
                 f"a budget of {self.budget / 2**20:.0f} MiB is smaller than one row of this "
                 f"canvas needs; {need} MiB would do."
             )
-        return min(rows, height)
+        return max(1, min(rows, height))
 
     def store(self, meta: Tensor, axis: int, height: int, device: torch.device) -> Store:
         """A place for a map of the shape and dtype of `meta` whose rows lie along `axis`."""
@@ -67,6 +70,46 @@ class Workspace:
         self.kept -= nbytes
 
 
+class Rehearsal(Workspace):
+    """A run in which nothing is computed: it tells what a real one with this budget will take."""
+
+    is_rehearsal = True
+
+    def __init__(self, budget: int) -> None:
+        super().__init__(budget)
+        self.strips = 0
+        self.least = 0  # bytes: the smallest budget that would do
+        self.spilled = 0  # bytes in files now
+        self.most_spilled = 0
+
+    def strip_rows(self, bytes_per_row: float, height: int) -> int:
+        """As in a real run, which would refuse a budget below `least`."""
+        self.least = max(self.least, math.ceil(bytes_per_row / STRIP_SHARE))
+        self.budget, real = max(self.budget, self.least), self.budget
+        try:
+            rows = super().strip_rows(bytes_per_row, height)
+        finally:
+            self.budget = real
+        self.strips += -(-height // rows)
+        return rows
+
+    def store(self, meta: Tensor, axis: int, height: int, device: torch.device) -> Store:
+        """A place that holds nothing."""
+        store = Store(meta, axis, height, device)
+        store.is_in_memory = self.kept + meta.nbytes <= self.budget * (1 - STRIP_SHARE)
+        if store.is_in_memory:
+            self.kept += meta.nbytes
+            weakref.finalize(store, self._give_back, meta.nbytes)
+            return store
+        self.spilled += meta.nbytes
+        self.most_spilled = max(self.most_spilled, self.spilled)
+        weakref.finalize(store, self._remove, meta.nbytes)
+        return store
+
+    def _remove(self, nbytes: int) -> None:
+        self.spilled -= nbytes
+
+
 class Store:
     """A map of known shape, written and read by ranges of picture rows.
 
@@ -76,6 +119,8 @@ class Store:
         height: Picture rows; the length of `axis` is a multiple of it.
         device: Where its rows are computed.
     """
+
+    is_in_memory = False
 
     def __init__(self, meta: Tensor, axis: int, height: int, device: torch.device) -> None:
         self.order = _row_major(meta.ndim, axis)
@@ -95,6 +140,8 @@ class Store:
 
 class MemoryStore(Store):
     """A map in memory."""
+
+    is_in_memory = True
 
     def __init__(self, meta: Tensor, axis: int, height: int, device: torch.device) -> None:
         super().__init__(meta, axis, height, device)

@@ -1,0 +1,220 @@
+"""How to cover a canvas: the one place where whole, in bands or otherwise is decided.
+
+Everything here is pure: a `Plan` follows from the canvas, what is known of the model, the memory
+and what was asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from ldm.errors import MemoryBudgetError, RequestError
+
+COVERS = ("auto", "whole", "bands")
+CELLS_PER_BATCH = 8 * 32 * 32  # latent cells that are denoised at once
+BANDS_BUDGET = 512 * 2**20  # bands are as fast with little memory; more goes to no use
+MIB = 2**20
+PIXEL_BYTES = 16  # of a picture in px: as numbers and as bytes, with what is between
+
+
+@dataclass(frozen=True)
+class Line:
+    """Bytes of activations at the worst moment, as a line over the canvas' latent cells."""
+
+    fixed: float
+    per_cell: float
+
+    def at(self, cells: int) -> int:
+        """Bytes for a canvas of so many cells, all pictures of a batch together."""
+        return max(0, round(self.fixed + self.per_cell * cells))
+
+
+@dataclass(frozen=True)
+class Bands:
+    """What a network in bands takes."""
+
+    per_column: float  # bytes: the smallest budget, per column of latent cells
+    spilled: float  # bytes on the disk at the worst moment, per latent cell
+
+    def least(self, columns: int) -> int:
+        """The smallest budget for a canvas of so many columns."""
+        return math.ceil(self.per_column * columns)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a model's networks: each run whole, and each in bands."""
+
+    factor: int  # px per latent cell
+    unet: Line
+    decoder: Line
+    encoder: Line
+    unet_bands: Bands
+    decoder_bands: Bands
+    encoder_bands: Bands
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a run may take.
+
+    Args:
+        memory: Bytes for what the networks compute, the model itself not counted.
+        disk: Bytes free in `folder`.
+        folder: Where maps go that do not fit; None: the system's folder for temporary files.
+    """
+
+    memory: int
+    disk: int = 2**62
+    folder: Path | None = None
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """The canvas of one request, in latent cells.
+
+    Args:
+        rows: Height.
+        columns: Width.
+        count: Pictures.
+        passes: Evaluations of the denoiser per picture and step: 2 with guidance.
+        encodes: Whether a picture of that size goes through the encoder first.
+    """
+
+    rows: int
+    columns: int
+    count: int = 1
+    passes: int = 1
+    encodes: bool = False
+
+    @property
+    def cells(self) -> int:
+        """Of one picture."""
+        return self.rows * self.columns
+
+    @property
+    def together(self) -> int:
+        """Pictures in one batch, as long as memory does not matter."""
+        return min(self.count, max(1, CELLS_PER_BATCH // self.cells))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a canvas is covered; "bands" and "whole" give the same picture.
+
+    Args:
+        cover: "whole", or "bands" if any network runs in them.
+        batch: Pictures that are denoised together.
+        unet, decoder, encoder: Whether each runs in bands.
+        budget: Bytes for a network in bands.
+        memory: Bytes that are expected at the worst moment, the model itself not counted.
+        why: In a sentence for a person.
+    """
+
+    cover: str
+    batch: int
+    unet: bool = False
+    decoder: bool = False
+    encoder: bool = False
+    budget: int = BANDS_BUDGET
+    memory: int = 0
+    why: str = ""
+
+
+def plan(canvas: Canvas, facts: Facts, room: Room, asked: str = "auto") -> Plan:
+    """Decide how to cover a canvas.
+
+    Whole while it fits, since that is the simplest; in bands what does not.
+
+    Raises:
+        MemoryBudgetError: If it cannot be made in this room; says what could.
+        RequestError: If `asked` is no way to cover a canvas.
+    """
+    if asked not in COVERS:
+        raise RequestError(f"cover must be one of {', '.join(COVERS)}, got {asked!r:.40}.")
+    pixels = PIXEL_BYTES * canvas.count * canvas.cells * facts.factor**2
+    free = room.memory - pixels
+    batch = canvas.together
+    while batch > 1 and _most(_whole(canvas, facts, batch)) > free:
+        batch -= 1
+    need = _whole(canvas, facts, batch)
+    in_bands = {name: asked == "bands" or bytes_ > free for name, bytes_ in need.items()}
+    if not any(in_bands.values()):
+        memory = _most(need) + pixels
+        return Plan("whole", batch, memory=memory, why=f"whole, it takes about {_mib(memory)}")
+    if asked == "whole":
+        raise MemoryBudgetError(
+            f"{_size(canvas, facts)} whole needs about {_mib(_most(need) + pixels)} and there are "
+            f"{_mib(room.memory)}; in bands it is the same picture in less."
+        )
+    return _bands(canvas, facts, room, in_bands, need, pixels)
+
+
+def _whole(canvas: Canvas, facts: Facts, batch: int) -> dict[str, int]:
+    """Bytes that each network takes whole."""
+    need = {
+        "unet": facts.unet.at(batch * canvas.passes * canvas.cells),
+        "decoder": facts.decoder.at(batch * canvas.cells),
+    }
+    return need | ({"encoder": facts.encoder.at(canvas.cells)} if canvas.encodes else {})
+
+
+def _most(need: dict[str, int]) -> int:
+    return max(need.values())
+
+
+def _bands(  # noqa: PLR0913  (what `plan` found so far)
+    canvas: Canvas,
+    facts: Facts,
+    room: Room,
+    in_bands: dict[str, bool],
+    need: dict[str, int],
+    pixels: int,
+) -> Plan:
+    """The networks that do not fit in bands, the others whole; one picture at a time."""
+    ways = {
+        "unet": (facts.unet_bands, canvas.passes),
+        "decoder": (facts.decoder_bands, 1),
+        "encoder": (facts.encoder_bands, 1),
+    }
+    used = [ways[name] for name in in_bands if in_bands[name]]
+    least = max(times * bands.least(canvas.columns) for bands, times in used)
+    free = room.memory - pixels
+    if least > free:
+        raise MemoryBudgetError(_too_little(canvas, facts, room, least + pixels))
+    spilled = max(round(times * bands.spilled * canvas.cells) for bands, times in used)
+    if spilled > room.disk:
+        raise MemoryBudgetError(
+            f"{_size(canvas, facts)} needs up to {_mib(spilled)} on the disk while it is made and "
+            f"{_mib(room.disk)} are free; make room or take a smaller size."
+        )
+    budget = min(free, max(BANDS_BUDGET, least))
+    rest = [need[name] for name in need if not in_bands[name]]
+    memory = max([budget, *rest]) + pixels
+    why = (
+        f"in bands, the same picture within {_mib(memory)}; whole it would take about "
+        f"{_mib(_most(need) + pixels)}"
+    )
+    return Plan("bands", 1, **in_bands, budget=budget, memory=memory, why=why)
+
+
+def _too_little(canvas: Canvas, facts: Facts, room: Room, least: int) -> str:
+    side = math.isqrt(max(0, round(canvas.cells * room.memory / least))) * facts.factor
+    smaller = f" or about {side} x {side} px" if side >= facts.factor else ""
+    return (
+        f"{_size(canvas, facts)} needs at least {_mib(least)}, even in bands, and there are "
+        f"{_mib(room.memory)}; take more memory{smaller}."
+    )
+
+
+def _size(canvas: Canvas, facts: Facts) -> str:
+    count = f"{canvas.count} pictures" if canvas.count > 1 else "a canvas"
+    return f"{count} of {canvas.columns * facts.factor} x {canvas.rows * facts.factor} px"
+
+
+def _mib(bytes_: int) -> str:
+    if bytes_ >= 2**30:
+        return f"{bytes_ / 2**30:.1f} GiB"
+    return f"{math.ceil(bytes_ / MIB)} MiB"
