@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ldm.errors import LDMError, RequestError
-from ldm.requests import Cancelled, Failed, Progress, Queued, Result
+from ldm.requests import Cancelled, Estimate, Failed, Progress, Queued, Result
 
 if TYPE_CHECKING:
     from ldm.studio import Studio
@@ -61,6 +61,7 @@ class JobQueue:
         self._waiting: deque[_Job] = deque()
         self._changed = threading.Condition()
         self._warm: str | None = None
+        self._warmed: set[str] = set()  # each once
         self._closed = False
         self._worker: threading.Thread | None = None
 
@@ -144,8 +145,24 @@ class JobQueue:
         """Make the studio and load a preset in the background, before the first job needs it."""
         with self._changed:
             self._warm = preset_name
+            self._warmed.add(preset_name)
             self._start()
             self._changed.notify_all()
+
+    def estimate(self, request: Any) -> Estimate | None:
+        """What a request will take, without waiting for anything.
+
+        Returns:
+            None while nothing is known of its model; it is then measured as soon as no job waits.
+
+        Raises:
+            LDMError: If the request cannot be met; in one sentence.
+        """
+        studio = self._studio
+        found = None if studio is None else studio.estimate(request)
+        if found is None and request.preset not in self._warmed:
+            self.warm_up(request.preset)
+        return found
 
     def close(self, timeout: float = 10.0) -> None:
         """Cancel everything and end the worker."""

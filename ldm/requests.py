@@ -427,6 +427,15 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """What a request will take on this machine, told before it runs."""
+
+    seconds: float | None  # None: not known yet
+    memory_bytes: int  # of the process at the worst moment; on a GPU, of the work there
+    plan: str  # how the canvas is covered, in a sentence
+
+
+@dataclass(frozen=True)
 class Result:
     """The finished pictures, each with the request that makes exactly that one (count 1)."""
 
@@ -435,6 +444,8 @@ class Result:
     seconds: float = 0.0
     notes: tuple[str, ...] = ()  # what a person should know, e.g. words the model has never seen
     paths: tuple[Path, ...] = ()  # the saved PNGs, filled in by the studio
+    estimate: Estimate | None = None  # what was expected; None: nothing was known of this model
+    memory_bytes: int | None = None  # of the process at its worst moment, where that can be seen
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import fields, replace
@@ -12,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from ldm import metadata
+from ldm.canvas.plan import Room
 from ldm.catalog.hashes import weights_sha256
 from ldm.catalog.registry import load_preset
 from ldm.catalog.schema import Preset
 from ldm.errors import LDMError, MemoryBudgetError, RequestError
-from ldm.requests import MAX_SEED, Progress, Result
+from ldm.machine import Machine
+from ldm.requests import MAX_SEED, Estimate, Progress, Result
 from ldm.runtime.manager import ModelManager
-from ldm.runtime.memory import is_out_of_memory
+from ldm.runtime.memory import default_budget, is_out_of_memory
 from ldm.tasks import RUNNERS
 
 
@@ -30,6 +33,7 @@ class Studio:
         memory_budget: Bytes for loaded models; None takes a share of what is free.
         data_dir: Pictures are saved in `outputs/<date>/` under it.
         out_dir: Where to save them instead.
+        canvas_budget: Bytes for what a model computes; None takes a share of what is free.
         manager: Owner of the models; None makes one.
     """
 
@@ -40,11 +44,14 @@ class Studio:
         memory_budget: int | None = None,
         data_dir: Path = Path("data"),
         out_dir: Path | None = None,
+        canvas_budget: int | None = None,
         manager: ModelManager | None = None,
     ) -> None:
         self.manager = manager or ModelManager(device=device, memory_budget=memory_budget)
         self.data_dir = Path(data_dir)
         self.out_dir = out_dir
+        self.canvas_budget = canvas_budget
+        self.machine = Machine(None if out_dir else self.data_dir / "machine.json")
 
     def run(self, request: Any) -> Iterator[Progress | Result]:
         """Meet a request; closing the iterator stops the work within a step.
@@ -63,10 +70,12 @@ class Studio:
         try:
             with self.manager.use(preset.name) as model:
                 weights = weights_sha256(preset)  # now: the file may be replaced meanwhile
-                for event in _timed(RUNNERS[request.task](model, request), begin):
+                watch = self.machine.watch(preset.name, model, request, self._room(folder))
+                for event in _timed(RUNNERS[request.task](model, request, watch.site), begin):
                     if isinstance(event, Result):
-                        event = save_pictures(event, folder, weights)
+                        event = watch.finished(save_pictures(event, folder, weights))
                     yield event
+                watch.learn(event)
         except (MemoryError, RuntimeError) as error:
             if is_out_of_memory(error):
                 raise MemoryBudgetError(_too_large(request)) from error
@@ -74,8 +83,26 @@ class Studio:
 
     def load(self, preset_name: str) -> None:
         """Bring a model into memory before it is asked for."""
-        with self.manager.use(preset_name):
-            pass
+        with self.manager.use(preset_name) as model:
+            self.machine.know(preset_name, model)
+
+    def estimate(self, request: Any) -> Estimate | None:
+        """What a request will take; None while nothing is known of its model.
+
+        Cheap, and safe to call from any thread while a request runs.
+
+        Raises:
+            LDMError: If the request cannot be met; in one sentence.
+        """
+        preset = load_preset(request.preset)
+        return self.machine.estimate(preset.name, resolve(request, preset), self._room(None))
+
+    def _room(self, folder: Path | None) -> Room:
+        """Memory and disk for a run; maps that do not fit go beside the pictures."""
+        budget, device = self.canvas_budget, self.manager.device
+        memory = default_budget(device) if budget is None else budget
+        there = next(p for p in (folder or self.data_dir, self.data_dir, Path()) if p.exists())
+        return Room(memory, shutil.disk_usage(there).free, there)
 
     def _folder(self) -> Path:
         """Where pictures of now go, made if need be."""
@@ -110,9 +137,12 @@ def _unwritable(folder: Path, error: OSError) -> LDMError:
 
 def _timed(events: Iterator[Progress | Result], begin: float) -> Iterator[Progress | Result]:
     """The events with the seconds since `begin` and, from the speed so far, those still to go."""
-    start = time.perf_counter()
+    start, stage = time.perf_counter(), None
     for event in events:
         now = time.perf_counter()
+        if stage not in (None, getattr(event, "stage", None)):
+            start = now  # bands are no steps
+        stage = getattr(event, "stage", None)
         if isinstance(event, Result):
             yield replace(event, seconds=now - begin)
         else:

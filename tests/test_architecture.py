@@ -36,7 +36,19 @@ MAY_IMPORT = {
     "metadata": {"requests", "images"},
     "history": set(),
     # a preset fills in what a request leaves open, and its hash goes into the picture
-    "studio": {"requests", "runtime", "tasks", "metadata", "history", "images", "catalog"},
+    # what a run took and will take: the tasks' canvases, their plans and the process's memory
+    "machine": {"requests", "tasks", "canvas", "runtime.memory"},
+    "studio": {
+        "requests",
+        "runtime",
+        "tasks",
+        "metadata",
+        "history",
+        "images",
+        "catalog",
+        "machine",
+        "canvas.plan",
+    },
     "jobs": {"requests", "studio"},
     "training": {
         "models",

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ldm.canvas.estimate import LiveBytes, peak_of
+from ldm.canvas.estimate import LiveBytes, line_of
 from ldm.models.autoencoder import Decoder
 from ldm.models.unet import UNetModel
 
@@ -36,7 +36,7 @@ def test_the_line_holds_on_a_larger_canvas(sides):
         "unet": lambda side: unet(torch.randn(1, 4, side, side), torch.tensor([5])),
     }
     for run in networks.values():
-        line = peak_of(run, sides)
+        line = line_of(run, sides)
         with LiveBytes() as live:
             run(64)
         assert line.at(64 * 64) == pytest.approx(live.peak, rel=0.05)

@@ -141,7 +141,7 @@ def test_the_model_is_pinned_while_it_works_and_let_go_when_closed(tiny_studio):
 def test_closing_stops_the_task(tiny_studio, monkeypatch):
     closed = []
 
-    def task(model, request):
+    def task(model, request, site):
         try:
             while True:
                 yield Progress("sampling", 1, 2)
@@ -192,7 +192,7 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
     "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
 )
 def test_running_out_of_memory_is_told(tiny_studio, monkeypatch, error):
-    def task(model, request):
+    def task(model, request, site):
         yield Progress("sampling", 1, 4)
         raise error
 
@@ -203,7 +203,7 @@ def test_running_out_of_memory_is_told(tiny_studio, monkeypatch, error):
 
 
 def test_other_errors_are_not_disguised(tiny_studio, monkeypatch):
-    def task(model, request):
+    def task(model, request, site):
         raise RuntimeError("a shape is wrong")
         yield
 

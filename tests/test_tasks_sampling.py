@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from ldm.canvas import plan
 from ldm.diffusion.conditioning import Conditioning
 from ldm.diffusion.noise import batch_noise
 from ldm.diffusion.samplers import SAMPLERS
 from ldm.diffusion.schedule import NoiseSchedule
 from ldm.errors import RequestError
 from ldm.requests import MAX_SEED, SAMPLER_NAMES, Progress, TextToImage
-from ldm.tasks import sampling as module
 from ldm.tasks.sampling import Sampling, check, of_request, sample
 
 SAMPLING = Sampling("ddim", 8, 3.0, 0.0, (5,), 16, 24)
@@ -165,7 +165,7 @@ def test_guidance_runs_in_one_pass_and_not_at_all_at_one():
 
 
 def test_many_pictures_run_in_several_batches(monkeypatch):
-    monkeypatch.setattr(module, "CELLS_PER_BATCH", 2 * 8 * 12)
+    monkeypatch.setattr(plan, "CELLS_PER_BATCH", 2 * 8 * 12)
     model = Gaussian()
     events, arrays = run(model, seeds=(1, 2, 3, 4, 5), guidance_scale=1.0)
     assert [len(latents) for latents in model.decoded] == [2, 2, 1]
@@ -176,7 +176,7 @@ def test_many_pictures_run_in_several_batches(monkeypatch):
 
 
 def test_a_picture_larger_than_a_batch_runs_alone(monkeypatch):
-    monkeypatch.setattr(module, "CELLS_PER_BATCH", 1)
+    monkeypatch.setattr(plan, "CELLS_PER_BATCH", 1)
     model = Gaussian()
     run(model, seeds=(1, 2))
     assert [len(latents) for latents in model.decoded] == [1, 1]
@@ -186,7 +186,7 @@ def test_a_picture_larger_than_a_batch_runs_alone(monkeypatch):
 def test_a_picture_is_the_same_in_any_batch(sampler, monkeypatch):
     together, apart = Gaussian(), Gaussian()
     run(together, sampler=sampler, seeds=(7, 8, 9))
-    monkeypatch.setattr(module, "CELLS_PER_BATCH", 1)
+    monkeypatch.setattr(plan, "CELLS_PER_BATCH", 1)
     run(apart, sampler=sampler, seeds=(7, 8, 9))
     assert (together.decoded[0] - torch.cat(apart.decoded)).abs().max() <= 1e-5
 

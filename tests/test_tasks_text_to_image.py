@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from ldm.canvas import plan
 from ldm.errors import RequestError
 from ldm.requests import SAMPLER_NAMES, Progress, Result, TextToImage
 from ldm.tasks import RUNNERS
-from ldm.tasks import sampling as sampling_module
 from ldm.tasks.text_to_image import run
 
 REQUEST = TextToImage(
@@ -85,7 +85,7 @@ def test_batched_latents_equal_single_ones(tiny_model, sampler, monkeypatch):
     original = tiny_model.decode
     monkeypatch.setattr(tiny_model, "decode", lambda z: decoded.append(z) or original(z))
     pictures(tiny_model, sampler=sampler, count=3)
-    monkeypatch.setattr(sampling_module, "CELLS_PER_BATCH", 1)
+    monkeypatch.setattr(plan, "CELLS_PER_BATCH", 1)
     pictures(tiny_model, sampler=sampler, count=3)
     together, *apart = decoded
     scale = together.abs().max()

@@ -5,13 +5,17 @@ B, C, h, w: batch, latent channels, latent rows and columns; H, W: picture rows 
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
 from ldm.canvas.operations import banded
-from ldm.canvas.workspace import Workspace
+from ldm.canvas.plan import Plan
+from ldm.canvas.workspace import Rehearsal, Workspace
 from ldm.models.first_stage import DiagonalGaussian
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 class BoundedUNet(nn.Module):
@@ -49,6 +53,23 @@ class BoundedFirstStage(nn.Module):
     def decode(self, z: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, 3, H, W)."""
         return self.first_stage.decode(banded(z, self.space)).whole()
+
+    def strips(self, z: Tensor) -> int:
+        """How many strips a decode takes."""
+        space = Rehearsal(self.space.budget)
+        self.first_stage.decode(banded(z, space)).whole()
+        return space.strips
+
+
+def in_bands(model: Model, plan: Plan, space: Workspace) -> Model:
+    """The same model; what the plan says runs in bands. Weights are shared."""
+    other = copy.copy(model)
+    other._modules = dict(model._modules)
+    if plan.unet:
+        other.unet = BoundedUNet(model.unet, space)
+    if plan.decoder or plan.encoder:
+        other.first_stage = BoundedFirstStage(model.first_stage, space)
+    return other
 
 
 class BoundedConditioner(nn.Module):

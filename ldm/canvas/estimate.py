@@ -1,15 +1,23 @@
-"""How much memory a network's whole run will take, from two runs on small canvases."""
+"""How much memory a network will take, from runs on small canvases."""
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+from ldm.canvas.banded import Banded
+from ldm.canvas.calibration import Calibration, calibrate
+from ldm.canvas.operations import banded
+from ldm.canvas.plan import Bands, Facts, Line, Work
+from ldm.canvas.workspace import Rehearsal
+from ldm.models.first_stage import DiagonalGaussian
 
 
 class LiveBytes(TorchDispatchMode):
@@ -47,19 +55,7 @@ class LiveBytes(TorchDispatchMode):
         self.now -= nbytes
 
 
-@dataclass(frozen=True)
-class Peak:
-    """Bytes of activations at the worst moment, as a line over the canvas' cells."""
-
-    fixed: float
-    per_cell: float
-
-    def at(self, cells: int) -> int:
-        """Bytes for a canvas of so many latent cells, all pictures of a batch together."""
-        return round(self.fixed + self.per_cell * cells)
-
-
-def peak_of(run: Callable[[int], Any], sides: tuple[int, int]) -> Peak:
+def line_of(run: Callable[[int], Any], sides: tuple[int, int]) -> Line:
     """Fit the line to two square canvases.
 
     Every layer of our networks takes memory in proportion to the area (attention is fused), so two
@@ -72,10 +68,136 @@ def peak_of(run: Callable[[int], Any], sides: tuple[int, int]) -> Peak:
     small, large = (_peak(run, side) for side in sides)
     areas = [side * side for side in sides]
     slope = (large - small) / (areas[1] - areas[0])
-    return Peak(small - slope * areas[0], slope)
+    return Line(small - slope * areas[0], slope)
 
 
 def _peak(run: Callable[[int], Any], side: int) -> int:
     with LiveBytes() as live:
         run(side)
     return live.peak
+
+
+def bands_of(run: Callable[[Any], Any], side: int, like: Tensor) -> Bands:
+    """What a network takes in bands, from a rehearsal with everything on the disk.
+
+    Args:
+        run: Runs the network on a map.
+        side: Cells a side of the rehearsed canvas.
+        like: Its input, a square of so many cells.
+    """
+    space = Rehearsal(0)
+    run(banded(like, space))
+    return Bands(space.least / side, space.most_spilled / side**2)
+
+
+def work_of(run: Callable[[int], Any], sides: tuple[int, int]) -> Work:
+    """Count a network's operations on three square canvases, which settle a parabola.
+
+    Args:
+        run: Runs the network on a canvas of so many cells a side.
+        sides: The first and the second; the third is twice the second.
+    """
+    sides = (*sides, 2 * sides[1])
+    areas = torch.tensor([side * side for side in sides], dtype=torch.float64)
+    counted = torch.tensor([_operations(run, side) for side in sides], dtype=torch.float64)
+    powers = torch.stack([areas**0, areas, areas**2], dim=1)
+    return Work(*(max(0.0, float(c)) for c in torch.linalg.solve(powers, counted)))
+
+
+def _operations(run: Callable[[int], Any], side: int) -> int:
+    with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counted:
+        run(side)
+    return counted.get_total_flops()
+
+
+def _attention_operations(q: Any, k: Any, v: Any, *rest: Any, **about: Any) -> int:
+    return sdpa_flop_count(q, k, v)
+
+
+ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_operations}
+
+
+class Trial:
+    """The networks of a `LatentDiffusion` on inputs of zeros, whole or in bands.
+
+    Args:
+        model: The model.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.unet, self.stage = model.unet, model.first_stage
+        multiple = self.unet.factor
+        self.few, self.sides = (
+            tuple(multiple * max(1, side // multiple) for side in sides)
+            for sides in ((8, 16), (16, 32))
+        )
+
+    def noisy(self, side: int) -> Tensor:
+        """What the UNet takes."""
+        return self._zeros(self.unet.in_channels, side)
+
+    def latents(self, side: int) -> Tensor:
+        """What the decoder takes."""
+        return self._zeros(self.model.latent_channels, side)
+
+    def image(self, side: int) -> Tensor:
+        """What the encoder takes."""
+        return self._zeros(3, self.model.factor * side)
+
+    def denoise(self, x: Any) -> Any:
+        """One pass of the UNet."""
+        about: dict[str, Any] = {}
+        if self.unet.context_dim is not None:
+            about["context"] = torch.zeros(1, 77, self.unet.context_dim).to(x.device, x.dtype)
+        t = torch.zeros(1, dtype=torch.int64, device=x.device)
+        if self.unet.label_emb is not None:
+            about["y"] = t
+        return _whole(self.unet(x, t, **about))
+
+    def decode(self, z: Any) -> Any:
+        """One decode."""
+        return _whole(self.stage.decode(z))
+
+    def encode(self, image: Any) -> Any:
+        """One encode."""
+        code = self.stage.encode(image)
+        return _whole(code.mean if isinstance(code, DiagonalGaussian) else code)
+
+    def _zeros(self, channels: int, side: int) -> Tensor:
+        shape, model = (1, channels, side, side), self.model
+        return torch.zeros(shape, dtype=model.dtype, device=model.device)
+
+
+def _whole(made: Any) -> Any:
+    return made.whole() if isinstance(made, Banded) else made
+
+
+@torch.inference_mode()
+def facts_of(model: Any) -> Facts:
+    """Measure a `LatentDiffusion` on tiny canvases: its memory, whole and in bands."""
+    trial = Trial(model)
+    ways = {
+        "unet": (trial.denoise, trial.noisy),
+        "decoder": (trial.decode, trial.latents),
+        "encoder": (trial.encode, trial.image),
+    }
+    found: dict[str, Any] = {}
+    for name, (run, of) in ways.items():
+        run(of(trial.sides[0]))  # the first run of all may be set up for itself
+        found[name] = line_of(lambda side, run=run, of=of: run(of(side)), trial.sides)
+        found[f"{name}_bands"] = bands_of(run, trial.sides[1], of(trial.sides[1]))
+        if name != "encoder":
+            found[f"{name}_work"] = work_of(lambda side, run=run, of=of: run(of(side)), trial.few)
+    return Facts(factor=model.factor, multiple=model.size_multiple, **found)
+
+
+@torch.inference_mode()
+def calibration_of(model: Any) -> Calibration:
+    """Facts and first times of a model; takes a second or two."""
+    trial = Trial(model)
+    runs = {
+        "unet": lambda side: trial.denoise(trial.noisy(side)),
+        "decoder": lambda side: trial.decode(trial.latents(side)),
+    }
+    return calibrate(facts_of(model), runs, trial.sides[0])

@@ -44,16 +44,35 @@ class Bands:
 
 
 @dataclass(frozen=True)
+class Work:
+    """Floating-point operations of a network per picture.
+
+    Convolutions go by the cell, attention by the pair of cells; the context is fixed.
+    """
+
+    fixed: float
+    per_cell: float
+    per_pair: float
+
+    def of(self, pictures: int, cells: int) -> float:
+        """For so many pictures of so many cells each."""
+        return pictures * (self.fixed + self.per_cell * cells + self.per_pair * cells**2)
+
+
+@dataclass(frozen=True)
 class Facts:
     """What is known of a model's networks: each run whole, and each in bands."""
 
     factor: int  # px per latent cell
+    multiple: int  # px: sides are multiples of it
     unet: Line
     decoder: Line
     encoder: Line
     unet_bands: Bands
     decoder_bands: Bands
     encoder_bands: Bands
+    unet_work: Work
+    decoder_work: Work
 
 
 @dataclass(frozen=True)

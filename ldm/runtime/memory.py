@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import re
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -61,6 +64,27 @@ def default_budget(device: torch.device) -> int:
     else:
         free = psutil.virtual_memory().available
     return int(SHARE_OF_FREE * free)
+
+
+def resident() -> int:
+    """Bytes of this process in memory now; what was freed is given back to the system first."""
+    with contextlib.suppress(OSError, AttributeError):  # glibc only
+        ctypes.CDLL(None).malloc_trim(0)
+    return psutil.Process().memory_info().rss
+
+
+def reset_peak() -> None:
+    """Let `peak_resident` count from now on, where the system can."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_resident() -> int | None:
+    """Most bytes of this process in memory since `reset_peak`; None: the system does not say."""
+    with contextlib.suppress(OSError, StopIteration, ValueError):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
+    return None
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -10,11 +10,14 @@ import torch
 from ldm.errors import RequestError
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.requests import ClassConditional, Progress, Result
+from ldm.tasks.covering import Site
 from ldm.tasks.sampling import check, of_request, result, sample
 
 
 @torch.no_grad()
-def run(model: LatentDiffusion, request: ClassConditional) -> Iterator[Progress | Result]:
+def run(
+    model: LatentDiffusion, request: ClassConditional, site: Site | None = None
+) -> Iterator[Progress | Result]:
     """Make `request.count` pictures.
 
     Yields:
@@ -35,7 +38,7 @@ def run(model: LatentDiffusion, request: ClassConditional) -> Iterator[Progress 
         )
     cond = model.condition(torch.tensor([chosen]))
     uncond = cond if null is None else model.condition(torch.tensor([null]))
-    images = yield from sample(model, sampling, cond, uncond)
+    images = yield from sample(model, sampling, cond, uncond, site)
     yield result(request, images)
 
 

@@ -17,7 +17,8 @@ from ldm.errors import RequestError
 from ldm.images import to_tensor
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.requests import EncodedImage, Inpaint, Progress, Result
-from ldm.tasks.sampling import check, of_request, padded, result, sample
+from ldm.tasks.covering import Site, cover, pausing
+from ldm.tasks.sampling import canvas_of, check, of_request, padded, result, sample
 
 CONTEXT = 2.0  # the area that the model sees, in sides of the hole's box
 OPAQUE = 128  # from this value on, a mask's pixel is made anew
@@ -38,7 +39,9 @@ class Area:
 
 
 @torch.no_grad()
-def run(model: LatentDiffusion, request: Inpaint) -> Iterator[Progress | Result]:
+def run(
+    model: LatentDiffusion, request: Inpaint, site: Site | None = None
+) -> Iterator[Progress | Result]:
     """Make `request.count` fillings of the same hole.
 
     Yields:
@@ -55,9 +58,36 @@ def run(model: LatentDiffusion, request: Inpaint) -> Iterator[Progress | Result]
     image, hole = _at_work(area, canvas, alpha, model)
     sampling = of_request(request, hole.shape)
     check(model, sampling)
-    cond = model.condition_hole(to_tensor([image]), torch.from_numpy(hole)[None, None].float())
-    made = yield from sample(model, sampling, cond, cond)
+    given, mask = to_tensor([image]), torch.from_numpy(hole)[None, None].float()
+    on = cover(model, canvas_of(model, sampling, encodes=True), site)
+    cond = yield from pausing(
+        lambda: on.model.condition_hole(given, mask),
+        on.space,
+        lambda _: Progress("reading the picture"),
+    )
+    made = yield from sample(model, sampling, cond, cond, site)
     yield result(request, [put_back(area, canvas, alpha, image) for image in made])
+
+
+def area_of(request: Inpaint) -> Area:
+    """The part of the canvas that the model will work on, without the work.
+
+    Raises:
+        RequestError: If nothing is left of the mask.
+    """
+    mask = changed(grown_mask(request), request.mask_grow)
+    alpha = feathered(mask, request.mask_feather)
+    if not alpha.any():
+        raise RequestError("mask must say what to make anew; nothing is left of it.")
+    return area_around(alpha > 0, request.working_size)
+
+
+def grown_mask(request: Inpaint) -> np.ndarray:
+    """The mask (H, W) bool of the canvas with its new margins, which are all made anew."""
+    size = (request.image.height, request.image.width)
+    mask = np.zeros(size, bool) if request.mask is None else _opaque(request.mask)
+    left, top, right, bottom = request.outpaint
+    return np.pad(mask, ((top, bottom), (left, right)), constant_values=True)
 
 
 def grown_canvas(request: Inpaint) -> tuple[np.ndarray, np.ndarray]:
@@ -65,10 +95,9 @@ def grown_canvas(request: Inpaint) -> tuple[np.ndarray, np.ndarray]:
     image = request.image.array()
     if image.ndim == 2:
         image = np.repeat(image[:, :, None], 3, axis=2)
-    mask = np.zeros(image.shape[:2], bool) if request.mask is None else _opaque(request.mask)
     left, top, right, bottom = request.outpaint
-    sides = ((top, bottom), (left, right))
-    return np.pad(image, (*sides, (0, 0)), mode="edge"), np.pad(mask, sides, constant_values=True)
+    sides = ((top, bottom), (left, right), (0, 0))
+    return np.pad(image, sides, mode="edge"), grown_mask(request)
 
 
 def _opaque(mask: EncodedImage) -> np.ndarray:

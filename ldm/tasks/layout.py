@@ -9,11 +9,14 @@ import torch
 from ldm.errors import RequestError
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.requests import Box, Layout, Progress, Result
+from ldm.tasks.covering import Site
 from ldm.tasks.sampling import check, of_request, result, sample
 
 
 @torch.no_grad()
-def run(model: LatentDiffusion, request: Layout) -> Iterator[Progress | Result]:
+def run(
+    model: LatentDiffusion, request: Layout, site: Site | None = None
+) -> Iterator[Progress | Result]:
     """Make `request.count` pictures.
 
     Yields:
@@ -36,7 +39,7 @@ def run(model: LatentDiffusion, request: Layout) -> Iterator[Progress | Result]:
         model.placed(model.condition(ids), *cells)
         for ids in (tokens([boxes]), tokens.unconditional())
     )
-    images = yield from sample(model, sampling, cond, uncond)
+    images = yield from sample(model, sampling, cond, uncond, site)
     yield result(request, images)
 
 

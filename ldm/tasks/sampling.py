@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import copy
+import math
+import time
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,18 +15,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ldm.canvas.plan import Canvas
 from ldm.diffusion.conditioning import Conditioning
 from ldm.diffusion.guidance import classifier_free
 from ldm.diffusion.noise import batch_noise
 from ldm.diffusion.samplers import SAMPLERS, Step
-from ldm.errors import RequestError
+from ldm.errors import LDMError, RequestError
 from ldm.images import grid, to_arrays
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.requests import MAX_SEED, Progress, Result
+from ldm.tasks.covering import Covered, Site, cover, pausing
 
 PREVIEWS = 12  # per batch, about
 SMALL_WORK = 1e10  # parameters times latent cells of one pass
-CELLS_PER_BATCH = 8 * 32 * 32  # latent cells that are denoised at once
+PREVIEW_SIDE = 1024  # px: the longer side of a preview
 
 
 @dataclass(frozen=True)
@@ -100,9 +105,24 @@ def _check_side(name: str, side: int, multiple: int) -> None:
         )
 
 
+def canvas_of(model: LatentDiffusion, sampling: Sampling, *, encodes: bool = False) -> Canvas:
+    """What has to be covered."""
+    return Canvas(
+        rows=sampling.height // model.factor,
+        columns=sampling.width // model.factor,
+        count=len(sampling.seeds),
+        passes=1 if sampling.guidance_scale == 1 else 2,
+        encodes=encodes,
+    )
+
+
 def sample(
-    model: LatentDiffusion, sampling: Sampling, cond: Conditioning, uncond: Conditioning
-) -> Iterator[Progress]:
+    model: LatentDiffusion,
+    sampling: Sampling,
+    cond: Conditioning,
+    uncond: Conditioning,
+    site: Site | None = None,
+) -> Generator[Progress, None, list[np.ndarray]]:
     """Sample and decode all pictures, in batches that share each step.
 
     Args:
@@ -110,27 +130,102 @@ def sample(
         sampling: How; `check` has passed.
         cond: The condition that all pictures share, or one for each, if all fit one batch.
         uncond: The empty or negative condition.
+        site: Memory and what else is known; None: all is done whole.
 
     Yields:
-        Progress after every step, with a preview after some, and before each decode.
+        Progress after every step, with a preview after some, and before each decode; where the
+        canvas is made in bands, also before each band.
 
     Returns:
         A list of (H, W, 3) uint8 arrays, one per seed.
+
+    Raises:
+        MemoryBudgetError: Before anything is done, if the canvas cannot be made.
     """
+    on = cover(model, canvas_of(model, sampling), site)
     arrays: list[np.ndarray] = []
-    batches = _batches(model, sampling)
-    total = len(batches) * sampling.steps
+    batches = _batches(sampling.seeds, on.plan.batch)
     cells = len(batches[0]) * sampling.height * sampling.width // model.factor**2
     with _threads(model, cells):
         for number, seeds in enumerate(batches):
-            done = number * sampling.steps
-            for step in _steps(model, sampling, cond, uncond, seeds):
-                show = step.index % max(1, step.total // PREVIEWS) == 0
-                picture = _preview(model, step.x0) if show else None
-                yield Progress("sampling", done + step.index + 1, total, preview=picture)
-            yield Progress("decoding", done + sampling.steps, total)
-            arrays += to_arrays(model.decode(step.x_t.to(model.dtype)))
+            part = replace(sampling, seeds=seeds)
+            place = (number, len(batches))
+            made = yield from _batch(on, part, (cond, uncond), place, site)
+            if not torch.isfinite(made).all():
+                on = cover(_in_float32(model, site), canvas_of(model, sampling), site)
+                cond, uncond = (part.to(model.device, torch.float32) for part in (cond, uncond))
+                made = yield from _batch(on, part, (cond, uncond), place, site)
+            arrays += to_arrays(made)
     return arrays
+
+
+def _batch(
+    on: Covered,
+    sampling: Sampling,
+    conditions: tuple[Conditioning, Conditioning],
+    place: tuple[int, int],
+    site: Site | None,
+) -> Generator[Progress, None, Tensor]:
+    """One batch, (B, 3, H, W); `place`: which one of how many."""
+    canvas, begin = canvas_of(on.model, sampling), time.perf_counter()
+    latents = yield from _denoised(on, sampling, conditions, place)
+    between = time.perf_counter()
+    made = yield from _decoded(on, latents, sampling.steps, place)
+    if site is not None:
+        each = (between - begin) / sampling.steps
+        site.took.append(("unet", canvas.count * canvas.passes, canvas.cells, each))
+        site.took.append(("decoder", canvas.count, canvas.cells, time.perf_counter() - between))
+    return made
+
+
+def _denoised(
+    on: Covered,
+    sampling: Sampling,
+    conditions: tuple[Conditioning, Conditioning],
+    place: tuple[int, int],
+) -> Generator[Progress, None, Tensor]:
+    """The latents of one batch, (B, C, h, w)."""
+    number, batches = place
+    done, total = number * sampling.steps, batches * sampling.steps
+    steps = _steps(on.model, sampling, *conditions)
+    for index in range(sampling.steps):
+        before = Progress("sampling", done + index, total)
+        step = yield from pausing(lambda: next(steps), on.space, lambda _, before=before: before)
+        show = step.index % max(1, step.total // PREVIEWS) == 0
+        picture = _preview(on.model, step.x0) if show else None
+        yield Progress("sampling", done + step.index + 1, total, preview=picture)
+    return step.x_t.to(on.model.dtype)
+
+
+def _decoded(
+    on: Covered, latents: Tensor, steps: int, place: tuple[int, int]
+) -> Generator[Progress, None, Tensor]:
+    """The pictures, (B, 3, H, W); whole after one word, or band by band."""
+    if not on.plan.decoder:
+        yield Progress("decoding", (place[0] + 1) * steps, place[1] * steps)
+        return on.model.decode(latents)
+    strips = on.model.first_stage.strips(latents)
+    yield Progress("decoding", 0, strips)
+    return (
+        yield from pausing(
+            lambda: on.model.decode(latents),
+            on.space,
+            lambda count: Progress("decoding", min(count + 1, strips), strips),
+        )
+    )
+
+
+def _in_float32(model: LatentDiffusion, site: Site | None) -> LatentDiffusion:
+    """After numbers that were too large for half precision: the same model in float32.
+
+    Raises:
+        LDMError: If it was in float32 already.
+    """
+    if model.dtype == torch.float32:
+        raise LDMError("the model's numbers grew without bound; take another seed or sampler.")
+    if site is not None:
+        site.tell("Half precision was too coarse for this picture; it was made in float32.")
+    return copy.deepcopy(model).float()
 
 
 @contextmanager
@@ -146,22 +241,15 @@ def _threads(model: LatentDiffusion, cells: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _batches(model: LatentDiffusion, sampling: Sampling) -> list[tuple[int, ...]]:
-    """The seeds, as many together as CELLS_PER_BATCH allows."""
-    cells = sampling.height * sampling.width // model.factor**2
-    size = max(1, CELLS_PER_BATCH // cells)
-    seeds = sampling.seeds
+def _batches(seeds: tuple[int, ...], size: int) -> list[tuple[int, ...]]:
     return [seeds[i : i + size] for i in range(0, len(seeds), size)]
 
 
 def _steps(
-    model: LatentDiffusion,
-    sampling: Sampling,
-    cond: Conditioning,
-    uncond: Conditioning,
-    seeds: tuple[int, ...],
+    model: LatentDiffusion, sampling: Sampling, cond: Conditioning, uncond: Conditioning
 ) -> Iterator[Step]:
     """The sampler's steps for one batch; latents stay in float32 between network calls."""
+    seeds = sampling.seeds
     factor = model.factor
     shape = (model.latent_channels, sampling.height // factor, sampling.width // factor)
     B = len(seeds)
@@ -178,6 +266,10 @@ def _steps(
 
 
 def _preview(model: LatentDiffusion, x0: Tensor) -> np.ndarray:
-    """The pictures as far as they are, in a block, at their full size."""
-    rough = F.interpolate(model.preview(x0), scale_factor=float(model.factor), mode="bicubic")
+    """The pictures as far as they are, in a block, at their full size up to PREVIEW_SIDE px."""
+    sides = [model.factor * side for side in x0.shape[2:]]
+    across = math.ceil(math.sqrt(len(x0)))
+    scale = min(1.0, PREVIEW_SIDE / (across * max(sides)))
+    size = [max(1, round(scale * side)) for side in sides]
+    rough = F.interpolate(model.preview(x0), size=size, mode="bicubic")
     return grid(to_arrays(rough))

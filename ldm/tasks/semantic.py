@@ -12,11 +12,14 @@ from torch import Tensor
 from ldm.errors import RequestError
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.requests import Progress, Result, Semantic
+from ldm.tasks.covering import Site
 from ldm.tasks.sampling import check, of_request, padded, result, sample
 
 
 @torch.no_grad()
-def run(model: LatentDiffusion, request: Semantic) -> Iterator[Progress | Result]:
+def run(
+    model: LatentDiffusion, request: Semantic, site: Site | None = None
+) -> Iterator[Progress | Result]:
     """Make `request.count` pictures at the map's size; its edge is padded to what the model takes.
 
     Yields:
@@ -31,7 +34,7 @@ def run(model: LatentDiffusion, request: Semantic) -> Iterator[Progress | Result
     sampling = of_request(request, labels.shape)
     check(model, sampling)
     cond = model.condition(one_hot(labels, model.conditioner.channel_mapper.in_channels))
-    images = yield from sample(model, sampling, cond, cond)
+    images = yield from sample(model, sampling, cond, cond, site)
     yield result(request, [image[:height, :width] for image in images])
 
 

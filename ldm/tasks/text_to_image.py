@@ -8,13 +8,16 @@ import torch
 
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.requests import Progress, Result, TextToImage
+from ldm.tasks.covering import Site
 from ldm.tasks.sampling import check, of_request, result, sample
 
 NAMED_WORDS = 8  # at most, of those that the model does not know
 
 
 @torch.no_grad()
-def run(model: LatentDiffusion, request: TextToImage) -> Iterator[Progress | Result]:
+def run(
+    model: LatentDiffusion, request: TextToImage, site: Site | None = None
+) -> Iterator[Progress | Result]:
     """Make `request.count` pictures; every field of the request is filled in.
 
     Yields:
@@ -27,7 +30,7 @@ def run(model: LatentDiffusion, request: TextToImage) -> Iterator[Progress | Res
     check(model, sampling)
     cond = model.condition([request.prompt])
     uncond = model.condition([request.negative_prompt])
-    images = yield from sample(model, sampling, cond, uncond)
+    images = yield from sample(model, sampling, cond, uncond, site)
     yield result(request, images, _notes(model, request))
 
 

@@ -12,13 +12,16 @@ from ldm.images import to_arrays, to_tensor
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.requests import Progress, Result, Upscale
 from ldm.tasks.back_projection import back_projected
+from ldm.tasks.covering import Site
 from ldm.tasks.sampling import Sampling, check, of_request, padded, result, sample
 
 Images = Generator[Progress, None, list[np.ndarray]]
 
 
 @torch.no_grad()
-def run(model: LatentDiffusion, request: Upscale) -> Iterator[Progress | Result]:
+def run(
+    model: LatentDiffusion, request: Upscale, site: Site | None = None
+) -> Iterator[Progress | Result]:
     """Make `request.count` pictures of `model.factor` (4) times the size, per pass.
 
     Yields:
@@ -28,16 +31,18 @@ def run(model: LatentDiffusion, request: Upscale) -> Iterator[Progress | Result]
     low = low if low.ndim == 3 else np.repeat(low[:, :, None], 3, axis=2)
     sampling = of_request(request, (0, 0))  # the size is each pass's own
     runs = 1 + (request.passes - 1) * request.count
-    images = yield from _as_part(_enlarged(model, sampling, low), 0, runs)
+    images = yield from _as_part(_enlarged(model, sampling, low, site), 0, runs)
     if request.passes == 2:
         firsts, images = images, []
         for seed, first in zip(sampling.seeds, firsts, strict=True):
-            again = _enlarged(model, replace(sampling, seeds=(seed,)), first)
+            again = _enlarged(model, replace(sampling, seeds=(seed,)), first, site)
             images += yield from _as_part(again, 1 + len(images), runs)
     yield result(request, images)
 
 
-def _enlarged(model: LatentDiffusion, sampling: Sampling, low: np.ndarray) -> Images:
+def _enlarged(
+    model: LatentDiffusion, sampling: Sampling, low: np.ndarray, site: Site | None
+) -> Images:
     """One pass: a picture per seed, cut to exactly `factor` times the size of `low`."""
     factor, (height, width) = model.factor, low.shape[:2]
     edged = padded(low, model.unet.factor)
@@ -45,7 +50,7 @@ def _enlarged(model: LatentDiffusion, sampling: Sampling, low: np.ndarray) -> Im
     check(model, sampling)
     given = to_tensor([edged])
     cond = model.condition(given)
-    images = yield from sample(model, sampling, cond, cond)
+    images = yield from sample(model, sampling, cond, cond, site)
     if model.shrinks_back:
         images = [to_arrays(back_projected(to_tensor([image]), given))[0] for image in images]
     return [image[: factor * height, : factor * width] for image in images]
@@ -58,5 +63,7 @@ def _as_part(run: Images, number: int, runs: int) -> Images:
             event = next(run)
         except StopIteration as end:
             return end.value
-        step = number * event.total + event.step
-        yield replace(event, step=step, total=runs * event.total)
+        if event.stage == "sampling":  # bands of a decode count for themselves
+            step, total = number * event.total + event.step, runs * event.total
+            event = replace(event, step=step, total=total)
+        yield event

@@ -1,0 +1,106 @@
+"""What this machine takes for its models: estimates before a run, lessons after it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ldm.canvas.calibration import Calibration, Store
+from ldm.canvas.estimate import calibration_of
+from ldm.canvas.plan import Facts, Room
+from ldm.requests import Estimate, Result
+from ldm.runtime.memory import peak_resident, reset_peak, resident
+from ldm.tasks.covering import Site
+from ldm.tasks.estimating import expected
+
+log = logging.getLogger(__name__)
+
+
+class Machine:
+    """What is known of the models on this machine, kept from day to day.
+
+    Args:
+        path: A JSON file; None: what is learned is forgotten at the end.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.store = Store(path)
+        self._resident: int | None = None  # bytes between two runs
+
+    def know(self, name: str, model: Any) -> Calibration:
+        """What is known of a loaded model; measured now if nothing is."""
+        known = self.store.get(name)
+        if known is None:
+            known = calibration_of(model)
+            self.store.put(name, known)
+        self._resident = resident()
+        return known
+
+    def estimate(self, name: str, request: Any, room: Room) -> Estimate | None:
+        """What a resolved request will take; None: nothing is known of its model.
+
+        Raises:
+            MemoryBudgetError: If it cannot be made in this room; says what could.
+        """
+        known = self.store.get(name)
+        if known is None:
+            return None
+        asked = getattr(request, "cover", "auto")
+        found = expected(request, known, room, asked)
+        beside = self._resident or 0
+        return Estimate(found.seconds, beside + found.memory, found.plan.why)
+
+    def watch(self, name: str, model: Any, request: Any, room: Room) -> Watch:
+        """Begin to watch a run."""
+        self._resident = resident()
+        return Watch(self, name, model, request, room)
+
+    def facts(self, name: str, model: Any) -> Facts:
+        """Of a loaded model."""
+        known = self.store.get(name) or self.know(name, model)
+        return known.facts
+
+
+class Watch:
+    """One run: what was expected of it and what it took."""
+
+    def __init__(self, machine: Machine, name: str, model: Any, request: Any, room: Room) -> None:
+        self.machine, self.name, self.model, self.request = machine, name, model, request
+        asked = getattr(request, "cover", "auto")
+        self.site = Site(lambda: machine.facts(name, model), room, asked)
+        known = machine.store.get(name)
+        self.estimate = known and machine.estimate(name, request, room)
+        reset_peak()
+        self._begin = time.perf_counter()
+
+    def finished(self, result: Result) -> Result:
+        """The result with what is known of the run."""
+        self.seconds = time.perf_counter() - self._begin
+        return replace(
+            result,
+            notes=(*result.notes, *self.site.notes),
+            estimate=self.estimate,
+            memory_bytes=peak_resident(),
+        )
+
+    def learn(self, event: Any) -> None:
+        """After the result: next time the estimate knows what this run took."""
+        if not isinstance(event, Result) or self.machine.store.get(self.name) is None:
+            return
+        try:
+            self._learn()
+        except Exception:  # the pictures are made and saved: nothing may spoil them now
+            log.exception("nothing was learned of %s", self.name)
+
+    def _learn(self) -> None:
+        known = self.machine.know(self.name, self.model)
+        networks = pixels = 0.0
+        for part, pictures, cells, seconds in self.site.took:
+            known.learn(part, getattr(known.facts, f"{part}_work").of(pictures, cells), seconds)
+            networks += seconds * (self.request.steps if part == "unet" else 1)
+            pixels += (part == "decoder") * pictures * cells * known.facts.factor**2
+        known.learn("rest", pixels, self.seconds - networks)
+        self.machine.store.put(self.name, known)

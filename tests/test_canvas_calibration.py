@@ -1,0 +1,49 @@
+"""Times are read between those that are known, and kept from one start to the next."""
+
+import pytest
+
+from ldm.canvas.calibration import Calibration, Rates, Store
+from ldm.canvas.plan import Canvas
+from tests.test_canvas_plan import FACTS
+
+
+def test_time_lies_between_the_known_ones():
+    rates = Rates([(100.0, 1.0), (10000.0, 50.0)])
+    assert rates.seconds(100) == pytest.approx(1)
+    assert rates.seconds(10000) == pytest.approx(50)
+    assert rates.seconds(20000) == pytest.approx(100)
+    assert 1 < rates.seconds(1000) < 50
+    assert Rates().seconds(5) is None
+
+
+def test_new_times_of_the_same_work_are_averaged():
+    rates = Rates([(100.0, 1.0)])
+    rates.learn(110.0, 3.3)
+    assert len(rates.times) == 1
+    assert rates.seconds(110) == pytest.approx(0.5 * (3.3 + 1.1))
+    rates.learn(1000.0, 3.0)
+    assert len(rates.times) == 2
+
+
+def test_a_request_takes_its_steps_its_decodes_and_the_rest():
+    known = Calibration(FACTS, {"unet": Rates([(1e6, 1.0)]), "decoder": Rates([(8e6, 2.0)])})
+    facts = FACTS.__class__(**{**FACTS.__dict__, "unet_work": FACTS.decoder_work})
+    known = Calibration(facts, {part: Rates([(8e6, 2.0)]) for part in ("unet", "decoder", "rest")})
+    canvas = Canvas(8, 8, count=3, passes=2)
+    pixels = 3 * 64 * 16
+    rest = known.rates["rest"].seconds(pixels)
+    # two batches, of two and of one: 10 steps of 2 s per 8e6 operations
+    want = 10 * (2 * 2 * 64 + 2 * 64) * 2.0 + 3 * 64 * 2.0 + rest
+    assert known.seconds(canvas, 10, 2) == pytest.approx(want)
+    assert Calibration(facts, {}).seconds(canvas, 10, 2) is None
+
+
+def test_what_is_known_survives_and_a_broken_file_does_no_harm(tmp_path):
+    path = tmp_path / "deep" / "machine.json"
+    known = Calibration(FACTS, {"unet": Rates([(1.0, 2.0)])})
+    Store(path).put("a", known)
+    assert Store(path).get("a") == known
+    assert Store(path).get("b") is None
+    for text in ("{", "[]", '{"a": {"facts": {}}}', '{"a": 3}'):
+        path.write_text(text)
+        assert Store(path).get("a") is None

@@ -1,0 +1,78 @@
+"""What is whole, what is in bands and what is refused follows from sizes and bytes alone."""
+
+import pytest
+
+from ldm.canvas.plan import BANDS_BUDGET, Bands, Canvas, Facts, Line, Room, Work, plan
+from ldm.errors import MemoryBudgetError, RequestError
+
+MIB = 2**20
+FACTS = Facts(
+    factor=4,
+    multiple=16,
+    unet=Line(0, 2048),
+    decoder=Line(0, 12288),
+    encoder=Line(0, 8192),
+    unet_bands=Bands(4096, 1280),
+    decoder_bands=Bands(8192, 8192),
+    encoder_bands=Bands(6144, 6144),
+    unet_work=Work(0, 1e6, 2),
+    decoder_work=Work(0, 8e6, 0),
+)
+PIXELS = 16 * 16  # bytes of a cell's pixels
+
+
+def test_whole_while_it_fits():
+    canvas = Canvas(128, 128)
+    need = canvas.cells * (12288 + PIXELS)
+    assert plan(canvas, FACTS, Room(need)).cover == "whole"
+    assert plan(canvas, FACTS, Room(need)).memory == need
+    chosen = plan(canvas, FACTS, Room(need - 1))
+    assert (chosen.cover, chosen.unet, chosen.decoder) == ("bands", False, True)
+    assert "the same picture" in chosen.why
+
+
+def test_a_batch_shrinks_before_anything_goes_in_bands():
+    canvas = Canvas(32, 32, count=8)
+    one = canvas.cells * 12288
+    room = Room(3 * one + 8 * canvas.cells * PIXELS)
+    chosen = plan(canvas, FACTS, room)
+    assert (chosen.cover, chosen.batch) == ("whole", 3)
+    assert plan(canvas, FACTS, Room(2**40)).batch == 8
+
+
+@pytest.mark.parametrize("side", [128, 512, 1024, 4096])
+@pytest.mark.parametrize("memory", [128 * MIB, 600 * MIB, 5000 * MIB])
+def test_a_plan_never_takes_more_than_there_is(side, memory):
+    try:
+        chosen = plan(Canvas(side, side, passes=2, encodes=True), FACTS, Room(memory))
+    except MemoryBudgetError:
+        assert side * side * PIXELS + 8192 * side > memory
+        return
+    assert chosen.memory <= memory
+    assert chosen.budget <= max(BANDS_BUDGET, 8192 * side)
+
+
+def test_guidance_counts_twice_for_the_denoiser():
+    need = 2048 * 2 * 64 * 64
+    facts = Facts(**{**FACTS.__dict__, "decoder": Line(0, 1)})
+    room = Room(need + 64 * 64 * PIXELS - 1)
+    assert plan(Canvas(64, 64, passes=2), facts, room).unet
+    assert not plan(Canvas(64, 64, passes=1), facts, room).unet
+
+
+def test_what_cannot_fit_is_refused_with_what_could():
+    with pytest.raises(MemoryBudgetError, match=r"4096 x 4096 px needs at least 264 MiB, even in"):
+        plan(Canvas(1024, 1024), FACTS, Room(64 * MIB))
+    with pytest.raises(MemoryBudgetError, match="or about 20[0-9][0-9] x 20[0-9][0-9] px"):
+        plan(Canvas(1024, 1024), FACTS, Room(64 * MIB))
+    with pytest.raises(MemoryBudgetError, match="on the disk while it is made and 100 MiB are fr"):
+        plan(Canvas(1024, 1024), FACTS, Room(600 * MIB, disk=100 * MIB))
+    with pytest.raises(MemoryBudgetError, match="in bands it is the same picture in less"):
+        plan(Canvas(1024, 1024), FACTS, Room(600 * MIB), "whole")
+
+
+def test_bands_can_be_asked_for():
+    chosen = plan(Canvas(16, 16), FACTS, Room(2**30), "bands")
+    assert (chosen.cover, chosen.unet, chosen.decoder) == ("bands", True, True)
+    with pytest.raises(RequestError, match="cover must be one of auto, whole, bands, got 'tiles'"):
+        plan(Canvas(16, 16), FACTS, Room(2**30), "tiles")
