@@ -54,7 +54,7 @@ def _wait_for(address: str, app: subprocess.Popen) -> None:
     while time.monotonic() < deadline:
         assert app.poll() is None, "the app ended"
         try:
-            urllib.request.urlopen(address, timeout=5).read()
+            urllib.request.urlopen(address, timeout=30).read()
             return
         except OSError:
             time.sleep(0.2)
@@ -73,8 +73,8 @@ def visit(chromium, url: str):
     page.on("pageerror", lambda error: errors.append(str(error)))
     yield page
     context.close()
-    assert foreign == []
-    assert errors == []
+    assert foreign == [], foreign
+    assert errors == [], errors
 
 
 def open_page(page, address: str) -> None:
@@ -91,3 +91,13 @@ def open_tab(page, task: str) -> None:
 def wait_done(page, task: str) -> None:
     page.locator(f"#{task}-strip .strip.done").wait_for()
     page.locator(f"#{task}-go:not([disabled])").wait_for()
+
+
+def set_steps(page, task: str, steps: int) -> None:
+    box = page.locator(f"#{task}-steps input").first
+    if not box.is_visible():
+        page.locator(f"#{task}-sampling button").first.click()
+        page.wait_for_timeout(500)  # what opens is drawn anew; typing before that is lost
+    box.fill(str(steps))
+    box.press("Tab")
+    page.wait_for_timeout(200)  # as long as a hand takes to the next button

@@ -105,8 +105,12 @@ def url(tmp_path_factory):
 @pytest.fixture(scope="session")
 def chromium():
     """A real browser."""
-    from playwright.sync_api import sync_playwright  # noqa: PLC0415  (a browser may be missing)
+    from playwright.sync_api import (  # noqa: PLC0415  (a browser may be missing)
+        expect,
+        sync_playwright,
+    )
 
+    expect.set_options(timeout=30_000)  # a busy machine is slow, not wrong
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
         yield browser

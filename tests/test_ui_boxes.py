@@ -9,6 +9,7 @@ import pytest
 from ldm.errors import RequestError
 from ldm.requests import Box
 from tests.browser import IN_A_BROWSER, free_port, visit
+from tests.hand import Hand
 from ui.boxes import BoxEditor, layout, read_boxes
 
 TREE = {"label": "tree", "left": 0.25, "top": 0.5, "right": 0.75, "bottom": 1}
@@ -91,40 +92,11 @@ def hand(chromium, editor_url):
     with visit(chromium, editor_url) as page:
         page.goto(editor_url)
         page.locator("#boxes svg g[data-id]").wait_for()
-        yield Hand(page)
+        yield Server(page, "#boxes")
 
 
-class Hand:
-    """A mouse on the canvas, which is addressed in fractions."""
-
-    def __init__(self, page):
-        self.page, self.canvas = page, page.locator("#boxes svg")
-
-    def drag(self, start, end, *, release=True):
-        area = self.canvas.bounding_box()
-        points = [(area["x"] + x * area["width"], area["y"] + y * area["height"])
-                  for x, y in (start, end)]  # fmt: skip
-        self.page.mouse.move(*points[0])
-        self.page.mouse.down()
-        self.page.mouse.move(*points[1], steps=4)
-        if release:
-            self.page.mouse.up()
-
-    def press(self, *keys):
-        for key in keys:
-            self.page.keyboard.press(key)
-
-    def do(self, name):
-        self.page.locator(f"#boxes .bar [data-do={name}]").click()
-
-    def choose(self, name):
-        self.page.locator("#boxes .chip", has_text=name).click()
-
-    def edge(self, row, name):
-        return self.page.locator(f"#boxes li:nth-child({row}) input[data-edge={name}]")
-
-    def says(self, part):
-        self.page.locator("#boxes [data-part=said]", has_text=part).wait_for()
+class Server(Hand):
+    """The hand, and what its clicks bring to the server."""
 
     def sent(self):
         """What the server gets on a click that follows at once."""
@@ -156,8 +128,7 @@ class TestInABrowser:
         hand.drag((0.6, 0.5), (0.7, 0.4))  # move
         hand.drag((0.8, 0.7), (0.9, 0.95))  # its lower right handle
         assert close(hand.sent()[1], "pine", 0.6, 0.1, 0.9, 0.95)
-        hand.drag((0.75, 0.5), (2.0, 0.5), release=False)  # beyond the page: stops at the edge
-        hand.page.mouse.up()
+        hand.drag((0.75, 0.5), (2.0, 0.5))  # beyond the page: stops at the edge
         assert close(hand.sent()[1], "pine", 0.7, 0.1, 1.0, 0.95)
         hand.choose("<b>house</b>")  # the selected box becomes one; its name is only text
         assert hand.sent()[1].label == "<b>house</b>"

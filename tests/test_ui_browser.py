@@ -10,6 +10,7 @@ from playwright.sync_api import expect
 from ldm import metadata
 from ldm.requests import TextToImage
 from tests.browser import IN_A_BROWSER
+from tests.browser import set_steps as set_steps_of
 from tests.browser import wait_done as wait_for_tab
 
 pytestmark = IN_A_BROWSER
@@ -37,12 +38,7 @@ def number(page, name: str):
 
 
 def set_steps(page, steps: int) -> None:
-    if not number(page, "steps").is_visible():
-        page.locator(f"{TAB}-sampling button").first.click()
-        page.wait_for_timeout(500)  # what opens is drawn anew; typing before that is lost
-    number(page, "steps").fill(str(steps))
-    number(page, "steps").press("Tab")
-    page.wait_for_timeout(200)  # as long as a hand takes to the next button
+    set_steps_of(page, "text-to-image", steps)
 
 
 def wait_done(page) -> None:
@@ -50,6 +46,8 @@ def wait_done(page) -> None:
 
 
 def test_generate_with_previews_then_restore_the_png(page, tmp_path):
+    page.wait_for_timeout(1000)  # what loading the page asks the server has come back
+    expect(page.locator(f"{TAB}-go")).to_have_text("Generate")
     prompt(page).fill("a calm lake at sunset")
     seed(page).fill("7")
     set_steps(page, 40)

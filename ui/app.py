@@ -14,12 +14,15 @@ from ui import stage, theme
 from ui.form import Component, Tab, load_request
 from ui.run import Visit
 from ui.stage import QUIET
-from ui.tabs import text_to_image
+from ui.tabs import class_conditional, layout, text_to_image, upscale
 
 TITLE = "Latent Canvas"
 CACHE_SECONDS = (3600, 86400)  # how often previews are swept, and how old they may get
 TABS: dict[str, tuple[str, Callable[[JobQueue], Tab]]] = {
     "text-to-image": ("Text to image", text_to_image.create),
+    "layout": ("Layout", layout.create),
+    "upscale": ("Upscale", upscale.create),
+    "class-conditional": ("Classes", class_conditional.create),
 }
 """Task -> the title of its tab, and what builds it."""
 
@@ -109,4 +112,6 @@ def launch_options() -> dict[str, Any]:
         "show_error": False,
         "max_file_size": "40mb",
         "quiet": True,
+        # Gradio asks its own page for 3 s and gives up on a machine that is only busy
+        "_frontend": False,
     }

@@ -37,6 +37,10 @@ function hued(name) {
   for (const letter of name) hash = (hash * 31 + letter.codePointAt(0)) % 3600;
   return `hsl(${(hash * 137.5) % 360} 55% 45%)`;
 }
+function isLight(colour) {
+  const [red, green, blue] = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
+  return 0.3 * red + 0.59 * green + 0.11 * blue > 150; // never of hsl(...), which is dark enough
+}
 function make(tag, attributes = {}, text = "") {
   const node = tag.startsWith("svg:") ? document.createElementNS(SVG, tag.slice(4)) : document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
@@ -290,7 +294,7 @@ function drawCanvas() {
   $("empty").hidden = boxes.length > 0 || Boolean(picture);
   const W = svg.clientWidth, H = svg.clientHeight;
   if (!W || !H) return; // in a tab that is not open: drawn when it has a size
-  for (const [id, shape] of shapes) if (!find(id)) { shape.group.remove(); shapes.delete(id); }
+  for (const [id, shape] of shapes) if (!find(id)) { shapes.delete(id); shape.group.remove(); }
   for (const box of boxes) drawBox(box, W, H);
   drawHandles(find(selected), W, H);
 }
@@ -379,13 +383,14 @@ function rowOf(box) {
   return rows.get(box.id);
 }
 function drawList() {
-  for (const [id, row] of rows) if (!find(id)) { row.item.remove(); rows.delete(id); }
+  for (const [id, row] of rows) if (!find(id)) { rows.delete(id); row.item.remove(); }
   boxes.forEach((box, index) => {
     const row = rowOf(box), title = `box ${index + 1}, ${box.label}`;
     if (list.children[index] !== row.item) list.insertBefore(row.item, list.children[index] ?? null);
     row.item.toggleAttribute("data-selected", box.id === selected);
     row.swatch.textContent = index + 1;
     row.swatch.style.background = colourOf(box.label);
+    row.swatch.toggleAttribute("data-light", isLight(colourOf(box.label)));
     row.swatch.setAttribute("aria-label", `Select ${title}`);
     row.gone.setAttribute("aria-label", `Delete ${title}`);
     row.label.setAttribute("aria-label", `Class of box ${index + 1}`);
@@ -464,7 +469,7 @@ list.addEventListener("input", (event) => {
 });
 list.addEventListener("focusout", (event) => {
   if (event.target.dataset.edge) delete event.target.dataset.typing;
-  drawList(); // what could not be taken makes room for what holds
+  queueMicrotask(drawList); // what could not be taken makes room for what holds; not while a row goes
 });
 function typeEdge(input, box, edge) {
   const value = Number(input.value) / 100;
@@ -489,8 +494,9 @@ function setClasses() {
   options.append(...names().map((name) => make("option", { value: name })));
   $("names").replaceChildren(options);
   search.placeholder = numbered() ? `number of a class, 0 to ${props.numbers - 1}` : `search ${classes().length} classes`;
-  rows.forEach((row) => row.item.remove());
+  const old = [...rows.values()];
   rows.clear();
+  old.forEach((row) => row.item.remove());
   const unknown = new Set(boxes.filter((box) => !isKnown(box.label)).map((box) => box.label));
   if (unknown.size) say(`This model does not know ${[...unknown].join(", ")}: choose other classes for these boxes.`, true);
 }

@@ -40,7 +40,7 @@ def widget(
         "elem_id": f"{request_type.task}-{name.replace('_', '-')}",
         "elem_classes": f"field-{name.replace('_', '-')}",
     }
-    return _unchecked(kind(**(_arguments(kind, about) | common | options)))
+    return unchecked(kind(**(_arguments(kind, about) | common | options)))
 
 
 def endpoint_widgets(request_type: type) -> dict[str, gr.components.Component]:
@@ -50,7 +50,7 @@ def endpoint_widgets(request_type: type) -> dict[str, gr.components.Component]:
     """
     hints = typing.get_type_hints(request_type)
     return {
-        field.name: _unchecked(
+        field.name: unchecked(
             _endpoint_kind(hints[field.name])(
                 label=controls(request_type)[field.name].label,
                 value=None if field.default is MISSING else field.default,
@@ -106,8 +106,9 @@ def as_endpoint(function: Callable[..., Any], request_type: type) -> Callable[..
     return endpoint
 
 
-def _unchecked(made: gr.components.Component) -> gr.components.Component:
-    """The request checks values, in a sentence that names the field; Gradio's check does not."""
+def unchecked(made: gr.components.Component) -> gr.components.Component:
+    """Let the value through as it came: the request checks it, in a sentence that names the field,
+    and Gradio's own check does not."""
     made.preprocess = _as_it_came
     return made
 

@@ -132,14 +132,14 @@ class Form:
 
             button.click(size, chooser, sides, **QUIET)
 
-    def seed_and_count(self) -> tuple[gr.Button, gr.Button]:
+    def seed_and_count(self, count: int = 1) -> tuple[gr.Button, gr.Button]:
         """Seed and number of pictures; returns the buttons for a new seed and the picture's."""
         with gr.Column(**self.named("choice")):
             with gr.Row(**self.named("seed-row")):
                 self.add("seed", value="", info=None, max_lines=1, placeholder="new each time")
                 dice = gr.Button("A new seed each time", scale=0, **self.named("dice"))
                 reuse = gr.Button("Seed of the picture", scale=0, **self.named("reuse"))
-            self.add("count", value=1)
+            self.add("count", value=count)
         dice.click(None, None, self.inputs["seed"], js="() => ''", **QUIET)
         return dice, reuse
 
@@ -152,12 +152,12 @@ class Form:
             self.add("sampler", value=defaults.sampler)
             if "guidance_scale" in names:
                 self.add("guidance_scale", value=defaults.guidance_scale, maximum=12)
-            self.add("eta", value=0.0)
+            self.add("eta", value=defaults.eta)
         self._defaults_follow()
 
     def _defaults_follow(self) -> None:
         """The model brings its defaults when a person chooses it."""
-        names = ("width", "height", "steps", "sampler", "guidance_scale")
+        names = ("width", "height", "steps", "sampler", "guidance_scale", "eta")
         brought = [name for name in names if name in self.inputs]
 
         def choose(name: str) -> Any:
@@ -191,6 +191,8 @@ def _title(preset: Preset) -> str:
 
 def _about(preset: Preset) -> str:
     """The size a model was trained for, or how to get it; its texts are not ours: no HTML."""
+    if preset.is_on_disk and preset.task == "upscale":
+        return f"<p>Trained to make pictures {preset.factor} times as large.</p>"
     if preset.is_on_disk:
         return (
             f"<p>Trained at {preset.width} × {preset.height} px. Larger sizes, in multiples of "

@@ -11,7 +11,7 @@ function stored(storage, key, otherwise) {
 
 const latentCanvas = {
   keep(task, names, values) {
-    const kept = Object.fromEntries(names.map((name, i) => [name, values[i]]));
+    const kept = Object.fromEntries(names.map((name, i) => [name, lasting(values[i])]));
     localStorage.setItem(settingsKey(task), JSON.stringify(kept));
     markRatio(task, kept.width, kept.height);
   },
@@ -26,6 +26,7 @@ const latentCanvas = {
     const recalled = names.map(([task, name], i) => {
       const value = (task === linked ? link[name] : null) ?? kept[task][name] ?? "";
       if (value === "") return values[i];
+      if (values[i] !== null && typeof values[i] === "object") return { ...values[i], ...parsed(value) };
       if (typeof values[i] === "boolean") return String(value) === "true";
       if (typeof values[i] !== "number") return String(value);
       return Number.isFinite(+value) ? +value : values[i];
@@ -47,7 +48,9 @@ const latentCanvas = {
     url.search = "";
     if (task !== FIRST_TAB) url.searchParams.set("tab", task);
     names.forEach((name, i) => {
-      if (values[i] !== null && values[i] !== "") url.searchParams.set(name, values[i]);
+      const value = lasting(values[i]);
+      if (value === null || value === "") return;
+      url.searchParams.set(name, typeof value === "object" ? JSON.stringify(value) : value);
     });
     await copyText(url.toString());
     const button = document.querySelector(`#${task}-link`);
@@ -60,6 +63,18 @@ const latentCanvas = {
 window.latentCanvas = latentCanvas;
 
 const settingsKey = (task) => `latent-canvas-${task}`;
+
+// Of a canvas with boxes all but the picture under them, which is a file of this visit.
+function lasting(value) {
+  if (value === null || typeof value !== "object") return value;
+  const { picture, ...rest } = value;
+  return rest;
+}
+
+function parsed(value) {
+  if (typeof value !== "string") return value;
+  try { return JSON.parse(value); } catch { return {}; }
+}
 
 function openTab(task) {
   const button = document.getElementById(`tab-${task}-button`);

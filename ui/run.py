@@ -9,6 +9,8 @@ from typing import Any
 
 import gradio as gr
 
+from ldm.catalog.registry import load_preset
+from ldm.errors import LDMError
 from ldm.jobs import JobQueue
 from ldm.requests import (
     Cancelled,
@@ -150,11 +152,22 @@ def title(request: Any) -> str:
         labels = [box.label for box in request.boxes]
         return ", ".join(_counted(label, labels.count(label)) for label in dict.fromkeys(labels))
     if isinstance(request, ClassConditional):
-        return "Any class" if request.class_index is None else f"Class {request.class_index}"
+        return class_name(request)
     return TITLES[request.task]
 
 
 TITLES = {"inpaint": "Filled in", "semantic": "Painted", "upscale": "Enlarged"}
+
+
+def class_name(request: ClassConditional) -> str:
+    """The name of the class that was asked for, or its number where it has none."""
+    index = request.class_index
+    if index is None:
+        return "Any class"
+    try:
+        return load_preset(request.preset).classes[index].capitalize()
+    except (LDMError, IndexError):  # the preset may be gone, the picture still has its request
+        return f"Class {index}"
 
 
 def _counted(label: str, count: int) -> str:

@@ -250,8 +250,8 @@ def resume_on_load(page: gr.Blocks, jobs: JobQueue, stage: Stage, task: str) -> 
                 visit.keep(event)
             elif isinstance(event, (Queued, Progress)):
                 visit.job_id = job_id
-        if visit.pictures:
-            yield stage.show(visit)
+        # something in any case: Gradio takes a generator that gives nothing for None everywhere
+        yield stage.buttons(busy=False) | (stage.show(visit) if visit.pictures else {})
         if visit.job_id:
             yield from _follow(jobs, stage, visit)
 

@@ -1,0 +1,89 @@
+"""The layout tab of the real page with the shipped model, by mouse."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from ldm import metadata
+from tests.browser import IN_A_BROWSER, open_page, open_tab, set_steps, wait_done
+from tests.hand import Hand
+
+pytestmark = IN_A_BROWSER
+PINE, HOUSE = (0.1, 0.3, 0.4, 0.9), (0.5, 0.4, 0.9, 0.8)
+
+
+@pytest.fixture
+def hand(page):
+    open_tab(page, "layout")
+    hand = Hand(page, "#layout-boxes")
+    hand.root.locator("svg g[data-id]").first.wait_for()
+    return hand
+
+
+def edges(box):
+    return box.left, box.top, box.right, box.bottom
+
+
+def test_what_is_drawn_is_what_the_picture_carries(hand, page, url, tmp_path):
+    hand.do("clear")
+    page.locator("#layout-go").click()
+    page.locator("#layout-strip", has_text="at least one box").wait_for()
+    for label, box in (("moon", (0.7, 0.05, 0.8, 0.15)), ("pine", (0.05, 0.2, 0.2, 0.7)),
+                       ("boat", HOUSE)):  # fmt: skip
+        hand.choose(label)
+        hand.drag(box[:2], box[2:])
+    hand.drag((0.1, 0.5), (0.15, 0.6))  # moves the pine
+    hand.drag((0.25, 0.8), PINE[2:])  # by its corner
+    hand.drag((0.7, 0.6), (0.7, 0.6))  # a click selects the boat
+    hand.choose("house")
+    hand.root.locator("li").first.locator("[data-do=remove]").click()
+    set_steps(page, "layout", 3)
+    page.locator("#layout-go:not([disabled])").click()
+    wait_done(page, "layout")
+    save = hand.root.locator("[data-part=save]")
+    expect(save).to_be_visible()
+    with page.expect_download() as download:
+        save.click()
+    path = tmp_path / "picture.png"
+    download.value.save_as(path)
+    request = metadata.load(path).request
+    assert [box.label for box in request.boxes] == ["pine", "house"]
+    assert edges(request.boxes[0]) == pytest.approx(PINE, abs=0.006)
+    assert edges(request.boxes[1]) == pytest.approx(HOUSE, abs=0.006)
+    assert hand.root.locator("svg g[data-id]").count() == 2  # still drawn over the result
+    assert hand.root.locator("img.picture").get_attribute("src")
+    _comes_back(hand, page, url, path, request)
+
+
+def _comes_back(hand, page, url, path, request):
+    """The layout survives a reload, and a PNG brings back its own."""
+    hand.do("duplicate") if hand.button("duplicate").is_enabled() else hand.do("add")
+    page.wait_for_function("(localStorage.getItem('latent-canvas-layout') || '').length > 300")
+    count = hand.root.locator("li").count()
+    open_page(page, url)
+    expect(hand.root.locator("li")).to_have_count(count)
+    page.locator("#layout-tools input[type=file]").first.set_input_files(path)
+    expect(hand.root.locator("li")).to_have_count(2)
+    assert hand.labels() == [box.label for box in request.boxes]
+    shown = [float(hand.edge(row, "right").input_value()) / 100 for row in (1, 2)]
+    assert shown == pytest.approx([box.right for box in request.boxes], abs=0.0006)
+
+
+def test_the_canvas_follows_the_size_and_the_model(hand, page):
+    page.locator("#layout-studio button.ratio-2-1").click()
+    page.wait_for_function(
+        "(() => { const s = document.querySelector('#layout-boxes svg'); "
+        "return Math.abs(s.clientWidth / s.clientHeight - 2) < 0.02; })()"
+    )
+    before = hand.labels()
+    page.locator("#layout-preset input").click()
+    page.get_by_role("option", name=re.compile("OpenImages")).click()
+    expect(hand.root.locator("[data-part=count]")).to_have_text(f"{len(before)} of 30 boxes")
+    hand.says("does not know")
+    page.locator("#layout-preset input").click()
+    page.get_by_role("option", name="Landscapes, layout").click()
+    expect(hand.root.locator("[data-part=count]")).to_have_text(f"{len(before)} of 20 boxes")
+    assert hand.labels() == before
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -1,0 +1,142 @@
+"""What the tabs do between the page's values and a request's fields, without a page."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import gradio as gr
+import numpy as np
+import pytest
+from PIL import Image
+
+from ldm.catalog.registry import list_presets, load_preset
+from ldm.errors import RequestError
+from ldm.images import EncodedImage
+from ldm.requests import Box, ClassConditional, Layout, Upscale
+from ui.boxes import BoxEditor
+from ui.classes import ClassPicker, class_index
+from ui.run import Picture, class_name, make_request
+from ui.tabs import class_conditional, layout, upscale
+
+BOXES = (Box("pine", 0.1, 0.2, 0.4, 0.9), Box("house", 0.5, 0.5, 0.75, 1))
+
+
+def test_a_layout_goes_to_the_page_and_back():
+    request = Layout(boxes=BOXES, width=192, height=128, steps=20, seed=3)
+    values = layout.to_values(request)
+    shown = BoxEditor().postprocess(values["boxes"])
+    assert (shown["width"], shown["height"]) == (192, 128)
+    assert make_request(Layout, layout.to_fields(values | {"boxes": shown})) == request
+
+
+@pytest.mark.parametrize("preset", list_presets(task="layout"), ids=lambda preset: preset.name)
+def test_the_editor_knows_every_layout_model(preset):
+    about = layout.about_classes(preset)
+    assert about["limit"] == preset.max_boxes > 0
+    assert bool(about["classes"]) != bool(about["numbers"])
+    assert len(about["classes"]) == len(preset.classes)
+
+
+@pytest.mark.parametrize(("value", "index"), [("any", None), ("", None), (None, None), ("0", 0),
+                                              ("15", 15), (7, 7)])  # fmt: skip
+def test_a_chosen_class(value, index):
+    assert class_index(value) == index
+    values = class_conditional.to_fields({"class_index": value})
+    assert make_request(ClassConditional, values) == ClassConditional(class_index=index)
+
+
+@pytest.mark.parametrize("value", ["-1", "1e3", "99999999999999", "grass", "²", [1], 10000])
+def test_what_is_no_class_is_refused_in_a_sentence(value):
+    with pytest.raises(RequestError, match="class_index must be"):
+        make_request(ClassConditional, {"class_index": class_index(value)})
+
+
+@pytest.mark.parametrize("index", [None, 0, 12])
+def test_a_class_goes_to_the_page_and_back(index):
+    request = ClassConditional(class_index=index, width=128, height=128, steps=20, seed=3)
+    values = class_conditional.to_values(request)
+    assert make_request(ClassConditional, class_conditional.to_fields(values)) == request
+
+
+def test_the_picker_offers_any_class_only_where_the_model_can():
+    with_null = class_conditional.about_classes(load_preset("demo-class-conditional"))
+    without = class_conditional.about_classes(load_preset("cin256"))
+    assert (with_null["any"], len(with_null["classes"])) == (True, 16)
+    assert (without["any"], len(without["classes"])) == (False, 1000)
+    assert ClassPicker(**with_null).value == "any"
+
+
+def test_a_plate_names_the_class():
+    assert class_name(ClassConditional(class_index=3)) == "Grass at night"
+    assert class_name(ClassConditional(class_index=980, preset="cin256-v2")) == "Volcano"
+    assert class_name(ClassConditional(class_index=None)) == "Any class"
+    assert class_name(ClassConditional(class_index=9999)) == "Class 9999"
+    assert class_name(ClassConditional(class_index=1, preset="gone")) == "Class 1"
+
+
+@pytest.fixture
+def sent(tmp_path):
+    """(array, name) -> the file as the page sends it."""
+
+    def send(array, name="low.png"):
+        path = tmp_path / name
+        Image.fromarray(array).save(path)
+        return SimpleNamespace(path=str(path))
+
+    return send
+
+
+def noise(*shape):
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+def test_an_enlargement_goes_to_the_page_and_back(sent):
+    request = Upscale(image=EncodedImage.from_array(noise(9, 13, 3)), passes=2, steps=9, seed=1)
+    values = upscale.to_values(request)
+    back = upscale.to_fields(values | {"image": sent(values["image"])})
+    again = make_request(Upscale, back)
+    assert np.array_equal(again.image.array(), request.image.array())
+    assert (again.passes, again.steps, again.seed) == (2, 9, 1)
+
+
+def test_the_note_says_the_size_or_the_limit(sent, tmp_path):
+    assert "up to 1024 px" in upscale.size_note(None, 1)
+    assert "up to 256 px" in upscale.size_note(None, 2)
+    assert "13 × 9 px becomes 52 × 36 px" in upscale.size_note(sent(noise(9, 13, 3)), 1)
+    assert "16 × 16 px becomes 256 × 256 px" in upscale.size_note(sent(noise(16, 16)), 2)
+    assert "too large: up to 256 px" in upscale.size_note(sent(noise(8, 257, 3)), 2)
+    (tmp_path / "text.png").write_text("no picture")
+    wrong = SimpleNamespace(path=str(tmp_path / "text.png"))
+    assert "no readable picture" in upscale.size_note(wrong, 1)
+
+
+def test_no_picture_is_a_sentence():
+    with pytest.raises(RequestError, match="there is none yet"):
+        upscale.to_fields({"image": None})
+
+
+@pytest.mark.parametrize("name", upscale.PLAIN)
+def test_what_it_is_compared_with_has_the_results_size(name):
+    for shape in ((5, 7, 3), (5, 7)):
+        for passes in (1, 2):
+            image = EncodedImage.from_array(noise(*shape))
+            picture = Picture("result.png", Upscale(image=image, passes=passes))
+            plain = upscale.enlarged(picture, name)
+            assert (plain.size, plain.mode) == ((7 * 4**passes, 5 * 4**passes), "RGB")
+
+
+def test_every_example_brings_its_tab_back():
+    from ui.app import TABS  # noqa: PLC0415  (the whole page)
+    from ui.form import EXAMPLES, load_request  # noqa: PLC0415
+
+    paths = [path for path in Path(EXAMPLES).glob("*/*.png") if path.parent.name in TABS]
+    assert {path.parent.name for path in paths} >= {"text-to-image"}
+    for path in paths:
+        assert load_request(path).task == path.parent.name
+        assert path.stat().st_size < 200_000, path
+
+
+def test_gradio_takes_the_components():
+    with gr.Blocks() as page:
+        BoxEditor(classes=[("sun", "#ffd640")], limit=20)
+        ClassPicker(classes=[("sun", "#ffd640", None)], any=True)
+    assert page.get_config_file()["components"]

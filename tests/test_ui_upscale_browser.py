@@ -1,0 +1,52 @@
+"""The upscaling tab of the real page with the shipped model."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+
+from ldm import metadata
+from ldm.catalog.registry import load_preset
+from tests.browser import IN_A_BROWSER, open_tab, set_steps, wait_done
+
+PRESET = load_preset("demo-upscale-bicubic")
+pytestmark = [
+    *IN_A_BROWSER,
+    pytest.mark.skipif(not PRESET.is_on_disk, reason=f"{PRESET.name} has no weights yet"),
+]
+
+
+def test_enlarge_compare_and_restore(page, tmp_path):
+    low = np.random.default_rng(0).integers(0, 256, (30, 45, 3), np.uint8)
+    Image.fromarray(low).save(tmp_path / "low.png")
+    (tmp_path / "text.png").write_text("no picture")
+    open_tab(page, "upscale")
+    page.locator("#upscale-go").click()
+    page.locator("#upscale-strip", has_text="there is none yet").wait_for()
+    upload = page.locator("#upscale-image input[type=file]")
+    upload.set_input_files(tmp_path / "low.png")
+    page.get_by_text("45 × 30 px becomes 180 × 120 px").wait_for()
+    set_steps(page, "upscale", 3)
+    page.locator("#upscale-go:not([disabled])").click()
+    wait_done(page, "upscale")
+    slider = page.locator("#upscale-slider img")
+    expect(slider.first).to_be_visible()
+    expect(page.locator("#upscale-wall")).to_be_hidden()
+    before = slider.first.get_attribute("src"), slider.nth(1).get_attribute("src")
+    page.locator("#upscale-plain").get_by_text("Lanczos").click()
+    page.wait_for_function(
+        "before => [...document.querySelectorAll('#upscale-slider img')]"
+        ".filter((image) => !before.includes(image.getAttribute('src'))).length === 1",
+        arg=list(before),
+    )
+    path = tmp_path / "result.png"
+    source = page.locator("#upscale-results img").first.get_attribute("src")
+    path.write_bytes(page.request.get(source).body())
+    request = metadata.load(path).request
+    assert np.array_equal(request.image.array(), low)
+    assert (Image.open(path).size, request.steps) == ((180, 120), 3)
+
+    page.locator("#upscale-to-upscale").click()  # once more
+    page.get_by_text("180 × 120 px becomes 720 × 480 px").wait_for()
+    page.locator("#upscale-tools input[type=file]").first.set_input_files(path)
+    page.get_by_text("45 × 30 px becomes 180 × 120 px").wait_for()

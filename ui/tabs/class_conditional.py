@@ -1,0 +1,82 @@
+"""The class tab: pictures of a class, or of any."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+import gradio as gr
+
+from ldm.catalog.schema import Preset
+from ldm.jobs import JobQueue
+from ldm.requests import ClassConditional
+from ui import form, stage
+from ui.classes import ANY, ClassPicker, class_index
+from ui.form import EXAMPLES, Form, Tab, Values, find_preset
+from ui.stage import QUIET
+
+HINT = "Choose a class and press Generate: every seed draws another picture of it."
+COUNT = 4  # pictures at first: what they have in common is the class
+THUMBNAILS = EXAMPLES / "classes"  # a folder per preset, a file per class: 0.jpg, 1.jpg, ...
+
+
+def create(jobs: JobQueue) -> Tab:
+    """Build the tab and connect it to the queue."""
+    made = Form(ClassConditional)
+    gr.set_static_paths([EXAMPLES])
+    with gr.Row(**made.named("studio")):
+        with gr.Column(**made.named("left")):
+            with gr.Column(**made.named("words")):
+                picker = made.add("class_index", kind=ClassPicker, **about_classes(made.start))
+            go, stop = made.act()
+            made.model(sized=True)
+            _, reuse = made.seed_and_count(count=COUNT)
+            made.sampling()
+            restore, link = made.tools()
+        with gr.Column(**made.named("right")):
+            place = stage.create(made.task, go, stop, hint=HINT)
+            examples = form.examples(made.task)
+    tab = Tab(
+        ClassConditional,
+        made.inputs,
+        place,
+        restore,
+        link,
+        examples,
+        to_fields=to_fields,
+        to_values=to_values,
+    )
+    stage.connect(jobs, place, ClassConditional, tab.inputs, to_fields)
+    form.connect(tab, reuse)
+    tab.inputs["preset"].change(
+        lambda name: gr.update(**about_classes(find_preset(name))),
+        tab.inputs["preset"],
+        picker,
+        **QUIET,
+    )
+    return tab
+
+
+def about_classes(preset: Preset) -> dict[str, Any]:
+    """What the picker has to know of a model."""
+    folder = THUMBNAILS / preset.name
+    tiles = [
+        [name, colour, _address(folder / f"{number}.jpg") if folder.is_dir() else None]
+        for number, (name, colour) in enumerate(preset.palette)
+    ]
+    return {"classes": tiles, "any": preset.null_class is not None}
+
+
+def _address(path: Any) -> str | None:
+    return f"gradio_api/file={quote(str(path))}" if path.is_file() else None
+
+
+def to_fields(values: Values) -> Values:
+    """The page's values as the request's fields."""
+    return values | {"class_index": class_index(values["class_index"])}
+
+
+def to_values(request: ClassConditional) -> Values:
+    """The page's values for a request."""
+    chosen = ANY if request.class_index is None else str(request.class_index)
+    return form.fields_of(request) | {"class_index": chosen}

@@ -1,0 +1,105 @@
+"""The layout tab: boxes with classes are drawn, and the picture comes under them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from ldm.catalog.schema import Preset
+from ldm.jobs import JobQueue
+from ldm.requests import Box, Layout
+from ui import boxes, form, stage
+from ui.boxes import BoxEditor, read_boxes
+from ui.form import Form, Tab, Values, find_preset
+from ui.stage import QUIET
+
+HINT = "Draw boxes, say what is in them, and press Generate."
+FIRST = (
+    Box("moon", 0.62, 0.12, 0.74, 0.24),
+    Box("pine", 0.1, 0.4, 0.3, 0.84),
+    Box("house", 0.46, 0.56, 0.7, 0.8),
+)
+"""What the demo model's canvas shows at first, so that Generate makes a picture at once."""
+SHAPE = "(width, height, value) => ({...value, width, height})"
+UNDER = "(picture, value) => ({...value, picture: picture?.url ?? null})"
+
+
+def create(jobs: JobQueue) -> Tab:
+    """Build the tab and connect it to the queue."""
+    made = Form(Layout)
+    with gr.Row(**made.named("studio")):
+        with gr.Column(**made.named("left")):
+            go, stop = made.act()
+            made.model(sized=True)
+            _, reuse = made.seed_and_count()
+            made.sampling()
+            restore, link = made.tools()
+        with gr.Column(**made.named("right")):
+            with gr.Column(**made.named("canvas")):
+                editor = made.add(
+                    "boxes", kind=BoxEditor, value=_first(made.start), **about_classes(made.start)
+                )
+            place = stage.create(made.task, go, stop, hint=HINT)
+            examples = form.examples(made.task, "Start from one of these layouts")
+    tab = Tab(
+        Layout,
+        made.inputs,
+        place,
+        restore,
+        link,
+        examples,
+        to_fields=to_fields,
+        to_values=to_values,
+    )
+    stage.connect(jobs, place, Layout, tab.inputs, to_fields)
+    form.connect(tab, reuse)
+    _connect(editor, tab)
+    return tab
+
+
+def _first(preset: Preset) -> dict[str, Any]:
+    known = {name for name, _ in preset.palette}
+    shown = [box for box in FIRST if box.label in known]
+    return boxes.layout(shown, preset.width, preset.height)
+
+
+def about_classes(preset: Preset) -> dict[str, Any]:
+    """What the editor has to know of a model: its classes, or how many numbers, and the limit."""
+    return {
+        "classes": [list(pair) for pair in preset.palette],
+        "numbers": 0 if preset.classes else preset.architecture.conditioner.vocab_size - 1,
+        "limit": preset.max_boxes,
+    }
+
+
+def _connect(editor: BoxEditor, tab: Tab) -> None:
+    """The canvas follows the model and the size, and the picture comes under the boxes.
+
+    What changes only its shape or its picture runs in the browser, on the boxes as they are at
+    that moment: a round trip would bring back older ones.
+    """
+    chooser, sides = tab.inputs["preset"], [tab.inputs["width"], tab.inputs["height"]]
+    chooser.change(
+        lambda name: gr.update(**about_classes(find_preset(name))), chooser, editor, **QUIET
+    )
+    for side in sides:
+        side.change(None, [*sides, editor], editor, js=SHAPE, **QUIET)
+    picture = tab.stage.picture
+    picture.change(None, [picture, editor], editor, js=UNDER, **QUIET)
+
+
+def to_fields(values: Values) -> Values:
+    """The page's values as the request's fields.
+
+    Raises:
+        RequestError: If what stands for a box is none.
+    """
+    return values | {"boxes": read_boxes(values["boxes"])}
+
+
+def to_values(request: Layout) -> Values:
+    """The page's values for a request; a picture under other boxes goes."""
+    shown = boxes.layout(request.boxes, request.width, request.height)
+    del shown["picture"]
+    return form.fields_of(request) | {"boxes": shown}
