@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ldm.diffusion.conditioning import Conditioning, canvas_places
+from ldm.diffusion.conditioning import Conditioning
 from ldm.diffusion.guidance import as_eps
 from ldm.diffusion.schedule import NoiseSchedule
+from ldm.models.boxes import drawn_boxes
 from ldm.models.first_stage import DiagonalGaussian
 from ldm.models.hole import pull_push
 
@@ -37,7 +38,7 @@ class LatentDiffusion(nn.Module):
         classes: Names of the classes in the order of their numbers, where they are known.
         null_class: The class that stands for any; None: there is none.
         shrinks_back: Whether an enlarged picture, shrunk again, must be the one that was given.
-        place_channels: Channels that say where on the canvas a cell lies; 0: it is not told.
+        box_classes: Classes of boxes that the UNet sees drawn beside the latents; 0: it does not.
         smooth_holes: Whether holes are filled smoothly before they are encoded, and the UNet makes
             the difference to that filling; else they are black.
     """
@@ -56,7 +57,7 @@ class LatentDiffusion(nn.Module):
         classes: Sequence[str] = (),
         null_class: int | None = None,
         shrinks_back: bool = False,
-        place_channels: int = 0,
+        box_classes: int = 0,
         smooth_holes: bool = False,
     ) -> None:
         super().__init__()
@@ -71,7 +72,7 @@ class LatentDiffusion(nn.Module):
         self.classes = tuple(classes)
         self.null_class = null_class
         self.shrinks_back = shrinks_back
-        self.place_channels = place_channels
+        self.box_classes = box_classes
         self.smooth_holes = smooth_holes
         self._preview: Tensor | None = None
 
@@ -144,12 +145,20 @@ class LatentDiffusion(nn.Module):
         code = inputs if self.conditioner is None else self.conditioner(inputs)
         return Conditioning(**{_FIELDS[self.conditioning]: code})
 
-    def placed(self, cond: Conditioning, height: int, width: int) -> Conditioning:
-        """The conditioning for a canvas of so many cells; it is told their places if it must be."""
-        if not self.place_channels:
+    def condition_layout(self, tokens: Tensor, height: int, width: int) -> Conditioning:
+        """The conditioning of layout models.
+
+        Args:
+            tokens: (B, L) int64, see `ldm.catalog.layout_tokens`.
+            height: Of the canvas, in cells.
+            width: Likewise.
+        """
+        cond = self.condition(tokens)
+        if not self.box_classes:
             return cond
-        places = canvas_places(self.place_channels, height, width).to(self.device, self.dtype)
-        return replace(cond, concat=places.expand(len(cond.context), -1, -1, -1))
+        vocabulary = self.tokenizer.vocab_size
+        drawn = drawn_boxes(tokens, vocabulary, self.box_classes, (height, width))
+        return replace(cond, concat=drawn.to(self.device, self.dtype))
 
     def condition_hole(self, image: Tensor, mask: Tensor) -> Conditioning:
         """The conditioning of inpainting models: latents of what is known, and where the hole is.

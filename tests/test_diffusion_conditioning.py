@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ldm.diffusion.conditioning import Conditioning, canvas_places
+from ldm.diffusion.conditioning import Conditioning
 
 
 def example():
@@ -51,18 +51,3 @@ def test_moving_keeps_class_ids_whole():
     assert moved.label.dtype == torch.int64
     assert example().to("cpu").context.dtype == torch.float32
     assert example().to("meta").label.device.type == "meta"
-
-
-def test_places_tell_every_cell_of_a_canvas_from_every_other():
-    places = canvas_places(16, 6, 9)
-    assert places.shape == (1, 16, 6, 9)
-    assert places.abs().max() <= 1
-    assert len(places[0].flatten(1).T.unique(dim=0)) == 6 * 9
-
-
-def test_places_are_shares_of_the_canvas():
-    """The middle of a canvas is the middle, however large it is."""
-    small, large = canvas_places(16, 3, 5), canvas_places(16, 9, 15)
-    assert torch.allclose(small[:, :, 1, 2], large[:, :, 4, 7], atol=1e-6)
-    assert torch.equal(small[:, :8, :, 0], small[:, :8, :, 4])  # rows alone
-    assert torch.equal(small[:, 8:, 0], small[:, 8:, 2])  # columns alone

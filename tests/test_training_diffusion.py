@@ -81,8 +81,8 @@ def test_what_is_exported_predicts_what_was_trained(name, make, randomise):
         seen = schedule.q_sample(x0 - run.diffusion.guess(inputs), t, noise)
     with torch.no_grad():
         trained = as_eps(run.model(seen, t, inputs), seen, t, schedule, "v")
-        again = loaded.denoise(x_t, t, loaded.placed(loaded.condition(inputs), 32, 32))
-        other = loaded.denoise(x_t, t, loaded.placed(loaded.condition(inputs.flip(0)), 32, 32))
+        again = loaded.denoise(x_t, t, run._condition(loaded, inputs))
+        other = loaded.denoise(x_t, t, run._condition(loaded, inputs.flip(0)))
     assert loaded.scale_factor == pytest.approx(run.diffusion.scale_factor)
     spread = trained.std()
     assert (again - trained).abs().max() < 0.02 * spread  # the file is in half precision

@@ -64,7 +64,7 @@ def build_model(source: Preset | Architecture, device: str = "meta") -> LatentDi
         classes=source.classes if isinstance(source, Preset) else (),
         null_class=source.null_class if isinstance(source, Preset) else None,
         shrinks_back=isinstance(source, Preset) and source.shrinks_back,
-        place_channels=about.place_channels,
+        box_classes=about.box_classes,
         smooth_holes=isinstance(source, Preset) and source.smooth_holes,
     )
     return model.eval()

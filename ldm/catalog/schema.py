@@ -203,7 +203,7 @@ class Architecture:
     classifier: ClassifierConfig | None = None
     conditioner: ConditionerConfig = field(default_factory=ConditionerConfig)
     conditioning: str = "none"
-    place_channels: int = 0  # with crossattn: channels that say where on the canvas a cell lies
+    box_classes: int = 0  # tokens: the boxes are drawn too, a channel per class and two of place
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     scale_factor: float | None = 1.0  # null: a number that only the weight file knows
     prediction: str = "eps"
@@ -218,10 +218,9 @@ class Architecture:
                 f"conditioning {self.conditioning} does not go with a conditioner of kind "
                 f"{self.conditioner.kind}"
             )
-        if self.place_channels % 4 or (self.place_channels and self.conditioning != "crossattn"):
+        if self.box_classes and self.conditioner.kind != "tokens":
             raise PresetError(
-                "place_channels must be a multiple of 4 and goes with crossattn only, got "
-                f"{self.place_channels} with {self.conditioning}"
+                f"box_classes goes with a conditioner of kind tokens, not {self.conditioner.kind}"
             )
         if self.unet is not None and self.unet.out_channels != self.first_stage.embed_dim:
             raise PresetError(

@@ -56,27 +56,6 @@ class Conditioning:
         return Conditioning(*(None if part is None else change(part) for part in self._parts()))
 
 
-def canvas_places(channels: int, height: int, width: int) -> Tensor:
-    """Where each cell lies on its canvas, as sines and cosines: (1, channels, height, width).
-
-    A convolution sees no more of its place than how near the edge is; a model whose condition
-    speaks of places ("a tree at the left") is told them by these channels, and needs less training.
-
-    Args:
-        channels: A multiple of 4: sine and cosine of row and column, at octaves from half a period
-            over the canvas up.
-        height: Cells.
-        width: Cells.
-    """
-    octaves = torch.pi / 2 * 2.0 ** torch.arange(channels // 4)
-    rows, columns = (
-        octaves[:, None] * (torch.arange(side) + 0.5) / side for side in (height, width)
-    )
-    waves = [f(rows)[:, :, None].expand(-1, -1, width) for f in (torch.sin, torch.cos)]
-    waves += [f(columns)[:, None, :].expand(-1, height, -1) for f in (torch.sin, torch.cos)]
-    return torch.cat(waves)[None]
-
-
 def _join(a: Tensor | None, b: Tensor | None) -> Tensor | None:
     if (a is None) != (b is None):
         raise ValueError("both conditionings must use the same ways to condition")

@@ -95,9 +95,9 @@ def draw_layouts(
     cells = (size.height // model.factor, size.width // model.factor)
     return draw(
         model,
-        lambda some: model.placed(model.condition(layouts[some]), *cells),
+        lambda some: model.condition_layout(model.tokenizer(layouts[some]), *cells),
         size,
-        empty=model.placed(model.condition(model.tokenizer.unconditional()), *cells),
+        empty=model.condition_layout(model.tokenizer.unconditional(), *cells),
         guidance_scale=preset.defaults.guidance_scale,
         **how,
     )

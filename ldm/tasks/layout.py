@@ -36,8 +36,7 @@ def run(
     ]
     cells = (request.height // model.factor, request.width // model.factor)
     cond, uncond = (
-        model.placed(model.condition(ids), *cells)
-        for ids in (tokens([boxes]), tokens.unconditional())
+        model.condition_layout(ids, *cells) for ids in (tokens([boxes]), tokens.unconditional())
     )
     images = yield from sample(model, sampling, cond, uncond, site)
     yield result(request, images)

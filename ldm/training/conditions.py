@@ -25,6 +25,7 @@ from ldm.data.degradations import FACTOR, bicubic, bsr
 from ldm.data.masks import to_cells
 from ldm.data.scenes import BOX_CLASSES, CLASSES
 from ldm.latent_diffusion import LatentDiffusion
+from ldm.models.boxes import SLOTS_PER_BOX, drawn_boxes
 from ldm.training.autoencoder import to_tensor
 from ldm.training.config import TrainConfig
 from ldm.training.world import SPLITS, World, save_array
@@ -34,7 +35,6 @@ KNOWN_WEIGHT = 0.1  # of a latent cell outside the hole, in the loss of inpainti
 OUTSIDE_WEIGHT = 0.2  # of a latent cell outside all boxes, in the loss of layouts
 EXAMPLES = 16  # held-out scenes of the pictures along the way
 START_SCALE = 0.3  # of vectors that are set before the training of layouts
-SLOTS_PER_BOX = 3  # class and two corners, see `ldm.catalog.layout_tokens`
 UNKNOWN_SHARE = 0.02  # of the words, replaced by [UNK], so that an unknown word does no harm
 
 
@@ -112,24 +112,14 @@ class Layouts(Condition):
         self.empty = self.tokenizer.unconditional()[0]
         boxes = [about["boxes"] for about in given.held_out.about[:EXAMPLES]]
         tokens = self.tokenizer([relative_boxes(some, width, height) for some in boxes])
-        shown = np.stack([drawn_boxes(some, width, height) for some in boxes])
+        shown = np.stack([outlined_boxes(some, width, height) for some in boxes])
         self.examples = Examples(tokens, self.empty.expand_as(tokens), to_tensor(shown))
 
     def weight(self, inputs: Tensor) -> Tensor:
         """The cells in boxes count, which are few: (B, 1, h, w)."""
-        slots = inputs[:, :-2].unflatten(1, (-1, SLOTS_PER_BOX))  # (B, boxes, class and corners)
-        kind, first, second = slots[..., None, None].unbind(2)  # (B, boxes, 1, 1)
-        rows, columns = ((torch.arange(n, device=inputs.device) + 0.5) / n for n in self.cells)
-        (top, left), (bottom, right) = (self._place(corner) for corner in (first, second))
-        down, across = rows[:, None], columns[None, :]
-        within = (top < down) & (down < bottom) & (left < across) & (across < right)
-        boxes = (within & (kind != self.tokenizer.none)).any(1, keepdim=True)
-        return OUTSIDE_WEIGHT + (1 - OUTSIDE_WEIGHT) * boxes
-
-    def _place(self, corner: Tensor) -> tuple[Tensor, Tensor]:
-        """Row and column of corners' ids, in fractions of the canvas."""
-        side = self.tokenizer.side
-        return corner // side / (side - 1), corner % side / (side - 1)
+        drawn = drawn_boxes(inputs, self.tokenizer.vocab_size, len(BOX_CLASSES), self.cells)
+        share = drawn[:, : len(BOX_CLASSES)].amax(1, keepdim=True)
+        return OUTSIDE_WEIGHT + (1 - OUTSIDE_WEIGHT) * share
 
     @torch.no_grad()
     def start(self, conditioner: nn.Module) -> None:
@@ -180,7 +170,7 @@ def relative_boxes(
     ]
 
 
-def drawn_boxes(boxes: Sequence[Mapping[str, Any]], width: int, height: int) -> np.ndarray:
+def outlined_boxes(boxes: Sequence[Mapping[str, Any]], width: int, height: int) -> np.ndarray:
     """The boxes' outlines in their classes' colours on grey: (H, W, 3) uint8."""
     image = Image.new("RGB", (width, height), (90, 90, 90))
     draw = ImageDraw.Draw(image)

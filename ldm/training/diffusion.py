@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from ldm.catalog.build import build_model
 from ldm.catalog.registry import load_preset
 from ldm.diffusion import noise as noises
-from ldm.diffusion.conditioning import canvas_places
+from ldm.diffusion.conditioning import Conditioning
 from ldm.diffusion.guidance import classifier_free, conditioned
 from ldm.diffusion.samplers import ddim
 from ldm.errors import TrainingError
 from ldm.latent_diffusion import LatentDiffusion
+from ldm.models.boxes import drawn_boxes
 from ldm.models.first_stage import DiagonalGaussian
 from ldm.training.autoencoder import to_tensor
 from ldm.training.conditions import CONDITIONS, Material
@@ -39,16 +40,17 @@ class Denoiser(nn.Module):
         self.unet = model.unet
         self.conditioner = model.conditioner
         self.conditioning = model.conditioning
-        self.place_channels = model.place_channels
+        self.box_classes = model.box_classes
+        self.vocab_size = model.tokenizer.vocab_size if model.box_classes else 0
 
     def forward(self, x_t: Tensor, t: Tensor, inputs: Tensor) -> Tensor:
         """(B, C, h, w), (B,), what the conditioner takes -> (B, C, h, w)."""
         code = inputs if self.conditioner is None else self.conditioner(inputs)
         if self.conditioning == "concat":
             return self.unet(torch.cat([x_t, code], dim=1), t)
-        if self.place_channels:
-            places = canvas_places(self.place_channels, *x_t.shape[2:]).to(x_t)
-            x_t = torch.cat([x_t, places.expand(len(x_t), -1, -1, -1)], dim=1)
+        if self.box_classes:
+            drawn = drawn_boxes(inputs, self.vocab_size, self.box_classes, x_t.shape[2:])
+            x_t = torch.cat([x_t, drawn], dim=1)
         return self.unet(x_t, t, context=code)
 
 
@@ -116,12 +118,11 @@ class DiffusionRun:
     def sample(self, model: nn.Module, path: Path) -> None:
         """Pictures under held-out conditions, those above them where they can be shown."""
         averaged, examples = self._averaged(model), self.condition.examples
-        cells = self.latents.shape[2:]
-        cond = averaged.placed(averaged.condition(examples.inputs), *cells)
+        cond = self._condition(averaged, examples.inputs)
         if examples.empty is None:
             eps = conditioned(averaged.denoise, cond)
         else:
-            uncond = averaged.placed(averaged.condition(examples.empty), *cells)
+            uncond = self._condition(averaged, examples.empty)
             eps = classifier_free(averaged.denoise, cond, uncond, SAMPLE_GUIDANCE)
         shape = tuple(self.latents.shape[1:])
         x_T = noises.batch_noise(range(len(examples.inputs)), 0, shape).to(averaged.device)
@@ -131,6 +132,11 @@ class DiffusionRun:
             pairs = zip(examples.shown.split(COLUMNS), images.split(COLUMNS), strict=True)
             images = torch.cat([row for pair in pairs for row in pair])
         save_grid(path, images, columns=COLUMNS)
+
+    def _condition(self, model: LatentDiffusion, inputs: Tensor) -> Conditioning:
+        if model.box_classes:
+            return model.condition_layout(inputs, *self.latents.shape[2:])
+        return model.condition(inputs)
 
     def _averaged(self, model: nn.Module) -> LatentDiffusion:
         """A whole model around the averaged weights."""
@@ -143,7 +149,8 @@ class DiffusionRun:
             scale_factor=parts.scale_factor,
             conditioning=parts.conditioning,
             prediction=parts.prediction,
-            place_channels=parts.place_channels,
+            tokenizer=parts.tokenizer,
+            box_classes=parts.box_classes,
             smooth_holes=parts.smooth_holes,
         )
 
