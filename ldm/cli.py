@@ -186,6 +186,9 @@ def _add_verify(verbs: Any) -> None:
     parser.add_argument("--cases", type=Path, help="folder of recorded cases")
     parser.add_argument("--manifests", type=Path, help="folder of published key lists")
     parser.add_argument(
+        "--fast", action="store_true", help="compare the networks as they are used on a CPU"
+    )
+    parser.add_argument(
         "--rehearse",
         metavar="PRESET",
         help="instead: run a preset's task on random weights, at its published size and width",
@@ -201,7 +204,7 @@ def _verify(arguments: Any) -> int:
     for check in (
         [rehearse(arguments.rehearse)]
         if arguments.rehearse
-        else run_checks(arguments.cases, arguments.manifests)
+        else run_checks(arguments.cases, arguments.manifests, fast=arguments.fast)
     ):
         passed += check.passed
         failed += not check.passed

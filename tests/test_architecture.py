@@ -76,6 +76,8 @@ MAY_IMPORT = {
         "training.snapshots",
     },
     "benchmarks": {
+        "models",
+        "checkpoints",
         "catalog",
         "requests",
         "data",

@@ -177,7 +177,7 @@ def test_wrong_arguments_are_one_line(capsys, arguments, says):
 
 def test_verify_counts_and_fails_on_a_failure(monkeypatch, capsys):
     checks = [verify.Check("a", True, "exact"), verify.Check("b", False, "relative error 1.0")]
-    monkeypatch.setattr(verify, "run_checks", lambda cases, manifests: iter(checks))
+    monkeypatch.setattr(verify, "run_checks", lambda *folders, fast: iter(checks))
     assert main(["verify"]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines == ["ok     a: exact", "FAILED b: relative error 1.0", "1 passed, 1 failed"]

@@ -25,6 +25,12 @@ def test_every_recorded_tensor(folder):
     assert [f"{check.name}: {check.detail}" for check in checks if not check.passed] == []
 
 
+@pytest.mark.parametrize("name", ["t2i_numheadchannels_ema", "ae_kl_attn"])
+def test_the_networks_of_inference_give_the_recorded_tensors_too(name):
+    checks = list(verify_case(REFERENCE / "tiny" / name, fast=True))
+    assert [f"{check.name}: {check.detail}" for check in checks if not check.passed] == []
+
+
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name.split(".")[0])
 def test_every_published_key(path):
     checks = list(verify_manifest(path.name, path))

@@ -7,12 +7,13 @@ computed here by our own route; one that is neither fails.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import lzma
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from lzma import LZMAError
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from ldm.checkpoints.apply import load_classifier, load_files, load_first_stage
 from ldm.checkpoints.read import read_checkpoint
 from ldm.errors import CheckpointError, LDMError
 from ldm.evaluation.routes import Case, is_input, outputs
+from ldm.models.inference import prepare
 
 BROKEN = (LDMError, OSError, LZMAError, SafetensorError, KeyError, ValueError, RuntimeError)
 TABLES = (  # of the noise schedule, as the published files store them
@@ -52,8 +54,15 @@ class Check:
     detail: str
 
 
-def run_checks(cases: Path | None, manifests: Path | None) -> Iterator[Check]:
+def run_checks(
+    cases: Path | None, manifests: Path | None, *, fast: bool = False
+) -> Iterator[Check]:
     """The checks of both folders; with neither given, those that come with the project.
+
+    Args:
+        cases: Folder of recorded cases.
+        manifests: Folder of published key lists.
+        fast: Compare the networks that are used for inference, not the plain ones.
 
     Raises:
         CheckpointError: If a folder does not exist.
@@ -61,14 +70,14 @@ def run_checks(cases: Path | None, manifests: Path | None) -> Iterator[Check]:
     if cases is None and manifests is None:
         cases, manifests = REFERENCE / "tiny", REFERENCE / "manifests"
     if cases is not None:
-        yield from verify_cases(cases)
+        yield from verify_cases(cases, fast=fast)
     if manifests is not None:
         from ldm.evaluation.manifests import verify_manifests  # noqa: PLC0415  (a part of its own)
 
         yield from verify_manifests(manifests)
 
 
-def verify_cases(folder: Path) -> Iterator[Check]:
+def verify_cases(folder: Path, *, fast: bool = False) -> Iterator[Check]:
     """Compare every tensor of every case below `folder`.
 
     Raises:
@@ -78,10 +87,10 @@ def verify_cases(folder: Path) -> Iterator[Check]:
     if not paths:
         raise CheckpointError(f"{folder} holds no case; each is a folder with a case.json.")
     for path in paths:
-        yield from verify_case(path)
+        yield from verify_case(path, fast=fast)
 
 
-def verify_case(folder: Path) -> Iterator[Check]:
+def verify_case(folder: Path, *, fast: bool = False) -> Iterator[Check]:
     """Compare every tensor of one case; one that cannot be read or computed is a failed check."""
     try:
         reference = load_file(folder / "io.safetensors")
@@ -90,6 +99,8 @@ def verify_case(folder: Path) -> Iterator[Check]:
         yield Check(f"{folder.name} files", False, f"{type(error).__name__}: {error}")
         return
     yield from _checkpoint(folder.name, case)
+    if fast:
+        case = _as_used(case)
     computed: dict[str, Tensor] = {}
     try:
         for name, value in outputs(case):
@@ -103,6 +114,15 @@ def verify_case(folder: Path) -> Iterator[Check]:
             yield Check(f"{folder.name} {name}", False, "nothing here computes it")
         else:
             yield compare(f"{folder.name} {name}", computed[name], expected)
+
+
+def _as_used(case: Case) -> Case:
+    """With the networks of inference, but where gradients are compared."""
+    if case.architecture.classifier is not None:
+        return case
+    averaged = prepare(copy.deepcopy(case.averaged))
+    is_alone = case.architecture.unet is None
+    return replace(case, averaged=averaged, raw=averaged if is_alone else case.raw)
 
 
 def _checkpoint(name: str, case: Case) -> Iterator[Check]:

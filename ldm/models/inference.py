@@ -1,0 +1,318 @@
+"""The same networks for inference: layers swapped for ones that compute the same, faster.
+
+`prepare` takes a network as built and loaded and swaps its layers one by one, so that no second
+copy of the weights is held. What comes out has the same calls and the same results up to
+rounding, but no published names and no gradients: files, checks and training use the plain one.
+
+- Weights are packed (`ldm.models.packed`) and maps are channels-last.
+- Activations and sums are written in place or by the convolution itself.
+- Nearest doubling and a 3x3 convolution are one 2x2 convolution at the low resolution.
+- Keys and values of a context are computed once per context, not at every step.
+
+B, C, H, W: batch, channels, height, width; L, D: tokens and their width.
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import has_torch_function_unary
+
+from ldm.models import autoencoder, unet
+from ldm.models.attention import GEGLU, AttentionBlock, BasicTransformerBlock, CrossAttention
+from ldm.models.autoencoder import AttnBlock, ResnetBlock
+from ldm.models.kernels import ConvolutionKernel
+from ldm.models.packed import PackedConv2d, PackedLinear
+from ldm.models.unet import ResBlock
+
+
+def prepare(network: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
+    """Swap the layers of a network on the CPU for their fast kinds.
+
+    Args:
+        network: Built and loaded; it is changed and must not be used otherwise any more.
+        dtype: What its weights become; None keeps them.
+
+    Returns:
+        The network, or what stands for it.
+    """
+    own = _OF_PLAIN.get(type(network))
+    if own is not None:
+        return own(network, dtype).eval()
+    for name, child in network.named_children():
+        setattr(network, name, prepare(child, dtype))
+    for parameter in network.parameters(recurse=False):
+        parameter.data = parameter.detach().to(dtype=dtype)
+    fast = _OF_PREPARED.get(type(network))
+    return network if fast is None else fast(network).eval()
+
+
+def silu(x: Tensor) -> Tensor:
+    """SiLU, written over `x`, which nobody else may hold; bands are computed as ever."""
+    return F.silu(x, inplace=not has_torch_function_unary(x))
+
+
+class FastGroupNorm(nn.GroupNorm):
+    """`nn.GroupNorm`, around a slow spot of its channels-last kernel."""
+
+    def __init__(self, norm: nn.GroupNorm) -> None:
+        nn.Module.__init__(self)
+        self.num_groups, self.num_channels = norm.num_groups, norm.num_channels
+        self.eps, self.affine = norm.eps, norm.affine
+        self.weight, self.bias = norm.weight, norm.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same shape."""
+        if has_torch_function_unary(x) or not self._is_slow(x):
+            return super().forward(x)
+        return super().forward(x.contiguous()).contiguous(memory_format=torch.channels_last)
+
+    def _is_slow(self, x: Tensor) -> bool:
+        """Maps below 1024 positions go through a kernel that walks along a group's channels."""
+        few = 16 if x.dtype == torch.bfloat16 else 4  # measured
+        is_small = x.ndim == 4 and x.shape[2] * x.shape[3] < 1024
+        return is_small and self.num_channels // self.num_groups < few
+
+
+class FastResBlock(ResBlock):
+    """`ResBlock` with activations in place and the last sum inside the convolution."""
+
+    def __init__(self, block: ResBlock) -> None:
+        nn.Module.__init__(self)
+        self.use_scale_shift_norm = block.use_scale_shift_norm
+        self.in_layers = block.in_layers
+        self.h_upd = block.h_upd
+        self.emb_layers = block.emb_layers
+        self.out_layers = block.out_layers
+        self.skip_connection = block.skip_connection
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        """(B, inputs, h, w), (B, time_dim) -> (B, outputs, h', w')."""
+        norm, _, conv = self.in_layers
+        h = silu(norm(x))
+        if self.h_upd is not None:
+            h, x = self.h_upd(h), self.h_upd(x)
+        h = conv(h)
+        emb = self.emb_layers(emb)[:, :, None, None]
+        norm, _, _, conv = self.out_layers
+        if self.use_scale_shift_norm:
+            scale, shift = emb.chunk(2, dim=1)
+            h = torch.addcmul(shift, norm(h), 1 + scale)
+        else:
+            h = norm(h + emb if has_torch_function_unary(h) else h.add_(emb))
+        return conv(silu(h), plus=self.skip_connection(x))
+
+
+class FastResnetBlock(ResnetBlock):
+    """`ResnetBlock` with activations in place and the last sum inside the convolution."""
+
+    def __init__(self, block: ResnetBlock) -> None:
+        nn.Module.__init__(self)
+        self.norm1, self.conv1 = block.norm1, block.conv1
+        self.norm2, self.conv2 = block.norm2, block.conv2
+        self.nin_shortcut = block.nin_shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) -> (B, outputs, H, W)."""
+        h = self.conv1(silu(self.norm1(x)))
+        shortcut = x if self.nin_shortcut is None else self.nin_shortcut(x)
+        return self.conv2(silu(self.norm2(h)), plus=shortcut)
+
+
+class UpsampleConv(nn.Module):
+    """Nearest doubling and a 3x3 convolution, without the map in between.
+
+    Each of the four output pixels of an input pixel sees 2x2 input pixels; kernel rows that fall
+    on the same one are added up. Four 2x2 convolutions do 16 products where one 3x3 at the
+    doubled size does 36.
+    """
+
+    def __init__(self, conv: nn.Conv2d, dtype: torch.dtype | None) -> None:
+        super().__init__()
+        self.dtype = dtype or conv.weight.dtype
+        bias = None if conv.bias is None else conv.bias.detach().to(self.dtype)
+        self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
+        self.outputs = conv.out_channels
+        self._kernel: Tensor | ConvolutionKernel = conv.weight.detach()
+
+    @classmethod
+    def of(
+        cls, layer: unet.Upsample | autoencoder.Upsample, dtype: torch.dtype | None
+    ) -> nn.Module:
+        """From a plain layer; one without a convolution stays."""
+        return layer if layer.conv is None else cls(layer.conv, dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C', 2H, 2W)."""
+        if has_torch_function_unary(x):
+            x = F.interpolate(x, scale_factor=2.0, mode="nearest")
+            return F.conv2d(x, self._plain(), self.bias, 1, 1)
+        kernel = self._kernel
+        if isinstance(kernel, Tensor):
+            sums = torch.einsum("pyi,qxj,ocij->pqocyx", _SPREAD, _SPREAD, kernel.float())
+            kernel = ConvolutionKernel(sums.flatten(0, 2).to(self.dtype), 1, 1)
+            self._kernel = kernel
+        bias = None if self.bias is None else self.bias.repeat(4)
+        return self._interleave(kernel(x, bias))
+
+    def _interleave(self, four: Tensor) -> Tensor:
+        """(B, 4C', H + 1, W + 1) -> (B, C', 2H, 2W): each pixel's four kinds to their places."""
+        B, _, H, W = four.shape
+        four = four.unflatten(1, (2, 2, -1))
+        made = torch.empty(
+            (B, self.outputs, 2 * H - 2, 2 * W - 2),
+            dtype=four.dtype,
+            memory_format=torch.channels_last,
+        )
+        for p, q in itertools.product((0, 1), repeat=2):
+            part = four[:, p, q, :, p : p + H - 1, q : q + W - 1]
+            made[:, :, p::2, q::2] = part
+        return made
+
+    def _plain(self) -> Tensor:
+        """The 3x3 kernel, found again in its sums."""
+        kernel = self._kernel
+        if isinstance(kernel, Tensor):
+            return kernel.to(self.dtype)
+        sums = kernel.plain().float().unflatten(0, (2, 2, -1))  # (2, 2, C', C, 2, 2)
+        return torch.einsum("pyi,qxj,pqocyx->ocij", _GATHER, _GATHER, sums).to(self.dtype)
+
+
+# [output pixel, low-resolution row, kernel row]: which kernel rows fall on which row
+_SPREAD = torch.tensor([[[1.0, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])
+# the way back: row 0 stands alone, row 2 too, row 1 = (1 + 2) - 2
+_GATHER = torch.tensor([[[1.0, 0, 0], [0, 1, 0]], [[0, 0, 0], [0, -1, 1]]])
+
+
+class FastAttentionBlock(nn.Module):
+    """`AttentionBlock` and `AttnBlock` on tokens, with one matrix for queries, keys and values."""
+
+    def __init__(self, norm: nn.Module, qkv: nn.Module, proj_out: nn.Module, heads: int) -> None:
+        super().__init__()
+        self.norm = norm
+        self.qkv = qkv
+        self.proj_out = proj_out
+        self.heads = heads
+
+    @classmethod
+    def of_unet(cls, block: AttentionBlock, dtype: torch.dtype | None) -> FastAttentionBlock:
+        """From a UNet's block; its channels are grouped [q, k, v] per head."""
+        weight, bias = (
+            v.detach().unflatten(0, (block.heads, 3, -1)).transpose(0, 1).flatten(0, 2)
+            for v in (block.qkv.weight[..., 0], block.qkv.bias)
+        )
+        qkv = PackedLinear((weight,), bias, dtype)
+        proj_out = PackedLinear.of(block.proj_out, dtype=dtype)
+        return cls(prepare(block.norm, dtype), qkv, proj_out, block.heads)
+
+    @classmethod
+    def of_first_stage(cls, block: AttnBlock, dtype: torch.dtype | None) -> FastAttentionBlock:
+        """From a first stage's block of a single head."""
+        qkv = PackedLinear.of(block.q, block.k, block.v, dtype=dtype)
+        proj_out = PackedLinear.of(block.proj_out, dtype=dtype)
+        return cls(prepare(block.norm, dtype), qkv, proj_out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same shape."""
+        h = self.norm(x).permute(0, 2, 3, 1).flatten(1, 2)  # (B, L, C)
+        q, k, v = _heads(self.qkv(h), 3, self.heads)
+        h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        return x + self.proj_out(h).transpose(1, 2).unflatten(2, x.shape[2:])
+
+
+class FastSelfAttention(nn.Module):
+    """`CrossAttention` of x to itself, with one matrix for queries, keys and values."""
+
+    def __init__(self, attention: CrossAttention, dtype: torch.dtype | None) -> None:
+        super().__init__()
+        parts = (attention.to_q, attention.to_k, attention.to_v)
+        self.qkv = PackedLinear.of(*parts, dtype=dtype)
+        self.out = PackedLinear.of(attention.to_out[0], dtype=dtype)
+        self.heads = attention.heads
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, L, D) -> the same shape."""
+        q, k, v = _heads(self.qkv(x), 3, self.heads)
+        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+class FastCrossAttention(nn.Module):
+    """`CrossAttention` to a context, whose keys and values are kept while the context lives."""
+
+    def __init__(self, attention: CrossAttention, dtype: torch.dtype | None) -> None:
+        super().__init__()
+        self.to_q = PackedLinear.of(attention.to_q, dtype=dtype)
+        self.kv = PackedLinear.of(attention.to_k, attention.to_v, dtype=dtype)
+        self.out = PackedLinear.of(attention.to_out[0], dtype=dtype)
+        self.heads = attention.heads
+        self._kept: tuple[weakref.ref[Tensor], int, tuple[Tensor, ...]] | None = None
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """(B, L, D), (B, L', D') -> (B, L, D)."""
+        (q,) = _heads(self.to_q(x), 1, self.heads)
+        k, v = self._keys_and_values(x if context is None else context, context is not None)
+        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+    def _keys_and_values(self, context: Tensor, keep: bool) -> tuple[Tensor, ...]:
+        if not keep:
+            return _heads(self.kv(context), 2, self.heads)
+        version = 0 if context.is_inference() else context._version
+        kept = self._kept  # read once: another thread may put another there
+        if kept is None or kept[0]() is not context or kept[1] != version:
+            made = tuple(part.contiguous() for part in _heads(self.kv(context), 2, self.heads))
+            self._kept = kept = (weakref.ref(context), version, made)
+        return kept[2]
+
+
+class FastTransformerBlock(BasicTransformerBlock):
+    """`BasicTransformerBlock` with the fast kinds of attention."""
+
+    def __init__(self, block: BasicTransformerBlock, dtype: torch.dtype | None) -> None:
+        nn.Module.__init__(self)
+        self.attn1 = FastSelfAttention(block.attn1, dtype)
+        self.attn2 = FastCrossAttention(block.attn2, dtype)
+        self.ff = prepare(block.ff, dtype)
+        norms = (prepare(norm, dtype) for norm in (block.norm1, block.norm2, block.norm3))
+        self.norm1, self.norm2, self.norm3 = norms
+
+
+class FastGEGLU(nn.Module):
+    """`GEGLU` with the product in place."""
+
+    def __init__(self, layer: GEGLU) -> None:
+        super().__init__()
+        self.proj = layer.proj
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, L, dim) -> (B, L, inner)."""
+        value, gate = self.proj(x).chunk(2, dim=-1)
+        return F.gelu(gate) * value if has_torch_function_unary(gate) else F.gelu(gate).mul_(value)
+
+
+def _heads(x: Tensor, parts: int, heads: int) -> tuple[Tensor, ...]:
+    """(B, L, parts * heads * d) -> `parts` times (B, heads, L, d)."""
+    return tuple(p.unflatten(2, (heads, -1)).transpose(1, 2) for p in x.chunk(parts, dim=2))
+
+
+Dtype = torch.dtype | None
+_OF_PLAIN: dict[type[nn.Module], Callable[[Any, Dtype], nn.Module]] = {
+    nn.Conv2d: PackedConv2d.of,
+    nn.Linear: lambda layer, dtype: PackedLinear.of(layer, dtype=dtype),
+    unet.Upsample: UpsampleConv.of,
+    autoencoder.Upsample: UpsampleConv.of,
+    AttentionBlock: FastAttentionBlock.of_unet,
+    AttnBlock: FastAttentionBlock.of_first_stage,
+    BasicTransformerBlock: FastTransformerBlock,
+}
+_OF_PREPARED: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
+    nn.GroupNorm: FastGroupNorm,
+    ResBlock: FastResBlock,
+    ResnetBlock: FastResnetBlock,
+    GEGLU: FastGEGLU,
+}

@@ -1,0 +1,121 @@
+"""Layers whose weights are packed when they are first used.
+
+Until then they lie where they were loaded, usually in the mapped file: a model is ready at once,
+and what a task never uses, as the encoder of a text-to-image model, costs nothing. Packing goes
+layer by layer and the plain weights are let go, so that no second copy of the model is ever held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import has_torch_function_unary
+
+from ldm.models import winograd
+from ldm.models.kernels import ConvolutionKernel, LinearKernel, can_pack
+from ldm.models.winograd import Winograd
+
+
+class PackedConv2d(nn.Module):
+    """A convolution in one group, without dilation, as `nn.Conv2d`.
+
+    Args:
+        weight: (outputs, inputs, rows, columns).
+        bias: (outputs,) or None.
+        stride: Of both sides.
+        padding: Zeros on each side.
+        dtype: Of the computation; None keeps that of the weight.
+    """
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: int,
+        padding: int,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.stride = stride
+        self.padding = padding
+        self.dtype = dtype or weight.dtype
+        self.bias = _constant(bias, self.dtype)
+        # what it is now; no parameter, for packed it can be neither moved nor saved
+        self._kernel: Tensor | ConvolutionKernel | Winograd = weight.detach()
+
+    @classmethod
+    def of(cls, conv: nn.Conv2d, dtype: torch.dtype | None) -> PackedConv2d:
+        """From a plain layer."""
+        return cls(conv.weight, conv.bias, conv.stride[0], conv.padding[0], dtype)
+
+    @property
+    def weight(self) -> Tensor:
+        """(outputs, inputs, rows, columns); after the first use in new memory."""
+        kernel = self._kernel
+        return kernel.to(self.dtype) if isinstance(kernel, Tensor) else kernel.plain()
+
+    def forward(self, x: Tensor, plus: Tensor | None = None) -> Tensor:
+        """(B, inputs, H, W) -> (B, outputs, H', W'), added to `plus`, which stays as it is."""
+        if has_torch_function_unary(x):
+            made = F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
+            return made if plus is None else plus + made
+        kernel = self._kernel
+        if isinstance(kernel, Tensor):  # two threads may both do this; they make the same
+            kernel = self._kernel = self._packed(kernel)
+        return kernel(x, self.bias, plus)
+
+    def _packed(self, weight: Tensor) -> ConvolutionKernel | Winograd:
+        if can_pack() and winograd.pays(weight, self.stride, self.padding):
+            return Winograd(weight, self.dtype)
+        return ConvolutionKernel(weight.to(self.dtype), self.stride, self.padding)
+
+
+class PackedLinear(nn.Module):
+    """Linear layers over the same input, their outputs one after the other.
+
+    Args:
+        weights: (outputs, inputs) each.
+        bias: (all outputs,) or None.
+        dtype: Of the computation; None keeps that of the weights.
+    """
+
+    def __init__(
+        self, weights: Sequence[Tensor], bias: Tensor | None, dtype: torch.dtype | None = None
+    ) -> None:
+        super().__init__()
+        self.dtype = dtype or weights[0].dtype
+        self.bias = _constant(bias, self.dtype)
+        self._kernel: tuple[Tensor, ...] | LinearKernel = tuple(w.detach() for w in weights)
+
+    @classmethod
+    def of(cls, *layers: nn.Module, dtype: torch.dtype | None) -> PackedLinear:
+        """From plain layers: linear, or convolutions over single positions."""
+        weights = [layer.weight.flatten(1) for layer in layers]
+        has_bias = layers[0].bias is not None
+        bias = torch.cat([layer.bias for layer in layers]) if has_bias else None
+        return cls(weights, bias, dtype)
+
+    @property
+    def weight(self) -> Tensor:
+        """(outputs, inputs), in new memory."""
+        kernel = self._kernel
+        return self._joined(kernel) if isinstance(kernel, tuple) else kernel.plain()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., inputs) -> (..., outputs)."""
+        if has_torch_function_unary(x):
+            return F.linear(x, self.weight, self.bias)
+        kernel = self._kernel
+        if isinstance(kernel, tuple):
+            kernel = self._kernel = LinearKernel(self._joined(kernel))
+        return kernel(x, self.bias)
+
+    def _joined(self, weights: tuple[Tensor, ...]) -> Tensor:
+        return torch.cat([weight.to(self.dtype) for weight in weights])
+
+
+def _constant(bias: Tensor | None, dtype: torch.dtype) -> nn.Parameter | None:
+    return None if bias is None else nn.Parameter(bias.detach().to(dtype), requires_grad=False)

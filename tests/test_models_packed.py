@@ -1,0 +1,79 @@
+"""Packed layers compute what plain ones do, with the operators of oneDNN and without."""
+
+import gc
+import weakref
+
+import pytest
+import torch
+from torch import nn
+
+from ldm.models import kernels, packed
+from ldm.models.packed import PackedConv2d, PackedLinear
+
+CONVOLUTIONS = {
+    "3x3": (5, 7, 3, 1, 1),
+    "halving": (6, 4, 3, 2, 1),
+    "halving, padded outside": (6, 4, 3, 2, 0),
+    "1x1": (3, 8, 1, 1, 0),
+    "wide": (192, 200, 3, 1, 1),
+}
+
+
+@pytest.fixture(params=[True, False], ids=["oneDNN", "public operators"])
+def operators(request, monkeypatch):
+    """With the private operators, where they are, and without."""
+    if not request.param:
+        monkeypatch.setattr(kernels, "can_pack", lambda: False)
+        monkeypatch.setattr(packed, "can_pack", lambda: False)
+
+
+def convolution(name):
+    inputs, outputs, side, stride, padding = CONVOLUTIONS[name]
+    torch.manual_seed(0)
+    return nn.Conv2d(inputs, outputs, side, stride, padding)
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+@torch.no_grad()
+def test_a_convolution(name, operators):
+    plain = convolution(name)
+    x = torch.randn(2, plain.in_channels, 9, 13)
+    fast, want = PackedConv2d.of(plain, None), plain(x)
+    plus = torch.randn_like(want)
+    for _ in range(2):  # the first use packs
+        torch.testing.assert_close(fast(x), want, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(fast(x, plus=plus), want + plus, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(fast.weight, plain.weight)
+
+
+@torch.no_grad()
+def test_what_is_added_stays_as_it_is(operators):
+    plus = torch.ones(1, 7, 4, 4)
+    PackedConv2d.of(convolution("3x3"), None)(torch.randn(1, 5, 4, 4), plus=plus)
+    assert torch.equal(plus, torch.ones(1, 7, 4, 4))
+
+
+@torch.no_grad()
+def test_linear_layers_side_by_side(operators):
+    torch.manual_seed(0)
+    layers = [nn.Linear(6, outputs) for outputs in (4, 9)]
+    x = torch.randn(2, 3, 6)
+    fast = PackedLinear.of(*layers, dtype=None)
+    want = torch.cat([layer(x) for layer in layers], dim=2)
+    for _ in range(2):
+        torch.testing.assert_close(fast(x), want)
+    torch.testing.assert_close(fast.weight, torch.cat([layer.weight for layer in layers]))
+
+
+@pytest.mark.parametrize("name", ["3x3", "wide"])
+@torch.no_grad()
+def test_the_plain_weights_are_let_go(name):
+    plain = convolution(name)
+    fast, weight = PackedConv2d.of(plain, torch.bfloat16), weakref.ref(plain.weight.data)
+    storage = weakref.ref(plain.weight.untyped_storage())
+    fast(torch.randn(1, plain.in_channels, 4, 4).bfloat16())
+    del plain
+    gc.collect()
+    assert weight() is None
+    assert storage() is None
+    assert fast.weight.dtype == torch.bfloat16

@@ -1,0 +1,48 @@
+"""Turned convolutions are convolutions."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ldm.models import winograd
+from ldm.models.winograd import Winograd, pays
+
+
+def numbers(*shape):
+    generator = torch.Generator().manual_seed(sum(shape))
+    return torch.randn(shape, generator=generator)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (3, 8), (7, 5), (16, 6)])
+@pytest.mark.parametrize("chunk", [1, 2**24])  # bytes: one row of tiles at a time, all at once
+@torch.no_grad()
+def test_equal_to_the_direct_sum(size, chunk, monkeypatch):
+    monkeypatch.setattr(winograd, "CHUNK_BYTES", chunk)
+    x, weight, bias = numbers(2, 5, *size), numbers(4, 5, 3, 3), numbers(4)
+    plus = numbers(2, 4, *size)
+    kernel = Winograd(weight, torch.float32)
+    want = F.conv2d(x.double(), weight.double(), bias.double(), padding=1)
+    torch.testing.assert_close(kernel(x, bias).double(), want, rtol=0, atol=1e-5)
+    before = plus.clone()
+    torch.testing.assert_close(
+        kernel(x, None, plus).double(),
+        want - bias.double()[:, None, None] + plus,
+        rtol=0,
+        atol=1e-5,
+    )
+    assert torch.equal(plus, before)
+
+
+@torch.no_grad()
+def test_the_kernel_can_be_turned_back():
+    weight = numbers(4, 5, 3, 3)
+    torch.testing.assert_close(Winograd(weight, torch.float32).plain(), weight)
+
+
+def test_only_plain_wide_convolutions_are_turned():
+    wide, narrow = torch.empty(256, 256, 3, 3), torch.empty(256, 64, 3, 3)
+    assert pays(wide, 1, 1)
+    assert not pays(narrow, 1, 1)
+    assert not pays(wide, 2, 1)
+    assert not pays(wide, 1, 0)
+    assert not pays(torch.empty(256, 256, 1, 1), 1, 0)
