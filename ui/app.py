@@ -14,12 +14,14 @@ from ui import stage, theme
 from ui.form import Component, Tab, load_request
 from ui.run import Visit
 from ui.stage import QUIET
-from ui.tabs import class_conditional, layout, text_to_image, upscale
+from ui.tabs import class_conditional, inpaint, layout, semantic, text_to_image, upscale
 
 TITLE = "Latent Canvas"
 CACHE_SECONDS = (3600, 86400)  # how often previews are swept, and how old they may get
 TABS: dict[str, tuple[str, Callable[[JobQueue], Tab]]] = {
     "text-to-image": ("Text to image", text_to_image.create),
+    "inpaint": ("Inpaint", inpaint.create),
+    "semantic": ("Paint a scene", semantic.create),
     "layout": ("Layout", layout.create),
     "upscale": ("Upscale", upscale.create),
     "class-conditional": ("Classes", class_conditional.create),

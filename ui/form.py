@@ -143,8 +143,12 @@ class Form:
         dice.click(None, None, self.inputs["seed"], js="() => ''", **QUIET)
         return dice, reuse
 
-    def sampling(self) -> None:
-        """How the model gets from noise to a picture; closed at first."""
+    def sampling(self, *optional: str) -> None:
+        """How the model gets from noise to a picture, closed at first; and what else is advanced.
+
+        Args:
+            optional: More fields with a number that may be left open.
+        """
         defaults = self.start.defaults
         names = {f.name for f in fields(self.request_type)}
         with gr.Accordion("Sampling", open=False, **self.named("sampling")):
@@ -153,6 +157,9 @@ class Form:
             if "guidance_scale" in names:
                 self.add("guidance_scale", value=defaults.guidance_scale, maximum=12)
             self.add("eta", value=defaults.eta)
+            for name in optional:
+                about = {"max_lines": 1, "placeholder": "as the model was trained"}
+                self.add(name, kind=gr.Textbox, value="", **about)
         self._defaults_follow()
 
     def _defaults_follow(self) -> None:

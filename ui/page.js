@@ -58,6 +58,13 @@ const latentCanvas = {
     setTimeout(() => delete button.dataset.done, 1600);
   },
 
+  // Numbers that change what a painter shows; kept until its tab is opened for the first time.
+  adjustPainter(id, px) {
+    this.adjusted[id] = px;
+    document.querySelector(`#${id} .painter`)?.painter?.adjust(...px);
+  },
+  adjusted: {},
+
   jobs() { return JSON.stringify(stored(sessionStorage, JOBS_KEY, [])); },
 };
 window.latentCanvas = latentCanvas;

@@ -461,6 +461,8 @@ async function recall() {
 }
 
 async function start() {
+  const adjusted = window.latentCanvas?.adjusted?.[store];
+  if (adjusted) root.painter.adjust(...adjusted);
   setTool("brush");
   usePalette();
   new ResizeObserver(() => { view.resize(); view.drawAll(); }).observe(board);
@@ -485,8 +487,8 @@ root.painter = {
   get value() { return sent; },
   get view() { return { x: view.x, y: view.y, scale: view.scale }; },
   // Px that the canvas grows by on the left, above, on the right and below.
-  grow(...margins) {
-    view.margins = margins.map((px) => Math.max(0, Math.min(1024, Math.round(+px) || 0)));
+  adjust(...px) {
+    view.margins = px.slice(0, 4).map((side) => Math.max(0, Math.min(1024, Math.round(+side) || 0)));
     if (!surface) return;
     shape();
     view.fitted = true;

@@ -71,7 +71,14 @@ class Painter(gr.HTML):
             multiple: Sides of a map that is begun here are multiples of it.
             options: Passed on to `gr.HTML`.
         """
-        self.kind = kind
+        props = {
+            "kind": kind,
+            "palette": [list(pair) for pair in palette],
+            "size": list(size),
+            "multiple": multiple,
+        }
+        # set before all else: gr.HTML takes what is quoted in the script for the name of an event
+        vars(self).update(props)
         options = {
             "html_template": "<div class='painter'></div>",
             "css_template": (HERE / "painting.css").read_text("utf-8"),
@@ -80,9 +87,7 @@ class Painter(gr.HTML):
             "server_functions": [picture_of_file, mask_of_file, map_of_file],
             **options,
         }
-        props = {"palette": [list(pair) for pair in palette], "size": list(size)}
-        store = options.get("elem_id")
-        super().__init__(value, kind=kind, multiple=multiple, store=store, **props, **options)
+        super().__init__(value, store=options.get("elem_id"), **props, **options)
 
     def preprocess(self, payload: Any) -> Painting | None:
         """The painting that the browser sent, checked: it can send anything."""

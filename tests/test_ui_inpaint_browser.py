@@ -1,0 +1,120 @@
+"""The inpaint tab on the real page: from a picture and a mouse to a result with its mask inside."""
+
+import re
+
+import numpy as np
+from PIL import Image
+from playwright.sync_api import expect
+
+from ldm import metadata
+from tests.browser import IN_A_BROWSER, open_page, open_tab, wait_done
+from tests.painting_hand import Hand
+
+pytestmark = IN_A_BROWSER
+CANVAS = "inpaint-painting"
+
+
+def save_result(page, path):
+    with page.expect_download() as download:
+        page.locator("#inpaint-slider [aria-label*='ownload']").first.click()
+    download.value.save_as(path)
+    return metadata.load(path).request
+
+
+def test_a_painted_mask_fills_that_part_and_nothing_else(page, url, tmp_path):
+    open_page(page, f"{url}/?tab=inpaint&steps=2&seed=5&mask_feather=3")
+    go, message = page.locator("#inpaint-go"), page.locator("#inpaint-strip")
+    hand = Hand(page)
+    hand.take(CANVAS)
+    go.click()
+    expect(message).to_contain_text("There is no picture yet")
+    before = np.random.default_rng(0).integers(0, 256, (93, 141, 3), np.uint8)
+    Image.fromarray(before).save(tmp_path / "photo.png")
+    hand.load(tmp_path / "photo.png")
+    page.locator("#inpaint-go:not([disabled])").click()
+    expect(message).to_contain_text("mask must say what to make anew")
+
+    hand.brush((0.3, 0.3), (0.5, 0.6))
+    hand.tool("eraser")
+    hand.brush((0.35, 0.2), (0.4, 0.5), label=0)
+    hand.tool("rectangle")
+    hand.rectangle((0.6, 0.5), (0.7, 0.7))
+    open_tab(page, "semantic")
+    open_tab(page, "inpaint")
+    hand.tool("brush")
+    hand.brush((0.55, 0.35), (0.6, 0.4))
+    page.locator("#inpaint-go:not([disabled])").click()
+    wait_done(page, "inpaint")
+    request = save_result(page, tmp_path / "result.png")
+    assert np.argwhere(request.mask.array() != 255 * hand.labels).tolist() == []
+    np.testing.assert_array_equal(request.image.array(), before)
+    assert (request.seed, request.steps, request.mask_feather) == (5, 2, 3)
+    after = np.asarray(Image.open(tmp_path / "result.png").convert("RGB"))
+    changed = (after != before).any(axis=2)
+    assert changed[hand.labels == 1].mean() > 0.9
+    assert not changed[far_from(hand.labels, 3)].any()
+
+    handle = page.locator("#inpaint-slider .inner").first
+    box = handle.bounding_box()
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(*middle)
+    page.mouse.down()
+    page.mouse.move(middle[0] - 120, middle[1], steps=5)
+    page.mouse.up()
+    moved = handle.bounding_box()
+    assert moved["x"] < box["x"] - 60
+
+    hand.do("clear")
+    page.locator("#inpaint-seed textarea, #inpaint-seed input").first.fill("77")
+    restore = page.locator("#inpaint-restore input[type=file], #inpaint-tools input[type=file]")
+    changes = page.locator(f"#{CANVAS} .painter").get_attribute("data-changes")
+    restore.first.set_input_files(tmp_path / "result.png")
+    hand.changed(changes)
+    seed = page.locator("#inpaint-seed textarea, #inpaint-seed input").first
+    expect(seed).to_have_value("5")
+    changes = page.locator(f"#{CANVAS} .painter").get_attribute("data-changes")
+    page.locator("#inpaint-studio").get_by_role("button", name="Fill again").click()
+    hand.changed(changes)
+    hand.do("last")  # the mask that was restored
+    page.locator("#inpaint-go:not([disabled])").click()
+    expect(page.locator("#inpaint-results img")).to_have_count(2)
+    wait_done(page, "inpaint")
+    again = save_result(page, tmp_path / "again.png")
+    np.testing.assert_array_equal(again.image.array(), after)
+    assert np.argwhere(again.mask.array() != 255 * hand.labels).tolist() == []
+
+
+def far_from(labels, distance):
+    """Where no pixel of the mask is within so many px, and one more for the corner of a pixel."""
+    near = np.argwhere(labels == 1)
+    rows, columns = np.indices(labels.shape)
+    far = np.ones(labels.shape, bool)
+    for y, x in near:
+        far &= np.hypot(rows - y, columns - x) > distance + 1
+    return far
+
+
+def test_outpainting_is_seen_on_the_canvas_and_a_phone_has_room(page, url, tmp_path):
+    open_page(page, f"{url}/?tab=inpaint&steps=2&seed=5")
+    hand = Hand(page)
+    hand.take(CANVAS)
+    Image.new("RGB", (96, 64), "teal").save(tmp_path / "photo.png")
+    hand.load(tmp_path / "photo.png")
+    scale = hand.look()["scale"]
+    page.get_by_role("button", name=re.compile("Grow the canvas")).click()
+    page.wait_for_timeout(500)
+    right = page.locator("#inpaint-outpaint-right input").first
+    right.fill("48")
+    right.press("Tab")
+    page.wait_for_function(
+        "(s) => document.querySelector('#inpaint-painting .painter').painter.view.scale < s",
+        arg=scale,
+    )
+    page.locator("#inpaint-go:not([disabled])").click()
+    wait_done(page, "inpaint")
+    request = save_result(page, tmp_path / "wide.png")
+    assert request.mask is None and request.outpaint == (0, 0, 48, 0)
+    assert Image.open(tmp_path / "wide.png").size == (144, 64)
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.wait_for_timeout(300)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390

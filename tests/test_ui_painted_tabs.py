@@ -1,0 +1,57 @@
+"""How a painted canvas becomes a request's fields, and back."""
+
+import numpy as np
+import pytest
+
+from ldm.errors import RequestError
+from ldm.requests import EncodedImage, Inpaint, Semantic
+from ui.painting import Painting
+from ui.tabs import inpaint, semantic
+
+PICTURE = EncodedImage.from_array(np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8))
+MASK = np.eye(5, 7, dtype=np.uint8)
+
+
+def test_a_painting_is_picture_and_mask():
+    given = Inpaint(image=PICTURE, mask=EncodedImage.from_array(255 * MASK), seed=1)
+    values = inpaint.to_values(given)
+    np.testing.assert_array_equal(values["painting"].labels, MASK)
+    assert values["working_size"] == ""
+    names = {"painting", "mask_grow", "mask_feather", "seed"}
+    fields = inpaint.to_fields({name: values[name] for name in names})
+    assert Inpaint(**fields | {"seed": 1}) == given
+
+
+def test_an_empty_mask_is_none_and_no_picture_a_sentence():
+    empty = Painting(np.zeros((5, 7), np.uint8), PICTURE)
+    assert inpaint.to_fields({"painting": empty})["mask"] is None
+    for painting in (None, Painting(MASK)):
+        with pytest.raises(RequestError, match="There is no picture yet"):
+            inpaint.to_fields({"painting": painting})
+
+
+def test_before_is_as_large_as_after(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    plain = Inpaint(image=PICTURE, mask=EncodedImage.from_array(255 * MASK))
+    assert EncodedImage.from_file(inpaint.before(plain)) == EncodedImage.from_array(PICTURE.array())
+    grown = Inpaint(image=PICTURE, outpaint_left=3, outpaint_top=2, outpaint_bottom=1)
+    shown = EncodedImage.from_file(inpaint.before(grown)).array()
+    assert shown.shape == (8, 10, 3)
+    np.testing.assert_array_equal(shown[2:7, 3:], PICTURE.array())
+    assert (shown[:2] == inpaint.BEYOND).all() and (shown[:, :3] == inpaint.BEYOND).all()
+
+
+def test_a_received_picture_has_nothing_painted_on_it(tmp_path):
+    path = tmp_path / "picture.png"
+    path.write_bytes(PICTURE.png)
+    got = inpaint.received(path)
+    assert got.labels.shape == (5, 7) and not got.labels.any()
+    np.testing.assert_array_equal(got.picture.array(), PICTURE.array())
+
+
+def test_a_painting_is_a_label_map():
+    given = Semantic(label_map=EncodedImage.from_array(3 * MASK), seed=2)
+    values = semantic.to_values(given)
+    assert Semantic(**semantic.to_fields({"label_map": values["label_map"]}), seed=2) == given
+    with pytest.raises(RequestError, match="no label map yet"):
+        semantic.to_fields({"label_map": None})

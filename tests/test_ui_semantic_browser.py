@@ -1,0 +1,75 @@
+"""The semantic tab on the real page: three classes, a fill, undo, and the map in the result."""
+
+import numpy as np
+from PIL import Image
+from playwright.sync_api import expect
+
+from ldm import metadata
+from ldm.catalog.registry import load_preset
+from tests.browser import IN_A_BROWSER, open_page, wait_done
+from tests.painting_hand import Hand
+
+pytestmark = IN_A_BROWSER
+CANVAS = "semantic-label-map"
+NAMES = load_preset("demo-semantic").classes
+
+
+def test_a_painted_map_is_what_the_picture_is_made_of(page, url, tmp_path):
+    open_page(page, f"{url}/?tab=semantic&steps=2&seed=3")
+    hand = Hand(page)
+    hand.take(CANVAS)
+    for side, value in zip(("Width", "Height"), ("112", "80"), strict=True):
+        box = page.get_by_label(f"{side} of the map in px")
+        box.fill(value)
+        box.press("Tab")
+    expect(page.locator(f"#{CANVAS} .about")).to_contain_text("112 × 80 px · 1 class")
+    hand.labels = np.zeros((80, 112), np.uint8)
+
+    def choose(name):
+        page.locator(f"#{CANVAS} .classes").get_by_role("button", name=name, exact=True).click()
+        return NAMES.index(name)
+
+    grass = choose("grass")
+    hand.tool("line")
+    hand.line((0.001, 0.6), (0.999, 0.55), label=grass)
+    water = choose("water")
+    hand.tool("fill")
+    hand.fill((0.5, 0.9), label=water)
+    before = hand.labels.copy()
+    hand.fill((0.5, 0.1), label=water)
+    hand.do("undo")
+    hand.labels = before
+    sun = choose("sun")
+    hand.tool("brush")
+    hand.brush((0.7, 0.2), (0.72, 0.2), label=sun)
+    page.locator("#semantic-go").click()
+    wait_done(page, "semantic")
+    with page.expect_download() as download:
+        page.locator("#semantic-picture [aria-label*='ownload']").first.click()
+    path = tmp_path / "result.png"
+    download.value.save_as(path)
+    request = metadata.load(path).request
+    assert np.argwhere(request.label_map.array() != hand.labels).tolist() == []
+    assert set(np.unique(hand.labels)) == {NAMES.index("sky"), grass, water, sun}
+    assert Image.open(path).size == (112, 80)
+
+    hand.do("all")
+    changes = page.locator(f"#{CANVAS} .painter").get_attribute("data-changes")
+    restore = page.locator("#semantic-restore input[type=file], #semantic-tools input[type=file]")
+    restore.first.set_input_files(path)
+    hand.changed(changes)
+    page.locator("#semantic-go:not([disabled])").click()
+    expect(page.locator("#semantic-results img")).to_have_count(2)
+    wait_done(page, "semantic")
+    with page.expect_download() as download:
+        page.locator("#semantic-picture [aria-label*='ownload']").first.click()
+    download.value.save_as(tmp_path / "again.png")
+    assert metadata.load(tmp_path / "again.png").request == request  # seed 3 and the map are back
+
+    page.locator("#semantic-preset input").click()
+    page.get_by_role("option").filter(has_not_text="Landscapes").first.click()
+    expect(page.locator(f"#{CANVAS} input[type=search]")).to_be_visible()
+    assert page.locator(f"#{CANVAS} [data-class]").count() == 182
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.wait_for_timeout(300)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390

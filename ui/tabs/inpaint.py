@@ -1,0 +1,148 @@
+"""The inpaint tab: a picture, what of it is made anew, and how far its canvas grows."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+from gradio.processing_utils import save_bytes_to_cache
+from gradio.utils import get_upload_folder
+
+from ldm.errors import RequestError
+from ldm.jobs import JobQueue
+from ldm.requests import EncodedImage, Inpaint
+from ui import form, stage
+from ui.form import Form, Tab, Values, fields_of
+from ui.painting import Painter, Painting
+from ui.run import Picture
+from ui.stage import QUIET, Stage, Updates
+
+HINT = "Load a picture, paint over what shall be made anew, and press Generate."
+EDGE = ("mask_grow", "mask_feather")
+SIDES = ("outpaint_left", "outpaint_top", "outpaint_right", "outpaint_bottom")
+BEYOND = 236  # grey of what was not there before the canvas grew
+
+
+def create(jobs: JobQueue) -> Tab:
+    """Build the tab and connect it to the queue."""
+    made = Form(Inpaint)
+    with gr.Row(**made.named("studio")):
+        with gr.Column(**made.named("left")):
+            made.inputs["painting"] = Painter(**made.named("painting"))
+            go, stop = made.act()
+            _hole(made)
+            made.model(sized=False)
+            _, reuse = made.seed_and_count()
+            made.sampling("working_size")
+            restore, link = made.tools()
+        with gr.Column(**made.named("right")):
+            slider = _comparison(made)
+            place = _with_slider(stage.create(made.task, go, stop, hint=HINT), slider)
+            examples = form.examples(made.task)
+    place.send[made.task].value = "Fill again"
+    tab = Tab(
+        Inpaint,
+        made.inputs,
+        place,
+        restore,
+        link,
+        examples,
+        to_fields=to_fields,
+        to_values=to_values,
+        receives="painting",
+        receive=received,
+        not_kept=frozenset({"painting"}),
+    )
+    stage.connect(jobs, place, Inpaint, tab.inputs, to_fields)
+    form.connect(tab, reuse)
+    _show_on_canvas(made)
+    return tab
+
+
+def _hole(made: Form) -> None:
+    """The mask's edge, and how far the canvas grows."""
+    given = {field.name: field.default for field in dataclasses.fields(Inpaint)}
+    with gr.Column(**made.named("edge")), gr.Row(elem_classes="pair"):
+        for name in EDGE:
+            made.add(name, kind=gr.Slider, value=given[name], min_width=120)
+    with gr.Accordion("Grow the canvas", open=False, **made.named("outpaint")):
+        for pair in (SIDES[::2], SIDES[1::2]):
+            with gr.Row(elem_classes="pair"):
+                for name in pair:
+                    made.add(name, value=given[name], min_width=100, step=16)
+
+
+def _show_on_canvas(made: Form) -> None:
+    """What the numbers do to the mask is seen on the canvas while they change."""
+    boxes = [made.inputs[name] for name in (*SIDES, *EDGE)]
+    adjust = (
+        f"(...px) => {{ latentCanvas.adjustPainter({made.named('painting')['elem_id']!r}, px); }}"
+    )
+    for box in boxes:
+        box.change(None, boxes, None, js=adjust, **QUIET)
+
+
+def _comparison(made: Form) -> gr.ImageSlider:
+    """A slider between the picture before and after, in the picture's place when a run is over."""
+    with gr.Column(**made.named("compare")):
+        return gr.ImageSlider(
+            format="png",
+            interactive=False,
+            show_label=False,
+            max_height=560,
+            elem_id="inpaint-slider",
+            elem_classes="lc-slider",
+        )
+
+
+def _with_slider(place: Stage, slider: gr.ImageSlider) -> Stage:
+    def compare(shown: Picture | None) -> Updates:
+        return {slider: (before(shown.request), shown.path) if shown else None}
+
+    return dataclasses.replace(place, beside=(slider,), compare=compare)
+
+
+def before(request: Inpaint) -> str:
+    """The path of the picture that was given, on the canvas that it has grown to."""
+    png = request.image.png
+    left, top, right, bottom = request.outpaint
+    if any(request.outpaint):
+        sides = ((top, bottom), (left, right), (0, 0))
+        array = request.image.array()
+        array = np.pad(array, sides[: array.ndim], constant_values=BEYOND)
+        png = EncodedImage.from_array(array).png
+    return save_bytes_to_cache(png, "before.png", get_upload_folder())
+
+
+def to_fields(values: Values) -> Values:
+    """The request's fields from the widgets' values.
+
+    Raises:
+        RequestError: If there is no picture.
+    """
+    painting: Painting | None = values["painting"]
+    if painting is None or painting.picture is None:
+        raise RequestError("There is no picture yet; choose, drop or paste one.")
+    mask = EncodedImage.from_array(255 * painting.labels) if painting.labels.any() else None
+    others = {name: value for name, value in values.items() if name != "painting"}
+    return others | {"image": painting.picture, "mask": mask}
+
+
+def to_values(request: Any) -> Values:
+    """The widgets' values of a request."""
+    if request.mask is None:
+        labels = np.zeros(request.image.size[::-1], np.uint8)
+    else:
+        mask = request.mask.array()
+        labels = ((mask if mask.ndim == 2 else mask.mean(axis=2)) >= 128).astype(np.uint8)
+    values = fields_of(request) | {"painting": Painting(labels, request.image)}
+    return values | {"working_size": str(request.working_size or "")}
+
+
+def received(path: Path) -> Painting:
+    """A picture from another tab, with nothing painted on it yet."""
+    picture = EncodedImage.from_file(path)
+    return Painting(np.zeros(picture.size[::-1], np.uint8), picture)

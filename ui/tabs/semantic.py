@@ -1,0 +1,79 @@
+"""The semantic tab: paint what is where, and get a picture of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from ldm.errors import RequestError
+from ldm.jobs import JobQueue
+from ldm.requests import EncodedImage, Semantic
+from ui import form, stage
+from ui.form import Form, Tab, Values, fields_of, find_preset
+from ui.painting import Painter, Painting
+from ui.stage import QUIET
+
+HINT = "Choose a class, paint where it is, and press Generate; or start from one of the maps below."
+
+
+def create(jobs: JobQueue) -> Tab:
+    """Build the tab and connect it to the queue."""
+    made = Form(Semantic)
+    with gr.Row(**made.named("studio")):
+        with gr.Column(**made.named("left")):
+            canvas = made.inputs["label_map"] = _canvas(made)
+            go, stop = made.act()
+            made.model(sized=False)
+            _, reuse = made.seed_and_count()
+            made.sampling()
+            restore, link = made.tools()
+        with gr.Column(**made.named("right")):
+            place = stage.create(made.task, go, stop, hint=HINT)
+            examples = form.examples(made.task)
+    tab = Tab(
+        Semantic,
+        made.inputs,
+        place,
+        restore,
+        link,
+        examples,
+        to_fields=to_fields,
+        to_values=to_values,
+        not_kept=frozenset({"label_map"}),
+    )
+    stage.connect(jobs, place, Semantic, tab.inputs, to_fields)
+    form.connect(tab, reuse)
+    chooser = made.inputs["preset"]
+    chooser.change(lambda name: gr.update(palette=_palette(name)), chooser, canvas, **QUIET)
+    return tab
+
+
+def _canvas(made: Form) -> Painter:
+    preset = made.start
+    size = (3 * preset.width, 2 * preset.height)
+    about = made.named("label-map")
+    return Painter(
+        kind="map", palette=preset.palette, size=size, multiple=preset.size_multiple, **about
+    )
+
+
+def _palette(name: str) -> list[list[str]]:
+    return [list(pair) for pair in find_preset(name).palette]
+
+
+def to_fields(values: Values) -> Values:
+    """The request's fields from the widgets' values.
+
+    Raises:
+        RequestError: If nothing is painted.
+    """
+    painting: Painting | None = values["label_map"]
+    if painting is None:
+        raise RequestError("There is no label map yet; paint one.")
+    return values | {"label_map": EncodedImage.from_array(painting.labels)}
+
+
+def to_values(request: Any) -> Values:
+    """The widgets' values of a request."""
+    return fields_of(request) | {"label_map": Painting(request.label_map.array())}
