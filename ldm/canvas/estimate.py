@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from ldm.canvas.banded import Banded
 from ldm.canvas.calibration import Calibration, calibrate
@@ -90,31 +89,22 @@ def bands_of(run: Callable[[Any], Any], side: int, like: Tensor) -> Bands:
     return Bands(space.least / side, space.most_spilled / side**2)
 
 
-def work_of(run: Callable[[int], Any], sides: tuple[int, int]) -> Work:
-    """Count a network's operations on three square canvases, which settle a parabola.
+def work_of(run: Callable[[Any], Any], of: Callable[[int], Tensor], side: int) -> Work:
+    """Count a network's operations in rehearsals of three square canvases: they settle a parabola.
 
     Args:
-        run: Runs the network on a canvas of so many cells a side.
-        sides: The first and the second; the third is twice the second.
+        run: Runs the network on a map.
+        of: Makes the map of so many cells a side.
+        side: The smallest; the others are twice and four times as large.
     """
-    sides = (*sides, 2 * sides[1])
-    areas = torch.tensor([side * side for side in sides], dtype=torch.float64)
-    counted = torch.tensor([_operations(run, side) for side in sides], dtype=torch.float64)
+    counts, areas = [], torch.tensor([side**2 * 4**i for i in range(3)], dtype=torch.float64)
+    for doublings in range(3):
+        space = Rehearsal(0)
+        run(banded(of(side << doublings), space))
+        counts.append(space.operations)
     powers = torch.stack([areas**0, areas, areas**2], dim=1)
-    return Work(*(max(0.0, float(c)) for c in torch.linalg.solve(powers, counted)))
-
-
-def _operations(run: Callable[[int], Any], side: int) -> int:
-    with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counted:
-        run(side)
-    return counted.get_total_flops()
-
-
-def _attention_operations(q: Any, k: Any, v: Any, *rest: Any, **about: Any) -> int:
-    return sdpa_flop_count(q, k, v)
-
-
-ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_operations}
+    fitted = torch.linalg.solve(powers, torch.tensor(counts, dtype=torch.float64))
+    return Work(*(max(0.0, float(value)) for value in fitted))
 
 
 class Trial:
@@ -128,10 +118,7 @@ class Trial:
         self.model = model
         self.unet, self.stage = model.unet, model.first_stage
         multiple = self.unet.factor
-        self.few, self.sides = (
-            tuple(multiple * max(1, side // multiple) for side in sides)
-            for sides in ((8, 16), (16, 32))
-        )
+        self.sides = tuple(multiple * max(1, side // multiple) for side in (16, 32))
 
     def noisy(self, side: int) -> Tensor:
         """What the UNet takes."""
@@ -188,7 +175,7 @@ def facts_of(model: Any) -> Facts:
         found[name] = line_of(lambda side, run=run, of=of: run(of(side)), trial.sides)
         found[f"{name}_bands"] = bands_of(run, trial.sides[1], of(trial.sides[1]))
         if name != "encoder":
-            found[f"{name}_work"] = work_of(lambda side, run=run, of=of: run(of(side)), trial.few)
+            found[f"{name}_work"] = work_of(run, of, trial.sides[0])
     return Facts(factor=model.factor, multiple=model.size_multiple, **found)
 
 

@@ -149,6 +149,9 @@ class Padded:
         """The parent's rows with the zero rows that fall into the range."""
         (x,), (left, right, top, _) = self.parents, self.sides
         first, last = max(start - top, 0), min(stop - top, x.height)
+        if first >= last:  # nothing but zeros, as wide as any row
+            row = strip.rows(x, 0, 1)
+            return F.pad(row[:, :, :0], (left, right, stop - start, 0))
         part = strip.rows(x, first, last)
         above, below = first + top - start, stop - top - last
         return F.pad(part, (left, right, above, below))

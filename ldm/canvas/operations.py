@@ -116,7 +116,18 @@ METHODS = [*OPERATORS, *ARITHMETIC, *LAYOUT]
 _everywhere(FREE, [getattr(Tensor, name) for name in METHODS])
 _everywhere(FREE, [torch.add, torch.sub, torch.mul, torch.div, torch.addcmul, torch.exp])
 _everywhere(FREE, [F.silu, F.gelu, torch.clamp, Tensor.add_, Tensor.mul_])
-_everywhere(LIGHT, [F.linear])
+
+
+def _counted(made: Banded, times: float) -> Banded:
+    """Note in a rehearsal that each number of a map takes so many multiplications and sums."""
+    if made.space.is_rehearsal:
+        made.space.operations += 2 * made.meta.numel() * times
+    return made
+
+
+@handles(F.linear)
+def _linear(x: Banded, weight: Tensor, bias: Tensor | None = None) -> Banded:
+    return _counted(local(F.linear, LIGHT, x, weight, bias), weight.shape[1])
 
 
 @handles(quantise)
@@ -146,13 +157,14 @@ def _conv2d(
     if _pair(dilation) != (1, 1) or groups != 1:
         raise ValueError("bands know plain convolutions only")
     if weight.shape[2:] == (1, 1) and stride == (1, 1) and padding == (0, 0):
-        return local(F.conv2d, LIGHT, x, weight, bias)
+        return _counted(local(F.conv2d, LIGHT, x, weight, bias), weight.shape[1])
     if x.cost > FREE:
         x.settle()
     bias_meta = None if bias is None else _meta(bias)
     meta = F.conv2d(x.meta, _meta(weight), bias_meta, stride, padding)
     node = Convolution((x,), weight, bias, stride, padding)
-    return _made(node, meta, 2, meta.shape[2], HEAVY)
+    made = _made(node, meta, 2, meta.shape[2], HEAVY)
+    return _counted(made, weight[0].numel())
 
 
 def _pair(value: Any) -> tuple[int, int]:
@@ -163,7 +175,7 @@ def _pair(value: Any) -> tuple[int, int]:
 def _conv1d(x: Banded, weight: Tensor, bias: Tensor | None = None, *rest: Any) -> Banded:
     if weight.shape[2] != 1:
         raise ValueError("bands know 1d convolutions of width 1 only")
-    return local(F.conv1d, LIGHT, x, weight, bias)
+    return _counted(local(F.conv1d, LIGHT, x, weight, bias), weight.shape[1])
 
 
 @handles(F.pad)
@@ -253,10 +265,12 @@ def _layer_norm(x: Banded, *args: Any, **kwargs: Any) -> Banded:
 @handles(F.scaled_dot_product_attention)
 def _attention(q: Banded, k: Any, v: Any) -> Banded:
     if not isinstance(k, Banded):
-        return local(F.scaled_dot_product_attention, LIGHT, q, k, v)
+        made = local(F.scaled_dot_product_attention, LIGHT, q, k, v)
+        return _counted(made, 2 * k.shape[-2])
     k.settle()
     v.settle()
-    return _made(Attention((q, k, v)), q.meta, q.axis, q.height, HEAVY)
+    made = _made(Attention((q, k, v)), q.meta, q.axis, q.height, HEAVY)
+    return _counted(made, 2 * k.shape[-2])
 
 
 @handles(Tensor.chunk, torch.chunk)

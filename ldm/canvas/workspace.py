@@ -78,6 +78,7 @@ class Rehearsal(Workspace):
     def __init__(self, budget: int) -> None:
         super().__init__(budget)
         self.strips = 0
+        self.operations = 0.0  # multiplications and sums of convolutions, products and attention
         self.least = 0  # bytes: the smallest budget that would do
         self.spilled = 0  # bytes in files now
         self.most_spilled = 0
