@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from ldm.catalog.registry import list_presets, load_preset
 from ldm.errors import LDMError
 from ldm.requests import REQUESTS, Control, Result, controls, read_file, to_dict
+from ldm.runtime.device import PRECISIONS
 
 # The verbs import what they need when they are called: `--help` and `presets` answer at once.
 # ruff: noqa: PLC0415
@@ -116,6 +117,7 @@ def _add_sample(verbs: Any) -> None:
             _add_field(parser, request_type, name, about)
         parser.add_argument("--out", type=Path, required=True, help="folder for the pictures")
         parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+        parser.add_argument("--precision", choices=PRECISIONS, default="auto")
         parser.add_argument("--memory-budget", help="for loaded models, like 4GiB")
         _add_json(parser)
 
@@ -157,7 +159,12 @@ def _sample(arguments: Any) -> int:
     values = {n: read_file(n, v) if isinstance(v, Path) else v for n, v in given.items()}
     request = arguments.request_type(**values)
     budget = parse_bytes(arguments.memory_budget) if arguments.memory_budget else None
-    studio = Studio(device=arguments.device, memory_budget=budget, out_dir=arguments.out)
+    studio = Studio(
+        device=arguments.device,
+        memory_budget=budget,
+        precision=arguments.precision,
+        out_dir=arguments.out,
+    )
     for event in studio.run(request):
         if isinstance(event, Result):
             _report(event, as_json=arguments.json)

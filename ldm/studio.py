@@ -31,6 +31,7 @@ class Studio:
     Args:
         device: "auto", "cpu", "cuda" or "mps".
         memory_budget: Bytes for loaded models; None takes a share of what is free.
+        precision: "auto", "float32" or "bfloat16".
         data_dir: Pictures are saved in `outputs/<date>/` under it.
         out_dir: Where to save them instead.
         canvas_budget: Bytes for what a model computes; None takes a share of what is free.
@@ -42,12 +43,15 @@ class Studio:
         *,
         device: str = "auto",
         memory_budget: int | None = None,
+        precision: str = "auto",
         data_dir: Path = Path("data"),
         out_dir: Path | None = None,
         canvas_budget: int | None = None,
         manager: ModelManager | None = None,
     ) -> None:
-        self.manager = manager or ModelManager(device=device, memory_budget=memory_budget)
+        self.manager = manager or ModelManager(
+            device=device, memory_budget=memory_budget, precision=precision
+        )
         self.data_dir = Path(data_dir)
         self.out_dir = out_dir
         self.canvas_budget = canvas_budget

@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "latent_diffusion": {"models", "diffusion"},
     # build is the one place where a preset becomes networks and the model that joins them
     "catalog": {"models", "latent_diffusion", "diffusion.schedule"},
-    "runtime": {"catalog", "checkpoints", "latent_diffusion"},
+    "runtime": {"catalog", "checkpoints", "latent_diffusion", "models"},
     "tasks": {"requests", "latent_diffusion", "diffusion", "canvas", "images"},
     "metadata": {"requests", "images"},
     "history": set(),

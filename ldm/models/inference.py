@@ -24,10 +24,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import has_torch_function_unary
 
-from ldm.models import autoencoder, unet
+from ldm.models import autoencoder, unet, winograd
 from ldm.models.attention import GEGLU, AttentionBlock, BasicTransformerBlock, CrossAttention
 from ldm.models.autoencoder import AttnBlock, ResnetBlock
-from ldm.models.kernels import ConvolutionKernel
+from ldm.models.kernels import ConvolutionKernel, can_pack
 from ldm.models.packed import PackedConv2d, PackedLinear
 from ldm.models.unet import ResBlock
 
@@ -42,6 +42,7 @@ def prepare(network: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
     Returns:
         The network, or what stands for it.
     """
+    network.requires_grad_(False)
     own = _OF_PLAIN.get(type(network))
     if own is not None:
         return own(network, dtype).eval()
@@ -51,6 +52,25 @@ def prepare(network: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
         parameter.data = parameter.detach().to(dtype=dtype)
     fast = _OF_PREPARED.get(type(network))
     return network if fast is None else fast(network).eval()
+
+
+def prepared_bytes(network: nn.Module, dtype: torch.dtype) -> int:
+    """What a plain network will take when it is prepared and everything in it has been used."""
+    grown = [m.weight for m in network.modules() if isinstance(m, nn.Conv2d) and _is_turned(m)]
+    grown += [
+        m.conv.weight
+        for m in network.modules()
+        if isinstance(m, (unet.Upsample, autoencoder.Upsample))
+        and m.conv is not None
+        and not _is_turned(m.conv)
+    ]
+    count = sum(parameter.numel() for parameter in network.parameters())
+    more = sum(weight.numel() for weight in grown) * 7 // 9  # 16 numbers for every 9
+    return (count + more) * dtype.itemsize
+
+
+def _is_turned(conv: nn.Conv2d) -> bool:
+    return can_pack() and winograd.pays(conv.weight, conv.stride[0], conv.padding[0])
 
 
 def silu(x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:  # a name is checked without torch, so that a wrong flag is to
     import torch
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 def check_device_name(name: str) -> None:
@@ -47,10 +48,21 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
-def choose_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 on CUDA cards that compute in it, float16 on older ones, float32 elsewhere."""
+def choose_dtype(device: torch.device, precision: str = "auto") -> torch.dtype:
+    """What to compute in.
+
+    "auto" is bfloat16 on CUDA cards that compute in it, float16 on older ones, float32 elsewhere.
+
+    Raises:
+        RequestError: If the precision is none of PRECISIONS.
+    """
     import torch  # noqa: PLC0415  (see above)
 
+    if precision not in PRECISIONS:
+        choices = ", ".join(PRECISIONS)
+        raise RequestError(f"precision must be one of {choices}, got {precision!r:.40}.")
+    if precision != "auto":
+        return getattr(torch, precision)
     if device.type != "cuda":
         return torch.float32
     # including_emulation: older cards only imitate bfloat16, slowly

@@ -19,6 +19,7 @@ from ldm.catalog.registry import load_preset
 from ldm.catalog.schema import Preset
 from ldm.checkpoints.apply import load_files
 from ldm.errors import CheckpointError, MemoryBudgetError
+from ldm.models.inference import prepare, prepared_bytes
 from ldm.runtime.device import choose_device, choose_dtype
 from ldm.runtime.memory import default_budget, format_bytes
 
@@ -40,6 +41,7 @@ class ModelManager:
     Args:
         device: "auto", "cpu", "cuda" or "mps".
         memory_budget: Bytes for all loaded models together; None takes a share of what is free.
+        precision: "auto", "float32" or "bfloat16"; auto is float32 on the CPU.
         load: Preset -> model; None reads the preset's files.
         size_of: Preset -> bytes it will take; None counts its parameters.
     """
@@ -49,11 +51,12 @@ class ModelManager:
         *,
         device: str = "auto",
         memory_budget: int | None = None,
+        precision: str = "auto",
         load: Callable[[Preset], Any] | None = None,
         size_of: Callable[[Preset], int] | None = None,
     ) -> None:
         self.device = choose_device(device)
-        self.dtype = choose_dtype(self.device)
+        self.dtype = choose_dtype(self.device, precision)
         self.memory_budget = default_budget(self.device) if memory_budget is None else memory_budget
         self._load = load or self._load_files
         self._size_of = size_of or self._estimate
@@ -177,10 +180,21 @@ class ModelManager:
         """Bytes of the weights; refused before room is made if they are not there at all."""
         if missing := [path for path in preset.weight_paths if not path.exists()]:
             raise CheckpointError(_missing(preset, missing[0]))
-        return count_parameters(preset) * torch.finfo(self.dtype).bits // 8
+        if self._is_prepared:
+            return prepared_bytes(build_model(preset), self.dtype)
+        return count_parameters(preset) * self.dtype.itemsize
+
+    @property
+    def _is_prepared(self) -> bool:
+        """Elsewhere than on the CPU the plain networks are what was measured."""
+        return self.device.type == "cpu"
 
     def _load_files(self, preset: Preset) -> Any:
         model = build_model(preset)
+        if self._is_prepared:  # weights stay in the mapped file until a layer packs its own
+            load_files(model, preset.weight_paths, dtype=torch.float32, device=self.device)
+            prepare(model, self.dtype).is_prepared = True
+            return model.eval()
         load_files(model, preset.weight_paths, dtype=self.dtype, device=self.device)
         return model.eval().requires_grad_(False)
 

@@ -219,9 +219,9 @@ def _in_float32(model: LatentDiffusion, site: Site | None) -> LatentDiffusion:
     """After numbers that were too large for half precision: the same model in float32.
 
     Raises:
-        LDMError: If it was in float32 already.
+        LDMError: If it was in float32 already, or in bfloat16 on the CPU, whose range is the same.
     """
-    if model.dtype == torch.float32:
+    if model.dtype == torch.float32 or model.is_prepared:
         raise LDMError("the model's numbers grew without bound; take another seed or sampler.")
     if site is not None:
         site.tell("Half precision was too coarse for this picture; it was made in float32.")
@@ -232,7 +232,7 @@ def _in_float32(model: LatentDiffusion, site: Site | None) -> LatentDiffusion:
 def _threads(model: LatentDiffusion, cells: int) -> Iterator[None]:
     """One CPU thread for small work, where waking others takes longer than they save."""
     before = torch.get_num_threads()
-    work = cells * sum(parameter.numel() for parameter in model.unet.parameters())
+    work = cells * model.unet_parameters
     if model.device.type == "cpu" and work < SMALL_WORK:
         torch.set_num_threads(1)
     try:
