@@ -1,137 +1,91 @@
-"""Make the pictures that the page starts from: `python docs/examples.py layout class upscale`.
+"""Make the examples of the tabs to paint in: `python docs/examples.py [semantic] [inpaint]`.
 
-Needs the shipped weights. They land in ui/examples, each with its request inside; the classes'
-thumbnails are small JPEGs without one. Pictures are made once and kept: change only what is bad.
+Each is a PNG with its request inside, so that choosing it brings its map or its mask back.
 """
 
 import argparse
-import shutil
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
-from PIL import Image
 
-from ldm.catalog.registry import load_preset
-from ldm.images import EncodedImage
-from ldm.requests import Box, ClassConditional, Layout, Result, Upscale
+from ldm.data import scenes
+from ldm.requests import EncodedImage, Inpaint, Result, Semantic
 from ldm.studio import Studio
 
-EXAMPLES = Path(__file__).parents[1] / "ui" / "examples"
-THUMBNAIL_PX = 96
-Scene = tuple[str, int, int, int, tuple[Box, ...]]
-"""File name, width, height, seed and boxes."""
-LAYOUTS: tuple[Scene, ...] = (
-    (
-        "1-house-and-pines",
-        192,
-        128,
-        3,
-        (
-            Box("sun", 0.62, 0.1, 0.74, 0.28),
-            Box("pine", 0.06, 0.36, 0.2, 0.8),
-            Box("pine", 0.2, 0.44, 0.32, 0.8),
-            Box("house", 0.46, 0.52, 0.66, 0.82),
-        ),
-    ),
-    (
-        "2-boats",
-        192,
-        128,
-        5,
-        (
-            Box("boat", 0.12, 0.55, 0.3, 0.86),
-            Box("boat", 0.44, 0.5, 0.56, 0.72),
-            Box("boat", 0.7, 0.58, 0.92, 0.94),
-        ),
-    ),
-    (
-        "3-moon-over-a-village",
-        256,
-        128,
-        7,
-        (
-            Box("moon", 0.44, 0.08, 0.52, 0.24),
-            Box("house", 0.12, 0.56, 0.26, 0.82),
-            Box("house", 0.4, 0.6, 0.52, 0.84),
-            Box("house", 0.7, 0.55, 0.84, 0.82),
-            Box("tree", 0.28, 0.5, 0.38, 0.82),
-            Box("pine", 0.86, 0.4, 0.96, 0.86),
-        ),
-    ),
-    (
-        "4-two-trees",
-        128,
-        128,
-        11,
-        (Box("tree", 0.06, 0.36, 0.42, 0.88), Box("tree", 0.6, 0.46, 0.9, 0.9)),
-    ),
-    (
-        "5-row-of-pines",
-        256,
-        128,
-        13,
-        tuple(
-            Box("pine", round(0.04 + 0.16 * i, 2), 0.34, round(0.14 + 0.16 * i, 2), 0.86)
-            for i in range(6)
-        ),
-    ),
+FOLDER = Path(__file__).parents[1] / "ui" / "examples"
+WIDTH, HEIGHT = 256, 160
+# name, number of the scene, seed of the picture
+MAPS = (
+    ("1-mountain-lake", 16, 1),
+    ("2-two-houses", 11, 2),
+    ("3-autumn-harbour", 25, 3),
+    ("4-winter-village", 6, 4),
+    ("5-pines-on-a-meadow", 24, 5),
 )
-LOW = (("1-sunset", "text-to-image/1-sunset.png"), ("2-autumn", "text-to-image/5-autumn.png"))
+# name, number of the scene, seed, and how the hole is made from the scene
+HOLES = (
+    ("1-take-something-away", 11, 1, "object"),
+    ("2-a-scratched-picture", 16, 2, "strokes"),
+    ("3-beyond-the-edge", 27, 3, "right"),
+    ("4-another-sky", 14, 4, "sky"),
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", nargs="+", choices=MAKERS)
-    parser.add_argument("--data-dir", type=Path, default=Path("data"))
-    flags = parser.parse_args()
-    studio = Studio(data_dir=flags.data_dir)
-    for what in flags.what:
-        MAKERS[what](studio)
+    parser.add_argument("tasks", nargs="*", default=["semantic", "inpaint"])
+    with tempfile.TemporaryDirectory() as data:
+        studio = Studio(data_dir=Path(data))
+        for task in parser.parse_args().tasks:
+            make = {"semantic": _semantic, "inpaint": _inpaint}[task]
+            for name, request in make():
+                _save(studio, request, FOLDER / task / f"{name}.png")
 
 
-def made(studio: Studio, request: object) -> Result:
-    """The result of a request."""
-    return next(event for event in studio.run(request) if isinstance(event, Result))
+def _scene(number: int) -> scenes.Sample:
+    return scenes.render(scenes.sample(np.random.default_rng(number), WIDTH, HEIGHT))
 
 
-def keep(result: Result, folder: str, name: str) -> None:
-    """Copy the PNG, request and all."""
-    (EXAMPLES / folder).mkdir(parents=True, exist_ok=True)
-    path = EXAMPLES / folder / f"{name}.png"
-    shutil.copyfile(result.paths[0], path)
-    print(f"{path.relative_to(EXAMPLES)} {path.stat().st_size} bytes")
+def _semantic():
+    for name, number, seed in MAPS:
+        labels = EncodedImage.from_array(_scene(number).labels)
+        yield name, Semantic(label_map=labels, seed=seed)
 
 
-def layouts(studio: Studio) -> None:
-    """Scenes of boxes."""
-    for name, width, height, seed, boxes in LAYOUTS:
-        request = Layout(boxes=boxes, width=width, height=height, seed=seed)
-        keep(made(studio, request), "layout", name)
+def _inpaint():
+    for name, number, seed, kind in HOLES:
+        scene = _scene(number)
+        request = Inpaint(
+            image=EncodedImage.from_array(scene.image),
+            mask=EncodedImage.from_array(255 * _hole(scene, kind)),
+            seed=seed,
+        )
+        yield name, replace(request, outpaint_right=96) if kind == "right" else request
 
 
-def classes(studio: Studio) -> None:
-    """A thumbnail of every class."""
-    preset = load_preset("demo-class-conditional")
-    folder = EXAMPLES / "classes" / preset.name
-    folder.mkdir(parents=True, exist_ok=True)
-    for number, name in enumerate(preset.classes):
-        request = ClassConditional(class_index=number, seed=1)
-        image = Image.fromarray(np.asarray(made(studio, request).images[0]))
-        path = folder / f"{number}.jpg"
-        image.resize((THUMBNAIL_PX, THUMBNAIL_PX)).save(path, quality=85)
-        print(f"{name}: {path.stat().st_size} bytes")
+def _hole(scene: scenes.Sample, kind: str) -> np.ndarray:
+    """A mask (H, W) uint8 of 0 and 1."""
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    if kind == "object":
+        box = max(scene.boxes, key=lambda box: (box.x1 - box.x0) * (box.y1 - box.y0))
+        mask[max(0, box.y0 - 5) : box.y1 + 5, max(0, box.x0 - 5) : box.x1 + 5] = 1
+    if kind == "strokes":
+        cv2.line(mask, (30, 30), (200, 125), 1, 10)
+        cv2.line(mask, (60, 130), (220, 40), 1, 7)
+    if kind == "sky":
+        mask[:60] = 1
+    return mask
 
 
-def enlargements(studio: Studio) -> None:
-    """Pictures that were shrunk to a quarter, made large again."""
-    for name, source in LOW:
-        image = Image.open(EXAMPLES / source).convert("RGB")
-        low = image.resize((image.width // 4, image.height // 4), Image.Resampling.BICUBIC)
-        request = Upscale(image=EncodedImage.from_array(np.asarray(low)), seed=1)
-        keep(made(studio, request), "upscale", name)
+def _save(studio: Studio, request: Inpaint | Semantic, path: Path) -> None:
+    *_, result = studio.run(request)
+    assert isinstance(result, Result)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(result.paths[0].read_bytes())
 
-
-MAKERS = {"layout": layouts, "class": classes, "upscale": enlargements}
 
 if __name__ == "__main__":
     main()

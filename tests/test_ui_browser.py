@@ -50,7 +50,7 @@ def test_generate_with_previews_then_restore_the_png(page, tmp_path):
     expect(page.locator(f"{TAB}-go")).to_have_text("Generate")
     prompt(page).fill("a calm lake at sunset")
     seed(page).fill("7")
-    set_steps(page, 40)
+    set_steps(page, 200)
     page.locator(f"{TAB}-go").click()
     previews = set()
     while not page.locator(".strip.done").count():
@@ -67,7 +67,7 @@ def test_generate_with_previews_then_restore_the_png(page, tmp_path):
     download.value.save_as(path)
     request = metadata.load(path).request
     assert isinstance(request, TextToImage)
-    assert (request.prompt, request.seed, request.steps) == ("a calm lake at sunset", 7, 40)
+    assert (request.prompt, request.seed, request.steps) == ("a calm lake at sunset", 7, 200)
 
     prompt(page).fill("something else")
     restore(page).set_input_files(path)

@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from ldm.jobs import JobQueue
-from ui import stage, theme
+from ui import estimate, stage, theme
 from ui.form import Component, Tab, load_request
 from ui.run import Visit
 from ui.stage import QUIET
@@ -45,6 +45,7 @@ def build(jobs: JobQueue) -> gr.Blocks:
         _remember(page, tabs)
         for tab in tabs:
             stage.resume_on_load(page, jobs, tab.stage, tab.task)
+            estimate.connect(jobs, tab)
     return page
 
 

@@ -40,6 +40,7 @@ class Tab:
     stage: Stage
     restore: gr.UploadButton
     link: gr.Button
+    estimate: gr.HTML  # what the request will take
     examples: gr.Gallery | None = None
     to_fields: Callable[[Values], Values] = dict  # the widgets' values -> the request's fields
     to_values: Callable[[Any], Values] = lambda request: fields_of(request)  # and back
@@ -77,6 +78,7 @@ class Form:
     presets: list[Preset] = field(init=False)
     start: Preset = field(init=False)  # the preset that is chosen at first
     inputs: dict[str, Component] = field(default_factory=dict)
+    estimate: gr.HTML | None = None  # what the request will take; made with the buttons
 
     def __post_init__(self) -> None:
         self.presets = list_presets(task=self.request_type.task)
@@ -103,6 +105,7 @@ class Form:
         with gr.Row(**self.named("act")):
             go = gr.Button("Generate", variant="primary", **self.named("go"))
             stop = gr.Button("Cancel", visible="hidden", **self.named("stop"))
+        self.estimate = gr.HTML(padding=False, **self.named("estimate"))
         return go, stop
 
     def model(self, *, sized: bool) -> None:

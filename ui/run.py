@@ -106,7 +106,9 @@ def say(event: Any) -> tuple[str, str]:
     if isinstance(event, Result):
         count = len(event.requests)
         made = f"{count} pictures" if count > 1 else "Done"
-        return f"{made} in {event.seconds:.1f} s", " ".join(event.notes)
+        expected = event.estimate and event.estimate.seconds
+        was = [f"{expected:.1f} s were expected."] if expected else []
+        return f"{made} in {event.seconds:.1f} s", " ".join([*event.notes, *was])
     if isinstance(event, Failed):
         return event.message, ""
     return ("Cancelled" if isinstance(event, Cancelled) else "Ready"), ""

@@ -37,6 +37,7 @@ def create(jobs: JobQueue) -> Tab:
         place,
         restore,
         link,
+        made.estimate,
         examples,
         to_fields=to_fields,
         to_values=to_values,

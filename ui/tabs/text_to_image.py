@@ -42,7 +42,7 @@ def create(jobs: JobQueue) -> Tab:
         with gr.Column(**made.named("right")):
             place = stage.create(made.task, go, stop, hint=HINT)
             examples = form.examples(made.task)
-    tab = Tab(TextToImage, made.inputs, place, restore, link, examples)
+    tab = Tab(TextToImage, made.inputs, place, restore, link, made.estimate, examples)
     stage.connect(jobs, place, TextToImage, tab.inputs)
     form.connect(tab, reuse)
     return tab

@@ -49,6 +49,7 @@ def create(jobs: JobQueue) -> Tab:
         place,
         restore,
         link,
+        made.estimate,
         examples,
         to_fields=to_fields,
         to_values=to_values,

@@ -1,0 +1,68 @@
+"""What a request will take on this machine, told beside the button before it is pressed."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from ldm.errors import LDMError
+from ldm.jobs import JobQueue
+from ldm.requests import Estimate
+from ui.form import Tab
+from ui.run import make_request
+from ui.stage import QUIET
+
+GIB = 2**30
+WHOLE = "whole"  # a plan that needs no words
+# what decides it: how large, how often, how many
+DECISIVE = ("preset", "width", "height", "steps", "sampler", "guidance_scale", "count", "passes")
+SIZED_BY = {"semantic": "label_map", "upscale": "image"}  # task -> the input that says how large
+
+
+def connect(jobs: JobQueue, tab: Tab) -> None:
+    """Keep the tab's estimate true while its settings change."""
+    names = (*DECISIVE, SIZED_BY.get(tab.task))
+    boxes = [tab.inputs[name] for name in names if name in tab.inputs]
+    boxes.append(tab.stage.plate)  # after a run more is known
+    triggers: list[Callable[..., Any]] = [box.change for box in boxes]
+
+    def estimate(**values: Any) -> str:
+        try:
+            return told(jobs.estimate(make_request(tab.request_type, tab.to_fields(values))))
+        except (LDMError, gr.Error):  # said when it is asked for, not while it is being written
+            return ""
+
+    gr.on(
+        triggers,
+        estimate,
+        None,
+        tab.estimate,
+        inputs_kwargs=tab.inputs,
+        trigger_mode="always_last",
+        queue=False,
+        **QUIET,
+    )
+
+
+def told(estimate: Estimate | None) -> str:
+    """An estimate as HTML; nothing while nothing is known."""
+    if estimate is None or estimate.seconds is None:
+        return ""
+    about = f"about {duration(estimate.seconds)}, {memory(estimate.memory_bytes)}"
+    plan = "" if estimate.plan.startswith(WHOLE) else f" · {estimate.plan}"
+    return f"<p>{html.escape(about + plan)}</p>"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words a person would use."""
+    if seconds < 90:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def memory(count: int) -> str:
+    """Bytes likewise."""
+    return f"{count / GIB:.1f} GiB" if count >= GIB else f"{count / 2**20:.0f} MiB"
