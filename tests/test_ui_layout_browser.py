@@ -76,7 +76,11 @@ def test_the_canvas_follows_the_size_and_the_model(hand, page):
         "(() => { const s = document.querySelector('#layout-boxes svg'); "
         "return Math.abs(s.clientWidth / s.clientHeight - 2) < 0.02; })()"
     )
+    page.locator("#layout-examples img").nth(1).click()  # a scene
+    expect(hand.root.locator("li")).to_have_count(3)
     before = hand.labels()
+    assert before == ["boat"] * 3
+    expect(page.locator("#layout-width input").first).to_have_value("192")
     page.locator("#layout-preset input").click()
     page.get_by_role("option", name=re.compile("OpenImages")).click()
     expect(hand.root.locator("[data-part=count]")).to_have_text(f"{len(before)} of 30 boxes")

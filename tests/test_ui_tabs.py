@@ -12,7 +12,7 @@ from ldm.catalog.registry import list_presets, load_preset
 from ldm.errors import RequestError
 from ldm.images import EncodedImage
 from ldm.requests import Box, ClassConditional, Layout, Upscale
-from ui.boxes import BoxEditor
+from ui.boxes import BoxEditor, read_boxes, sketch
 from ui.classes import ClassPicker, class_index
 from ui.run import Picture, class_name, make_request
 from ui.tabs import class_conditional, layout, upscale
@@ -26,6 +26,19 @@ def test_a_layout_goes_to_the_page_and_back():
     shown = BoxEditor().postprocess(values["boxes"])
     assert (shown["width"], shown["height"]) == (192, 128)
     assert make_request(Layout, layout.to_fields(values | {"boxes": shown})) == request
+
+
+def test_every_scene_is_a_layout_for_the_shipped_model():
+    preset = load_preset("demo-layout")
+    assert 4 <= len(layout.scenes()) <= 6
+    for scene in layout.scenes().values():
+        boxes = read_boxes(scene)
+        size = {side: scene[side] for side in ("width", "height")}
+        assert not any(side % preset.size_multiple for side in size.values())
+        assert {box.label for box in Layout(boxes=boxes, **size).boxes} <= set(preset.classes)
+        picture = np.asarray(sketch(scene, preset.palette))
+        assert picture.shape[1] / picture.shape[0] == scene["width"] / scene["height"]
+        assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 2
 
 
 @pytest.mark.parametrize("preset", list_presets(task="layout"), ids=lambda preset: preset.name)

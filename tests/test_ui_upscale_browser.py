@@ -23,6 +23,9 @@ def test_enlarge_compare_and_restore(page, tmp_path):
     open_tab(page, "upscale")
     page.locator("#upscale-go").click()
     page.locator("#upscale-strip", has_text="there is none yet").wait_for()
+    page.locator("#upscale-examples img").first.click()  # a sample
+    page.get_by_text("48 × 32 px becomes 192 × 128 px").wait_for()
+    page.locator("#upscale-image [aria-label='Clear']").click()
     upload = page.locator("#upscale-image input[type=file]")
     upload.set_input_files(tmp_path / "low.png")
     page.get_by_text("45 × 30 px becomes 180 × 120 px").wait_for()

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from PIL import Image, ImageDraw
 
 from ldm.errors import LDMError, RequestError
 from ldm.requests import Box, boxes_of
 from ui.run import fail
 
 HERE = Path(__file__).parent
+PAPER, INK = "#fbfaf5", "#1b2a2d"  # of the canvas, as in boxes.css
 EDGES = ("left", "top", "right", "bottom")
 MAX_SENT = 1000  # boxes that are looked at; a request has room for far fewer
 Classes = Sequence[tuple[str, str]]
@@ -115,6 +117,20 @@ def layout(
 def as_plain(box: Box) -> dict[str, Any]:
     """A box as it goes to the page."""
     return {"label": box.label} | {edge: getattr(box, edge) for edge in EDGES}
+
+
+def sketch(value: Mapping[str, Any], classes: Classes, side: int = 240) -> Image.Image:
+    """A layout as a small picture: its boxes in their classes' colours, the longer side in px."""
+    scale = side / max(value["width"], value["height"])
+    size = (round(value["width"] * scale), round(value["height"] * scale))
+    image = Image.new("RGB", size, PAPER)
+    colours, pen = dict(classes), ImageDraw.Draw(image, "RGBA")
+    for box in read_boxes(value):
+        edges = [getattr(box, edge) * size[i % 2] for i, edge in enumerate(EDGES)]
+        colour = colours.get(box.label, INK)
+        pen.rounded_rectangle(edges, 3, fill=colour + "66", outline=INK + "60", width=3)
+        pen.rounded_rectangle(edges, 3, outline=colour, width=2)
+    return image
 
 
 def read_boxes(payload: Any) -> tuple[Box, ...]:

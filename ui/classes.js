@@ -32,6 +32,7 @@ function face(colour, thumbnail) {
 function draw() {
   const all = classes().map(([name, ...rest], number) => ({ number, name, rest }));
   $("field").hidden = all.length <= FEW;
+  tiles.toggleAttribute("data-many", all.length > FEW);
   search.placeholder = `search ${all.length} classes by name or number`;
   const wanted = search.value.trim().toLowerCase();
   const fitting = all.filter(({ number, name }) => !wanted || name.toLowerCase().includes(wanted) || String(number) === wanted);
@@ -55,6 +56,7 @@ function mark() {
     node.tabIndex = node === (current ?? all[0]) ? 0 : -1;
   }
 }
+const across = () => (classes().length > FEW ? 3 : 4); // tiles in a row, as in classes.css
 function choose(node) {
   if (!node) return;
   props.value = node.dataset.value;
@@ -63,7 +65,7 @@ function choose(node) {
 }
 tiles.addEventListener("click", (event) => choose(event.target.closest(".tile")));
 tiles.addEventListener("keydown", (event) => {
-  const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: 4, ArrowUp: -4 }[event.key];
+  const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: across(), ArrowUp: -across() }[event.key];
   const all = [...tiles.children], at = all.indexOf(document.activeElement);
   if (!step || at < 0) return;
   event.preventDefault();

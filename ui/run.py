@@ -21,6 +21,7 @@ from ldm.requests import (
     Queued,
     Result,
     TextToImage,
+    Upscale,
 )
 
 MAX_SHOWN = 60  # pictures in a visitor's gallery; the older ones stay on disk
@@ -155,10 +156,12 @@ def title(request: Any) -> str:
         return ", ".join(_counted(label, labels.count(label)) for label in dict.fromkeys(labels))
     if isinstance(request, ClassConditional):
         return class_name(request)
+    if isinstance(request, Upscale):
+        return f"{4**request.passes} times as large"
     return TITLES[request.task]
 
 
-TITLES = {"inpaint": "Filled in", "semantic": "Painted", "upscale": "Enlarged"}
+TITLES = {"inpaint": "Filled in", "semantic": "Painted"}
 
 
 def class_name(request: ClassConditional) -> str:

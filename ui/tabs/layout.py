@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import gradio as gr
@@ -10,9 +11,9 @@ from ldm.catalog.schema import Preset
 from ldm.jobs import JobQueue
 from ldm.requests import Box, Layout
 from ui import boxes, form, stage
-from ui.boxes import BoxEditor, read_boxes
-from ui.form import Form, Tab, Values, find_preset
-from ui.stage import QUIET
+from ui.boxes import BoxEditor, read_boxes, sketch
+from ui.form import EXAMPLES, Form, Tab, Values, find_preset
+from ui.stage import QUIET, named
 
 HINT = "Draw boxes, say what is in them, and press Generate."
 FIRST = (
@@ -21,6 +22,7 @@ FIRST = (
     Box("house", 0.46, 0.56, 0.7, 0.8),
 )
 """What the demo model's canvas shows at first, so that Generate makes a picture at once."""
+SCENES = EXAMPLES / "layout" / "scenes.json"
 SHAPE = "(width, height, value) => ({...value, width, height})"
 UNDER = "(picture, value) => ({...value, picture: picture?.url ?? null})"
 
@@ -41,7 +43,10 @@ def create(jobs: JobQueue) -> Tab:
                     "boxes", kind=BoxEditor, value=_first(made.start), **about_classes(made.start)
                 )
             place = stage.create(made.task, go, stop, hint=HINT)
-            examples = form.examples(made.task, "Start from one of these layouts")
+            gr.HTML(
+                "<h2>Start from a scene</h2>", padding=False, **named(made.task, "examples-title")
+            )
+            sketches = _sketches(made.start)
     tab = Tab(
         Layout,
         made.inputs,
@@ -49,14 +54,43 @@ def create(jobs: JobQueue) -> Tab:
         restore,
         link,
         made.estimate,
-        examples,
         to_fields=to_fields,
         to_values=to_values,
     )
     stage.connect(jobs, place, Layout, tab.inputs, to_fields)
     form.connect(tab, reuse)
     _connect(editor, tab)
+    taken = [editor, tab.inputs["width"], tab.inputs["height"]]
+    sketches.select(_take, None, taken, **QUIET)
     return tab
+
+
+def scenes() -> dict[str, Values]:
+    """Layouts to start from, by name, each as the editor's value."""
+    return json.loads(SCENES.read_text("utf-8"))
+
+
+def _sketches(preset: Preset) -> gr.Gallery:
+    about = named("layout", "examples")
+    about["elem_classes"] = [about["elem_classes"], "strip-of-pictures"]
+    return gr.Gallery(
+        [(sketch(scene, preset.palette), name) for name, scene in scenes().items()],
+        label="Scenes",
+        show_label=False,
+        height="auto",
+        object_fit="contain",
+        format="png",
+        allow_preview=False,
+        buttons=[],
+        interactive=False,
+        **about,
+    )
+
+
+def _take(event: gr.SelectData) -> tuple[Values, int, int]:
+    """A scene for the canvas; what was drawn comes back with Undo."""
+    scene = list(scenes().values())[event.index]
+    return scene | {"picture": None}, scene["width"], scene["height"]
 
 
 def _first(preset: Preset) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import numpy as np
 from PIL import Image
 
 from ldm.errors import LDMError, RequestError
@@ -16,12 +17,13 @@ from ui import form, stage
 from ui.controls import unchecked
 from ui.form import Form, Tab, Values
 from ui.run import Picture, Visit
-from ui.stage import QUIET, Stage, Updates
+from ui.stage import QUIET, Stage, Updates, named
 
 HINT = "Give it a picture and press Generate: it comes out four or sixteen times as large."
 PASSES = (("4 times as large", 1), ("16 times, in two passes", 2))
 PLAIN = {"Bicubic": Image.Resampling.BICUBIC, "Lanczos": Image.Resampling.LANCZOS}
 FIRST = "Bicubic"
+SAMPLES = "Start from a small picture"
 
 
 def create(jobs: JobQueue) -> Tab:
@@ -39,7 +41,9 @@ def create(jobs: JobQueue) -> Tab:
         with gr.Column(**made.named("right")):
             slider, radio = _comparison(made)
             place = stage.create(made.task, go, stop, hint=HINT)
-            examples = form.examples(made.task)
+            title = named(made.task, "examples-title")
+            gr.HTML(f"<h2>{SAMPLES}</h2>", padding=False, **title)
+            samples = _samples()
     place = dataclasses.replace(
         place, beside=(slider, radio), compare=lambda picture: _compare(slider, radio, picture)
     )
@@ -50,7 +54,6 @@ def create(jobs: JobQueue) -> Tab:
         restore,
         link,
         made.estimate,
-        examples,
         to_fields=to_fields,
         to_values=to_values,
         receives="image",
@@ -59,7 +62,38 @@ def create(jobs: JobQueue) -> Tab:
     stage.connect(jobs, place, Upscale, tab.inputs, to_fields)
     form.connect(tab, reuse)
     _connect(tab, place, note, slider, radio)
+    samples.select(_take, None, tab.inputs["image"], **QUIET)
     return tab
+
+
+def shrunk() -> list[np.ndarray]:
+    """Pictures that were made here at a quarter of their size, each (H, W, 3) uint8."""
+    pictures = [Image.open(path).convert("RGB") for path in form.example_paths("text-to-image")]
+    return [
+        np.asarray(picture.resize((picture.width // 4, picture.height // 4), PLAIN[FIRST]))
+        for picture in pictures
+    ]
+
+
+def _samples() -> gr.Gallery:
+    about = named("upscale", "examples")
+    about["elem_classes"] = [about["elem_classes"], "strip-of-pictures"]
+    return gr.Gallery(
+        shrunk(),
+        label=SAMPLES,
+        show_label=False,
+        height="auto",
+        object_fit="cover",
+        format="png",
+        allow_preview=False,
+        buttons=[],
+        interactive=False,
+        **about,
+    )
+
+
+def _take(event: gr.SelectData) -> np.ndarray:
+    return shrunk()[event.index]
 
 
 def _picture_and_passes(made: Form) -> gr.HTML:
