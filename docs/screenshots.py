@@ -1,13 +1,14 @@
 """Picture the page for docs/screenshots: `python docs/screenshots.py` while the app runs.
 
-Needs tests/requirements.txt and Chromium.
+Needs tests/requirements.txt and Chromium. `--only layout upscale` makes some of the pictures.
 """
 
 import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 FOLDER = Path(__file__).parent / "screenshots"
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
@@ -24,13 +25,20 @@ PROMPTS = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", default="http://127.0.0.1:7860")
-    url = parser.parse_args().url
+    parser.add_argument("--only", nargs="+", choices=(*SHOTS, *TABS), default=(*SHOTS, *TABS))
+    flags = parser.parse_args()
+    url = flags.url
     FOLDER.mkdir(exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
         )
+        for name, use in TABS.items():
+            if name in flags.only:
+                picture_tab(browser, url, name, use)
         for name, (width, height) in SHOTS.items():
+            if name not in flags.only:
+                continue
             context = browser.new_context(
                 viewport={"width": width, "height": height},
                 color_scheme="dark" if name == "dark" else "light",
@@ -47,6 +55,55 @@ def main() -> None:
             page.screenshot(path=FOLDER / f"{name}.png")
             context.close()
         browser.close()
+
+
+def picture_tab(browser: Browser, url: str, name: str, use: Callable[[Page], None]) -> None:
+    """Open the page, use a tab and picture it."""
+    context = browser.new_context(viewport={"width": 1440, "height": 1000})
+    context.set_default_timeout(120_000)
+    page = context.new_page()
+    page.goto(url)
+    page.locator("body[data-ready]").wait_for()
+    use(page)
+    page.evaluate("document.activeElement.blur(); window.scrollTo(0, 0)")
+    page.wait_for_timeout(1200)
+    page.screenshot(path=FOLDER / f"{name}.png")
+    context.close()
+
+
+def generate(page: Page, task: str, seed: int) -> None:
+    """Press Generate on a tab and wait for its picture."""
+    page.locator(f"#{task}-seed textarea, #{task}-seed input").first.fill(str(seed))
+    page.locator(f"#{task}-go:not([disabled])").click()
+    page.locator(f"#{task}-strip .strip.done").wait_for()
+
+
+def use_layout(page: Page) -> None:
+    """A scene, drawn under its boxes."""
+    page.locator("#tab-layout-button").click()
+    page.locator("#layout-examples img").first.click()
+    page.locator("#layout-boxes [data-part=count]", has_text="4 of").wait_for()
+    generate(page, "layout", 3)
+    page.locator("#layout-boxes li .swatch").last.click()
+
+
+def use_upscale(page: Page) -> None:
+    """A small picture at four times its size, beside bicubic interpolation."""
+    page.locator("#tab-upscale-button").click()
+    page.locator("#upscale-examples img").first.click()
+    page.get_by_text("becomes").wait_for()
+    generate(page, "upscale", 1)
+
+
+def use_classes(page: Page) -> None:
+    """Pictures of two classes."""
+    page.locator("#tab-class-conditional-button").click()
+    for name, seed in (("autumn at sunset", 1), ("snow at night", 1)):
+        page.locator("#class-conditional-class-index .tile", has_text=name).click()
+        generate(page, "class-conditional", seed)
+
+
+TABS = {"layout": use_layout, "upscale": use_upscale, "class": use_classes}
 
 
 def make(page: Page, prompt: str, seed: int) -> None:
