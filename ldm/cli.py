@@ -10,7 +10,7 @@ import os
 import sys
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -265,14 +265,37 @@ def _evaluate(arguments: Any) -> int:
 
 def _add_bench(verbs: Any) -> None:
     parser = _verb(verbs, "bench", _bench, "measure where the time goes on this machine")
-    parser.add_argument("suite", choices=["startup"], help="startup: page, first and next picture")
+    text = "startup: page, first and next picture; speed: a step, a decode; loading: a checkpoint"
+    parser.add_argument("suite", choices=["startup", "speed", "loading"], help=text)
+    parser.add_argument("--against", choices=["diffusers"], help="speed: measure it as well")
+    parser.add_argument("--model", action="append", default=[], help="speed: only these")
+    parser.add_argument("--rounds", type=int, default=5, help="speed: the least of so many counts")
+    parser.add_argument(
+        "--busy", action="store_true", help="speed: processor time on one thread, beside other work"
+    )
 
 
 def _bench(arguments: Any) -> int:
-    from ldm.benchmarks.startup import parts, startup, table
-
-    print(table(startup() + parts()))
+    for line in _bench_lines(arguments):
+        print(line, flush=True)
     return 0
+
+
+def _bench_lines(arguments: Any) -> Iterable[str]:
+    if arguments.suite == "startup":
+        from ldm.benchmarks.startup import parts, startup
+        from ldm.benchmarks.startup import table as startup_table
+
+        return [startup_table(startup() + parts())]
+    if arguments.suite == "loading":
+        from ldm.benchmarks.loading import table as loading_table
+
+        return loading_table()
+    from ldm.benchmarks.speed import table
+
+    against = arguments.against == "diffusers"
+    rounds = max(1, arguments.rounds)
+    return table(arguments.model, against=against, rounds=rounds, busy=arguments.busy)
 
 
 def _add_convert(verbs: Any) -> None:

@@ -1,0 +1,41 @@
+"""What is compared is the same; the times themselves are no test."""
+
+import importlib.util
+
+import pytest
+import torch
+
+from ldm.benchmarks import speed
+from ldm.cli import main
+
+KIND = "demo-kl-f4"
+
+
+def test_the_kinds_agree(monkeypatch):
+    monkeypatch.setitem(speed.DECODES, KIND, 8)
+    threads = torch.get_num_threads()
+    got = speed.run(KIND, against=False, rounds=1)
+    assert set(got.seconds) == {"plain float32", "float32", "bfloat16"}
+    assert got.error < 1e-5
+    assert got.psnr > 40
+    assert torch.get_num_threads() == threads
+
+
+@pytest.mark.skipif(importlib.util.find_spec("diffusers") is None, reason="needs diffusers")
+@pytest.mark.parametrize("name", ["demo-text-to-image", "demo-semantic", KIND, "demo-vq-f4"])
+def test_the_librarys_networks_are_ours(name, monkeypatch):
+    """With the same weights they give the same, or the comparison would mean nothing."""
+    monkeypatch.setitem(speed.DECODES, name, 8)
+    if name in speed.STEPS:
+        monkeypatch.setitem(speed.STEPS, name, (1, 8))
+    make = speed._steps if name in speed.STEPS else speed._decodes
+    with torch.inference_mode():
+        kinds = make(name, against=True)
+        torch.testing.assert_close(
+            kinds["diffusers float32"](), kinds["plain float32"](), rtol=0, atol=1e-4
+        )
+
+
+def test_an_unknown_model_is_refused(capsys):
+    assert main(["bench", "speed", "--model", "none"]) == 2
+    assert "--model must be one of demo-text-to-image" in capsys.readouterr().err
