@@ -1,4 +1,4 @@
-"""Make the class tab's thumbnails with the shipped model: `python docs/thumbnails.py`."""
+"""Make the class tab's thumbnails with the shipped model: `PYTHONPATH=. python docs/thumbnails.py`."""
 
 import argparse
 from pathlib import Path

@@ -23,9 +23,6 @@ def test_enlarge_compare_and_restore(page, tmp_path):
     open_tab(page, "upscale")
     page.locator("#upscale-go").click()
     page.locator("#upscale-strip", has_text="there is none yet").wait_for()
-    page.locator("#upscale-examples img").first.click()  # a sample
-    page.get_by_text("48 × 32 px becomes 192 × 128 px").wait_for()
-    page.locator("#upscale-image [aria-label='Clear']").click()
     upload = page.locator("#upscale-image input[type=file]")
     upload.set_input_files(tmp_path / "low.png")
     page.get_by_text("45 × 30 px becomes 180 × 120 px").wait_for()
@@ -53,3 +50,5 @@ def test_enlarge_compare_and_restore(page, tmp_path):
     page.get_by_text("180 × 120 px becomes 720 × 480 px").wait_for()
     page.locator("#upscale-tools input[type=file]").first.set_input_files(path)
     page.get_by_text("45 × 30 px becomes 180 × 120 px").wait_for()
+    page.locator("#upscale-examples img").first.click()  # a sample
+    page.get_by_text("48 × 32 px becomes 192 × 128 px").wait_for()
