@@ -1,4 +1,7 @@
-"""Make the class tab's thumbnails with the shipped model: `PYTHONPATH=. python docs/thumbnails.py`."""
+"""Make the class tab's thumbnails with the shipped model.
+
+Run `PYTHONPATH=. python docs/thumbnails.py` in the repository's root.
+"""
 
 import argparse
 from pathlib import Path
@@ -11,6 +14,7 @@ from ldm.studio import Studio
 
 CLASSES = Path(__file__).parents[1] / "ui" / "examples" / "classes"
 SIDE_PX = 96
+STEPS = 14
 
 
 def main() -> None:
@@ -23,7 +27,9 @@ def main() -> None:
     folder = CLASSES / preset.name
     folder.mkdir(parents=True, exist_ok=True)
     for number, name in enumerate(preset.classes):
-        request = ClassConditional(class_index=number, preset=preset.name, seed=flags.seed)
+        request = ClassConditional(
+            class_index=number, preset=preset.name, seed=flags.seed, steps=STEPS, sampler="dpmpp_2m"
+        )
         result = next(event for event in studio.run(request) if isinstance(event, Result))
         path = folder / f"{number}.jpg"
         Image.fromarray(result.images[0]).resize((SIDE_PX, SIDE_PX)).save(path, quality=85)
