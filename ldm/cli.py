@@ -119,6 +119,7 @@ def _add_sample(verbs: Any) -> None:
         parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
         parser.add_argument("--precision", choices=PRECISIONS, default="auto")
         parser.add_argument("--memory-budget", help="for loaded models, like 4GiB")
+        parser.add_argument("--canvas-budget", help="for what they compute, like 1GiB")
         _add_json(parser)
 
 
@@ -159,9 +160,11 @@ def _sample(arguments: Any) -> int:
     values = {n: read_file(n, v) if isinstance(v, Path) else v for n, v in given.items()}
     request = arguments.request_type(**values)
     budget = parse_bytes(arguments.memory_budget) if arguments.memory_budget else None
+    canvas = parse_bytes(arguments.canvas_budget) if arguments.canvas_budget else None
     studio = Studio(
         device=arguments.device,
         memory_budget=budget,
+        canvas_budget=canvas,
         precision=arguments.precision,
         out_dir=arguments.out,
     )
@@ -265,8 +268,13 @@ def _evaluate(arguments: Any) -> int:
 
 def _add_bench(verbs: Any) -> None:
     parser = _verb(verbs, "bench", _bench, "measure where the time goes on this machine")
-    text = "startup: page, first and next picture; speed: a step, a decode; loading: a checkpoint"
-    parser.add_argument("suite", choices=["startup", "speed", "loading"], help=text)
+    text = (
+        "startup: page, first and next picture; speed: a step, a decode; loading: a checkpoint; "
+        "canvas: decodes whole and in bands; estimate: what was expected of requests, what it took"
+    )
+    suites = ["startup", "speed", "loading", "canvas", "estimate"]
+    parser.add_argument("suite", choices=suites, help=text)
+    parser.add_argument("--preset", default="kl-f8", help="canvas: whose first stage (kl-f8)")
     parser.add_argument("--against", choices=["diffusers"], help="speed: measure it as well")
     parser.add_argument("--model", action="append", default=[], help="speed: only these")
     parser.add_argument("--rounds", type=int, default=5, help="speed: the least of so many counts")
@@ -291,6 +299,14 @@ def _bench_lines(arguments: Any) -> Iterable[str]:
         from ldm.benchmarks.loading import table as loading_table
 
         return loading_table()
+    if arguments.suite == "canvas":
+        from ldm.benchmarks.canvas import table as canvas_table
+
+        return canvas_table(arguments.preset)
+    if arguments.suite == "estimate":
+        from ldm.benchmarks.estimate import table as estimate_table
+
+        return estimate_table()
     from ldm.benchmarks.speed import table
 
     against = arguments.against == "diffusers"

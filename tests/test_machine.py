@@ -1,0 +1,64 @@
+"""Estimates: none of an unknown model, then one of each request, and what it took beside it."""
+
+from dataclasses import replace
+
+import pytest
+
+from ldm import studio
+from ldm.errors import MemoryBudgetError
+from ldm.jobs import JobQueue
+from ldm.requests import Result, TextToImage
+from ldm.runtime.manager import ModelManager
+from ldm.studio import Studio
+
+REQUEST = TextToImage(prompt="a red house", width=16, height=16, steps=4, seed=5)
+
+
+@pytest.fixture
+def tiny_studio(tmp_path, tiny_model, monkeypatch):
+    monkeypatch.setattr(studio, "weights_sha256", lambda preset: "abc")
+    manager = ModelManager(
+        device="cpu", memory_budget=2**30, load=lambda preset: tiny_model, size_of=lambda preset: 1
+    )
+    return Studio(data_dir=tmp_path, manager=manager)
+
+
+def test_an_estimate_is_known_once_the_model_is(tiny_studio, tmp_path):
+    assert tiny_studio.estimate(REQUEST) is None
+    *_, result = tiny_studio.run(REQUEST)
+    assert result.estimate is None
+    tiny_studio.load(REQUEST.preset)
+    estimate = tiny_studio.estimate(REQUEST)
+    assert estimate.seconds > 0
+    assert estimate.plan.startswith("whole, it takes about")
+    larger = tiny_studio.estimate(replace(REQUEST, width=512, height=512))
+    assert larger.memory_bytes > estimate.memory_bytes
+    assert larger.seconds > estimate.seconds
+    before = (tmp_path / "machine.json").read_text()
+    *_, result = tiny_studio.run(REQUEST)
+    assert result.estimate.plan == estimate.plan
+    assert (tmp_path / "machine.json").read_text() != before  # it has learned
+    again = Studio(data_dir=tmp_path, manager=tiny_studio.manager)
+    assert again.estimate(REQUEST).seconds > 0
+
+
+def test_what_cannot_fit_is_said_by_the_estimate_and_the_run(tiny_studio):
+    tiny_studio.canvas_budget = 2**18
+    tiny_studio.load(REQUEST.preset)
+    request = replace(REQUEST, width=4096, height=4096)
+    with pytest.raises(MemoryBudgetError, match="4096 x 4096 px needs at least"):
+        tiny_studio.estimate(request)
+    with pytest.raises(MemoryBudgetError, match="4096 x 4096 px needs at least"):
+        list(tiny_studio.run(request))
+
+
+def test_the_queue_estimates_without_waiting(tiny_studio):
+    queue = JobQueue(lambda: tiny_studio)
+    assert queue.estimate(REQUEST) is None
+    queue.close()
+    tiny_studio.load(REQUEST.preset)
+    queue = JobQueue(lambda: tiny_studio)
+    *_, result = queue.follow(queue.submit(REQUEST))
+    assert isinstance(result, Result)
+    assert queue.estimate(REQUEST).seconds > 0
+    queue.close()
