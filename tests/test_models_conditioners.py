@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from ldm.models.conditioners import ClassEmbedder, SpatialRescaler
+from ldm.models.inference import prepare
 
 
 def test_a_class_becomes_one_token():
@@ -28,3 +29,12 @@ def test_rescaler_maps_classes_without_bias():
     assert model(torch.zeros(1, 5, 16, 24)).shape == (1, 3, 4, 6)
     with pytest.raises(ValueError, match="multiples of 4, got \\(16, 22\\)"):
         model(torch.zeros(1, 5, 16, 22))
+
+
+def test_rescaler_knows_its_classes_when_its_weights_are_packed():
+    model = SpatialRescaler(n_stages=1, in_channels=7, out_channels=4).eval()
+    labels = torch.rand(1, 7, 8, 8)
+    plain = model(labels)
+    packed = prepare(model)
+    assert packed.classes == 7
+    torch.testing.assert_close(packed(labels), plain)

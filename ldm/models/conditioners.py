@@ -30,6 +30,7 @@ class SpatialRescaler(nn.Module):
     def __init__(self, *, n_stages: int, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.n_stages = n_stages
+        self.classes = in_channels  # the layer may be replaced by one that packs its weights
         self.channel_mapper = nn.Conv2d(in_channels, out_channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:

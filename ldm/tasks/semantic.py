@@ -33,7 +33,7 @@ def run(
     labels = padded(labels, model.size_multiple)
     sampling = of_request(request, labels.shape)
     check(model, sampling)
-    cond = model.condition(one_hot(labels, model.conditioner.channel_mapper.in_channels))
+    cond = model.condition(one_hot(labels, model.conditioner.classes))
     images = yield from sample(model, sampling, cond, cond, site)
     yield result(request, [image[:height, :width] for image in images])
 
