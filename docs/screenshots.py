@@ -103,7 +103,31 @@ def use_classes(page: Page) -> None:
         generate(page, "class-conditional", seed)
 
 
-TABS = {"layout": use_layout, "upscale": use_upscale, "class": use_classes}
+def use_inpaint(page: Page) -> None:
+    """Another sky, and the slider between before and after."""
+    page.locator("#tab-inpaint-button").click()
+    page.locator("#inpaint-examples img").last.click()
+    page.locator("#inpaint-painting .painter.filled").wait_for()
+    generate(page, "inpaint", 1)
+    page.locator("#inpaint-slider img").first.wait_for()
+
+
+def use_semantic(page: Page) -> None:
+    """One of the maps, and its picture."""
+    page.locator("#tab-semantic-button").click()
+    page.locator("#semantic-label-map .painter[data-ready]").wait_for()
+    page.locator("#semantic-examples img").nth(4).click()
+    page.locator("#semantic-label-map .about", has_text="256 × 160").wait_for()
+    generate(page, "semantic", 5)
+
+
+TABS = {
+    "inpaint": use_inpaint,
+    "semantic": use_semantic,
+    "layout": use_layout,
+    "upscale": use_upscale,
+    "class": use_classes,
+}
 
 
 def make(page: Page, prompt: str, seed: int) -> None:
