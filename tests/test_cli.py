@@ -107,7 +107,7 @@ def test_notes_go_to_stderr(tiny, tmp_path, capsys):
 def test_flags_reach_the_studio(tiny, tmp_path):
     flags = ["--device", "cpu", "--memory-budget", "3MiB", "--out", str(tmp_path)]
     assert main([*SAMPLE, *SMALL, *flags]) == 0
-    assert tiny == [{"device": "cpu", "memory_budget": 3 * 2**20}]
+    assert tiny == [{"device": "cpu", "memory_budget": 3 * 2**20, "precision": "auto"}]
 
 
 def test_every_field_of_a_request_is_a_flag(capsys):
