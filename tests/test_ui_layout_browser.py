@@ -1,6 +1,7 @@
 """The layout tab of the real page with the shipped model, by mouse."""
 
 import re
+import time
 
 import pytest
 from playwright.sync_api import expect
@@ -77,10 +78,12 @@ def test_the_canvas_follows_the_size_and_the_model(hand, page):
         "return Math.abs(s.clientWidth / s.clientHeight - 2) < 0.02; })()"
     )
     page.locator("#layout-examples img").nth(1).click()  # a scene
-    expect(hand.root.locator("li")).to_have_count(3)
-    before = hand.labels()
-    assert before == ["boat"] * 3
     expect(page.locator("#layout-width input").first).to_have_value("192")
+    before = ["boat"] * 3
+    deadline = time.monotonic() + 20
+    while hand.labels() != before and time.monotonic() < deadline:  # it had three boxes before
+        page.wait_for_timeout(50)
+    assert hand.labels() == before
     page.locator("#layout-preset input").click()
     page.get_by_role("option", name=re.compile("OpenImages")).click()
     expect(hand.root.locator("[data-part=count]")).to_have_text(f"{len(before)} of 30 boxes")
