@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ldm.canvas.bounded import BoundedConditioner, BoundedFirstStage
+from ldm.canvas.bounded import BoundedFirstStage
 from ldm.canvas.moments import Moments
 from ldm.canvas.operations import banded
 from ldm.canvas.workspace import FileStore, MemoryStore, Workspace
@@ -115,7 +115,7 @@ def test_whole_first_stages_and_label_maps_run_in_bands():
         assert difference(got, code) < 1e-5
         assert difference(bounded.decode(code), stage.decode(code)) < 1e-5
     rescaler = alive(SpatialRescaler(n_stages=2, in_channels=3, out_channels=3))
-    got = BoundedConditioner(rescaler, Workspace(2**13))(image)
+    got = rescaler(banded(image, Workspace(2**13))).whole()
     assert difference(got, rescaler(image)) < 1e-5
 
 

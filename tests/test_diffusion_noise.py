@@ -1,4 +1,6 @@
+import hashlib
 import math
+import struct
 
 import numpy as np
 import pytest
@@ -48,6 +50,37 @@ def test_every_place_has_its_documented_number(origin):
     assert values.device.type == "cpu"
     # the logarithms of two libraries may differ in the last bit of a float64
     assert np.allclose(values.numpy().ravel(), expected, rtol=1e-6, atol=1e-12)
+
+
+# of the float32 numbers in the order of memory: seed 1234, step 5, (3, 8, 12) from (0, 0)
+FINGERPRINT = "c4dc365bc7a4f53800e9243e8fe5742c8831c15c4716e2e323f185e84260099a"
+NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+
+
+def sha256(values):
+    return hashlib.sha256(values.cpu().contiguous().numpy().tobytes()).hexdigest()
+
+
+def test_the_recorded_hash_is_that_of_the_numbers_by_hand():
+    numbers = [by_hand(1234, 5, c, y, x) for c, y, x in np.ndindex(3, 8, 12)]
+    packed = struct.pack(f"<{len(numbers)}f", *numbers)
+    assert hashlib.sha256(packed).hexdigest() == FINGERPRINT
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_CUDA)])
+@pytest.mark.parametrize(
+    ("shape", "origin"),
+    [
+        ((3, 8, 12), (0, 0)),
+        ((4, 64, 64), (-20, -9)),
+        ((3, 8, 700), (0, -600)),
+        ((9, 9, 12), (-1, 0)),
+    ],
+)
+def test_the_hash_is_one_number_for_every_crop_canvas_and_device(shape, origin, device):
+    canvas = normal(1234, 5, shape, origin).to(device)
+    rows, columns = slice(-origin[0], 8 - origin[0]), slice(-origin[1], 12 - origin[1])
+    assert sha256(canvas[:3, rows, columns]) == FINGERPRINT
 
 
 def test_a_canvas_grows_in_every_direction():

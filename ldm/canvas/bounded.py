@@ -70,18 +70,3 @@ def in_bands(model: Model, plan: Plan, space: Workspace) -> Model:
     if plan.decoder or plan.encoder:
         other.first_stage = BoundedFirstStage(model.first_stage, space)
     return other
-
-
-class BoundedConditioner(nn.Module):
-    """A conditioner; maps (B, K, H, W) go through in bands, tokens and classes as they are."""
-
-    def __init__(self, conditioner: nn.Module, space: Workspace) -> None:
-        super().__init__()
-        self.conditioner = conditioner
-        self.space = space
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """What the conditioner makes of it."""
-        if inputs.ndim != 4:
-            return self.conditioner(inputs)
-        return self.conditioner(banded(inputs, self.space)).whole()
