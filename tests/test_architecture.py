@@ -32,7 +32,8 @@ MAY_IMPORT = {
     # build is the one place where a preset becomes networks and the model that joins them
     "catalog": {"models", "latent_diffusion", "diffusion.schedule"},
     "runtime": {"catalog", "checkpoints", "latent_diffusion", "models"},
-    "tasks": {"requests", "latent_diffusion", "diffusion", "canvas", "images"},
+    # the smooth filling of a hole is one function, for what a model sees and for what it made
+    "tasks": {"requests", "latent_diffusion", "diffusion", "canvas", "images", "models.hole"},
     "metadata": {"requests", "images"},
     "history": set(),
     # a preset fills in what a request leaves open, and its hash goes into the picture

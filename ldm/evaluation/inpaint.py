@@ -22,6 +22,7 @@ from ldm.evaluation.report import Row
 from ldm.images import to_arrays, to_tensor
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.runtime.manager import ModelManager
+from ldm.tasks.joining import joined
 
 BAR = 2.0  # times better than the better one of OpenCV's
 METHODS = {"Telea": cv2.INPAINT_TELEA, "Navier-Stokes": cv2.INPAINT_NS}
@@ -74,7 +75,7 @@ def draw_filled(
     def condition(some: slice) -> Conditioning:
         return model.condition_hole(images[some], cells[some])
 
-    return torch.where(holes.bool(), draw(model, condition, size, **how), images)
+    return joined(draw(model, condition, size, **how), images, holes)
 
 
 def examples(preset: Preset, model: LatentDiffusion) -> list[Block]:

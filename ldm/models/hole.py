@@ -10,18 +10,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def pull_push(image: Tensor, hole: Tensor) -> Tensor:
+def pull_push(image: Tensor, hole: Tensor, relaxations: int = 0) -> Tensor:
     """Fill a hole with the colours around it (Gortler et al. 1996, "The Lumigraph", Sec. 3.4).
 
     Pull: halve the picture, each pixel the mean of what is known of four, until nothing is
     unknown. Push: what is unknown at a size comes from the one below it.
 
     Args:
-        image: (B, 3, H, W); its values in the hole do not matter, but must be finite.
+        image: (B, C, H, W); its values in the hole do not matter, but must be finite.
         hole: (B, 1, H, W), 1 where the picture is unknown, 0 where it is known.
+        relaxations: Times that, at each size, the hole's pixels become the mean of their
+            neighbours; with some the filling is close to the solution of Laplace's equation.
 
     Returns:
-        (B, 3, H, W), unchanged outside the hole; zero where nothing at all is known.
+        (B, C, H, W), unchanged outside the hole; zero where nothing at all is known.
     """
     known = 1 - hole
     image = image * known
@@ -29,6 +31,17 @@ def pull_push(image: Tensor, hole: Tensor) -> Tensor:
         return image
     share = F.avg_pool2d(known, 2, ceil_mode=True)
     colours = F.avg_pool2d(image, 2, ceil_mode=True) / share.clamp_min(1e-6)
-    below = pull_push(colours, (share == 0).to(image.dtype))
+    below = pull_push(colours, (share == 0).to(image.dtype), relaxations)
     guess = F.interpolate(below, image.shape[2:], mode="bilinear")
-    return torch.where(hole.bool(), guess, image)
+    filled = torch.where(hole.bool(), guess, image)
+    for _ in range(relaxations):
+        filled = torch.where(hole.bool(), _neighbours_mean(filled), filled)
+    return filled
+
+
+def _neighbours_mean(image: Tensor) -> Tensor:
+    """Of each pixel and the four beside it; the border repeats."""
+    padded = F.pad(image, (1, 1, 1, 1), mode="replicate")
+    beside = padded[..., 1:-1, :-2] + padded[..., 1:-1, 2:]
+    above = padded[..., :-2, 1:-1] + padded[..., 2:, 1:-1]
+    return (image + beside + above) / 5

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 
 from ldm.errors import RequestError
-from ldm.images import to_tensor
+from ldm.images import to_arrays, to_tensor
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.requests import EncodedImage, Inpaint, Progress, Result
 from ldm.tasks.covering import Site, cover, pausing
+from ldm.tasks.joining import joined
 from ldm.tasks.sampling import canvas_of, check, of_request, padded, result, sample
 
 CONTEXT = 2.0  # the area that the model sees, in sides of the hole's box
@@ -66,6 +67,7 @@ def run(
         lambda _: Progress("reading the picture"),
     )
     made = yield from sample(model, sampling, cond, cond, site)
+    made = [_without_seam(area, canvas, alpha, image) for image in made]
     yield result(request, [put_back(area, canvas, alpha, image) for image in made])
 
 
@@ -146,18 +148,31 @@ def _at_work(
     area: Area, canvas: np.ndarray, alpha: np.ndarray, model: LatentDiffusion
 ) -> tuple[np.ndarray, np.ndarray]:
     """The area (h, w, 3) at its working size and its hole (h, w) bool in whole latent cells."""
-    size, cell = (area.width, area.height), model.factor
-    image = cv2.resize(area.of(canvas), size, interpolation=cv2.INTER_AREA)
-    touched = cv2.resize(area.of(alpha), size, interpolation=cv2.INTER_AREA) > 0
-    image, touched = (padded(array, model.size_multiple) for array in (image, touched))
+    cell = model.factor
+    parts = (_scaled(area, canvas), _scaled(area, alpha) > 0)
+    image, touched = (padded(array, model.size_multiple) for array in parts)
     height, width = touched.shape
     cells = touched.reshape(height // cell, cell, width // cell, cell).any(axis=(1, 3))
     return image, cells.repeat(cell, axis=0).repeat(cell, axis=1)
 
 
+def _scaled(area: Area, array: np.ndarray) -> np.ndarray:
+    """The area of a canvas at its working size."""
+    return cv2.resize(area.of(array), (area.width, area.height), interpolation=cv2.INTER_AREA)
+
+
+def _without_seam(
+    area: Area, canvas: np.ndarray, alpha: np.ndarray, made: np.ndarray
+) -> np.ndarray:
+    """What was made (h, w, 3), at the working size, moved to meet what is around the hole."""
+    made = np.ascontiguousarray(made[: area.height, : area.width])
+    hole = torch.from_numpy(_scaled(area, alpha) > 0)[None, None].float()
+    return to_arrays(joined(to_tensor([made]), to_tensor([_scaled(area, canvas)]), hole))[0]
+
+
 def put_back(area: Area, canvas: np.ndarray, alpha: np.ndarray, made: np.ndarray) -> np.ndarray:
-    """The canvas with the made part blended in by `alpha`; where that is 0, nothing changes."""
-    made = made[: area.height, : area.width]
+    """The canvas with the made part, at the area's working size, blended in by `alpha`; where that
+    is 0, nothing changes."""
     before, weight = area.of(canvas), area.of(alpha)[:, :, None]
     if made.shape != before.shape:
         size = (before.shape[1], before.shape[0])

@@ -1,0 +1,33 @@
+"""What was made for a hole, moved smoothly so that it meets the picture around it.
+
+A first stage gives back the known part of a picture almost, not quite. The difference along the
+hole's rim is carried on into the hole, falling off as Laplace's equation has it: the membrane of
+Perez et al. 2003, "Poisson image editing", Sec. 2.
+
+B, H, W: batch, rows and columns in px.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ldm.models.hole import pull_push
+
+RELAXATIONS = 4  # at each size; more change nothing that can be seen
+
+
+def joined(made: Tensor, given: Tensor, hole: Tensor) -> Tensor:
+    """A filling without a seam.
+
+    Args:
+        made: (B, 3, H, W) in [-1, 1], the decoded picture, of the hole and of what is around it.
+        given: (B, 3, H, W) in [-1, 1], the true picture; its values in the hole do not matter.
+        hole: (B, 1, H, W), 1 where `made` counts, 0 where `given` does.
+
+    Returns:
+        (B, 3, H, W) in [-1, 1], equal to `given` outside the hole; `made` itself where nothing at
+        all is known.
+    """
+    gap = pull_push(given - made, hole, RELAXATIONS)
+    return torch.where(hole.bool(), (made + gap).clamp(-1, 1), given)
