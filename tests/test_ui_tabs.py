@@ -139,7 +139,7 @@ def test_what_it_is_compared_with_has_the_results_size(name):
 
 def test_every_example_brings_its_tab_back():
     from ui.app import TABS  # noqa: PLC0415  (the whole page)
-    from ui.form import EXAMPLES, load_request  # noqa: PLC0415
+    from ui.tab import EXAMPLES, load_request  # noqa: PLC0415
 
     paths = [path for path in Path(EXAMPLES).glob("*/*.png") if path.parent.name in TABS]
     assert {path.parent.name for path in paths} >= {"text-to-image"}

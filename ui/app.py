@@ -11,9 +11,9 @@ import gradio as gr
 
 from ldm.jobs import JobQueue
 from ui import estimate, stage, theme
-from ui.form import Component, Tab, load_request
 from ui.run import Visit
 from ui.stage import QUIET
+from ui.tab import Component, Tab, load_request
 from ui.tabs import class_conditional, inpaint, layout, semantic, text_to_image, upscale
 
 TITLE = "Latent Canvas"

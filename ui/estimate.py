@@ -10,21 +10,22 @@ import gradio as gr
 
 from ldm.errors import LDMError
 from ldm.jobs import JobQueue
-from ldm.requests import Estimate
-from ui.form import Tab
+from ldm.requests import Estimate, controls
 from ui.run import make_request
 from ui.stage import QUIET
+from ui.tab import Tab
 
 GIB = 2**30
 WHOLE = "whole"  # a plan that needs no words
-# what decides it: how large, how often, how many
+# what decides it, beside what is advanced: how large, how often, how many
 DECISIVE = ("preset", "width", "height", "steps", "sampler", "guidance_scale", "count", "passes")
 SIZED_BY = {"semantic": "label_map", "upscale": "image"}  # task -> the input that says how large
 
 
 def connect(jobs: JobQueue, tab: Tab) -> None:
     """Keep the tab's estimate true while its settings change."""
-    names = (*DECISIVE, SIZED_BY.get(tab.task))
+    advanced = [name for name, about in controls(tab.request_type).items() if about.advanced]
+    names = dict.fromkeys((*DECISIVE, *advanced, SIZED_BY.get(tab.task)))  # each once
     boxes = [tab.inputs[name] for name in names if name in tab.inputs]
     boxes.append(tab.stage.plate)  # after a run more is known
     triggers: list[Callable[..., Any]] = [box.change for box in boxes]

@@ -5,80 +5,48 @@ task has. A tab adds what only its task has; see `ui/tabs/text_to_image.py` for 
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from ldm import metadata
 from ldm.catalog.registry import list_presets, load_preset
 from ldm.catalog.schema import Preset
 from ldm.errors import LDMError
+from ldm.jobs import JobQueue
+from ldm.requests import controls
+from ui import stage
+from ui import tab as tabs
 from ui.controls import widget
-from ui.run import Visit, fail
+from ui.gallery import strip_of_pictures
+from ui.run import fail
 from ui.stage import QUIET, Stage, named
+from ui.tab import EXAMPLES, Component, Tab, example_paths, load_request
 
 RATIOS = ((1, 1), (3, 2), (2, 1), (4, 1), (2, 3))  # across, down
-EXAMPLES = Path(__file__).parent / "examples"  # pictures that were made here, a folder per task
-Values = dict[str, Any]
-Component = gr.components.Component
-
-
-@dataclass(frozen=True)
-class Tab:
-    """What others connect to.
-
-    `inputs` are the widgets that make a request, by name. Most are called as the request's field
-    and hold its value as it is. A tab whose widgets are not its fields (a painted canvas is both
-    picture and mask) says how to get from the widgets' values to the fields', and back.
-    """
-
-    request_type: type
-    inputs: dict[str, Component]
-    stage: Stage
-    restore: gr.UploadButton
-    link: gr.Button
-    estimate: gr.HTML  # what the request will take
-    examples: gr.Gallery | None = None
-    to_fields: Callable[[Values], Values] = dict  # the widgets' values -> the request's fields
-    to_values: Callable[[Any], Values] = lambda request: fields_of(request)  # and back
-    receives: str | None = None  # the input that takes a picture from another tab
-    receive: Callable[[Path], Any] = str  # a picture's path -> the value of that input
-    not_kept: frozenset[str] = frozenset()  # inputs too large for links and the browser's memory
-
-    @property
-    def task(self) -> str:
-        """The name of the task, and of the tab."""
-        return self.request_type.task
-
-    @property
-    def kept(self) -> dict[str, Component]:
-        """The inputs that travel in links and that the browser remembers."""
-        return {name: box for name, box in self.inputs.items() if name not in self.not_kept}
-
-    def updates(self, request: Any) -> dict[Component, Any]:
-        """Widgets' new values for a request."""
-        values = self.to_values(request)
-        return {self.inputs[name]: values[name] for name in self.inputs if name in values}
-
-
-def fields_of(request: Any) -> Values:
-    """A request's fields as widgets show them: the seed is text, since it may be left open."""
-    values = {f.name: getattr(request, f.name) for f in fields(request)}
-    return values | {"seed": str(request.seed)}
 
 
 @dataclass
 class Form:
-    """The widgets of one tab while they are made; `inputs` fills up in the order of making."""
+    """The widgets of one tab while they are made; `inputs` fills up in the order of making.
+
+    A tab says in which columns they stand and calls `act`, `settings` and `show` there, then `tab`.
+    """
 
     request_type: type
     presets: list[Preset] = field(init=False)
     start: Preset = field(init=False)  # the preset that is chosen at first
     inputs: dict[str, Component] = field(default_factory=dict)
-    estimate: gr.HTML | None = None  # what the request will take; made with the buttons
+    go: gr.Button = field(init=False)
+    stop: gr.Button = field(init=False)
+    estimate: gr.HTML = field(init=False)  # what the request will take
+    reuse: gr.Button = field(init=False)  # the seed of the picture on show
+    restore: gr.UploadButton = field(init=False)
+    link: gr.Button = field(init=False)
+    stage: Stage = field(init=False)
+    examples: gr.Gallery | None = None
 
     def __post_init__(self) -> None:
         self.presets = list_presets(task=self.request_type.task)
@@ -100,15 +68,54 @@ class Form:
         """An id of this tab alone, and a class for what looks alike in all tabs."""
         return named(self.task, name)
 
-    def act(self) -> tuple[gr.Button, gr.Button]:
-        """Generate and Cancel."""
+    def act(self) -> None:
+        """Generate and Cancel, and what it will take."""
         with gr.Row(**self.named("act")):
-            go = gr.Button("Generate", variant="primary", **self.named("go"))
-            stop = gr.Button("Cancel", visible="hidden", **self.named("stop"))
+            self.go = gr.Button("Generate", variant="primary", **self.named("go"))
+            self.stop = gr.Button("Cancel", visible="hidden", **self.named("stop"))
         self.estimate = gr.HTML(padding=False, **self.named("estimate"))
-        return go, stop
 
-    def model(self, *, sized: bool) -> None:
+    def settings(self, *, sized: bool, count: int = 1) -> None:
+        """What every task has: the model, the seed, sampling, and the tools.
+
+        Args:
+            sized: Whether the task chooses its size freely.
+            count: How many pictures at first.
+        """
+        self._model(sized)
+        self._seed_and_count(count)
+        self._sampling()
+        self._tools()
+
+    def show(self, hint: str, **about: Any) -> None:
+        """The stage, see `ui.stage.create`, and the task's examples under it."""
+        self.stage = stage.create(self.task, self.go, self.stop, hint=hint, **about)
+        paths = example_paths(self.task)
+        if paths:
+            gr.set_static_paths([EXAMPLES])
+            pictures = [(str(path), _caption(path)) for path in paths]
+            self.examples = self.start_from("Start from one of these", pictures)
+
+    def start_from(self, title: str, pictures: Sequence[Any], **options: Any) -> gr.Gallery:
+        """Pictures under a title, one of which can be chosen to start from."""
+        about = self.named("examples-title")
+        gr.HTML(f"<h2>{html.escape(title)}</h2>", padding=False, **about)
+        return strip_of_pictures(pictures, label=title, **self.named("examples"), **options)
+
+    def tab(self, jobs: JobQueue, **about: Any) -> Tab:
+        """The finished tab, connected to the queue.
+
+        Args:
+            jobs: The queue.
+            about: How this tab differs from one whose widgets are its request's fields, see `Tab`.
+        """
+        kept = (self.stage, self.restore, self.link, self.estimate, self.examples)
+        made = Tab(self.request_type, self.inputs, *kept, **about)
+        stage.connect(jobs, made.stage, made.request_type, made.inputs, made.to_fields)
+        tabs.connect(made, self.reuse)
+        return made
+
+    def _model(self, sized: bool) -> None:
         """Which model; and, for a task that chooses it freely, at which size."""
         with gr.Column(**self.named("model")):
             choices = [(_title(preset), preset.name) for preset in self.presets]
@@ -135,35 +142,38 @@ class Form:
 
             button.click(size, chooser, sides, **QUIET)
 
-    def seed_and_count(self, count: int = 1) -> tuple[gr.Button, gr.Button]:
-        """Seed and number of pictures; returns the buttons for a new seed and the picture's."""
+    def _seed_and_count(self, count: int) -> None:
+        """Seed, with the buttons for a new one and the picture's, and number of pictures."""
         with gr.Column(**self.named("choice")):
             with gr.Row(**self.named("seed-row")):
                 self.add("seed", value="", info=None, max_lines=1, placeholder="new each time")
                 dice = gr.Button("A new seed each time", scale=0, **self.named("dice"))
-                reuse = gr.Button("Seed of the picture", scale=0, **self.named("reuse"))
+                self.reuse = gr.Button("Seed of the picture", scale=0, **self.named("reuse"))
             self.add("count", value=count)
         dice.click(None, None, self.inputs["seed"], js="() => ''", **QUIET)
-        return dice, reuse
 
-    def sampling(self, *optional: str) -> None:
-        """How the model gets from noise to a picture, closed at first; and what else is advanced.
-
-        Args:
-            optional: More fields with a number that may be left open.
-        """
+    def _sampling(self) -> None:
+        """How noise becomes a picture, closed at first; and what else is advanced."""
         defaults = self.start.defaults
-        names = {f.name for f in fields(self.request_type)}
+        about = controls(self.request_type)
         with gr.Accordion("Sampling", open=False, **self.named("sampling")):
             self.add("steps", value=defaults.steps, maximum=250)
             self.add("sampler", value=defaults.sampler)
-            if "guidance_scale" in names:
+            if "guidance_scale" in about:
                 self.add("guidance_scale", value=defaults.guidance_scale, maximum=12)
-            self.add("eta", value=defaults.eta)
-            for name in optional:
-                about = {"max_lines": 1, "placeholder": "as the model was trained"}
-                self.add(name, kind=gr.Textbox, value="", **about)
+            for name in (name for name in about if about[name].advanced):
+                self._advanced(name)
         self._defaults_follow()
+
+    def _advanced(self, name: str) -> None:
+        """A field that few need: as the preset or the request has it, or left open."""
+        given = next(f.default for f in fields(self.request_type) if f.name == name)
+        given = getattr(self.start.defaults, name, given)
+        if given is None:
+            about = {"max_lines": 1, "placeholder": "as the model was trained"}
+            self.add(name, kind=gr.Textbox, value="", **about)
+        else:
+            self.add(name, value=given)
 
     def _defaults_follow(self) -> None:
         """The model brings its defaults when a person chooses it."""
@@ -180,14 +190,13 @@ class Form:
         chooser = self.inputs["preset"]
         chooser.input(choose, chooser, [self.inputs[name] for name in brought], **QUIET)
 
-    def tools(self) -> tuple[gr.UploadButton, gr.Button]:
+    def _tools(self) -> None:
         """Restore and link."""
         with gr.Row(**self.named("tools")):
-            restore = gr.UploadButton(
+            self.restore = gr.UploadButton(
                 "Restore from PNG", file_types=["image"], size="sm", **self.named("restore")
             )
-            link = gr.Button("Copy link", size="sm", **self.named("link"))
-        return restore, link
+            self.link = gr.Button("Copy link", size="sm", **self.named("link"))
 
 
 def _ratio_button(across: int, down: int) -> gr.Button:
@@ -236,65 +245,7 @@ def find_preset(name: str) -> Preset:
         raise fail(str(error)) from error
 
 
-def example_paths(task: str) -> list[Path]:
-    """Pictures of a task that were made here, each with its request inside."""
-    return sorted((EXAMPLES / task).glob("*.png"))
-
-
-def examples(task: str, title: str = "Start from one of these") -> gr.Gallery | None:
-    """A task's examples as a gallery; None where there are none yet."""
-    paths = example_paths(task)
-    if not paths:
-        return None
-    gr.set_static_paths([EXAMPLES])
-    gr.HTML(f"<h2>{html.escape(title)}</h2>", padding=False, **named(task, "examples-title"))
-    about = named(task, "examples")
-    about["elem_classes"] = [about["elem_classes"], "strip-of-pictures"]
-    return gr.Gallery(
-        [(str(path), _caption(path)) for path in paths],
-        label="Examples",
-        show_label=False,
-        height="auto",
-        object_fit="cover",
-        allow_preview=False,
-        buttons=[],
-        interactive=False,
-        **about,
-    )
-
-
 def _caption(path: Path) -> str:
     """The prompt, or the name of the file without its number."""
-    request = metadata.load(path).request
+    request = load_request(path)
     return getattr(request, "prompt", path.stem.split("-", 1)[-1].replace("-", " "))
-
-
-def connect(tab: Tab, reuse: gr.Button) -> None:
-    """Settings from an example, from the picture on show, and into the browser's memory."""
-    place, widgets = tab.stage, list(tab.inputs.values())
-
-    def take_example(event: gr.SelectData) -> Mapping[Component, Any]:
-        return tab.updates(load_request(example_paths(tab.task)[event.index]))
-
-    def use(visit: Visit) -> Mapping[Component, Any]:
-        return tab.updates(visit.shown.request) if visit.shown else {}
-
-    def seed(visit: Visit) -> str:
-        return str(visit.shown.request.seed) if visit.shown else ""
-
-    if tab.examples is not None:
-        tab.examples.select(take_example, None, widgets, **QUIET)
-    place.use.click(use, place.visit, widgets, **QUIET)
-    reuse.click(seed, place.visit, tab.inputs["seed"], **QUIET)
-
-
-def load_request(path: Path) -> Any:
-    """The request in a PNG that was made here.
-
-    Raises:
-        gr.Error: If it was not.
-    """
-    try:
-        return metadata.load(path).request
-    except LDMError as error:
-        raise fail(str(error)) from error

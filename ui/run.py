@@ -190,7 +190,7 @@ def settings(request: Any) -> str:
     return " · ".join([*about, f"eta {request.eta:g}"] if request.eta else about)
 
 
-def plate(picture: Picture | None) -> str:
+def plate_of(picture: Picture | None) -> str:
     """What stands under the picture, like the plate beside one in a museum."""
     if picture is None:
         return ""

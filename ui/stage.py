@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from ldm.errors import LDMError
 from ldm.jobs import JobQueue
 from ldm.requests import Failed, Progress, Queued, Result
 from ui.controls import as_endpoint, endpoint_widgets, from_files
-from ui.run import Picture, Visit, fail, make_request, plate, say, settings, strip, title
+from ui.gallery import strip_of_pictures
+from ui.run import Picture, Visit, fail, make_request, plate_of, say, settings, strip, title
 
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 TARGETS = {"inpaint": "Inpaint", "upscale": "Upscale"}  # tabs that take a picture
@@ -82,12 +83,10 @@ class Stage:
     def show_one(self, shown: Picture | None) -> Updates:
         """A picture and its plate."""
         image = gr.Image(shown.path, alt_text=title(shown.request)) if shown else None
-        return {self.picture: image, self.plate: plate(shown)} | self.compare(shown)
+        return {self.picture: image, self.plate: plate_of(shown)} | self.compare(shown)
 
 
-def create(
-    task: str, go: gr.Button, stop: gr.Button, *, hint: str, targets: Mapping[str, str] = TARGETS
-) -> Stage:
+def create(task: str, go: gr.Button, stop: gr.Button, *, hint: str, **about: Any) -> Stage:
     """Build the stage of a tab.
 
     Args:
@@ -95,7 +94,7 @@ def create(
         go: Starts a run.
         stop: Cancels it.
         hint: What to do first, shown until there is a picture.
-        targets: Task -> title of the tabs that a picture can be sent to.
+        about: `beside` and `compare` of a `Stage`.
     """
     with gr.Column(**named(task, "wall")):
         picture = gr.Image(
@@ -109,26 +108,31 @@ def create(
         gr.HTML(EMPTY.format(hint=html.escape(hint)), padding=False, **named(task, "empty"))
     status = gr.HTML(strip(None), padding=False, **named(task, "strip"))
     with gr.Row(**named(task, "about")):
-        about = gr.HTML(padding=False, **named(task, "plate"))
+        plate = gr.HTML(padding=False, **named(task, "plate"))
         with gr.Row(**named(task, "onward")):
             use = gr.Button("Use these settings", size="sm", scale=0, **named(task, "use"))
             send = {
                 target: gr.Button(f"{name} it", size="sm", scale=0, **named(task, f"to-{target}"))
-                for target, name in targets.items()
+                for target, name in TARGETS.items()
             }
-    gallery = gr.Gallery(
+    gallery = strip_of_pictures(
         label="Pictures of this visit",
-        show_label=False,
-        height="auto",
-        object_fit="cover",
-        allow_preview=False,
-        buttons=[],
-        interactive=False,
         visible=False,
         elem_id=f"{task}-results",
-        elem_classes=["lc-results", "strip-of-pictures"],
+        elem_classes="lc-results",
     )
-    return Stage(gr.State(Visit()), picture, status, about, gallery, use, send, go, stop)
+    return Stage(gr.State(Visit()), picture, status, plate, gallery, use, send, go, stop, **about)
+
+
+def before_and_after(task: str) -> gr.ImageSlider:
+    """A slider between the picture before and after, in the picture's place when a run is over."""
+    return gr.ImageSlider(
+        format="png",
+        interactive=False,
+        show_label=False,
+        max_height=560,
+        **named(task, "slider"),
+    )
 
 
 def _select(stage: Stage) -> Callable[..., Updates]:

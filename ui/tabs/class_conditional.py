@@ -10,10 +10,10 @@ import gradio as gr
 from ldm.catalog.schema import Preset
 from ldm.jobs import JobQueue
 from ldm.requests import ClassConditional
-from ui import form, stage
 from ui.classes import ANY, ClassPicker, class_index
-from ui.form import EXAMPLES, Form, Tab, Values, find_preset
+from ui.form import Form, find_preset
 from ui.stage import QUIET
+from ui.tab import EXAMPLES, Tab, Values, fields_of
 
 HINT = "Choose a class and press Generate: every seed draws another picture of it."
 COUNT = 4  # pictures at first: what they have in common is the class
@@ -28,34 +28,15 @@ def create(jobs: JobQueue) -> Tab:
         with gr.Column(**made.named("left")):
             with gr.Column(**made.named("words")):
                 picker = made.add("class_index", kind=ClassPicker, **about_classes(made.start))
-            go, stop = made.act()
-            made.model(sized=True)
-            _, reuse = made.seed_and_count(count=COUNT)
-            made.sampling()
-            restore, link = made.tools()
+            made.act()
+            made.settings(sized=True, count=COUNT)
         with gr.Column(**made.named("right")):
-            place = stage.create(made.task, go, stop, hint=HINT)
-            examples = form.examples(made.task)
-    tab = Tab(
-        ClassConditional,
-        made.inputs,
-        place,
-        restore,
-        link,
-        made.estimate,
-        examples,
-        to_fields=to_fields,
-        to_values=to_values,
+            made.show(HINT)
+    chooser = made.inputs["preset"]
+    chooser.change(
+        lambda name: gr.update(**about_classes(find_preset(name))), chooser, picker, **QUIET
     )
-    stage.connect(jobs, place, ClassConditional, tab.inputs, to_fields)
-    form.connect(tab, reuse)
-    tab.inputs["preset"].change(
-        lambda name: gr.update(**about_classes(find_preset(name))),
-        tab.inputs["preset"],
-        picker,
-        **QUIET,
-    )
-    return tab
+    return made.tab(jobs, to_fields=to_fields, to_values=to_values)
 
 
 def about_classes(preset: Preset) -> dict[str, Any]:
@@ -80,4 +61,4 @@ def to_fields(values: Values) -> Values:
 def to_values(request: ClassConditional) -> Values:
     """The page's values for a request."""
     chosen = ANY if request.class_index is None else str(request.class_index)
-    return form.fields_of(request) | {"class_index": chosen}
+    return fields_of(request) | {"class_index": chosen}

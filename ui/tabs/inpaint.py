@@ -14,11 +14,11 @@ from gradio.utils import get_upload_folder
 from ldm.errors import RequestError
 from ldm.jobs import JobQueue
 from ldm.requests import EncodedImage, Inpaint
-from ui import form, stage
-from ui.form import Form, Tab, Values, fields_of
+from ui.form import Form
 from ui.painting import Painter, Painting
 from ui.run import Picture
-from ui.stage import QUIET, Stage, Updates
+from ui.stage import QUIET, Updates, before_and_after
+from ui.tab import Tab, Values, fields_of
 
 HINT = "Load a picture, paint over what shall be made anew, and press Generate."
 EDGE = ("mask_grow", "mask_feather")
@@ -32,35 +32,21 @@ def create(jobs: JobQueue) -> Tab:
     with gr.Row(**made.named("studio")):
         with gr.Column(**made.named("left")):
             made.inputs["painting"] = Painter(**made.named("painting"))
-            go, stop = made.act()
+            made.act()
             _hole(made)
-            made.model(sized=False)
-            _, reuse = made.seed_and_count()
-            made.sampling("working_size")
-            restore, link = made.tools()
+            made.settings(sized=False)
         with gr.Column(**made.named("right")):
-            slider = _comparison(made)
-            place = _with_slider(stage.create(made.task, go, stop, hint=HINT), slider)
-            examples = form.examples(made.task)
-    place.send[made.task].value = "Fill again"
-    tab = Tab(
-        Inpaint,
-        made.inputs,
-        place,
-        restore,
-        link,
-        made.estimate,
-        examples,
+            _show_beside_what_was(made)
+    made.stage.send[made.task].value = "Fill again"
+    _show_on_canvas(made)
+    return made.tab(
+        jobs,
         to_fields=to_fields,
         to_values=to_values,
         receives="painting",
         receive=received,
         not_kept=frozenset({"painting"}),
     )
-    stage.connect(jobs, place, Inpaint, tab.inputs, to_fields)
-    form.connect(tab, reuse)
-    _show_on_canvas(made)
-    return tab
 
 
 def _hole(made: Form) -> None:
@@ -86,24 +72,14 @@ def _show_on_canvas(made: Form) -> None:
         box.change(None, boxes, None, js=adjust, **QUIET)
 
 
-def _comparison(made: Form) -> gr.ImageSlider:
-    """A slider between the picture before and after, in the picture's place when a run is over."""
+def _show_beside_what_was(made: Form) -> None:
     with gr.Column(**made.named("compare")):
-        return gr.ImageSlider(
-            format="png",
-            interactive=False,
-            show_label=False,
-            max_height=560,
-            elem_id="inpaint-slider",
-            elem_classes="lc-slider",
-        )
+        slider = before_and_after(made.task)
 
-
-def _with_slider(place: Stage, slider: gr.ImageSlider) -> Stage:
     def compare(shown: Picture | None) -> Updates:
         return {slider: (before(shown.request), shown.path) if shown else None}
 
-    return dataclasses.replace(place, beside=(slider,), compare=compare)
+    made.show(HINT, beside=(slider,), compare=compare)
 
 
 def before(request: Inpaint) -> str:

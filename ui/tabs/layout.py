@@ -10,10 +10,11 @@ import gradio as gr
 from ldm.catalog.schema import Preset
 from ldm.jobs import JobQueue
 from ldm.requests import Box, Layout
-from ui import boxes, form, stage
+from ui import boxes
 from ui.boxes import BoxEditor, read_boxes, sketch
-from ui.form import EXAMPLES, Form, Tab, Values, find_preset
-from ui.stage import QUIET, named
+from ui.form import Form, find_preset
+from ui.stage import QUIET
+from ui.tab import EXAMPLES, Tab, Values, fields_of
 
 HINT = "Draw boxes, say what is in them, and press Generate."
 FIRST = (
@@ -32,33 +33,18 @@ def create(jobs: JobQueue) -> Tab:
     made = Form(Layout)
     with gr.Row(**made.named("studio")):
         with gr.Column(**made.named("left")):
-            go, stop = made.act()
-            made.model(sized=True)
-            _, reuse = made.seed_and_count()
-            made.sampling()
-            restore, link = made.tools()
+            made.act()
+            made.settings(sized=True)
         with gr.Column(**made.named("right")):
             with gr.Column(**made.named("canvas")):
                 editor = made.add(
                     "boxes", kind=BoxEditor, value=_first(made.start), **about_classes(made.start)
                 )
-            place = stage.create(made.task, go, stop, hint=HINT)
-            gr.HTML(
-                "<h2>Start from a scene</h2>", padding=False, **named(made.task, "examples-title")
-            )
-            sketches = _sketches(made.start)
-    tab = Tab(
-        Layout,
-        made.inputs,
-        place,
-        restore,
-        link,
-        made.estimate,
-        to_fields=to_fields,
-        to_values=to_values,
-    )
-    stage.connect(jobs, place, Layout, tab.inputs, to_fields)
-    form.connect(tab, reuse)
+            made.show(HINT)
+            drawn = [(sketch(scene, made.start.palette), name) for name, scene in scenes().items()]
+            about = {"object_fit": "contain", "format": "png"}
+            sketches = made.start_from("Start from a scene", drawn, **about)
+    tab = made.tab(jobs, to_fields=to_fields, to_values=to_values)
     _connect(editor, tab)
     taken = [editor, tab.inputs["width"], tab.inputs["height"]]
     sketches.select(_take, None, taken, **QUIET)
@@ -68,23 +54,6 @@ def create(jobs: JobQueue) -> Tab:
 def scenes() -> dict[str, Values]:
     """Layouts to start from, by name, each as the editor's value."""
     return json.loads(SCENES.read_text("utf-8"))
-
-
-def _sketches(preset: Preset) -> gr.Gallery:
-    about = named("layout", "examples")
-    about["elem_classes"] = [about["elem_classes"], "strip-of-pictures"]
-    return gr.Gallery(
-        [(sketch(scene, preset.palette), name) for name, scene in scenes().items()],
-        label="Scenes",
-        show_label=False,
-        height="auto",
-        object_fit="contain",
-        format="png",
-        allow_preview=False,
-        buttons=[],
-        interactive=False,
-        **about,
-    )
 
 
 def _take(event: gr.SelectData) -> tuple[Values, int, int]:
@@ -137,4 +106,4 @@ def to_values(request: Layout) -> Values:
     """The page's values for a request; a picture under other boxes goes."""
     shown = boxes.layout(request.boxes, request.width, request.height)
     del shown["picture"]
-    return form.fields_of(request) | {"boxes": shown}
+    return fields_of(request) | {"boxes": shown}

@@ -9,10 +9,10 @@ import gradio as gr
 from ldm.errors import RequestError
 from ldm.jobs import JobQueue
 from ldm.requests import EncodedImage, Semantic
-from ui import form, stage
-from ui.form import Form, Tab, Values, fields_of, find_preset
+from ui.form import Form, find_preset
 from ui.painting import Painter, Painting
 from ui.stage import QUIET
+from ui.tab import Tab, Values, fields_of
 
 HINT = "Choose a class, paint where it is, and press Generate; or start from one of the maps below."
 
@@ -23,31 +23,14 @@ def create(jobs: JobQueue) -> Tab:
     with gr.Row(**made.named("studio")):
         with gr.Column(**made.named("left")):
             canvas = made.inputs["label_map"] = _canvas(made)
-            go, stop = made.act()
-            made.model(sized=False)
-            _, reuse = made.seed_and_count()
-            made.sampling()
-            restore, link = made.tools()
+            made.act()
+            made.settings(sized=False)
         with gr.Column(**made.named("right")):
-            place = stage.create(made.task, go, stop, hint=HINT)
-            examples = form.examples(made.task)
-    tab = Tab(
-        Semantic,
-        made.inputs,
-        place,
-        restore,
-        link,
-        made.estimate,
-        examples,
-        to_fields=to_fields,
-        to_values=to_values,
-        not_kept=frozenset({"label_map"}),
-    )
-    stage.connect(jobs, place, Semantic, tab.inputs, to_fields)
-    form.connect(tab, reuse)
+            made.show(HINT)
     chooser = made.inputs["preset"]
     chooser.change(lambda name: gr.update(palette=_palette(name)), chooser, canvas, **QUIET)
-    return tab
+    large = frozenset({"label_map"})
+    return made.tab(jobs, to_fields=to_fields, to_values=to_values, not_kept=large)
 
 
 def _canvas(made: Form) -> Painter:

@@ -6,8 +6,8 @@ import gradio as gr
 
 from ldm.jobs import JobQueue
 from ldm.requests import TextToImage
-from ui import form, stage
-from ui.form import Form, Tab
+from ui.form import Form
+from ui.tab import Tab
 
 PLACEHOLDER = "a sailing boat on a quiet lake at dawn, high mountains"
 HINT = "Describe a landscape and press Generate, or start from one of the pictures below."
@@ -34,15 +34,8 @@ def create(jobs: JobQueue) -> Tab:
                     info=None,
                     placeholder="what to leave out",
                 )
-            go, stop = made.act()
-            made.model(sized=True)
-            _, reuse = made.seed_and_count()
-            made.sampling()
-            restore, link = made.tools()
+            made.act()
+            made.settings(sized=True)
         with gr.Column(**made.named("right")):
-            place = stage.create(made.task, go, stop, hint=HINT)
-            examples = form.examples(made.task)
-    tab = Tab(TextToImage, made.inputs, place, restore, link, made.estimate, examples)
-    stage.connect(jobs, place, TextToImage, tab.inputs)
-    form.connect(tab, reuse)
-    return tab
+            made.show(HINT)
+    return made.tab(jobs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,11 @@ from PIL import Image
 from ldm.errors import LDMError, RequestError
 from ldm.jobs import JobQueue
 from ldm.requests import MAX_SIDE_PX, Upscale, read_file
-from ui import form, stage
 from ui.controls import unchecked
-from ui.form import Form, Tab, Values
+from ui.form import Form
 from ui.run import Picture, Visit
-from ui.stage import QUIET, Stage, Updates, named
+from ui.stage import QUIET, Updates, before_and_after
+from ui.tab import Tab, Values, example_paths, fields_of
 
 HINT = "Give it a picture and press Generate: it comes out four or sixteen times as large."
 PASSES = (("4 times as large", 1), ("16 times, in two passes", 2))
@@ -33,63 +32,26 @@ def create(jobs: JobQueue) -> Tab:
         with gr.Column(**made.named("left")):
             with gr.Column(**made.named("words")):
                 note = _picture_and_passes(made)
-            go, stop = made.act()
-            made.model(sized=False)
-            _, reuse = made.seed_and_count()
-            made.sampling()
-            restore, link = made.tools()
+            made.act()
+            made.settings(sized=False)
         with gr.Column(**made.named("right")):
-            slider, radio = _comparison(made)
-            place = stage.create(made.task, go, stop, hint=HINT)
-            title = named(made.task, "examples-title")
-            gr.HTML(f"<h2>{SAMPLES}</h2>", padding=False, **title)
-            samples = _samples()
-    place = dataclasses.replace(
-        place, beside=(slider, radio), compare=lambda picture: _compare(slider, radio, picture)
-    )
-    tab = Tab(
-        Upscale,
-        made.inputs,
-        place,
-        restore,
-        link,
-        made.estimate,
-        to_fields=to_fields,
-        to_values=to_values,
-        receives="image",
-        not_kept=frozenset({"image"}),
-    )
-    stage.connect(jobs, place, Upscale, tab.inputs, to_fields)
-    form.connect(tab, reuse)
-    _connect(tab, place, note, slider, radio)
+            slider, radio = beside = _comparison(made)
+            made.show(HINT, beside=beside, compare=lambda shown: _compare(slider, radio, shown))
+            samples = made.start_from(SAMPLES, shrunk(), format="png")
+    image = frozenset({"image"})
+    tab = made.tab(jobs, to_fields=to_fields, to_values=to_values, receives="image", not_kept=image)
+    _connect(tab, note, slider, radio)
     samples.select(_take, None, tab.inputs["image"], **QUIET)
     return tab
 
 
 def shrunk() -> list[np.ndarray]:
     """Pictures that were made here at a quarter of their size, each (H, W, 3) uint8."""
-    pictures = [Image.open(path).convert("RGB") for path in form.example_paths("text-to-image")]
+    pictures = [Image.open(path).convert("RGB") for path in example_paths("text-to-image")]
     return [
         np.asarray(picture.resize((picture.width // 4, picture.height // 4), PLAIN[FIRST]))
         for picture in pictures
     ]
-
-
-def _samples() -> gr.Gallery:
-    about = named("upscale", "examples")
-    about["elem_classes"] = [about["elem_classes"], "strip-of-pictures"]
-    return gr.Gallery(
-        shrunk(),
-        label=SAMPLES,
-        show_label=False,
-        height="auto",
-        object_fit="cover",
-        format="png",
-        allow_preview=False,
-        buttons=[],
-        interactive=False,
-        **about,
-    )
 
 
 def _take(event: gr.SelectData) -> np.ndarray:
@@ -121,20 +83,11 @@ def _comparison(made: Form) -> tuple[gr.ImageSlider, gr.Radio]:
             elem_id="upscale-plain",
             elem_classes="lc-plain",
         )
-        slider = gr.ImageSlider(
-            format="png",
-            interactive=False,
-            show_label=False,
-            max_height=560,
-            elem_id="upscale-slider",
-            elem_classes="lc-slider",
-        )
+        slider = before_and_after(made.task)
     return slider, radio
 
 
-def _connect(
-    tab: Tab, place: Stage, note: gr.HTML, slider: gr.ImageSlider, radio: gr.Radio
-) -> None:
+def _connect(tab: Tab, note: gr.HTML, slider: gr.ImageSlider, radio: gr.Radio) -> None:
     asked = [tab.inputs["image"], tab.inputs["passes"]]
     for box in asked:
         box.change(size_note, asked, note, **QUIET)
@@ -144,7 +97,7 @@ def _connect(
             return gr.skip()
         return enlarged(visit.shown, name), visit.shown.path
 
-    radio.input(compare, [place.visit, radio], slider, **QUIET)
+    radio.input(compare, [tab.stage.visit, radio], slider, **QUIET)
 
 
 def _compare(slider: gr.ImageSlider, radio: gr.Radio, picture: Picture | None) -> Updates:
@@ -195,4 +148,4 @@ def to_fields(values: Values) -> Values:
 
 def to_values(request: Upscale) -> Values:
     """The page's values for a request."""
-    return form.fields_of(request) | {"image": request.image.array()}
+    return fields_of(request) | {"image": request.image.array()}

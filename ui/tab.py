@@ -1,0 +1,99 @@
+"""What a tab is to others: its widgets as a request, its stage, and how settings come back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ldm import metadata
+from ldm.errors import LDMError
+from ui.run import Visit, fail
+from ui.stage import QUIET, Stage
+
+EXAMPLES = Path(__file__).parent / "examples"  # pictures that were made here, a folder per task
+Values = dict[str, Any]
+Component = gr.components.Component
+
+
+def fields_of(request: Any) -> Values:
+    """A request's fields as widgets show them: the seed is text, since it may be left open."""
+    values = {f.name: getattr(request, f.name) for f in fields(request)}
+    return values | {"seed": str(request.seed)}
+
+
+@dataclass(frozen=True)
+class Tab:
+    """What others connect to.
+
+    `inputs` are the widgets that make a request, by name. Most are called as the request's field
+    and hold its value as it is. A tab whose widgets are not its fields (a painted canvas is both
+    picture and mask) says how to get from the widgets' values to the fields', and back.
+    """
+
+    request_type: type
+    inputs: dict[str, Component]
+    stage: Stage
+    restore: gr.UploadButton
+    link: gr.Button
+    estimate: gr.HTML  # what the request will take
+    examples: gr.Gallery | None = None
+    to_fields: Callable[[Values], Values] = dict  # the widgets' values -> the request's fields
+    to_values: Callable[[Any], Values] = fields_of  # and back
+    receives: str | None = None  # the input that takes a picture from another tab
+    receive: Callable[[Path], Any] = str  # a picture's path -> the value of that input
+    not_kept: frozenset[str] = frozenset()  # inputs too large for links and the browser's memory
+
+    @property
+    def task(self) -> str:
+        """The name of the task, and of the tab."""
+        return self.request_type.task
+
+    @property
+    def kept(self) -> dict[str, Component]:
+        """The inputs that travel in links and that the browser remembers."""
+        return {name: box for name, box in self.inputs.items() if name not in self.not_kept}
+
+    def updates(self, request: Any) -> dict[Component, Any]:
+        """Widgets' new values for a request."""
+        values = self.to_values(request)
+        return {self.inputs[name]: values[name] for name in self.inputs if name in values}
+
+
+def connect(tab: Tab, reuse: gr.Button) -> None:
+    """Settings from an example, from the picture on show, and into the browser's memory."""
+    place, widgets = tab.stage, list(tab.inputs.values())
+
+    def take_example(event: gr.SelectData) -> Mapping[Component, Any]:
+        return tab.updates(load_request(example_paths(tab.task)[event.index]))
+
+    def use(visit: Visit) -> Mapping[Component, Any]:
+        return tab.updates(visit.shown.request) if visit.shown else {}
+
+    def seed(visit: Visit) -> str:
+        return str(visit.shown.request.seed) if visit.shown else ""
+
+    if tab.examples is not None:
+        tab.examples.select(take_example, None, widgets, **QUIET)
+    place.use.click(use, place.visit, widgets, **QUIET)
+    reuse.click(seed, place.visit, tab.inputs["seed"], **QUIET)
+
+
+def example_paths(task: str) -> list[Path]:
+    """Pictures of a task that were made here, each with its request inside."""
+    return sorted((EXAMPLES / task).glob("*.png"))
+
+
+def load_request(path: Path) -> Any:
+    """The request in a PNG that was made here.
+
+    Raises:
+        gr.Error: If it was not.
+    """
+    try:
+        return metadata.load(path).request
+    except LDMError as error:
+        raise fail(str(error)) from error
