@@ -41,6 +41,7 @@ class LatentDiffusion(nn.Module):
         box_classes: Classes of boxes that the UNet sees drawn beside the latents; 0: it does not.
         smooth_holes: Whether holes are filled smoothly before they are encoded, and the UNet makes
             the difference to that filling; else they are black.
+        trained_size: Height and width in px of the pictures of its training, where they are known.
     """
 
     def __init__(  # noqa: PLR0913  (the parts of a model, by name)
@@ -59,6 +60,7 @@ class LatentDiffusion(nn.Module):
         shrinks_back: bool = False,
         box_classes: int = 0,
         smooth_holes: bool = False,
+        trained_size: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         self.unet = unet
@@ -74,6 +76,7 @@ class LatentDiffusion(nn.Module):
         self.shrinks_back = shrinks_back
         self.box_classes = box_classes
         self.smooth_holes = smooth_holes
+        self.trained_size = trained_size
         # counted now: the layers of inference hold no parameters
         self.unet_parameters = sum(parameter.numel() for parameter in unet.parameters())
         self.is_prepared = False  # for inference: then it can be neither copied nor converted

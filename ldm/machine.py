@@ -48,8 +48,7 @@ class Machine:
         known = self.store.get(name)
         if known is None:
             return None
-        asked = getattr(request, "cover", "auto")
-        found = expected(request, known, room, asked)
+        found = expected(request, known, room)
         beside = self._resident or 0
         return Estimate(found.seconds, beside + found.memory, found.plan.why)
 
@@ -69,8 +68,7 @@ class Watch:
 
     def __init__(self, machine: Machine, name: str, model: Any, request: Any, room: Room) -> None:
         self.machine, self.name, self.model, self.request = machine, name, model, request
-        asked = getattr(request, "cover", "auto")
-        self.site = Site(lambda: machine.facts(name, model), room, asked)
+        self.site = Site(lambda: machine.facts(name, model), room)
         known = machine.store.get(name)
         self.estimate = known and machine.estimate(name, request, room)
         reset_peak()
@@ -98,9 +96,10 @@ class Watch:
     def _learn(self) -> None:
         known = self.machine.know(self.name, self.model)
         networks = pixels = 0.0
-        for part, pictures, cells, seconds in self.site.took:
-            known.learn(part, getattr(known.facts, f"{part}_work").of(pictures, cells), seconds)
-            networks += seconds * (self.request.steps if part == "unet" else 1)
-            pixels += (part == "decoder") * pictures * cells * known.facts.factor**2
+        for took in self.site.took:
+            work = getattr(known.facts, f"{took.part}_work").of(took.pictures, took.cells)
+            known.learn(took.part, work, took.seconds)
+            networks += took.seconds * took.times
+            pixels += (took.part == "decoder") * took.pictures * took.cells * known.facts.factor**2
         known.learn("rest", pixels, self.seconds - networks)
         self.machine.store.put(self.name, known)

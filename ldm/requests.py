@@ -30,6 +30,8 @@ MAX_SEED = 2**32 - 1
 MAX_PROMPT_CHARACTERS = 2000
 MAX_SIDE_PX = 4096
 SAMPLER_NAMES = ("ddim", "dpmpp_2m", "plms", "ddpm")
+COVERS = ("auto", "whole", "bands", "windows")
+SEAMLESS = ("no", "across", "down", "both")
 
 
 def _width() -> Any:
@@ -92,6 +94,52 @@ def _count() -> Any:
     return control(1, label="Pictures", minimum=1, maximum=16, step=1)
 
 
+def _cover() -> Any:
+    return control(
+        "auto",
+        label="Canvas",
+        help="Whole or in bands is the same picture, auto takes what fits; overlapping windows of "
+        "the trained size make another one",
+        choices=COVERS,
+        advanced=True,
+    )
+
+
+def _seamless() -> Any:
+    return control(
+        "no",
+        label="Seamless",
+        help="Opposite edges meet, as a texture or a panorama needs it",
+        choices=SEAMLESS,
+        advanced=True,
+    )
+
+
+def _coarse() -> Any:
+    return control(
+        0.0,
+        label="Small first",
+        help="Share of the steps that make a large picture out of one of the trained size, against "
+        "repeated things; 0 makes it large at once",
+        minimum=0.0,
+        maximum=1.0,
+        step=0.05,
+        advanced=True,
+    )
+
+
+def _coarse_hold() -> Any:
+    return control(
+        0.0,
+        label="Hold",
+        help="How strictly it keeps to the large shapes of the small picture",
+        minimum=0.0,
+        maximum=1.0,
+        step=0.05,
+        advanced=True,
+    )
+
+
 def _pixels(label: str, help_text: str, maximum: int, minimum: int = 0, default: int = 0) -> Any:
     return control(
         default, label=label, help=help_text, unit="px", minimum=minimum, maximum=maximum, step=1
@@ -126,6 +174,10 @@ class TextToImage:
     eta: float = _eta(0.0)
     seed: int | None = _seed()
     count: int = _count()
+    cover: str = _cover()
+    seamless: str = _seamless()
+    coarse: float = _coarse()
+    coarse_hold: float = _coarse_hold()
 
     def __post_init__(self) -> None:
         check(self)
@@ -204,6 +256,8 @@ class Semantic:
     eta: float | None = _eta(None)
     seed: int | None = _seed()
     count: int = _count()
+    cover: str = _cover()
+    seamless: str = _seamless()
 
     def __post_init__(self) -> None:
         check(self)
@@ -235,6 +289,10 @@ class Layout:
     eta: float | None = _eta(None)
     seed: int | None = _seed()
     count: int = _count()
+    cover: str = _cover()
+    seamless: str = _seamless()
+    coarse: float = _coarse()
+    coarse_hold: float = _coarse_hold()
 
     def __post_init__(self) -> None:
         check(self)
@@ -267,6 +325,7 @@ class Upscale:
     eta: float | None = _eta(None)
     seed: int | None = _seed()
     count: int = _count()
+    cover: str = _cover()
 
     def __post_init__(self) -> None:
         check(self)
@@ -300,6 +359,10 @@ class ClassConditional:
     eta: float | None = _eta(None)
     seed: int | None = _seed()
     count: int = _count()
+    cover: str = _cover()
+    seamless: str = _seamless()
+    coarse: float = _coarse()
+    coarse_hold: float = _coarse_hold()
 
     def __post_init__(self) -> None:
         check(self)

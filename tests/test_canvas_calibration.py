@@ -3,7 +3,7 @@
 import pytest
 
 from ldm.canvas.calibration import Calibration, Rates, Store
-from ldm.canvas.plan import Canvas
+from ldm.canvas.plan import Canvas, Plan
 from tests.test_canvas_plan import FACTS
 
 
@@ -34,8 +34,8 @@ def test_a_request_takes_its_steps_its_decodes_and_the_rest():
     rest = known.rates["rest"].seconds(pixels)
     # two batches, of two and of one: 10 steps of 2 s per 8e6 operations
     want = 10 * (2 * 2 * 64 + 2 * 64) * 2.0 + 3 * 64 * 2.0 + rest
-    assert known.seconds(canvas, 10, 2) == pytest.approx(want)
-    assert Calibration(facts, {}).seconds(canvas, 10, 2) is None
+    assert known.seconds(canvas, 10, Plan("whole", 2)) == pytest.approx(want)
+    assert Calibration(facts, {}).seconds(canvas, 10, Plan("whole", 2)) is None
 
 
 def test_what_is_known_survives_and_a_broken_file_does_no_harm(tmp_path):

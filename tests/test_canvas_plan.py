@@ -3,6 +3,7 @@
 import pytest
 
 from ldm.canvas.plan import BANDS_BUDGET, Bands, Canvas, Facts, Line, Room, Work, plan
+from ldm.canvas.windows import EvenWindows
 from ldm.errors import MemoryBudgetError, RequestError
 
 MIB = 2**20
@@ -74,5 +75,42 @@ def test_what_cannot_fit_is_refused_with_what_could():
 def test_bands_can_be_asked_for():
     chosen = plan(Canvas(16, 16), FACTS, Room(2**30), "bands")
     assert (chosen.cover, chosen.unet, chosen.decoder) == ("bands", True, True)
-    with pytest.raises(RequestError, match="cover must be one of auto, whole, bands, got 'tiles'"):
+    with pytest.raises(
+        RequestError, match="cover must be one of auto, whole, bands, windows, got 'til"
+    ):
         plan(Canvas(16, 16), FACTS, Room(2**30), "tiles")
+
+
+WINDOWS = EvenWindows((32, 32), 4)
+
+
+def test_windows_are_taken_only_when_asked():
+    canvas = Canvas(32, 128, windows=WINDOWS)
+    assert plan(canvas, FACTS, Room(2**30)).windows is None
+    chosen = plan(canvas, FACTS, Room(2**30), "windows")
+    assert (chosen.cover, chosen.windows, chosen.is_bounded) == ("windows", WINDOWS, False)
+    assert chosen.why.startswith("in 7 windows of 128 x 128 px that overlap; whole, it takes")
+
+
+def test_one_window_that_holds_it_all_is_whole():
+    assert plan(Canvas(32, 16, windows=WINDOWS), FACTS, Room(2**30), "windows").cover == "whole"
+
+
+def test_the_denoiser_in_windows_takes_the_memory_of_one():
+    canvas = Canvas(32, 4096, windows=WINDOWS)
+    facts = Facts(**{**FACTS.__dict__, "decoder": Line(0, 1)})
+    room = Room(canvas.cells * PIXELS + 32 * 32 * 2048)
+    assert not plan(canvas, facts, room, "windows").unet
+    with pytest.raises(MemoryBudgetError, match="needs at least 48 MiB, even in bands"):
+        plan(canvas, facts, room)
+
+
+def test_windows_need_a_trained_size():
+    with pytest.raises(RequestError, match="cover must be auto, whole or bands for this model"):
+        plan(Canvas(32, 128), FACTS, Room(2**30), "windows")
+
+
+def test_facts_tell_the_trained_size_in_px():
+    assert FACTS.trained_size is None
+    facts = Facts(**{**FACTS.__dict__, "trained_rows": 8, "trained_columns": 16})
+    assert (facts.trained_size, facts.size_multiple) == ((32, 64), 16)

@@ -1,7 +1,14 @@
 import pytest
 import torch
 
-from ldm.canvas.windows import Windows, blend, border_distance, windowed, windowed_decode
+from ldm.canvas.windows import (
+    EvenWindows,
+    Windows,
+    blend,
+    border_distance,
+    windowed,
+    windowed_decode,
+)
 from ldm.diffusion.conditioning import Conditioning
 
 
@@ -58,3 +65,41 @@ def test_windowed_decode_enlarges():
         return z.repeat_interleave(2, 2).repeat_interleave(2, 3)
 
     assert torch.allclose(windowed_decode(decode, windows, latents, 2), decode(latents), atol=1e-6)
+
+
+@pytest.mark.parametrize(("h", "w"), [(8, 8), (8, 12), (12, 20), (28, 64), (8, 9)])
+def test_even_windows_cover_any_canvas_on_the_networks_grid(h, w):
+    windows = EvenWindows((8, 8), multiple=4)
+    corners = windows.corners(h, w)
+    seen = torch.zeros(h, w)
+    for y, x in corners:
+        seen[y : y + 8, x : x + 8] += 1
+    assert seen.min() >= 1
+    assert len(set(corners)) == len(corners)
+    columns = sorted({x for _, x in corners})
+    assert (columns[0], columns[-1]) == (0, w - 8)
+    assert all(x % 4 == 0 for x in columns[:-1])
+    assert all(b - a <= 8 for a, b in zip(columns, columns[1:], strict=False))
+
+
+def test_even_windows_are_no_larger_than_the_canvas():
+    assert EvenWindows((8, 32)).on(16, 16).size == (8, 16)
+    with pytest.raises(ValueError, match="a window of 32 is larger than a side of 16"):
+        EvenWindows((8, 32)).corners(16, 16)
+
+
+def test_even_windows_give_back_what_does_not_depend_on_the_window():
+    canvas = torch.randn(2, 3, 20, 36, generator=torch.Generator().manual_seed(0))
+    again = blend(EvenWindows((8, 8), 4), canvas, lambda y, x: canvas[:, :, y : y + 8, x : x + 8])
+    assert torch.allclose(again, canvas, atol=1e-6)
+
+
+def test_windows_that_disagree_are_blended_without_a_step():
+    """A window's own number, blended: no two neighbours differ by more than the weights' slope."""
+    numbers = iter(range(100))
+    canvas = torch.zeros(1, 1, 8, 36)
+    made = blend(
+        EvenWindows((8, 8), 4), canvas, lambda y, x: torch.full((1, 1, 8, 8), float(next(numbers)))
+    )
+    assert made[0, 0, 4].diff().abs().max() < 0.5
+    assert (made[0, 0, 4, 0], made[0, 0, 4, -1]) == (0, 7)

@@ -1,8 +1,9 @@
 import pytest
 import torch
+import torch.nn.functional as F
 
 from ldm.diffusion.conditioning import Conditioning
-from ldm.diffusion.guidance import as_eps, classifier_free, conditioned
+from ldm.diffusion.guidance import as_eps, classifier_free, conditioned, held
 from ldm.diffusion.schedule import NoiseSchedule
 
 SCHEDULE = NoiseSchedule.scaled_linear(0.0015, 0.0195, 1000)
@@ -65,3 +66,33 @@ def test_an_unknown_prediction_is_refused():
     x = torch.zeros(1, 1, 1, 1)
     with pytest.raises(ValueError, match="prediction must be eps, x0 or v, got 'w'"):
         as_eps(x, x, torch.tensor([0]), SCHEDULE, "w")
+
+
+def low_pass(x, size=(2, 3)):
+    return F.interpolate(x, size, mode="area")
+
+
+@pytest.mark.parametrize("strength", [0.25, 1.0])
+def test_held_moves_the_mean_of_x0_by_its_strength(strength):
+    """What a small picture of one colour asks for is met exactly, and details stay."""
+    x = torch.randn(2, 3, 8, 12, generator=torch.Generator().manual_seed(0))
+    x = x - F.interpolate(low_pass(x), (8, 12))  # every block of it has a mean of 0
+    t, small = torch.tensor([300, 700]), torch.full((2, 3, 2, 3), 0.5)
+    eps = held(lambda x, t: torch.zeros_like(x), SCHEDULE, small, strength)(x, t)
+    free, moved = (SCHEDULE.predict_x0(x, t, e) for e in (torch.zeros_like(x), eps))
+    assert torch.allclose(moved - free, torch.full_like(x, 0.5 * strength), atol=1e-5)
+
+
+def test_held_comes_nearer_to_any_small_picture():
+    generator = torch.Generator().manual_seed(0)
+    x, small = torch.randn(1, 3, 8, 12, generator=generator), torch.randn(1, 3, 2, 3)
+    t = torch.tensor([500])
+    gaps = []
+    for strength in (0.0, 0.5, 1.0):
+        eps = held(lambda x, t: 0.5 * x, SCHEDULE, small, strength)(x, t)
+        gaps.append((low_pass(SCHEDULE.predict_x0(x, t, eps)) - small).square().mean())
+    assert gaps[2] < 0.5 * gaps[1] < 0.5 * gaps[0]
+
+
+def test_holding_with_no_strength_is_the_denoiser_itself():
+    assert held(as_eps, SCHEDULE, torch.zeros(1, 3, 1, 1), 0.0) is as_eps

@@ -61,8 +61,9 @@ def test_it_is_whole_and_without_a_word_where_there_is_room(tiny_model, facts):
     progress, result = made(tiny_model, site=site)
     assert site.notes == []
     assert isinstance(result, Result)
-    assert [part for part, *_ in site.took] == ["unet", "decoder"]
-    assert site.took[0][1:3] == (2, 32 * 48)
+    assert [took.part for took in site.took] == ["unet", "decoder"]
+    first = site.took[0]
+    assert (first.pictures, first.cells, first.times) == (2, 32 * 48, 3)
 
 
 @pytest.mark.usefixtures("small_canvases_count")
@@ -102,6 +103,64 @@ def test_half_precision_that_overflows_is_made_again_in_float32(tiny_model, monk
     monkeypatch.setattr(type(half), "decode", lambda self, z: decode(self, z) * torch.nan)
     with pytest.raises(LDMError, match="grew without bound"):
         made(tiny_model, site=site)
+
+
+@pytest.fixture
+def trained_small(tiny_model):
+    """The tiny model as if it had been trained at 32 x 32 px."""
+    small = copy.copy(tiny_model)
+    small.trained_size = (32, 32)
+    return small
+
+
+def test_windows_are_the_requests_alone(trained_small, facts):
+    """With or without a look at the memory, and in bands too, the windows are the same."""
+    facts = replace(facts, trained_rows=16, trained_columns=16)
+    request = replace(REQUEST, cover="windows")
+    _, bare = made(trained_small, request)
+    site = Site(lambda: facts, Room(2**30))
+    _, sited = made(trained_small, request, site)
+    assert (bare.images[0] == sited.images[0]).all()
+    assert site.notes[0].startswith("Made in 15 windows of 32 x 32 px that overlap; whole")
+    assert site.took[0].times == 3 * 15
+    _, whole = made(trained_small)
+    assert (bare.images[0] != whole.images[0]).any()
+
+
+def test_a_seamless_picture_does_not_know_where_it_begins(trained_small):
+    """The first and the last column are neighbours: as alike as any two others."""
+    _, plain = made(trained_small)
+    _, around = made(trained_small, replace(REQUEST, seamless="across"))
+
+    def step(image):
+        image = image.astype(float)
+        inside = np.abs(np.diff(image, axis=1)).mean((0, 2))
+        return np.abs(image[:, 0] - image[:, -1]).mean() / inside.mean()
+
+    assert around.images[0].shape == plain.images[0].shape
+    assert (around.images[0] != plain.images[0]).any()
+    assert step(around.images[0]) < 1.5
+
+
+def test_small_first_takes_its_steps_twice_and_says_so(trained_small, facts):
+    request = replace(REQUEST, coarse=0.67)
+    progress, result = made(trained_small, request)
+    sampling = [event for event in progress if event.stage == "sampling"]
+    assert (sampling[-1].step, sampling[-1].total) == (5, 5)  # 3 small ones, 2 large ones
+    assert result.images[0].shape == (64, 96, 3)
+    facts = replace(facts, trained_rows=16, trained_columns=16)
+    small, large = canvases(request, facts)
+    assert (small.rows, small.columns) == (16, 24)
+    assert (large.rows, large.columns, large.encodes) == (32, 48, True)
+    assert large.share == pytest.approx(2 / 3)
+
+
+def test_a_canvas_of_the_trained_size_has_no_small_picture(tiny_model):
+    model = copy.copy(tiny_model)
+    model.trained_size = (64, 96)
+    _, once = made(model)
+    _, asked = made(model, replace(REQUEST, coarse=0.5))
+    assert (once.images[0] == asked.images[0]).all()
 
 
 def test_canvases_of_requests(facts):

@@ -11,7 +11,8 @@ from ldm.diffusion.samplers import SAMPLERS
 from ldm.diffusion.schedule import NoiseSchedule
 from ldm.errors import RequestError
 from ldm.requests import MAX_SEED, SAMPLER_NAMES, Progress, TextToImage
-from ldm.tasks.sampling import Sampling, check, of_request, sample
+from ldm.tasks.sampling import sample
+from ldm.tasks.settings import Sampling, check, of_request
 
 SAMPLING = Sampling("ddim", 8, 3.0, 0.0, (5,), 16, 24)
 
@@ -20,7 +21,7 @@ class Gaussian:
     """A model whose data is N(MEAN, SPREAD^2) in every cell, so its eps is known exactly."""
 
     MEAN, SPREAD = 0.5, 0.25
-    factor, size_multiple, latent_channels = 2, 4, 3
+    factor, size_multiple, latent_channels, trained_size = 2, 4, 3, None
     dtype, device = torch.float32, torch.device("cpu")
     schedule = NoiseSchedule.scaled_linear(0.0015, 0.0205, 1000)
 

@@ -17,6 +17,7 @@ What each torch function means for bands is in `ldm.canvas.operations`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -62,6 +63,7 @@ class Banded:
         self.height = height
         self.cost = cost
         self.device = device
+        self.operations = 0.0  # multiplications and sums of the whole map, its parents' not counted
         self.channel_parts: tuple[Banded, ...] | None = None  # what it is the concatenation of
         self._moments: Moments | None = None
 
@@ -94,7 +96,7 @@ class Banded:
             self._moments = Moments.unknown(*self.shape[:2], self.device)
         else:
             self._fill(store)
-        self.node, self.cost = Kept(store), FREE
+        self.node, self.cost, self.operations = Kept(store), FREE, 0.0
 
     def _fill(self, store: Store) -> None:
         moments = []
@@ -125,7 +127,9 @@ class Banded:
             yield start, Strip(uses).rows(self, start, min(start + rows, self.height))
 
     def _strip_rows(self) -> int:
-        return self.space.strip_rows(self.row_bytes() / self.height, self.height)
+        operations = sum(part.operations for part in self._expression())
+        bytes_per_row = self.row_bytes() / self.height
+        return self.space.strip_rows(bytes_per_row, self.height, operations / self.height)
 
     def row_bytes(self) -> int:
         """Bytes at the worst moment of computing the whole map as one strip."""
@@ -141,14 +145,18 @@ class Banded:
 
     def _uses(self) -> dict[int, int]:
         """For each map of this expression, how many others are computed from it."""
-        uses: dict[int, int] = {}
+        parents = (parent for part in self._expression() for parent in part.node.parents)
+        return Counter(map(id, parents))
+
+    def _expression(self) -> list[Banded]:
+        """The map and all that it is computed from, each once."""
+        found = {id(self): self}
         todo = [self]
         while todo:
-            for parent in todo.pop().node.parents:
-                if id(parent) not in uses:
-                    todo.append(parent)
-                uses[id(parent)] = uses.get(id(parent), 0) + 1
-        return uses
+            new = {id(p): p for p in todo.pop().node.parents if id(p) not in found}
+            found |= new
+            todo += new.values()
+        return list(found.values())
 
     def moments(self) -> Moments:
         """Mean and spread of each channel over the canvas."""

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ldm.canvas.plan import Bands, Canvas, Facts, Line, Work
+from ldm.canvas.plan import Bands, Canvas, Facts, Line, Plan, Work
 
 KEPT = 16  # times per part
 NEAR = 1.15  # works whose ratio is below it share a time
@@ -69,19 +69,21 @@ class Calibration:
     facts: Facts
     rates: dict[str, Rates]  # "unet" and "decoder" over operations, "rest" over px
 
-    def seconds(self, canvas: Canvas, steps: int, batch: int) -> float | None:
+    def seconds(self, canvas: Canvas, steps: int, plan: Plan) -> float | None:
         """How long a request will take; None: not known yet."""
-        facts = self.facts
+        facts, batch, windows = self.facts, plan.batch, plan.windows
+        views = len(windows.corners(canvas.rows, canvas.columns)) if windows else 1
+        seen = math.prod(windows.size) if windows else canvas.cells
         full, left = divmod(canvas.count, batch)
         unet = decoder = 0.0
         for pictures, times in ((batch, full), (left, 1)):
             if not pictures or not times:
                 continue
-            step = self._of("unet", facts.unet_work.of(pictures * canvas.passes, canvas.cells))
+            step = self._of("unet", facts.unet_work.of(pictures * canvas.passes, seen))
             decode = self._of("decoder", facts.decoder_work.of(pictures, canvas.cells))
             if step is None or decode is None:
                 return None
-            unet, decoder = unet + times * steps * step, decoder + times * decode
+            unet, decoder = unet + times * steps * views * step, decoder + times * decode
         pixels = canvas.count * canvas.cells * facts.factor**2
         rest = self._of("rest", pixels)
         return unet + decoder + (REST * pixels + 0.05 if rest is None else rest)

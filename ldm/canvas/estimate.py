@@ -176,7 +176,14 @@ def facts_of(model: Any) -> Facts:
         found[f"{name}_bands"] = bands_of(run, trial.sides[1], of(trial.sides[1]))
         if name != "encoder":
             found[f"{name}_work"] = work_of(run, of, trial.sides[0])
-    return Facts(factor=model.factor, multiple=model.size_multiple, **found)
+    height, width = model.trained_size or (0, 0)
+    return Facts(
+        factor=model.factor,
+        multiple=model.size_multiple,
+        trained_rows=height // model.factor,
+        trained_columns=width // model.factor,
+        **found,
+    )
 
 
 @torch.inference_mode()

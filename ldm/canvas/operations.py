@@ -119,9 +119,10 @@ _everywhere(FREE, [F.silu, F.gelu, torch.clamp, Tensor.add_, Tensor.mul_])
 
 
 def _counted(made: Banded, times: float) -> Banded:
-    """Note in a rehearsal that each number of a map takes so many multiplications and sums."""
+    """Note that each number of a map takes so many multiplications and sums."""
+    made.operations = 2 * made.meta.numel() * times
     if made.space.is_rehearsal:
-        made.space.operations += 2 * made.meta.numel() * times
+        made.space.operations += made.operations
     return made
 
 

@@ -1,4 +1,4 @@
-"""How to cover a canvas: the one place where whole, in bands or otherwise is decided.
+"""How to cover a canvas: the one place where whole, in bands or in windows is decided.
 
 Everything here is pure: a `Plan` follows from the canvas, what is known of the model, the memory
 and what was asked for.
@@ -7,12 +7,13 @@ and what was asked for.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ldm.canvas.windows import EvenWindows
 from ldm.errors import MemoryBudgetError, RequestError
 
-COVERS = ("auto", "whole", "bands")
+COVERS = ("auto", "whole", "bands", "windows")
 CELLS_PER_BATCH = 8 * 32 * 32  # latent cells that are denoised at once
 BANDS_BUDGET = 512 * 2**20  # bands are as fast with little memory; more goes to no use
 MIB = 2**20
@@ -73,6 +74,19 @@ class Facts:
     encoder_bands: Bands
     unet_work: Work
     decoder_work: Work
+    trained_rows: int = 0  # latent cells of a training picture; 0: nobody knows
+    trained_columns: int = 0
+
+    @property
+    def size_multiple(self) -> int:
+        """As a `LatentDiffusion` calls it."""
+        return self.multiple
+
+    @property
+    def trained_size(self) -> tuple[int, int] | None:
+        """Height and width in px of the training pictures; None: nobody knows."""
+        size = (self.factor * self.trained_rows, self.factor * self.trained_columns)
+        return size if all(size) else None
 
 
 @dataclass(frozen=True)
@@ -100,6 +114,8 @@ class Canvas:
         count: Pictures.
         passes: Evaluations of the denoiser per picture and step: 2 with guidance.
         encodes: Whether a picture of that size goes through the encoder first.
+        windows: Those of the size that the model was trained at; None: nobody knows it.
+        share: How much of the request's steps is taken on this canvas.
     """
 
     rows: int
@@ -107,6 +123,8 @@ class Canvas:
     count: int = 1
     passes: int = 1
     encodes: bool = False
+    windows: EvenWindows | None = None
+    share: float = 1.0
 
     @property
     def cells(self) -> int:
@@ -124,12 +142,13 @@ class Plan:
     """How a canvas is covered; "bands" and "whole" give the same picture.
 
     Args:
-        cover: "whole", or "bands" if any network runs in them.
+        cover: "whole", or "bands" if any network runs in them, or "windows".
         batch: Pictures that are denoised together.
         unet, decoder, encoder: Whether each runs in bands.
         budget: Bytes for a network in bands.
         memory: Bytes that are expected at the worst moment, the model itself not counted.
         why: In a sentence for a person.
+        windows: What the denoiser sees at a time; None: all of the canvas.
     """
 
     cover: str
@@ -140,12 +159,19 @@ class Plan:
     budget: int = BANDS_BUDGET
     memory: int = 0
     why: str = ""
+    windows: EvenWindows | None = None
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether any network runs in bands."""
+        return self.unet or self.decoder or self.encoder
 
 
 def plan(canvas: Canvas, facts: Facts, room: Room, asked: str = "auto") -> Plan:
     """Decide how to cover a canvas.
 
-    Whole while it fits, since that is the simplest; in bands what does not.
+    Whole while it fits, since that is the simplest; in bands what does not. In windows only when
+    asked: they are another picture than the network would make of the whole canvas.
 
     Raises:
         MemoryBudgetError: If it cannot be made in this room; says what could.
@@ -153,6 +179,33 @@ def plan(canvas: Canvas, facts: Facts, room: Room, asked: str = "auto") -> Plan:
     """
     if asked not in COVERS:
         raise RequestError(f"cover must be one of {', '.join(COVERS)}, got {asked!r:.40}.")
+    windows = windows_of(canvas) if asked == "windows" else None
+    made = _covered(replace(canvas, windows=windows), facts, room, asked)
+    if windows is None:
+        return made
+    number = len(windows.corners(canvas.rows, canvas.columns))
+    rows, columns = (facts.factor * side for side in windows.size)
+    why = f"in {number} windows of {columns} x {rows} px that overlap; {made.why}"
+    return replace(made, cover="windows", windows=windows, why=why)
+
+
+def windows_of(canvas: Canvas) -> EvenWindows | None:
+    """The windows of a canvas; None where one would hold all of it.
+
+    Raises:
+        RequestError: If nobody knows how large a window should be.
+    """
+    if canvas.windows is None:
+        raise RequestError(
+            "cover must be auto, whole or bands for this model, got 'windows'; its preset does not "
+            "say how large its training pictures were."
+        )
+    windows = canvas.windows.on(canvas.rows, canvas.columns)
+    return None if windows.size == (canvas.rows, canvas.columns) else windows
+
+
+def _covered(canvas: Canvas, facts: Facts, room: Room, asked: str) -> Plan:
+    """The plan for a canvas whose denoiser sees `canvas.windows`, or all of it."""
     pixels = PIXEL_BYTES * canvas.count * canvas.cells * facts.factor**2
     free = room.memory - pixels
     batch = canvas.together
@@ -174,10 +227,15 @@ def plan(canvas: Canvas, facts: Facts, room: Room, asked: str = "auto") -> Plan:
 def _whole(canvas: Canvas, facts: Facts, batch: int) -> dict[str, int]:
     """Bytes that each network takes whole."""
     need = {
-        "unet": facts.unet.at(batch * canvas.passes * canvas.cells),
+        "unet": facts.unet.at(batch * canvas.passes * _at_once(canvas)),
         "decoder": facts.decoder.at(batch * canvas.cells),
     }
     return need | ({"encoder": facts.encoder.at(canvas.cells)} if canvas.encodes else {})
+
+
+def _at_once(canvas: Canvas) -> int:
+    """Cells of one picture that the denoiser sees at a time."""
+    return math.prod(canvas.windows.size) if canvas.windows else canvas.cells
 
 
 def _most(need: dict[str, int]) -> int:
@@ -193,17 +251,18 @@ def _bands(  # noqa: PLR0913  (what `plan` found so far)
     pixels: int,
 ) -> Plan:
     """The networks that do not fit in bands, the others whole; one picture at a time."""
+    wide = canvas.windows.size[1] if canvas.windows else canvas.columns
     ways = {
-        "unet": (facts.unet_bands, canvas.passes),
-        "decoder": (facts.decoder_bands, 1),
-        "encoder": (facts.encoder_bands, 1),
+        "unet": (facts.unet_bands, canvas.passes, wide, _at_once(canvas)),
+        "decoder": (facts.decoder_bands, 1, canvas.columns, canvas.cells),
+        "encoder": (facts.encoder_bands, 1, canvas.columns, canvas.cells),
     }
     used = [ways[name] for name in in_bands if in_bands[name]]
-    least = max(times * bands.least(canvas.columns) for bands, times in used)
+    least = max(times * bands.least(columns) for bands, times, columns, _ in used)
     free = room.memory - pixels
     if least > free:
         raise MemoryBudgetError(_too_little(canvas, facts, room, least + pixels))
-    spilled = max(round(times * bands.spilled * canvas.cells) for bands, times in used)
+    spilled = max(round(times * bands.spilled * cells) for bands, times, _, cells in used)
     if spilled > room.disk:
         raise MemoryBudgetError(
             f"{_size(canvas, facts)} needs up to {_mib(spilled)} on the disk while it is made and "

@@ -5,8 +5,10 @@ h, w: rows and columns of the canvas; kh, kw: of a window.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -14,6 +16,19 @@ from torch import Tensor
 from ldm.diffusion.conditioning import Conditioning
 
 GRID_CLIP = (0.01, 0.5)  # range of the weight by place among the windows
+OVERLAP = 0.5  # least share of its side that a window has in common with the next
+
+
+class Cover(Protocol):
+    """Equal windows that lie over a canvas."""
+
+    size: tuple[int, int]
+
+    def corners(self, h: int, w: int) -> list[tuple[int, int]]:
+        """(y, x) of each window on an h x w canvas."""
+
+    def weights(self, h: int, w: int, scale: int = 1) -> Iterator[Tensor]:
+        """The weight of each window in turn, (scale * kh, scale * kw)."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +74,49 @@ class Windows:
         yield from (inside * weight for weight in place)
 
 
+@dataclass(frozen=True)
+class EvenWindows:
+    """Windows of one size, spread evenly over a canvas of any size.
+
+    Args:
+        size: (kh, kw) of a window; on a smaller canvas a window is as large as the canvas.
+        multiple: Corners are multiples of it, so that every window lies on the network's own grid.
+        overlap: Least share of its side that a window has in common with the next.
+    """
+
+    size: tuple[int, int]
+    multiple: int = 1
+    overlap: float = OVERLAP
+
+    def on(self, h: int, w: int) -> EvenWindows:
+        """The same on an h x w canvas, no window larger than it."""
+        kh, kw = self.size
+        return replace(self, size=(min(kh, h), min(kw, w)))
+
+    def corners(self, h: int, w: int) -> list[tuple[int, int]]:
+        """(y, x) of each window on an h x w canvas, row by row.
+
+        Raises:
+            ValueError: If a window is larger than the canvas.
+        """
+        rows, columns = (self._starts(*sides) for sides in zip((h, w), self.size, strict=True))
+        return [(y, x) for y in rows for x in columns]
+
+    def weights(self, h: int, w: int, scale: int = 1) -> Iterator[Tensor]:
+        """The weight of each window in turn, (scale * kh, scale * kw)."""
+        kh, kw = self.size
+        inside = border_distance(scale * kh, scale * kw).clamp_min(1 / (2 * scale * max(kh, kw)))
+        yield from [inside] * len(self.corners(h, w))
+
+    def _starts(self, side: int, window: int) -> list[int]:
+        if window > side:
+            raise ValueError(f"a window of {window} is larger than a side of {side}")
+        step = max(1, math.floor(window * (1 - self.overlap)))
+        gaps = math.ceil((side - window) / step)
+        even = (round(i * (side - window) / max(1, gaps) / self.multiple) for i in range(gaps))
+        return [self.multiple * start for start in even] + [side - window]
+
+
 def border_distance(h: int, w: int) -> Tensor:
     """Distance to the nearest border as a share of the side: (h, w), 0 at the border."""
     y = torch.linspace(0, 1, h) if h > 1 else torch.zeros(1)
@@ -67,7 +125,7 @@ def border_distance(h: int, w: int) -> Tensor:
 
 
 def blend(
-    windows: Windows, canvas: Tensor, compute: Callable[[int, int], Tensor], scale: int = 1
+    windows: Cover, canvas: Tensor, compute: Callable[[int, int], Tensor], scale: int = 1
 ) -> Tensor:
     """Compute each window on its own and average them by weight.
 
@@ -96,7 +154,7 @@ def blend(
 Denoise = Callable[[Tensor, Tensor, Conditioning], Tensor]
 
 
-def windowed(denoise: Denoise, windows: Windows) -> Denoise:
+def windowed(denoise: Denoise, windows: Cover) -> Denoise:
     """A denoiser that sees one window at a time: same signature in and out."""
 
     def denoise_windows(x_t: Tensor, t: Tensor, cond: Conditioning) -> Tensor:

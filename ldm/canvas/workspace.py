@@ -18,6 +18,7 @@ from ldm.errors import MemoryBudgetError
 
 STRIP_SHARE = 0.25  # of the budget: what one strip's computation may take; the rest keeps maps
 STRIP_BYTES = 16 * 2**20  # a strip takes no more than this if it can: it stays in the cache
+STRIP_OPERATIONS = 4e10  # nor more than this on each thread: half a second, in which nobody can end it
 
 
 class Workspace:
@@ -42,20 +43,22 @@ class Workspace:
 
     is_rehearsal = False
 
-    def strip_rows(self, bytes_per_row: float, height: int) -> int:
-        """Rows to compute at once, when each takes `bytes_per_row`.
+    def strip_rows(self, bytes_per_row: float, height: int, operations: float = 0.0) -> int:
+        """Rows to compute at once, when each takes `bytes_per_row` and so many operations.
 
         Raises:
             MemoryBudgetError: If not even one row fits.
         """
-        rows = int(min(self.budget * STRIP_SHARE, STRIP_BYTES) / bytes_per_row)
+        rows = min(self.budget * STRIP_SHARE, STRIP_BYTES) / bytes_per_row
+        if operations:
+            rows = min(rows, STRIP_OPERATIONS * torch.get_num_threads() / operations)
         if bytes_per_row > self.budget * STRIP_SHARE:
             need = math.ceil(bytes_per_row / STRIP_SHARE / 2**20)
             raise MemoryBudgetError(
                 f"a budget of {self.budget / 2**20:.0f} MiB is smaller than one row of this "
                 f"canvas needs; {need} MiB would do."
             )
-        return max(1, min(rows, height))
+        return max(1, min(int(rows), height))
 
     def store(self, meta: Tensor, axis: int, height: int, device: torch.device) -> Store:
         """A place for a map of the shape and dtype of `meta` whose rows lie along `axis`."""
@@ -83,12 +86,12 @@ class Rehearsal(Workspace):
         self.spilled = 0  # bytes in files now
         self.most_spilled = 0
 
-    def strip_rows(self, bytes_per_row: float, height: int) -> int:
+    def strip_rows(self, bytes_per_row: float, height: int, operations: float = 0.0) -> int:
         """As in a real run, which would refuse a budget below `least`."""
         self.least = max(self.least, math.ceil(bytes_per_row / STRIP_SHARE))
         self.budget, real = max(self.budget, self.least), self.budget
         try:
-            rows = super().strip_rows(bytes_per_row, height)
+            rows = super().strip_rows(bytes_per_row, height, operations)
         finally:
             self.budget = real
         self.strips += -(-height // rows)

@@ -66,6 +66,7 @@ def build_model(source: Preset | Architecture, device: str = "meta") -> LatentDi
         shrinks_back=isinstance(source, Preset) and source.shrinks_back,
         box_classes=about.box_classes,
         smooth_holes=isinstance(source, Preset) and source.smooth_holes,
+        trained_size=(source.height, source.width) if isinstance(source, Preset) else None,
     )
     return model.eval()
 

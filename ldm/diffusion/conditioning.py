@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -29,6 +30,13 @@ class Conditioning:
     def crop(self, rows: slice, columns: slice) -> Conditioning:
         """The conditioning of one window of the latent grid; only `concat` has a place."""
         concat = None if self.concat is None else self.concat[:, :, rows, columns]
+        return Conditioning(concat, self.context, self.label)
+
+    def resized(self, h: int, w: int) -> Conditioning:
+        """The conditioning of the same canvas at another size; only `concat` has one."""
+        if self.concat is None:
+            return self
+        concat = F.interpolate(self.concat, (h, w), mode="area")
         return Conditioning(concat, self.context, self.label)
 
     def cat(self, other: Conditioning) -> Conditioning:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ldm.diffusion.conditioning import Conditioning
@@ -43,6 +44,32 @@ def classifier_free(
         return eps_u + scale * (eps_c - eps_u)
 
     return eps
+
+
+def held(eps: Eps, schedule: NoiseSchedule, small: Tensor, strength: float) -> Eps:
+    """x0 keeps the large shapes of a small picture: image guidance (LDM App. C) without a gradient.
+
+    Of each predicted x0 the part that is left at the size of `small` moves towards it.
+
+    Args:
+        eps: (x_t (B, C, h, w), t (B,)) -> eps.
+        schedule: Of the training.
+        small: (B, C, h', w') latents, smaller than the canvas.
+        strength: 0 leaves x0 as it is, 1 gives it the small picture's large shapes.
+
+    Returns:
+        (x_t, t) -> eps of the corrected x0.
+    """
+    if not strength:
+        return eps
+
+    def held_eps(x: Tensor, t: Tensor) -> Tensor:
+        x0 = schedule.predict_x0(x, t, eps(x, t))
+        missing = small.to(x0) - F.interpolate(x0, small.shape[2:], mode="area")
+        x0 = x0 + strength * F.interpolate(missing, x0.shape[2:], mode="bilinear")
+        return schedule.predict_eps(x, t, x0)
+
+    return held_eps
 
 
 def as_eps(

@@ -270,6 +270,15 @@ SAMPLERS: dict[str, Callable[..., Iterator[Step]]] = {
 """Sampler name -> generator."""
 
 
+def timesteps_of(sampler: str, steps: int, length: int) -> list[int]:
+    """The time steps that a sampler visits when it is left to itself, falling.
+
+    Raises:
+        ValueError: If steps is not in 1..length.
+    """
+    return (ddpm_timesteps if sampler == "ddpm" else ddim_timesteps)(steps, length)
+
+
 @dataclass(frozen=True)
 class _Interval:
     """One update from time step t to the next lower one, s: alpha-bar at both ends."""

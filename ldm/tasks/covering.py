@@ -7,13 +7,24 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ldm.canvas.bounded import in_bands
-from ldm.canvas.plan import Canvas, Facts, Plan, Room, plan
+from ldm.canvas.plan import Canvas, Facts, Plan, Room, plan, windows_of
 from ldm.canvas.stepwise import stepwise
 from ldm.canvas.workspace import Workspace
 from ldm.requests import Progress
 
 SURE = 64 * 64  # latent cells: so small a canvas is whole without a look at the memory
 Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Took:
+    """The work of one network and the time it took."""
+
+    part: str  # "unet" or "decoder"
+    pictures: int  # in a pass
+    cells: int  # of each
+    seconds: float  # of one pass
+    times: int = 1  # passes
 
 
 @dataclass
@@ -23,16 +34,14 @@ class Site:
     Args:
         facts: What is known of the model; measured when it is first asked for.
         room: Memory and disk.
-        asked: A way to cover the canvas, or "auto".
         notes: What a person should know afterwards; filled by the run.
-        took: (part, pictures in a pass, cells of each, seconds) of what was done; filled by it too.
+        took: What was done; filled by the run too.
     """
 
     facts: Callable[[], Facts]
     room: Room
-    asked: str = "auto"
     notes: list[str] = field(default_factory=list)
-    took: list[tuple[str, int, int, float]] = field(default_factory=list)
+    took: list[Took] = field(default_factory=list)
 
     def tell(self, note: str) -> None:
         """Note it, once."""
@@ -45,25 +54,35 @@ class Covered:
     """A model whose parts run as planned, and the memory of its bands; None: it has none."""
 
     model: Any
+    bare: Any  # the same model, without bands
     plan: Plan
     space: Workspace | None = None
 
 
-def cover(model: Any, canvas: Canvas, site: Site | None) -> Covered:
+def cover(model: Any, canvas: Canvas, site: Site | None, asked: str = "auto") -> Covered:
     """Plan a canvas and prepare the model for it.
+
+    Args:
+        model: A `LatentDiffusion`.
+        canvas: What has to be covered.
+        site: Memory and what else is known; None: it is not looked at.
+        asked: A way to cover the canvas, or "auto".
 
     Raises:
         MemoryBudgetError: If the canvas cannot be made in this room; says what could.
+        RequestError: If this model cannot be asked for that way.
     """
     work = canvas.together * canvas.passes * canvas.cells
-    if site is None or (site.asked == "auto" and work <= SURE):
-        return Covered(model, Plan("whole", canvas.together))
-    chosen = plan(canvas, site.facts(), site.room, site.asked)
-    if chosen.cover == "whole":
-        return Covered(model, chosen)
-    site.tell(f"Made {chosen.why}.")
+    if site is None or (asked == "auto" and work <= SURE):
+        windows = windows_of(canvas) if asked == "windows" else None
+        return Covered(model, model, Plan("whole", canvas.together, windows=windows))
+    chosen = plan(canvas, site.facts(), site.room, asked)
+    if chosen.cover != "whole":
+        site.tell(f"Made {chosen.why}.")
+    if not chosen.is_bounded:
+        return Covered(model, model, chosen)
     space = Workspace(chosen.budget, site.room.folder)
-    return Covered(in_bands(model, chosen, space), chosen, space)
+    return Covered(in_bands(model, chosen, space), model, chosen, space)
 
 
 def pausing(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ldm.canvas.calibration import Calibration
 from ldm.canvas.plan import Canvas, Facts, Plan, Room, plan
 from ldm.requests import Inpaint, Semantic, Upscale
 from ldm.tasks.inpaint import area_of
+from ldm.tasks.settings import canvas_of, of_request, small_of
 
 
 @dataclass(frozen=True)
@@ -29,45 +30,57 @@ def canvases(request: Any, facts: Facts) -> list[Canvas]:
     """
     if isinstance(request, Upscale):
         return _enlarged(request, facts)
+    sampling = of_request(request, _size_of(request, facts))
+    canvas = canvas_of(facts, sampling, encodes=isinstance(request, Inpaint))
+    small = small_of(facts, sampling)
+    if small is None:
+        return [canvas]
+    return [canvas_of(facts, small), replace(canvas, share=sampling.again / sampling.steps)]
+
+
+def _size_of(request: Any, facts: Facts) -> tuple[int, int]:
+    """Height and width in px, padded to what the model takes."""
     if isinstance(request, Inpaint):
         area = area_of(request)
-        height, width = area.height, area.width
+        size = (area.height, area.width)
     elif isinstance(request, Semantic):
-        width, height = request.label_map.size
+        size = (request.label_map.height, request.label_map.width)
     else:
-        width, height = request.width, request.height
-    passes = 1 if getattr(request, "guidance_scale", 1.0) == 1 else 2
-    rows, columns = _cells(height, facts), _cells(width, facts)
-    return [Canvas(rows, columns, request.count, passes, isinstance(request, Inpaint))]
-
-
-def _cells(side: int, facts: Facts) -> int:
-    return -(-side // facts.multiple) * facts.multiple // facts.factor
+        size = (request.height, request.width)
+    return tuple(-(-side // facts.multiple) * facts.multiple for side in size)
 
 
 def _enlarged(request: Upscale, facts: Facts) -> list[Canvas]:
-    width, height = request.image.size
+    sampling = of_request(request, (request.image.height, request.image.width))
     made = []
     for number in range(request.passes):
-        width, height = width * facts.factor, height * facts.factor
-        canvas = Canvas(_cells(height, facts), _cells(width, facts), request.count)
-        alone = Canvas(canvas.rows, canvas.columns)
-        made += [canvas] if number == 0 else [alone] * request.count
+        height, width = (
+            -(-side * facts.factor // facts.multiple) * facts.multiple
+            for side in (sampling.height, sampling.width)
+        )
+        canvas = canvas_of(facts, replace(sampling, height=height, width=width))
+        made += [canvas] if number == 0 else [replace(canvas, count=1)] * request.count
+        sampling = replace(
+            sampling, height=facts.factor * sampling.height, width=facts.factor * sampling.width
+        )
     return made
 
 
-def expected(request: Any, known: Calibration, room: Room, asked: str = "auto") -> Expected:
+def expected(request: Any, known: Calibration, room: Room) -> Expected:
     """Plan a request and say what it will take.
 
     Raises:
         MemoryBudgetError: If it cannot be made in this room; says what could.
+        RequestError: If this model cannot cover a canvas as it is asked to.
     """
     seconds: float | None = 0.0
     plans = []
-    for canvas in canvases(request, known.facts):
+    found = canvases(request, known.facts)
+    for canvas in found:
+        asked = getattr(request, "cover", "auto") if canvas is found[-1] else "auto"
         chosen = plan(canvas, known.facts, room, asked)
         plans.append(chosen)
-        part = known.seconds(canvas, request.steps, chosen.batch)
+        part = known.seconds(canvas, max(1, round(canvas.share * request.steps)), chosen)
         seconds = None if part is None or seconds is None else seconds + part
     largest = max(plans, key=lambda chosen: chosen.memory)
     return Expected(seconds, largest.memory, largest)

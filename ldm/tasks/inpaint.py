@@ -19,7 +19,8 @@ from ldm.latent_diffusion import LatentDiffusion
 from ldm.requests import EncodedImage, Inpaint, Progress, Result
 from ldm.tasks.covering import Site, cover, pausing
 from ldm.tasks.joining import joined
-from ldm.tasks.sampling import canvas_of, check, of_request, padded, result, sample
+from ldm.tasks.sampling import padded, result, sample
+from ldm.tasks.settings import canvas_of, check, of_request
 
 CONTEXT = 2.0  # the area that the model sees, in sides of the hole's box
 OPAQUE = 128  # from this value on, a mask's pixel is made anew

@@ -10,7 +10,8 @@ from ldm.errors import RequestError
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.requests import Box, Layout, Progress, Result
 from ldm.tasks.covering import Site
-from ldm.tasks.sampling import check, of_request, result, sample
+from ldm.tasks.sampling import result, sample
+from ldm.tasks.settings import check, of_request
 
 
 @torch.no_grad()

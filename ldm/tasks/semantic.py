@@ -13,7 +13,8 @@ from ldm.errors import RequestError
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.requests import Progress, Result, Semantic
 from ldm.tasks.covering import Site
-from ldm.tasks.sampling import check, of_request, padded, result, sample
+from ldm.tasks.sampling import padded, result, sample
+from ldm.tasks.settings import check, of_request
 
 
 @torch.no_grad()

@@ -9,7 +9,8 @@ import torch
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.requests import Progress, Result, TextToImage
 from ldm.tasks.covering import Site
-from ldm.tasks.sampling import check, of_request, result, sample
+from ldm.tasks.sampling import result, sample
+from ldm.tasks.settings import check, of_request
 
 NAMED_WORDS = 8  # at most, of those that the model does not know
 

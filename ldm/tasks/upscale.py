@@ -13,7 +13,8 @@ from ldm.latent_diffusion import LatentDiffusion
 from ldm.requests import Progress, Result, Upscale
 from ldm.tasks.back_projection import back_projected
 from ldm.tasks.covering import Site
-from ldm.tasks.sampling import Sampling, check, of_request, padded, result, sample
+from ldm.tasks.sampling import padded, result, sample
+from ldm.tasks.settings import Sampling, check, of_request
 
 Images = Generator[Progress, None, list[np.ndarray]]
 

@@ -1,0 +1,159 @@
+"""One batch of pictures on a covered canvas: the steps with previews, and the decode."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
+
+from ldm.canvas.windows import windowed
+from ldm.canvas.wrapped import wrapped
+from ldm.diffusion.conditioning import Conditioning
+from ldm.diffusion.guidance import classifier_free, held
+from ldm.diffusion.noise import batch_noise
+from ldm.diffusion.samplers import SAMPLERS, Step, timesteps_of
+from ldm.images import grid, to_arrays
+from ldm.latent_diffusion import LatentDiffusion
+from ldm.requests import Progress
+from ldm.tasks.covering import Covered, Site, Took, pausing
+from ldm.tasks.settings import Sampling
+
+PREVIEWS = 12  # per batch, about
+PREVIEW_SIDE = 1024  # px: the longer side of a preview
+HELD_CELLS = 8  # cells of the canvas to one that is held to the small picture
+Conditions = tuple[Conditioning, Conditioning]  # what to follow, and the empty or negative one
+
+
+@dataclass(frozen=True)
+class Track:
+    """Where a run of steps stands among all of them."""
+
+    done: int  # steps before it
+    total: int
+
+
+def denoised(
+    on: Covered,
+    sampling: Sampling,
+    conditions: Conditions,
+    track: Track,
+    site: Site | None,
+    start: Tensor | None = None,
+) -> Generator[Progress, None, Tensor]:
+    """The latents of one batch.
+
+    Args:
+        on: The model and how its canvas is covered.
+        sampling: How, for the seeds of this batch.
+        conditions: For the batch, or one that all pictures share.
+        track: For the progress.
+        site: Learns the time that it took.
+        start: (B, C, h, w) latents to be noised and made again in the last `sampling.again` steps;
+            None: from noise.
+
+    Yields:
+        Progress after every step, with a preview after some.
+
+    Returns:
+        (B, C, h, w).
+    """
+    steps = _steps(on, sampling, conditions, start)
+    number = sampling.steps if start is None else sampling.again
+    begin = time.perf_counter()
+    for index in range(number):
+        before = Progress("sampling", track.done + index, track.total)
+        step = yield from pausing(lambda: next(steps), on.space, lambda _, before=before: before)
+        show = step.index % max(1, step.total // PREVIEWS) == 0
+        picture = _preview(on.model, step.x0) if show else None
+        yield Progress("sampling", track.done + step.index + 1, track.total, preview=picture)
+    if site is not None:
+        site.took.append(_took_steps(on, sampling, number, time.perf_counter() - begin))
+    return step.x_t.to(on.model.dtype)
+
+
+def decoded(
+    on: Covered, sampling: Sampling, latents: Tensor, track: Track, site: Site | None
+) -> Generator[Progress, None, Tensor]:
+    """The pictures of latents (B, C, h, w): (B, 3, H, W); whole after one word, or band by band."""
+    begin = time.perf_counter()
+    h, w = latents.shape[2:]
+    padded = sampling.wrap.pad(latents)
+    if on.plan.decoder:
+        strips = on.model.first_stage.strips(padded)
+        yield Progress("decoding", 0, strips)
+        made = yield from pausing(
+            lambda: on.model.decode(padded),
+            on.space,
+            lambda count: Progress("decoding", min(count + 1, strips), strips),
+        )
+    else:
+        yield Progress("decoding", track.done + sampling.steps, track.total)
+        made = on.model.decode(padded)
+    if site is not None:
+        cells = padded.shape[2] * padded.shape[3]
+        seconds = time.perf_counter() - begin
+        site.took.append(Took("decoder", len(latents), cells, seconds))
+    return sampling.wrap.cut(made, h, w, on.model.factor)
+
+
+def _steps(
+    on: Covered, sampling: Sampling, conditions: Conditions, start: Tensor | None
+) -> Iterator[Step]:
+    """The sampler's steps for one batch; latents stay in float32 between network calls."""
+    model, seeds = on.model, sampling.seeds
+    shape = (
+        model.latent_channels,
+        sampling.height // model.factor,
+        sampling.width // model.factor,
+    )
+    cond, uncond = (part.expand(len(seeds)) for part in conditions)
+    denoise = model.denoise
+    if on.plan.windows is not None:
+        denoise = windowed(denoise, on.plan.windows)
+    eps = classifier_free(wrapped(denoise, sampling.wrap), cond, uncond, sampling.guidance_scale)
+    timesteps = timesteps_of(sampling.sampler, sampling.steps, model.schedule.length)
+    x = batch_noise(seeds, 0, shape).to(model.device)
+    if start is not None:
+        timesteps = timesteps[-sampling.again :]
+        start = start.float()
+        size = [max(1, side // HELD_CELLS) for side in start.shape[2:]]
+        small = F.interpolate(start, size, mode="area")
+        eps = held(eps, model.schedule, small, sampling.coarse_hold)
+        t = x.new_full((len(seeds),), timesteps[0]).long()
+        x = model.schedule.q_sample(start, t, x)
+    return SAMPLERS[sampling.sampler](
+        eps,
+        x,
+        model.schedule,
+        steps=sampling.steps,
+        eta=sampling.eta,
+        # draw 0 is the starting noise
+        noise=lambda index: batch_noise(seeds, index + 1, shape).to(model.device),
+        timesteps=timesteps,
+    )
+
+
+def _took_steps(on: Covered, sampling: Sampling, steps: int, seconds: float) -> Took:
+    h, w = sampling.height // on.model.factor, sampling.width // on.model.factor
+    h, w = sampling.wrap.size(h, w)
+    pictures = len(sampling.seeds) * (1 if sampling.guidance_scale == 1 else 2)
+    windows = on.plan.windows
+    if windows is None:
+        return Took("unet", pictures, h * w, seconds / steps, steps)
+    times = steps * len(windows.corners(h, w))
+    return Took("unet", pictures, math.prod(windows.size), seconds / times, times)
+
+
+def _preview(model: LatentDiffusion, x0: Tensor) -> np.ndarray:
+    """The pictures as far as they are, in a block, at their full size up to PREVIEW_SIDE px."""
+    sides = [model.factor * side for side in x0.shape[2:]]
+    across = math.ceil(math.sqrt(len(x0)))
+    scale = min(1.0, PREVIEW_SIDE / (across * max(sides)))
+    size = [max(1, round(scale * side)) for side in sides]
+    rough = F.interpolate(model.preview(x0), size=size, mode="bicubic")
+    return grid(to_arrays(rough))

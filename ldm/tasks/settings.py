@@ -1,0 +1,146 @@
+"""How a request is to be sampled, what its canvas is, and what a model or sampler cannot do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from ldm.canvas.plan import Canvas
+from ldm.canvas.windows import EvenWindows
+from ldm.canvas.wrapped import Wrap
+from ldm.errors import RequestError
+from ldm.latent_diffusion import LatentDiffusion
+from ldm.requests import MAX_SEED
+
+CANVAS_FIELDS = ("cover", "seamless", "coarse", "coarse_hold")  # of requests that have them
+WRAPS = {
+    "no": Wrap(),
+    "across": Wrap(across=True),
+    "down": Wrap(down=True),
+    "both": Wrap(down=True, across=True),
+}
+"""What `seamless` means."""
+
+
+class Measures(Protocol):
+    """What a canvas depends on: a `LatentDiffusion` has it, and what is known of one."""
+
+    factor: int  # px per latent cell
+    size_multiple: int  # px: sides are multiples of it
+    trained_size: tuple[int, int] | None  # height and width in px
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to get from noise to latents; the fields of a request of the same names."""
+
+    sampler: str
+    steps: int
+    guidance_scale: float
+    eta: float
+    seeds: tuple[int, ...]  # one per picture
+    height: int  # px
+    width: int  # px
+    cover: str = "auto"
+    seamless: str = "no"
+    coarse: float = 0.0
+    coarse_hold: float = 0.0
+
+    @property
+    def wrap(self) -> Wrap:
+        """Which edges of the canvas meet."""
+        return WRAPS[self.seamless]
+
+    @property
+    def again(self) -> int:
+        """Steps that are taken at full size after a small picture."""
+        return max(1, round(self.coarse * self.steps))
+
+
+def of_request(request: Any, size: tuple[int, int] | None = None) -> Sampling:
+    """The sampling part of a request whose fields are all filled in.
+
+    Args:
+        request: Any request.
+        size: (height, width) in px, for tasks whose size follows from a picture.
+    """
+    height, width = size or (request.height, request.width)
+    seeds = tuple((request.seed + i) % (MAX_SEED + 1) for i in range(request.count))
+    return Sampling(
+        sampler=request.sampler,
+        steps=request.steps,
+        guidance_scale=getattr(request, "guidance_scale", 1.0),
+        eta=request.eta,
+        seeds=seeds,
+        height=height,
+        width=width,
+        **{name: getattr(request, name) for name in CANVAS_FIELDS if hasattr(request, name)},
+    )
+
+
+def canvas_of(about: Measures, sampling: Sampling, *, encodes: bool = False) -> Canvas:
+    """What has to be covered."""
+    rows, columns = sampling.height // about.factor, sampling.width // about.factor
+    rows, columns = sampling.wrap.size(rows, columns)
+    return Canvas(
+        rows=rows,
+        columns=columns,
+        count=len(sampling.seeds),
+        passes=1 if sampling.guidance_scale == 1 else 2,
+        encodes=encodes or small_of(about, sampling) is not None,
+        windows=_windows(about),
+    )
+
+
+def _windows(about: Measures) -> EvenWindows | None:
+    """Windows of the size that the model was trained at."""
+    if about.trained_size is None:
+        return None
+    height, width = (side // about.factor for side in about.trained_size)
+    return EvenWindows((height, width), about.size_multiple // about.factor)
+
+
+def small_of(about: Measures, sampling: Sampling) -> Sampling | None:
+    """How to make the small picture that comes first, its shorter side as it was trained.
+
+    None: there is none, since nobody asked for it or the canvas is no larger.
+    """
+    if not sampling.coarse or about.trained_size is None:
+        return None
+    scale = min(about.trained_size) / min(sampling.height, sampling.width)
+    if scale >= 1:
+        return None
+    multiple = about.size_multiple
+    height, width = (
+        max(1, round(scale * side / multiple)) * multiple
+        for side in (sampling.height, sampling.width)
+    )
+    return replace(sampling, height=height, width=width, coarse=0.0, cover="auto")
+
+
+def check(model: LatentDiffusion, sampling: Sampling) -> None:
+    """Refuse what this model or sampler cannot do.
+
+    Raises:
+        RequestError: Naming the value and what would work.
+    """
+    for name in ("width", "height"):
+        _check_side(name, getattr(sampling, name), model.size_multiple)
+    if sampling.steps > model.schedule.length:
+        raise RequestError(
+            f"steps must be at most {model.schedule.length} for this model, got {sampling.steps}."
+        )
+    if sampling.eta > 0 and sampling.sampler != "ddim":
+        raise RequestError(
+            f"eta must be 0 for {sampling.sampler}, got {sampling.eta:g}; only ddim uses it."
+        )
+
+
+def _check_side(name: str, side: int, multiple: int) -> None:
+    if side % multiple:
+        low = side // multiple * multiple
+        near = f"{low} or {low + multiple}" if low else f"{multiple}"
+        raise RequestError(
+            f"{name} must be a multiple of {multiple} px for this model, got {side}; "
+            f"{near} would do."
+        )
