@@ -37,7 +37,8 @@ class LatentDiffusion(nn.Module):
         tokenizer: Sentences or layouts -> (B, L) token ids; models of tokens only.
         classes: Names of the classes in the order of their numbers, where they are known.
         null_class: The class that stands for any; None: there is none.
-        shrinks_back: Whether an enlarged picture, shrunk again, must be the one that was given.
+        keeps_means: Given px to a side of the squares whose mean colour an enlarged picture keeps;
+            0: it keeps none.
         box_classes: Classes of boxes that the UNet sees drawn beside the latents; 0: it does not.
         smooth_holes: Whether holes are filled smoothly before they are encoded, and the UNet makes
             the difference to that filling; else they are black.
@@ -57,7 +58,7 @@ class LatentDiffusion(nn.Module):
         tokenizer: Tokenizer | None = None,
         classes: Sequence[str] = (),
         null_class: int | None = None,
-        shrinks_back: bool = False,
+        keeps_means: int = 0,
         box_classes: int = 0,
         smooth_holes: bool = False,
         trained_size: tuple[int, int] | None = None,
@@ -73,7 +74,7 @@ class LatentDiffusion(nn.Module):
         self.tokenizer = tokenizer
         self.classes = tuple(classes)
         self.null_class = null_class
-        self.shrinks_back = shrinks_back
+        self.keeps_means = keeps_means
         self.box_classes = box_classes
         self.smooth_holes = smooth_holes
         self.trained_size = trained_size

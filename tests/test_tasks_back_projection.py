@@ -51,8 +51,8 @@ def test_one_given_picture_serves_a_batch():
     assert torch.allclose(both[1:], back_projected(image, given), atol=1e-6)
 
 
-@pytest.mark.parametrize("shrinks_back", [True, False])
-def test_the_upscaling_task_corrects_where_the_preset_says_so(monkeypatch, shrinks_back):
+@pytest.mark.parametrize("keeps_means", [1, 0])
+def test_the_upscaling_task_corrects_where_the_preset_says_so(monkeypatch, keeps_means):
     image = picture()
     paler = (0.8 * image).astype(np.uint8)
 
@@ -67,10 +67,22 @@ def test_the_upscaling_task_corrects_where_the_preset_says_so(monkeypatch, shrin
         unet=SimpleNamespace(factor=1),
         schedule=SimpleNamespace(length=10),
         condition=lambda inputs: None,
-        shrinks_back=shrinks_back,
+        keeps_means=keeps_means,
     )
     given = EncodedImage.from_array(shrunk(image))
     request = Upscale(image=given, steps=1, sampler="ddim", eta=0.0, seed=0)
     *_, result = upscale.run(model, request)
     error = np.abs(shrunk(result.images[0]).astype(int) - shrunk(image)).mean()
-    assert (error < 0.5) == shrinks_back
+    assert (error < 0.5) == bool(keeps_means)
+
+
+def test_means_of_squares_leave_noise_behind():
+    """A noisy picture gives its colours but not its noise."""
+    image = to_tensor([picture()])
+    clean = to_tensor([shrunk(picture())])
+    noise = 0.1 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    wrong = image + 0.2  # too bright
+    by_pixels = back_projected(wrong, clean + noise, 1)
+    by_squares = back_projected(wrong, clean + noise, 4)
+    assert (by_squares - image).abs().mean() < 0.6 * (by_pixels - image).abs().mean()
+    assert (by_squares - image).abs().mean() < 0.2 * (wrong - image).abs().mean()

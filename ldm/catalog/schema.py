@@ -281,7 +281,7 @@ class Preset:
     class_colours: tuple[str, ...] = ()  # "#rrggbb" each, for palettes and boxes
     null_class: int | None = None  # the class that stands for any; None: there is none
     smooth_holes: bool = False  # inpaint: holes are filled with the colours around, not with black
-    shrinks_back: bool = False  # upscale: trained on cleanly shrunk pictures, and held to them
+    keeps_means: int = 0  # upscale: given px to a side of squares whose means it keeps; 1: clean px
     first_stage_preset: str | None = None  # its weight file holds the first stage
     first_stage_path: Path | None = None
 

@@ -52,7 +52,7 @@ def measure(preset: Preset, scenes: int) -> list[Row]:
 
 def degradation(preset: Preset) -> Callable[[np.ndarray, np.random.Generator], np.ndarray]:
     """How the pictures were shrunk that this model was trained on."""
-    return (lambda image, rng: bicubic(image)) if preset.shrinks_back else bsr
+    return (lambda image, rng: bicubic(image)) if preset.keeps_means == 1 else bsr
 
 
 def shrunk(
@@ -73,7 +73,7 @@ def enlarged(low: Tensor) -> Tensor:
 def draw_low(model: LatentDiffusion, low: Tensor, size: Size, **how: Any) -> Tensor:
     """One large picture per small one (N, 3, h, w), as the task makes it: (N, 3, 4 h, 4 w)."""
     images = draw(model, lambda some: model.condition(low[some]), size, **how)
-    return back_projected(images, low) if model.shrinks_back else images
+    return back_projected(images, low, model.keeps_means)
 
 
 def examples(preset: Preset, model: LatentDiffusion) -> list[Block]:

@@ -25,7 +25,7 @@ from ldm.tasks.settings import Sampling
 
 PREVIEWS = 12  # per batch, about
 PREVIEW_SIDE = 1024  # px: the longer side of a preview
-HELD_CELLS = 8  # cells of the canvas to one that is held to the small picture
+HELD_CELLS = 4  # cells of the canvas to one that is held to the small picture
 Conditions = tuple[Conditioning, Conditioning]  # what to follow, and the empty or negative one
 
 

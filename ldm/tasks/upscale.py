@@ -52,8 +52,8 @@ def _enlarged(
     given = to_tensor([edged])
     cond = model.condition(given)
     images = yield from sample(model, sampling, cond, cond, site)
-    if model.shrinks_back:
-        images = [to_arrays(back_projected(to_tensor([image]), given))[0] for image in images]
+    if keeps := model.keeps_means:
+        images = [to_arrays(back_projected(to_tensor([i]), given, keeps))[0] for i in images]
     return [image[: factor * height, : factor * width] for image in images]
 
 
