@@ -12,11 +12,11 @@ from ldm.catalog.schema import Preset
 from ldm.diffusion.conditioning import Conditioning
 from ldm.diffusion.guidance import classifier_free, conditioned
 from ldm.diffusion.noise import batch_noise
-from ldm.diffusion.samplers import ddim
+from ldm.diffusion.samplers import dpmpp_2m
 from ldm.images import to_arrays, to_tensor
 from ldm.latent_diffusion import LatentDiffusion
 
-STEPS = 25  # DDIM; twice as many change the measures by less than their spread
+STEPS = 20  # DPM-Solver++ 2M, what the shipped models take; more change nothing to be seen
 CELLS_PER_BATCH = 16 * 32 * 32  # latent cells that are denoised at once
 WIDTHS = (1, 2, 4)  # times the trained width
 
@@ -61,7 +61,7 @@ def draw(
         size: How many, and how large.
         empty: One empty condition; needed for guidance.
         guidance_scale: 1 is off.
-        steps: Of DDIM.
+        steps: Of DPM-Solver++ 2M.
         seeds: One per picture; None: i for picture i.
 
     Returns:
@@ -80,6 +80,6 @@ def draw(
         else:
             eps = classifier_free(model.denoise, cond, empty.expand(B), guidance_scale)
         x_T = batch_noise(seeds[some], 0, shape).to(model.device)
-        *_, last = ddim(eps, x_T, model.schedule, steps=steps)
+        *_, last = dpmpp_2m(eps, x_T, model.schedule, steps=steps)
         images += to_arrays(model.decode(last.x_t.to(model.dtype)))
     return to_tensor(images)
