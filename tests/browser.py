@@ -22,6 +22,7 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
+RUN_MS = 120_000  # a run, with the loading of its model: seconds, but for a machine that is full
 IN_A_BROWSER = [
     pytest.mark.browser,
     pytest.mark.skipif(not Path(CHROMIUM).exists() and not REQUIRED, reason="no browser here"),
@@ -89,7 +90,7 @@ def open_tab(page, task: str) -> None:
 
 
 def wait_done(page, task: str) -> None:
-    page.locator(f"#{task}-strip .strip.done").wait_for()
+    page.locator(f"#{task}-strip .strip.done").wait_for(timeout=RUN_MS)
     page.locator(f"#{task}-go:not([disabled])").wait_for()
 
 
@@ -101,3 +102,10 @@ def set_steps(page, task: str, steps: int) -> None:
     box.fill(str(steps))
     box.press("Tab")
     page.wait_for_timeout(200)  # as long as a hand takes to the next button
+
+
+def newest(page, task: str, path: Path) -> Path:
+    """The file of the newest picture of a tab's gallery, saved as `path`."""
+    source = page.locator(f"#{task}-results img").first.get_attribute("src")
+    path.write_bytes(page.request.get(source).body())
+    return path

@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from ldm import metadata
 from ldm.catalog.registry import load_preset
-from tests.browser import IN_A_BROWSER, open_tab, set_steps, wait_done
+from tests.browser import IN_A_BROWSER, newest, open_tab, set_steps, wait_done
 
 PRESET = load_preset("demo-class-conditional")
 pytestmark = [
@@ -27,8 +27,7 @@ def test_a_class_any_class_and_a_thousand(page, tmp_path):
     results = page.locator("#class-conditional-results img")
     expect(results).to_have_count(4)
     expect(page.locator("#class-conditional-plate")).to_contain_text("Snow at night")
-    path = tmp_path / "result.png"
-    path.write_bytes(page.request.get(results.first.get_attribute("src")).body())
+    path = newest(page, "class-conditional", tmp_path / "result.png")
     assert metadata.load(path).request.class_index == PRESET.classes.index("snow at night")
 
     tiles.first.click()  # any class

@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from ldm import metadata
 from ldm.catalog.registry import load_preset
-from tests.browser import IN_A_BROWSER, open_tab, set_steps, wait_done
+from tests.browser import IN_A_BROWSER, newest, open_tab, set_steps, wait_done
 
 PRESET = load_preset("demo-upscale-bicubic")
 pytestmark = [
@@ -39,9 +39,7 @@ def test_enlarge_compare_and_restore(page, tmp_path):
         ".filter((image) => !before.includes(image.getAttribute('src'))).length === 1",
         arg=list(before),
     )
-    path = tmp_path / "result.png"
-    source = page.locator("#upscale-results img").first.get_attribute("src")
-    path.write_bytes(page.request.get(source).body())
+    path = newest(page, "upscale", tmp_path / "result.png")
     request = metadata.load(path).request
     assert np.array_equal(request.image.array(), low)
     assert (Image.open(path).size, request.steps) == ((180, 120), 3)
