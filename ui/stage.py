@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from ui.run import Picture, Visit, fail, make_request, plate_of, say, settings, 
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 TARGETS = {"inpaint": "Inpaint", "upscale": "Upscale"}  # tabs that take a picture
 FOLLOWERS = 32  # pages that can watch their runs at once
+PACE = 0.1  # s between two things that a page is told of a run
 EMPTY = """
 <div class="empty-canvas"><h2>An empty canvas</h2>
 <p>{hint}</p></div>
@@ -180,7 +182,7 @@ def connect(
 def _follow(jobs: JobQueue, stage: Stage, visit: Visit) -> Iterator[Updates]:
     """What the page shows from now to the end of the visit's job."""
     job_id, preview = visit.job_id, None
-    for event in jobs.follow(job_id):
+    for event in paced(jobs.follow(job_id)):
         if not isinstance(event, (Queued, Progress)):
             break
         updates = stage.running(event, job_id)
@@ -194,6 +196,17 @@ def _follow(jobs: JobQueue, stage: Stage, visit: Visit) -> Iterator[Updates]:
     yield stage.ended(event, visit, job_id)
     if isinstance(event, Failed):
         raise fail(event.message)
+
+
+def paced(events: Iterator[Any]) -> Iterator[Any]:
+    """The events that are the newest when their turn comes, `PACE` s apart.
+
+    A fast model makes hundreds of steps a second. Told one by one they keep the browser so busy
+    that it shows none of them in time, and they take their time from the model.
+    """
+    for event in events:
+        yield event
+        time.sleep(PACE)
 
 
 def _open_endpoint(jobs: JobQueue, request_type: type) -> None:
