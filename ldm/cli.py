@@ -10,10 +10,11 @@ import os
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ldm.benchmarks.command import add_suites
 from ldm.catalog.registry import list_presets, load_preset
 from ldm.errors import LDMError
 from ldm.requests import REQUESTS, Control, Result, controls, read_file, to_dict
@@ -267,51 +268,13 @@ def _evaluate(arguments: Any) -> int:
 
 
 def _add_bench(verbs: Any) -> None:
-    parser = _verb(verbs, "bench", _bench, "measure where the time goes on this machine")
-    text = (
-        "startup: page, first and next picture; speed: a step, a decode; loading: a checkpoint; "
-        "canvas: decodes whole and in bands; estimate: what was expected of requests, what it took"
-    )
-    suites = ["startup", "speed", "loading", "canvas", "estimate"]
-    parser.add_argument("suite", choices=suites, help=text)
-    parser.add_argument("--preset", default="kl-f8", help="canvas: whose first stage (kl-f8)")
-    parser.add_argument("--against", choices=["diffusers"], help="speed: measure it as well")
-    parser.add_argument("--model", action="append", default=[], help="speed: only these")
-    parser.add_argument("--rounds", type=int, default=5, help="speed: the least of so many counts")
-    parser.add_argument(
-        "--busy", action="store_true", help="speed: processor time on one thread, beside other work"
-    )
+    add_suites(_verb(verbs, "bench", _bench, "measure where the time goes on this machine"))
 
 
 def _bench(arguments: Any) -> int:
-    for line in _bench_lines(arguments):
+    for line in arguments.lines(arguments):
         print(line, flush=True)
     return 0
-
-
-def _bench_lines(arguments: Any) -> Iterable[str]:
-    if arguments.suite == "startup":
-        from ldm.benchmarks.startup import parts, startup
-        from ldm.benchmarks.startup import table as startup_table
-
-        return [startup_table(startup() + parts())]
-    if arguments.suite == "loading":
-        from ldm.benchmarks.loading import table as loading_table
-
-        return loading_table()
-    if arguments.suite == "canvas":
-        from ldm.benchmarks.canvas import table as canvas_table
-
-        return canvas_table(arguments.preset)
-    if arguments.suite == "estimate":
-        from ldm.benchmarks.estimate import table as estimate_table
-
-        return estimate_table()
-    from ldm.benchmarks.speed import table
-
-    against = arguments.against == "diffusers"
-    rounds = max(1, arguments.rounds)
-    return table(arguments.model, against=against, rounds=rounds, busy=arguments.busy)
 
 
 def _add_convert(verbs: Any) -> None:

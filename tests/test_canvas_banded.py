@@ -1,13 +1,17 @@
 """Networks in bands give what they give on the whole canvas."""
 
+import threading
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from ldm.canvas.bounded import BoundedFirstStage
 from ldm.canvas.moments import Moments
+from ldm.canvas.nodes import Strip
 from ldm.canvas.operations import banded
-from ldm.canvas.workspace import FileStore, MemoryStore, Workspace
+from ldm.canvas.stepwise import stepwise
+from ldm.canvas.workspace import FileStore, MemoryStore, Rehearsal, Workspace
 from ldm.errors import MemoryBudgetError
 from ldm.models.autoencoder import Decoder, Encoder
 from ldm.models.conditioners import SpatialRescaler
@@ -160,6 +164,42 @@ def test_the_run_can_be_ended_before_any_strip():
     with pytest.raises(KeyboardInterrupt):
         decoder(banded(torch.randn(1, 4, 8, 8), Workspace(2**19, on_strip=enough))).whole()
     assert len(seen) == 3
+
+
+@torch.no_grad()
+def test_nothing_is_computed_once_a_decode_is_closed(monkeypatch):
+    """As a person's cancel does, at the start, in the middle and near the end."""
+    rows, computed = Strip.rows, []
+    monkeypatch.setattr(Strip, "rows", lambda *args: computed.append(0) or rows(*args))
+    decoder = alive(Decoder(out_ch=3, z_channels=4, **SMALL, **FIRST_STAGES["f8"]))
+    z, space = torch.randn(1, 4, 8, 8), Workspace(2**19)
+    strips = sum(1 for _ in stepwise(lambda: decoder(banded(z, space)).whole(), space))
+    assert strips > 40
+    threads = threading.active_count()
+    for wanted in (1, strips // 2, strips - 1):
+        run = stepwise(lambda: decoder(banded(z, space)).whole(), space)
+        for _ in range(wanted):
+            next(run)
+        before = len(computed)
+        run.close()
+        assert len(computed) == before
+        assert threading.active_count() == threads
+        assert space.kept == 0
+
+
+@torch.no_grad()
+def test_a_strip_has_no_more_work_than_can_be_waited_for(monkeypatch):
+    """Attention asks all keys: few rows of a large canvas are minutes of work."""
+    decoder = alive(Decoder(out_ch=3, z_channels=4, **SMALL, **FIRST_STAGES["f8"]))
+    z = torch.randn(1, 4, 12, 6)
+    want, many = decoder(z), Rehearsal(2**26)
+    decoder(banded(z, many)).whole()
+    monkeypatch.setattr("ldm.canvas.workspace.STRIP_OPERATIONS", 0.5e6)
+    assert difference(decoder(banded(z, Workspace(2**26))).whole(), want) < 1e-5
+    few = Rehearsal(2**26)
+    decoder(banded(z, few)).whole()
+    allowed = 0.5e6 * torch.get_num_threads()
+    assert few.strips > max(many.strips, few.operations / allowed)
 
 
 def test_what_is_not_known_for_bands_is_refused():

@@ -1,97 +1,175 @@
-"""Large canvases, whole and in bands: seconds, peak memory and the difference between the two.
+"""Large canvases, whole and in bands, beside the diffusers library: time, memory, errors.
 
-Every run has a process of its own, so that its peak is its own; weights are random, which changes
-neither time nor memory.
+Every run has a process of its own, so that its peak is its own. Where a canvas is also made whole,
+pictures are compared: with the paper's code in float32, and with the whole run in the same numbers.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import resource
-import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
-MIB = 2**20
+import numpy as np
+
+from ldm.benchmarks.alone import alone, machine
+from ldm.benchmarks.borders import border_excess, tone_shift
+from ldm.benchmarks.decoding import MIB, Case, Figures, measure, write_inputs
+from ldm.benchmarks.figure import memory_figure
+from ldm.benchmarks.peers import check_installed
+from ldm.catalog.registry import load_preset
+
 BUDGET = 256 * MIB
+LARGE_BUDGET = 512 * MIB  # from LARGE px on, where a row of the canvas takes more
+LARGE = 4096
 SIDES = (512, 1024, 2048)  # px
 WHOLE_UP_TO = 1024  # px; a whole decode of 2048 px takes 6 GiB
+CELLS = (64, 256)  # a side, of a UNet step
+DTYPES = ("float32", "bfloat16")
+WAYS = ("whole", "bands", "diffusers", "diffusers, tiled")
+HEADS = (
+    "what",
+    "numbers",
+    "way",
+    "seconds",
+    "CPU seconds",
+    "peak above the model, MiB",
+    "largest error, of float32",
+    "of whole",
+    "worst border row",
+    "worst other row",
+    "tone",
+)
 
 
 @dataclass(frozen=True)
-class Case:
-    """One decode."""
+class Compared:
+    """How far what was made is from what should be; None: it was not made whole."""
+
+    error: float | None = None  # largest, from the paper's code in float32; 1 is half the range
+    of_whole: float | None = None  # largest, from the whole run in the same numbers
+    border: float | None = None  # by how much a row stands out where parts meet, as a share
+    elsewhere: float | None = None  # and any other row
+    tone: float | None = None  # largest shift of a block's mean colour
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which rows to measure; an empty field: the usual ones.
+
+    Args:
+        preset: Whose first stage; one with a UNet: whose UNet step.
+        sides: Of the canvas, in px; of a step in cells.
+        dtypes: "float32", "bfloat16".
+        ways: Of WAYS.
+        against: Whether diffusers runs too.
+        record: A JSON file that takes up the rows; a figure of memory is written beside it.
+    """
 
     preset: str
-    side: int  # px
-    dtype: str  # "float32" or "bfloat16"
-    budget: int | None  # bytes; None: whole
+    sides: Sequence[int] = ()
+    dtypes: Sequence[str] = ()
+    ways: Sequence[str] = ()
+    against: bool = False
+    record: Path | None = None
 
 
-@dataclass(frozen=True)
-class Figures:
-    """What a decode took."""
-
-    seconds: float
-    cpu_seconds: float  # of all threads: another busy program does not change them much
-    peak: float  # MiB above the loaded model
-
-
-def measure(case: Case) -> Figures:
-    """Decode random latents once, in this process."""
-    # ruff: noqa: PLC0415  (the processes that only start others need no torch)
-    import torch
-
-    from ldm.canvas.bounded import BoundedFirstStage
-    from ldm.canvas.workspace import Workspace
-    from ldm.catalog.build import build_first_stage
-    from ldm.catalog.registry import load_preset
-
-    torch.manual_seed(0)
-    stage = build_first_stage(load_preset(case.preset), "cpu").eval().requires_grad_(False)
-    stage = stage.to(getattr(torch, case.dtype), memory_format=torch.channels_last)
-    side = case.side // stage.factor
-    channels = stage.post_quant_conv.in_channels
-    z = torch.randn(1, channels, side, side, dtype=getattr(torch, case.dtype))
-    if case.budget is not None:
-        stage = BoundedFirstStage(stage, Workspace(case.budget))
-    before = _peak_mib()
-    begin, busy = time.perf_counter(), time.process_time()
-    with torch.inference_mode():
-        stage.decode(z)
-    seconds, busy = time.perf_counter() - begin, time.process_time() - busy
-    return Figures(seconds, busy, _peak_mib() - before)
+def cases(choice: Choice) -> Iterator[Case]:
+    """The rows of the table, those of a canvas together."""
+    preset = load_preset(choice.preset)
+    what = "decode" if preset.architecture.unet is None else "step"
+    has_tiles = what == "decode" and preset.architecture.first_stage.kind == "kl"
+    for side in choice.sides or (SIDES if what == "decode" else CELLS):
+        is_large = what == "decode" and side > WHOLE_UP_TO
+        if not is_large:
+            yield Case(choice.preset, what, side, "float32", "plain")
+        for dtype in choice.dtypes or (DTYPES[1:] if is_large else DTYPES):
+            for way in choice.ways or WAYS:
+                theirs = way.startswith("diffusers")
+                too_large = is_large and way in ("whole", "diffusers") and not choice.ways
+                if (theirs and not choice.against) or too_large:
+                    continue
+                if way == "diffusers, tiled" and not has_tiles:
+                    continue
+                budget = (LARGE_BUDGET if side >= LARGE else BUDGET) if way == "bands" else 0
+                yield Case(choice.preset, what, side, dtype, way, budget)
 
 
-def _peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def table(choice: Choice) -> Iterator[str]:
+    """The figures as Markdown, a line as soon as it is known.
+
+    Raises:
+        RequestError: If diffusers is asked for and not there.
+    """
+    if choice.against:
+        check_installed()
+    yield from (machine(), "", f"| {' | '.join(HEADS)} |", "|---" * len(HEADS) + "|")
+    with tempfile.TemporaryDirectory(dir=choice.record and choice.record.parent) as folder:
+        for case in cases(choice):
+            got = _measured(case, Path(folder))
+            compared = _compared(case, got, Path(folder))
+            if choice.record is not None:
+                _keep(choice.record, case, got, compared)
+            yield _line(case, got, compared)
 
 
-def alone(case: Case) -> Figures:
-    """Measure in a new process."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(measure, case).result()
+def _measured(case: Case, folder: Path) -> Figures:
+    inputs = folder / f"{case.what}-{case.side}.npy"
+    if not inputs.exists():
+        for old in folder.iterdir():  # of a smaller canvas
+            old.unlink()
+        alone(write_inputs, case.preset, case.what, case.side, inputs)
+    keeps = case.what == "step" or case.side <= WHOLE_UP_TO
+    return alone(measure, case, inputs, _made(case, folder) if keeps else None)
 
 
-def cases(preset: str) -> Iterator[Case]:
-    """The rows of the table."""
-    for dtype in ("float32", "bfloat16"):
-        for side in SIDES:
-            if side <= WHOLE_UP_TO:
-                yield Case(preset, side, dtype, None)
-            yield Case(preset, side, dtype, BUDGET)
+def _made(case: Case, folder: Path, way: str | None = None, dtype: str | None = None) -> Path:
+    return folder / f"{way or case.way}-{dtype or case.dtype}.npy"
 
 
-def table(preset: str) -> Iterator[str]:
-    """The figures as Markdown, a line as soon as it is known."""
-    yield "| decode | numbers | way | seconds | CPU seconds | peak above the model, MiB |"
-    yield "|---|---|---|---|---|---|"
-    for case in cases(preset):
-        way = "whole" if case.budget is None else f"bands, {case.budget // MIB} MiB"
-        got = alone(case)
-        yield (
-            f"| {preset}, {case.side} x {case.side} px | {case.dtype} | {way} "
-            f"| {got.seconds:.1f} | {got.cpu_seconds:.1f} | {got.peak:.0f} |"
-        )
+def _compared(case: Case, got: Figures, folder: Path) -> Compared:
+    exact, made = _made(case, folder, "plain", "float32"), _made(case, folder)
+    if case.way == "plain" or not (exact.exists() and made.exists()):
+        return Compared()
+    want, picture = np.load(exact), np.load(made)
+    scale = max(1.0, float(np.abs(want).max()))
+    error = float(np.abs(picture - want).max()) / scale
+    whole = _made(case, folder, "diffusers" if "diffusers" in case.way else "whole")
+    if whole == made or not whole.exists():
+        return Compared(error)
+    want = np.load(whole)
+    of_whole = float(np.abs(picture - want).max()) / scale
+    if case.what == "step":
+        return Compared(error, of_whole)
+    rows = border_excess(picture, want, got.borders)
+    return Compared(error, of_whole, *rows, tone_shift(picture, want) / scale)
+
+
+def _line(case: Case, got: Figures, compared: Compared) -> str:
+    size = f"{case.side} x {case.side} {'px' if case.what == 'decode' else 'cells'}"
+    way = f"bands, {case.budget // MIB} MiB" if case.way == "bands" else case.way
+    cells = [f"{case.preset}, {case.what}, {size}", case.dtype, way]
+    cells += [f"{got.seconds:.1f}", f"{got.cpu_seconds:.1f}", f"{got.peak:.0f}"]
+    cells += [_error(compared.error), _error(compared.of_whole)]
+    rows = (compared.border, compared.elsewhere)
+    cells += ["" if share is None else f"{share:+.1%}" for share in rows]
+    cells.append(_error(compared.tone))
+    return f"| {' | '.join(cells)} |"
+
+
+def _error(value: float | None) -> str:
+    return "" if value is None else f"{value:.1e}"
+
+
+def _keep(record: Path, case: Case, got: Figures, compared: Compared) -> None:
+    """Take a row up among those of earlier runs, in place of the same one, and draw them all."""
+    rows = json.loads(record.read_text()) if record.exists() else []
+    row = asdict(case) | asdict(got) | asdict(compared)
+    del row["borders"]
+    same = [all(old[key] == row[key] for key in asdict(case)) for old in rows]
+    rows = [old for old, is_same in zip(rows, same, strict=True) if not is_same] + [row]
+    rows.sort(key=lambda r: (r["what"], r["preset"], r["dtype"], r["way"], r["side"]))
+    record.write_text(json.dumps(rows, indent=1) + "\n")
+    record.with_suffix(".svg").write_text(memory_figure(rows))

@@ -16,6 +16,8 @@ from ldm.checkpoints.diffusers_names import first_stage_to_diffusers
 from ldm.checkpoints.diffusers_unet import unet_to_diffusers
 from ldm.errors import RequestError
 
+TILE = 512  # px: side of a tile in the decode in tiles; what the published pipelines have
+
 # The library has modules for everything and imports them when named.
 # ruff: noqa: PLC0415
 
@@ -87,12 +89,17 @@ def diffusers_first_stage(about: FirstStageConfig, first_stage: nn.Module) -> nn
     }
     with torch.device("meta"):
         if about.kind == "kl":
-            theirs = AutoencoderKL(**settings)
+            theirs = AutoencoderKL(**settings, sample_size=TILE)
         else:
             theirs = VQModel(
                 **settings, num_vq_embeddings=about.n_embed, vq_embed_dim=about.embed_dim
             )
     return _filled(theirs, first_stage_to_diffusers(first_stage.state_dict()))
+
+
+def best(theirs: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """As the library is fastest on a CPU; its own `to` warns of modules that are not there."""
+    return nn.Module.to(theirs, dtype, memory_format=torch.channels_last)
 
 
 def diffusers_ddim(about: ScheduleConfig, prediction: str) -> Any:

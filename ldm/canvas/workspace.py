@@ -18,7 +18,7 @@ from ldm.errors import MemoryBudgetError
 
 STRIP_SHARE = 0.25  # of the budget: what one strip's computation may take; the rest keeps maps
 STRIP_BYTES = 16 * 2**20  # a strip takes no more than this if it can: it stays in the cache
-STRIP_OPERATIONS = 4e10  # nor more than this on each thread: half a second, in which nobody can end it
+STRIP_OPERATIONS = 4e10  # nor more than this per thread: half a second in which it cannot end
 
 
 class Workspace:

@@ -1,0 +1,37 @@
+"""A process of its own for each measurement, and the name of the machine it ran on."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import multiprocessing
+import os
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+Given, Made = ParamSpec("Given"), TypeVar("Made")
+
+
+def alone(function: Callable[Given, Made], *args: Given.args, **kwargs: Given.kwargs) -> Made:
+    """Call a function in a new process, so that memory, threads and caches are its own."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(function, *args, **kwargs).result()
+
+
+def machine() -> str:
+    """Processor, cores that this process may use, libraries and what else runs, in one line."""
+    libraries = ["torch"] + ["diffusers"] * (importlib.util.find_spec("diffusers") is not None)
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in libraries]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    load = f"load {os.getloadavg()[0]:.1f} at the start"
+    return ", ".join([_processor(), f"{cores} cores", *versions, load])
+
+
+def _processor() -> str:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else "a processor without a name"

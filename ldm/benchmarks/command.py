@@ -1,0 +1,140 @@
+"""`python -m ldm bench SUITE`: the flags of each suite, and the lines that it prints."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+# A suite imports what it needs when it is called: `--help` answers at once.
+# ruff: noqa: PLC0415
+
+DTYPES = ("float32", "bfloat16")
+WAYS = ("whole", "bands", "diffusers", "diffusers, tiled")
+Lines = Iterable[str]
+
+
+def add_suites(parser: argparse.ArgumentParser) -> None:
+    """Give the verb its suites; `arguments.lines(arguments)` then measures one."""
+    suites = parser.add_subparsers(dest="suite", required=True, metavar="SUITE")
+    for name, (lines, add, text) in SUITES.items():
+        suite = suites.add_parser(name, help=text, description=text)
+        suite.set_defaults(lines=lines)
+        add(suite)
+
+
+def _against(suite: argparse.ArgumentParser) -> None:
+    suite.add_argument("--against", choices=["diffusers"], help="measure it as well")
+
+
+def _preset(suite: argparse.ArgumentParser) -> None:
+    suite.add_argument("--preset", default="kl-f8", help="whose first stage (kl-f8)")
+
+
+def _timed(suite: argparse.ArgumentParser) -> None:
+    _against(suite)
+    suite.add_argument("--rounds", type=int, default=5, help="the least of so many counts (5)")
+    suite.add_argument(
+        "--busy", action="store_true", help="processor time on one thread, beside other work"
+    )
+
+
+def _nothing(suite: argparse.ArgumentParser) -> None:
+    """No flags."""
+
+
+def _add_speed(suite: argparse.ArgumentParser) -> None:
+    _timed(suite)
+    suite.add_argument("--model", action="append", default=[], help="only this one, or these")
+
+
+def _add_canvas(suite: argparse.ArgumentParser) -> None:
+    _preset(suite)
+    _against(suite)
+    several = {"action": "append", "default": []}
+    suite.add_argument("--side", type=int, help="only this one, px (UNet: cells)", **several)
+    suite.add_argument("--dtype", choices=DTYPES, help="only this one", **several)
+    suite.add_argument("--way", choices=WAYS, help="only this one, at any size", **several)
+    suite.add_argument("--record", type=Path, help="JSON file of all rows; a figure goes beside it")
+
+
+def _add_cancel(suite: argparse.ArgumentParser) -> None:
+    _preset(suite)
+    suite.add_argument("--side", type=int, default=2048, help="of the picture, px (2048)")
+    suite.add_argument("--dtype", choices=DTYPES, default="bfloat16")
+
+
+def _add_loading(suite: argparse.ArgumentParser) -> None:
+    suite.add_argument("--preset", default="celeba256", help="of which size (celeba256)")
+
+
+def _startup(arguments: Any) -> Lines:
+    from ldm.benchmarks.startup import parts, startup, table
+
+    return [table(startup() + parts())]
+
+
+def _speed(arguments: Any) -> Lines:
+    from ldm.benchmarks.speed import table
+
+    return table(arguments.model, **_timing(arguments))
+
+
+def _request(arguments: Any) -> Lines:
+    from ldm.benchmarks.request import table
+
+    return table(**_timing(arguments))
+
+
+def _timing(arguments: Any) -> dict[str, Any]:
+    return {
+        "against": arguments.against == "diffusers",
+        "rounds": max(1, arguments.rounds),
+        "busy": arguments.busy,
+    }
+
+
+def _loading(arguments: Any) -> Lines:
+    from ldm.benchmarks.loading import table
+
+    return table(arguments.preset)
+
+
+def _canvas(arguments: Any) -> Lines:
+    from ldm.benchmarks.canvas import Choice, table
+
+    choice = Choice(
+        preset=arguments.preset,
+        sides=arguments.side,
+        dtypes=arguments.dtype,
+        ways=arguments.way,
+        against=arguments.against == "diffusers",
+        record=arguments.record,
+    )
+    return table(choice)
+
+
+def _cancel(arguments: Any) -> Lines:
+    from ldm.benchmarks.cancel import table
+
+    return table(arguments.preset, arguments.side, arguments.dtype)
+
+
+def _estimate(arguments: Any) -> Lines:
+    from ldm.benchmarks.estimate import table
+
+    return table()
+
+
+Run = Callable[[Any], Lines]
+Add = Callable[[argparse.ArgumentParser], None]
+SUITES: dict[str, tuple[Run, Add, str]] = {
+    "startup": (_startup, _nothing, "page, first and next picture"),
+    "speed": (_speed, _add_speed, "a UNet step, a decode"),
+    "request": (_request, _timed, "a whole text-to-image request"),
+    "loading": (_loading, _add_loading, "a checkpoint becomes a model"),
+    "canvas": (_canvas, _add_canvas, "large decodes and UNet steps, whole and in bands"),
+    "cancel": (_cancel, _add_cancel, "how soon a decode in bands ends"),
+    "estimate": (_estimate, _nothing, "what was expected of requests, what it took"),
+}
