@@ -27,6 +27,14 @@ EMPTY = """
 <div class="empty-canvas"><h2>An empty canvas</h2>
 <p>{hint}</p></div>
 """
+ZOOM_BAR = """
+<div class="zoom-bar" role="toolbar" aria-label="Zoom">
+<button type="button" data-zoom="out" aria-label="Zoom out" title="Zoom out (-)">−</button>
+<button type="button" data-zoom="fit" title="All of it (0)">Fit</button>
+<button type="button" data-zoom="actual" title="A pixel is a pixel (1)">1:1</button>
+<button type="button" data-zoom="in" aria-label="Zoom in" title="Zoom in (+)">+</button>
+<span data-part="share"></span></div>
+"""
 Updates = dict[gr.components.Component, Any]
 
 
@@ -104,19 +112,22 @@ def create(task: str, go: gr.Button, stop: gr.Button, *, hint: str, **about: Any
             format="jpeg",  # of previews; a finished picture is a file already, and stays one
             interactive=False,
             show_label=False,
-            buttons=["download", "fullscreen"],
+            buttons=["download"],
             **named(task, "picture"),
         )
+        gr.HTML(ZOOM_BAR, padding=False, **named(task, "zoom"))
         gr.HTML(EMPTY.format(hint=html.escape(hint)), padding=False, **named(task, "empty"))
     status = gr.HTML(strip(None), padding=False, **named(task, "strip"))
     with gr.Row(**named(task, "about")):
         plate = gr.HTML(padding=False, **named(task, "plate"))
         with gr.Row(**named(task, "onward")):
+            closer = gr.Button("Look closer", size="sm", scale=0, **named(task, "closer"))
             use = gr.Button("Use these settings", size="sm", scale=0, **named(task, "use"))
             send = {
                 target: gr.Button(f"{name} it", size="sm", scale=0, **named(task, f"to-{target}"))
                 for target, name in TARGETS.items()
             }
+    closer.click(None, None, None, js=f"() => latentCanvas.lookCloser({task!r})", **QUIET)
     gallery = strip_of_pictures(
         label="Pictures of this visit",
         visible=False,

@@ -78,16 +78,21 @@ def theme() -> gr.Theme:
 
 def css() -> str:
     """The style sheet."""
-    return (HERE / "style.css").read_text("utf-8")
+    return _read("style.css")
 
 
 def head() -> str:
-    """The page's own script, and the style of what Gradio draws outside the page's contents."""
-    frame, script = (HERE / name for name in ("frame.css", "page.js"))
+    """The page's own scripts, and the style of what Gradio draws outside the page's contents."""
+    frame, page, zoom = (_read(name) for name in ("frame.css", "page.js", "zoom.js"))
     return (
-        f"<style>{frame.read_text('utf-8')}</style><script>{script.read_text('utf-8')}</script>"
+        f"<style>{frame}</style><script>{page}</script>"
+        f'<script type="module">{zoom}</script>'
         '<meta name="color-scheme" content="light dark">'
     )
+
+
+def _read(name: str) -> str:
+    return (HERE / name).read_text("utf-8")
 
 
 def header() -> str:
