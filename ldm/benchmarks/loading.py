@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +21,8 @@ from ldm.checkpoints.apply import load_files
 from ldm.checkpoints.keymaps import to_our_names, to_published_names
 from ldm.models.inference import prepare
 
-ROUNDS = 3
+ROUNDS = 2
+HEADS = ("way", "seconds", "of reading", "memory of its own, MiB", "pages of the file, MiB")
 
 
 @dataclass(frozen=True)
@@ -76,15 +78,22 @@ WAYS: dict[str, Callable[[str, Path], Any]] = {
 }
 
 
-def measure(way: str, preset: str, path: Path) -> Figures:
-    """Go one way once, in this process; the file has been read before."""
-    _read(preset, path)
+def measure(way: str, preset: str, path: Path, cold: bool) -> Figures:
+    """Go one way once, in this process; the file comes from the disk, or has just been read."""
+    _forget(path) if cold else _read(preset, path)
     with watched() as growth:
         begin = time.perf_counter()
         kept = WAYS[way](preset, path)
         seconds = time.perf_counter() - begin
     del kept
     return Figures(seconds, growth.own / MIB, growth.mapped / MIB)
+
+
+def _forget(path: Path) -> None:
+    """Let the system drop what it keeps of a file."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def table(preset: str) -> Iterator[str]:
@@ -95,12 +104,14 @@ def table(preset: str) -> Iterator[str]:
         alone(write, preset, path)
         yield f"{preset}, {path.stat().st_size / 10**9:.2f} GB"
         yield ""
-        yield "| way | seconds | of reading | memory of its own, MiB | pages of the file, MiB |"
-        yield "|---|---|---|---|---|"
-        reading = 0.0
-        for way in WAYS:
-            runs = [alone(measure, way, preset, path) for _ in range(ROUNDS)]
-            got = min(runs, key=lambda figures: figures.seconds)
-            reading = reading or got.seconds
-            share = f"{got.seconds / reading:.1f}x"
-            yield f"| {way} | {got.seconds:.2f} | {share} | {got.own:.0f} | {got.mapped:.0f} |"
+        yield f"| file | {' | '.join(HEADS)} |"
+        yield "|---" * (len(HEADS) + 1) + "|"
+        for cold in (True, False):
+            reading = 0.0
+            for way in WAYS:
+                runs = [alone(measure, way, preset, path, cold) for _ in range(ROUNDS)]
+                got = min(runs, key=lambda figures: figures.seconds)
+                reading = reading or got.seconds
+                share = f"{got.seconds / reading:.1f}x"
+                cells = [way, f"{got.seconds:.2f}", share, f"{got.own:.0f}", f"{got.mapped:.0f}"]
+                yield f"| {'from the disk' if cold else 'just read'} | {' | '.join(cells)} |"
