@@ -1,6 +1,7 @@
 """What is compared is the same; the times themselves are no test."""
 
 import importlib.util
+import weakref
 
 import pytest
 import torch
@@ -28,12 +29,28 @@ def test_the_librarys_networks_are_ours(name, monkeypatch):
     monkeypatch.setitem(speed.DECODES, name, 8)
     if name in speed.STEPS:
         monkeypatch.setitem(speed.STEPS, name, (1, 8))
-    make = speed._steps if name in speed.STEPS else speed._decodes
     with torch.inference_mode():
-        kinds = make(name, against=True)
-        torch.testing.assert_close(
-            kinds["diffusers float32"](), kinds["plain float32"](), rtol=0, atol=1e-4
-        )
+        kinds = speed.kinds_of(name, against=True)
+        theirs, ours = (kinds[kind]()() for kind in ("diffusers float32", "plain float32"))
+    torch.testing.assert_close(theirs, ours, rtol=0, atol=1e-4)
+
+
+def test_kinds_that_do_not_fit_beside_each_other_come_one_by_one(monkeypatch):
+    """Each is let go before the next is made."""
+    monkeypatch.setitem(speed.DECODES, KIND, 8)
+    monkeypatch.setattr(speed, "LARGE", (KIND,))
+    alive, most, prepare = weakref.WeakSet(), [], speed.prepare
+
+    def noted(network, dtype):
+        made = prepare(network, dtype)
+        alive.add(made)
+        most.append(len(alive))
+        return made
+
+    monkeypatch.setattr(speed, "prepare", noted)
+    got = speed.run(KIND, against=False, rounds=1)
+    assert most == [1, 1]
+    assert got.error < 1e-5
 
 
 def test_an_unknown_model_is_refused(capsys):

@@ -1,7 +1,8 @@
 """A UNet step and a decode: our plain networks, those of inference, and the diffusers library.
 
-All kinds hold the same weights and run in turn in one process; the least of the rounds counts, for
-other work on the machine can only make a round slower. On a machine that is never quiet, `busy`
+All kinds hold the same weights and run in turn in one process, those of a very large model one
+after the other, since they do not fit beside each other; the least of the rounds counts, for other
+work on the machine can only make a round slower. On a machine that is never quiet, `busy`
 takes one thread and counts the processor's time instead of the clock's. Published presets get
 random weights, which change neither the arithmetic nor the time; the shipped ones have their own.
 """
@@ -9,7 +10,6 @@ random weights, which change neither the arithmetic nor the time; the shipped on
 from __future__ import annotations
 
 import copy
-import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,11 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ldm.benchmarks.peers import check_installed, diffusers_first_stage, diffusers_unet
-from ldm.catalog.build import build_first_stage, build_model
+from ldm.benchmarks.alone import machine
+from ldm.benchmarks.networks import plain_first_stage, plain_unet
+from ldm.benchmarks.peers import best, check_installed, diffusers_first_stage, diffusers_unet
 from ldm.catalog.registry import load_preset
-from ldm.catalog.schema import Architecture, Preset
-from ldm.checkpoints.apply import load_files
 from ldm.errors import RequestError
 from ldm.models.inference import prepare
 
@@ -38,8 +37,11 @@ STEPS = {  # preset -> pictures, cells a side
 DECODES = {"demo-kl-f4": 128, "kl-f8": 64, "vq-f4-noattn": 128}  # first stage -> cells a side
 MODELS = (*STEPS, *DECODES)
 KINDS = ("plain float32", "float32", "bfloat16", "diffusers float32", "diffusers bfloat16")
+LARGE = ("text2img-large",)  # whose kinds do not fit beside each other
 ROUNDS = 5
 TOKENS = 77
+Call = Callable[[], Tensor]
+Kind = Callable[[], Call]
 
 
 @dataclass(frozen=True)
@@ -77,10 +79,17 @@ def run(name: str, *, against: bool, rounds: int = ROUNDS, busy: bool = False) -
     torch.manual_seed(0)
     if busy:
         torch.set_num_threads(1)
+    clock = time.process_time if busy else time.perf_counter
     with torch.inference_mode():
-        kinds = _steps(name, against) if name in STEPS else _decodes(name, against)
-        made = {kind: call().float() for kind, call in kinds.items()}  # packs, too
-        seconds = _least(kinds, rounds, time.process_time if busy else time.perf_counter)
+        kinds = kinds_of(name, against)
+        together = [list(kinds)] if name not in LARGE else [[kind] for kind in kinds]
+        made: dict[str, Tensor] = {}
+        seconds: dict[str, float] = {}
+        for some in together:
+            calls = {kind: kinds[kind]() for kind in some}
+            made |= {kind: call().float() for kind, call in calls.items()}  # packs, too
+            seconds |= least_seconds(calls, rounds, clock)
+            del calls
     plain = made["plain float32"]
     cells = STEPS[name][1] if name in STEPS else DECODES[name]
     what = f"{name}, {'step' if name in STEPS else 'decode'} of {cells} x {cells} cells"
@@ -88,9 +97,15 @@ def run(name: str, *, against: bool, rounds: int = ROUNDS, busy: bool = False) -
     return Timed(what, seconds, error, _psnr(made["bfloat16"], plain))
 
 
-def _least(
+def kinds_of(name: str, against: bool) -> dict[str, Kind]:
+    """What is compared: each makes its network when it is called, and returns the run of it."""
+    return _steps(name, against) if name in STEPS else _decodes(name, against)
+
+
+def least_seconds(
     kinds: dict[str, Callable[[], Any]], rounds: int, clock: Callable[[], float]
 ) -> dict[str, float]:
+    """Of so many rounds of all kinds in turn."""
     least = dict.fromkeys(kinds, math.inf)
     for _ in range(rounds):
         for kind, call in kinds.items():
@@ -105,78 +120,77 @@ def _psnr(got: Tensor, want: Tensor) -> float:
     return 20 * math.log10(span) - 10 * math.log10(float((got - want).square().mean()))
 
 
-def _steps(name: str, against: bool) -> dict[str, Callable[[], Tensor]]:
+def _steps(name: str, against: bool) -> dict[str, Kind]:
     preset = load_preset(name)
     about = preset.architecture.unet
     B, side = STEPS[name]
-    plain = _weighted(preset).unet
+    plain = plain_unet(preset)
     x, t = torch.randn(B, about.in_channels, side, side), torch.full((B,), 500)
     context = torch.randn(B, TOKENS, about.context_dim) if about.context_dim else None
-    half = x.bfloat16().contiguous(memory_format=torch.channels_last)
-    half_context = None if context is None else context.bfloat16()
-    kinds = {"plain float32": lambda: plain(x, t, context)}
-    fast = prepare(copy.deepcopy(plain), torch.float32)
-    kinds["float32"] = lambda: fast(x, t, context)
-    faster = prepare(copy.deepcopy(plain), torch.bfloat16)
-    kinds["bfloat16"] = lambda: faster(half, t, half_context)
-    if against:
-        theirs = diffusers_unet(about, plain)
-        half_theirs = _halved(theirs)
-        key = "encoder_hidden_states"
-        given = {} if context is None else {key: context}
-        half_given = {} if context is None else {key: half_context}
-        kinds["diffusers float32"] = lambda: theirs(x, t, **given).sample
-        kinds["diffusers bfloat16"] = lambda: half_theirs(half, t, **half_given).sample
-    return kinds
+
+    def ours(unet: nn.Module, dtype: torch.dtype) -> Call:
+        given = (_as(x, dtype), t, None if context is None else context.to(dtype))
+        return lambda: unet(*given)
+
+    def theirs(dtype: torch.dtype) -> Call:
+        unet = _converted(diffusers_unet(about, plain), dtype)
+        given = {} if context is None else {"encoder_hidden_states": context.to(dtype)}
+        half = _as(x, dtype)
+        return lambda: unet(half, t, **given).sample
+
+    return _kinds(plain, ours, theirs, against)
 
 
-def _decodes(name: str, against: bool) -> dict[str, Callable[[], Tensor]]:
-    about = load_preset(name).architecture.first_stage
-    plain = _random(build_first_stage(Architecture(first_stage=about), "cpu"))
+def _decodes(name: str, against: bool) -> dict[str, Kind]:
+    preset = load_preset(name)
+    about = preset.architecture.first_stage
+    plain = plain_first_stage(preset)
     z = torch.randn(1, about.embed_dim, DECODES[name], DECODES[name])
-    half = z.bfloat16().contiguous(memory_format=torch.channels_last)
     vq = {"force_not_quantize": True} if about.kind == "vq" else {}
-    fast = prepare(copy.deepcopy(plain), torch.float32)
-    faster = prepare(copy.deepcopy(plain), torch.bfloat16)
-    kinds = {
-        "plain float32": lambda: plain.decode(z, **vq),
-        "float32": lambda: fast.decode(z, **vq),
-        "bfloat16": lambda: faster.decode(half, **vq),
-    }
-    if against:
-        theirs = diffusers_first_stage(about, plain)
-        half_theirs = _halved(theirs)
-        kinds["diffusers float32"] = lambda: theirs.decode(z, **vq).sample
-        kinds["diffusers bfloat16"] = lambda: half_theirs.decode(half, **vq).sample
-    return kinds
+
+    def ours(stage: nn.Module, dtype: torch.dtype) -> Call:
+        given = _as(z, dtype)
+        return lambda: stage.decode(given, **vq)
+
+    def theirs(dtype: torch.dtype) -> Call:
+        stage = _converted(diffusers_first_stage(about, plain), dtype)
+        given = _as(z, dtype)
+        return lambda: stage.decode(given, **vq).sample
+
+    return _kinds(plain, ours, theirs, against)
 
 
-def _halved(theirs: nn.Module) -> nn.Module:
-    """The library's best variant on a CPU."""
-    return copy.deepcopy(theirs).to(torch.bfloat16, memory_format=torch.channels_last)
+def _kinds(
+    plain: nn.Module,
+    ours: Callable[[nn.Module, torch.dtype], Call],
+    theirs: Callable[[torch.dtype], Call],
+    against: bool,
+) -> dict[str, Kind]:
+    """KINDS, the last two if diffusers runs too; `plain` is kept for all of them."""
+
+    def fast(dtype: torch.dtype) -> Call:
+        return ours(prepare(copy.deepcopy(plain), dtype), dtype)
+
+    single, half = torch.float32, torch.bfloat16
+    makers: tuple[Kind, ...] = (
+        lambda: ours(plain, single),
+        lambda: fast(single),
+        lambda: fast(half),
+        lambda: theirs(single),
+        lambda: theirs(half),
+    )
+    return dict(zip(KINDS, makers[: len(KINDS) if against else 3], strict=False))
 
 
-def _weighted(preset: Preset) -> Any:
-    """With its own weights where they are; else the UNet alone, with random ones."""
-    if preset.is_on_disk:
-        model = build_model(preset)
-        load_files(model, preset.weight_paths, dtype=torch.float32, device="cpu")
-        return model.requires_grad_(False)
-    about = preset.architecture
-    stage = dataclasses.replace(about.first_stage, kind="identity", n_embed=None)
-    model = build_model(dataclasses.replace(about, first_stage=stage), "meta")
-    model.unet.to_empty(device="cpu")
-    _random(model.unet)
-    return model
+def _as(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Half precision is given channels-last."""
+    half = dtype == torch.bfloat16
+    return x.to(dtype).contiguous(memory_format=torch.channels_last) if half else x
 
 
-def _random(network: nn.Module) -> nn.Module:
-    """Weights of a size that keeps the numbers near 1; many begin at zero."""
-    generator = torch.Generator().manual_seed(0)
-    for parameter in network.parameters():
-        fan_in = parameter[0].numel() if parameter.ndim > 1 else 4
-        parameter.data.normal_(0.0, fan_in**-0.5, generator=generator)
-    return network.eval().requires_grad_(False)
+def _converted(theirs: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """The library's network as it comes, or its best variant in half precision."""
+    return theirs if dtype == torch.float32 else best(copy.deepcopy(theirs), dtype)
 
 
 def table(
@@ -192,6 +206,7 @@ def table(
     ]
     heads += [f"{slow} / {fast}" for slow, fast in ratios] if against else []
     heads += ["error of float32", "PSNR of bfloat16"]
+    yield from (machine(), "")
     yield f"| what | {' | '.join(heads)} |"
     yield "|---" * (len(heads) + 1) + "|"
     for name in names or MODELS:
