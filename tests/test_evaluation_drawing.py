@@ -3,9 +3,11 @@
 import torch
 
 from ldm.catalog.registry import load_preset
+from ldm.catalog.schema import Defaults
 from ldm.evaluation import drawing
 from ldm.evaluation.drawing import Size, draw, sizes
 
+TWO_STEPS = Defaults(steps=2, sampler="ddpm")  # which draws noise in between
 CAPTIONS = ["a house", "the moon", "a lake at night"]
 
 
@@ -16,7 +18,7 @@ def test_sizes_are_multiples_of_the_width_and_cost_the_same():
 
 
 def test_a_sample_does_not_depend_on_its_batch(tiny_model, monkeypatch):
-    size = Size(1, 16, 8, len(CAPTIONS))
+    size = Size(1, 16, 8, len(CAPTIONS), TWO_STEPS)
 
     def sample():
         return draw(
@@ -25,7 +27,6 @@ def test_a_sample_does_not_depend_on_its_batch(tiny_model, monkeypatch):
             size,
             empty=tiny_model.condition([""]),
             guidance_scale=2.0,
-            steps=2,
         )
 
     together = sample()
@@ -37,11 +38,11 @@ def test_a_sample_does_not_depend_on_its_batch(tiny_model, monkeypatch):
 
 
 def test_seeds_choose_the_noise(tiny_model):
-    size = Size(1, 8, 8, 2)
+    size = Size(1, 8, 8, 2, TWO_STEPS)
 
     def sample(seeds):
         condition = tiny_model.condition(["a house", "a house"])
-        return draw(tiny_model, lambda some: condition, size, steps=2, seeds=seeds)
+        return draw(tiny_model, lambda some: condition, size, seeds=seeds)
 
     images = sample([5, 5])
     assert torch.equal(images[0], images[1])

@@ -13,7 +13,7 @@ from ldm.data import attributes
 from ldm.data.classes import NAMES, NO_CLASS, PAIRS
 from ldm.data.scenes import ATTRIBUTES
 from ldm.evaluation.critic import judge, load_critic
-from ldm.evaluation.drawing import Size, draw, sizes
+from ldm.evaluation.drawing import Size, draw, sizes, trained_size
 from ldm.evaluation.grid import Block
 from ldm.evaluation.held_out import held_out, require_landscapes
 from ldm.evaluation.metrics import frechet_distance
@@ -77,8 +77,8 @@ def draw_classes(
 def examples(preset: Preset, model: LatentDiffusion) -> list[Block]:
     """Every class with the seeds 0 to 3."""
     require_landscapes(preset)
-    size = Size(1, preset.width, preset.height, len(NAMES) * SEEDS)
+    size = trained_size(preset, len(NAMES) * SEEDS)
     ids = torch.arange(len(NAMES)).repeat_interleave(SEEDS)
-    how = {"steps": preset.defaults.steps, "seeds": [*range(SEEDS)] * len(NAMES)}
+    how = {"seeds": [*range(SEEDS)] * len(NAMES)}
     images = to_arrays(draw_classes(preset, model, ids, size, **how))
     return [Block(name, images[i * SEEDS : (i + 1) * SEEDS]) for i, name in enumerate(NAMES)]

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ldm.catalog.schema import Preset
+from ldm.catalog.schema import Defaults, Preset
 from ldm.diffusion.conditioning import Conditioning
 from ldm.diffusion.guidance import classifier_free, conditioned
 from ldm.diffusion.noise import batch_noise
-from ldm.diffusion.samplers import dpmpp_2m
+from ldm.diffusion.samplers import SAMPLERS, Eps, Step
 from ldm.images import to_arrays, to_tensor
 from ldm.latent_diffusion import LatentDiffusion
 
-STEPS = 20  # DPM-Solver++ 2M, what the shipped models take; more change nothing to be seen
 CELLS_PER_BATCH = 16 * 32 * 32  # latent cells that are denoised at once
 WIDTHS = (1, 2, 4)  # times the trained width
 
 
 @dataclass(frozen=True)
 class Size:
-    """Pictures of one size."""
+    """Pictures of one size, and how they are sampled."""
 
     times: int  # the trained width
     width: int  # px
     height: int  # px
     count: int  # of pictures; fewer of the wide ones, so that each size costs the same
+    defaults: Defaults = Defaults()  # the preset's own: what a person gets is measured
 
     def __str__(self) -> str:
         return f"{self.width} x {self.height}"
@@ -37,9 +37,14 @@ class Size:
 def sizes(preset: Preset, scenes: int) -> list[Size]:
     """The trained size and multiples of its width, for `scenes` pictures of the first."""
     return [
-        Size(times, times * preset.width, preset.height, max(2, scenes // times))
+        Size(times, times * preset.width, preset.height, max(2, scenes // times), preset.defaults)
         for times in WIDTHS
     ]
+
+
+def trained_size(preset: Preset, count: int) -> Size:
+    """`count` pictures of the trained size."""
+    return Size(1, preset.width, preset.height, count, preset.defaults)
 
 
 @torch.no_grad()
@@ -50,7 +55,6 @@ def draw(
     *,
     empty: Conditioning | None = None,
     guidance_scale: float = 1.0,
-    steps: int = STEPS,
     seeds: Sequence[int] | None = None,
 ) -> Tensor:
     """Sample one picture per condition.
@@ -58,10 +62,9 @@ def draw(
     Args:
         model: What is measured.
         condition: Some of the pictures, as a slice -> their conditions.
-        size: How many, and how large.
+        size: How many, how large and how sampled.
         empty: One empty condition; needed for guidance.
         guidance_scale: 1 is off.
-        steps: Of DPM-Solver++ 2M.
         seeds: One per picture; None: i for picture i.
 
     Returns:
@@ -79,7 +82,18 @@ def draw(
             eps = conditioned(model.denoise, cond)
         else:
             eps = classifier_free(model.denoise, cond, empty.expand(B), guidance_scale)
-        x_T = batch_noise(seeds[some], 0, shape).to(model.device)
-        *_, last = dpmpp_2m(eps, x_T, model.schedule, steps=steps)
+        *_, last = _steps(model, eps, size, seeds[some])
         images += to_arrays(model.decode(last.x_t.to(model.dtype)))
     return to_tensor(images)
+
+
+def _steps(model: LatentDiffusion, eps: Eps, size: Size, seeds: Sequence[int]) -> Iterator[Step]:
+    """The sampler of the preset, with the noise that a request of these seeds has."""
+    shape = (model.latent_channels, size.height // model.factor, size.width // model.factor)
+    return SAMPLERS[size.defaults.sampler](
+        eps,
+        batch_noise(seeds, 0, shape).to(model.device),
+        model.schedule,
+        steps=size.defaults.steps,
+        noise=lambda index: batch_noise(seeds, index + 1, shape).to(model.device),
+    )

@@ -14,7 +14,7 @@ from ldm.data import masks
 from ldm.data.masks import to_cells
 from ldm.diffusion.conditioning import Conditioning
 from ldm.evaluation.critic import distances, judge, load_critic
-from ldm.evaluation.drawing import Size, draw, sizes
+from ldm.evaluation.drawing import Size, draw, sizes, trained_size
 from ldm.evaluation.grid import Block
 from ldm.evaluation.held_out import held_out
 from ldm.evaluation.metrics import frechet_distance
@@ -80,10 +80,10 @@ def draw_filled(
 
 def examples(preset: Preset, model: LatentDiffusion) -> list[Block]:
     """Held-out scenes with holes: what is given, Telea's filling, the model's, the original."""
-    size = Size(1, preset.width, preset.height, BLOCKS)
+    size = trained_size(preset, BLOCKS)
     real, holes = held_out(BLOCKS, preset.width, preset.height).images, draw_holes(size)
     given = torch.where(holes.bool(), torch.tensor(HOLE_GREY), real)
-    ours = draw_filled(model, real, holes, size, steps=preset.defaults.steps)
+    ours = draw_filled(model, real, holes, size)
     telea = filled_by_opencv(real, holes, "Telea")
     columns = [to_arrays(images) for images in (given, telea, ours, real)]
     caption = "given, Telea, this model, the original"

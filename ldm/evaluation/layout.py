@@ -15,7 +15,7 @@ from ldm.catalog.layout_tokens import LabelledBox
 from ldm.catalog.schema import Preset
 from ldm.data.scenes import BOX_CLASSES, CLASSES, IDS, Box
 from ldm.evaluation.critic import judge, load_critic
-from ldm.evaluation.drawing import Size, draw, sizes
+from ldm.evaluation.drawing import Size, draw, sizes, trained_size
 from ldm.evaluation.grid import Block
 from ldm.evaluation.held_out import held_out, require_landscapes
 from ldm.evaluation.metrics import frechet_distance
@@ -116,9 +116,9 @@ def examples(preset: Preset, model: LatentDiffusion) -> list[Block]:
     """Held-out layouts, each with the seeds 0 to 2."""
     require_landscapes(preset)
     boxes = held_out(BLOCKS, preset.width, preset.height).boxes
-    size = Size(1, preset.width, preset.height, BLOCKS * SEEDS)
+    size = trained_size(preset, BLOCKS * SEEDS)
     repeated = [some for some in boxes for _ in range(SEEDS)]
-    how = {"steps": preset.defaults.steps, "seeds": [*range(SEEDS)] * BLOCKS}
+    how = {"seeds": [*range(SEEDS)] * BLOCKS}
     images = to_arrays(draw_layouts(preset, model, repeated, size, **how))
     blank = np.full_like(images[0], 235)
     return [

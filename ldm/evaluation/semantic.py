@@ -12,7 +12,7 @@ from torch import Tensor
 from ldm.catalog.schema import Preset
 from ldm.data.scenes import CLASSES
 from ldm.evaluation.critic import Judgement, judge, load_critic
-from ldm.evaluation.drawing import Size, draw, sizes
+from ldm.evaluation.drawing import Size, draw, sizes, trained_size
 from ldm.evaluation.grid import Block
 from ldm.evaluation.held_out import held_out, require_landscapes
 from ldm.evaluation.metrics import frechet_distance, mean_iou
@@ -53,11 +53,10 @@ def examples(preset: Preset, model: LatentDiffusion) -> list[Block]:
     """Held-out maps, each with the seeds 0 to 2."""
     require_landscapes(preset)
     labels = held_out(BLOCKS, preset.width, preset.height).labels
-    size = Size(1, preset.width, preset.height, BLOCKS * SEEDS)
+    size = trained_size(preset, BLOCKS * SEEDS)
     seeds = [*range(SEEDS)] * BLOCKS
     repeated = labels.repeat_interleave(SEEDS, dim=0)
-    steps = preset.defaults.steps
-    images = to_arrays(draw_maps(model, repeated, size, steps=steps, seeds=seeds))
+    images = to_arrays(draw_maps(model, repeated, size, seeds=seeds))
     colours = np.array(list(CLASSES.values()), np.uint8)
     return [
         Block("painted, and three pictures of it", [colours[painted], *images[i : i + SEEDS]])

@@ -10,7 +10,7 @@ from torch import Tensor
 from ldm.catalog.schema import Preset
 from ldm.data import attributes
 from ldm.evaluation.critic import judge, load_critic
-from ldm.evaluation.drawing import Size, draw, sizes
+from ldm.evaluation.drawing import Size, draw, sizes, trained_size
 from ldm.evaluation.grid import Block
 from ldm.evaluation.held_out import HeldOut, held_out
 from ldm.evaluation.metrics import frechet_distance
@@ -87,9 +87,8 @@ def draw_captions(
 def examples(preset: Preset, model: LatentDiffusion) -> list[Block]:
     """Every prompt with the seeds 0 to 3."""
     captions = [prompt for prompt in PROMPTS for _ in range(SEEDS)]
-    size = Size(1, preset.width, preset.height, len(captions))
+    size = trained_size(preset, len(captions))
     seeds = [*range(SEEDS)] * len(PROMPTS)
-    steps = preset.defaults.steps
-    images = to_arrays(draw_captions(preset, model, captions, size, steps=steps, seeds=seeds))
+    images = to_arrays(draw_captions(preset, model, captions, size, seeds=seeds))
     rows = [images[i : i + SEEDS] for i in range(0, len(images), SEEDS)]
     return [Block(prompt, row) for prompt, row in zip(PROMPTS, rows, strict=True)]

@@ -12,7 +12,7 @@ from torch import Tensor
 from ldm.catalog.schema import Preset
 from ldm.data.degradations import FACTOR, bicubic, bsr
 from ldm.evaluation.critic import distances, judge, load_critic
-from ldm.evaluation.drawing import Size, draw, sizes
+from ldm.evaluation.drawing import Size, draw, sizes, trained_size
 from ldm.evaluation.grid import Block
 from ldm.evaluation.held_out import held_out
 from ldm.evaluation.metrics import frechet_distance, psnr
@@ -78,11 +78,11 @@ def draw_low(model: LatentDiffusion, low: Tensor, size: Size, **how: Any) -> Ten
 
 def examples(preset: Preset, model: LatentDiffusion) -> list[Block]:
     """Held-out scenes: the pixels that are given, bicubic, the model, the truth."""
-    size = Size(1, preset.width, preset.height, BLOCKS)
+    size = trained_size(preset, BLOCKS)
     real = held_out(BLOCKS, preset.width, preset.height).images
     low = shrunk(real, degradation(preset))
     pixels = low.repeat_interleave(FACTOR, 2).repeat_interleave(FACTOR, 3)
-    ours = draw_low(model, low, size, steps=preset.defaults.steps)
+    ours = draw_low(model, low, size)
     columns = [to_arrays(images) for images in (pixels, enlarged(low), ours, real)]
     caption = "given, bicubic, this model, the original"
     return [Block(caption, pictures) for pictures in zip(*columns, strict=True)]

@@ -1,0 +1,55 @@
+"""Make the large pictures of docs/large-canvas.md: `python docs/wide.py`.
+
+A painted land of 2048 x 512 px, its map above it; a scene of 512 x 512 px at 2048 x 2048. It prints
+how long each took on this machine.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ldm.data import scenes
+from ldm.data.scenes import CLASSES
+from ldm.requests import EncodedImage, Result, Semantic, Upscale
+from ldm.studio import Studio
+
+FOLDER = Path(__file__).parent
+SCENE = 25  # number of the land that is painted
+SHOWN = 768  # px, the cut of the large picture that is shown at its own size
+
+
+def main() -> None:
+    studio = Studio(data_dir=FOLDER.parent / "data")
+    land = _scene(2048, 512)
+    made = _made(studio, Semantic(label_map=EncodedImage.from_array(land.labels), seed=1))
+    colours = np.array(list(CLASSES.values()), np.uint8)
+    _save("wide-semantic.jpg", np.concatenate([colours[land.labels], made]))
+    given = _scene(512, 512).image
+    made = _made(studio, Upscale(image=EncodedImage.from_array(given), seed=1))
+    across = Image.fromarray(given).resize((2048, 2048), Image.BICUBIC)
+    cut = slice(2048 - SHOWN - 128, 2048 - 128)
+    _save("wide-upscale.jpg", np.concatenate([np.asarray(across)[cut, cut], made[cut, cut]], 1))
+
+
+def _scene(width: int, height: int) -> scenes.Sample:
+    return scenes.render(scenes.sample(np.random.default_rng(SCENE), width, height))
+
+
+def _made(studio: Studio, request: Semantic | Upscale) -> np.ndarray:
+    studio.load(request.preset)
+    *_, result = studio.run(request)
+    assert isinstance(result, Result)
+    height, width, _ = result.images[0].shape
+    memory = (result.memory_bytes or 0) / 2**20
+    print(f"{request.task}, {width} x {height} px: {result.seconds:.0f} s, {memory:.0f} MiB")
+    print(*result.notes, sep="\n")
+    return result.images[0]
+
+
+def _save(name: str, image: np.ndarray) -> None:
+    Image.fromarray(image).save(FOLDER / name, quality=85)
+
+
+if __name__ == "__main__":
+    main()
