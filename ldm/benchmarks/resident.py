@@ -23,7 +23,10 @@ class Growth:
 
 @contextmanager
 def watched() -> Iterator[Growth]:
-    """Look at this process again and again; the result is filled in as it goes."""
+    """Look at this process again and again; the result is filled in as it goes.
+
+    What comes and goes between two looks is missed.
+    """
     growth, before, ended = Growth(), _now(), threading.Event()
 
     def look() -> None:
