@@ -22,7 +22,9 @@ SHOWN = 768  # px, the cut of the large picture that is shown at its own size
 def main() -> None:
     studio = Studio(data_dir=FOLDER.parent / "data")
     land = _scene(2048, 512)
-    made = _made(studio, Semantic(label_map=EncodedImage.from_array(land.labels), seed=1))
+    made = _made(
+        studio, Semantic(label_map=EncodedImage.from_array(land.labels), seed=1, coarse=0.3)
+    )
     colours = np.array(list(CLASSES.values()), np.uint8)
     _save("wide-semantic.jpg", np.concatenate([colours[land.labels], made]))
     given = _scene(512, 512).image

@@ -258,6 +258,8 @@ class Semantic:
     count: int = _count()
     cover: str = _cover()
     seamless: str = _seamless()
+    coarse: float = _coarse()
+    coarse_hold: float = _coarse_hold()
 
     def __post_init__(self) -> None:
         check(self)
