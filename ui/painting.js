@@ -461,8 +461,7 @@ async function recall() {
 }
 
 async function start() {
-  const adjusted = window.latentCanvas?.adjusted?.[store];
-  if (adjusted) root.painter.adjust(...adjusted);
+  root.painter.adjust(...window.latentCanvas.adjusted[store] ?? [0, 0, 0, 0, ...props.edge]);
   setTool("brush");
   usePalette();
   new ResizeObserver(() => { view.resize(); view.drawAll(); }).observe(board);
@@ -486,10 +485,15 @@ watch("palette", usePalette);
 root.painter = {
   get value() { return sent; },
   get view() { return { x: view.x, y: view.y, scale: view.scale }; },
-  // Px that the canvas grows by on the left, above, on the right and below.
+  get effect() { return view.effect(); },
+  // Px that the canvas grows by on the left, above, on the right and below; and of the mask's edge.
   adjust(...px) {
-    view.margins = px.slice(0, 4).map((side) => Math.max(0, Math.min(1024, Math.round(+side) || 0)));
-    if (!surface) return;
+    const whole = (value, low, high) => Math.max(low, Math.min(high, Math.round(+value) || 0));
+    const margins = px.slice(0, 4).map((side) => whole(side, 0, 1024));
+    const isSame = margins.every((side, i) => side === view.margins[i]);
+    view.margins = margins;
+    view.soften(whole(px[4], -64, 64), whole(px[5], 0, 64));
+    if (!surface || isSame) return;
     shape();
     view.fitted = true;
     view.resize();

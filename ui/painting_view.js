@@ -14,13 +14,28 @@ function makeView(board, kind) {
   const [under, over] = board.querySelectorAll("canvas");
   const view = { x: 0, y: 0, scale: 1, fitted: true, margins: [0, 0, 0, 0], width: 0, height: 0, ratio: 1 };
   let surface = null, picture = null, colours = new Uint32Array(256);
+  let edge = [0, 0], effect = null, timer = 0, took = 0; // of a mask: px to grow by and to feather, and what comes of it
 
   const worldBox = () => {
     const [left, top, right, bottom] = view.margins;
     return { x0: -left, y0: -top, x1: surface.width + right, y1: surface.height + bottom };
   };
 
-  view.show = (newSurface, newPicture) => { surface = newSurface; picture = newPicture; };
+  view.show = (newSurface, newPicture) => { surface = newSurface; picture = newPicture; effect = null; effectSoon(); };
+  view.soften = (grow, feather) => { edge = [grow, feather]; effectSoon(); };
+  view.effect = () => kind === "mask" && surface ? effectOf(surface, view.margins, ...edge) : null;
+  // Large ones wait for the hand to rest: it must never wait for them.
+  function effectSoon() {
+    if (kind !== "mask") return;
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      const begin = performance.now();
+      effect = edge.some(Boolean) ? view.effect() : null;
+      took = performance.now() - begin;
+      view.drawAll();
+      board.parentElement.dataset.edge = edge.join(" "); // it is to be seen now
+    }, Math.min(500, 3 * took));
+  }
   view.paint = (palette) => {
     colours = new Uint32Array(256).map((_, i) => rgba(palette[i] ? palette[i][1] : madeColour(i), 255));
   };
@@ -74,6 +89,7 @@ function makeView(board, kind) {
     const x1 = Math.min(over.width, Math.ceil(ox + box.x1 * k) + 2);
     const y1 = Math.min(over.height, Math.ceil(oy + box.y1 * k) + 2);
     if (x0 < x1 && y0 < y1) drawLabels(x0, y0, x1, y1);
+    effectSoon();
   };
 
   function drawPicture() {
@@ -96,7 +112,7 @@ function makeView(board, kind) {
     const columns = new Int32Array(w + 2);
     for (let i = 0; i < w + 2; i++) columns[i] = Math.floor((X0 + i - 1 + 0.5 - ox) / k);
     const row = (Y) => Math.floor((Y + 0.5 - oy) / k);
-    const world = worldBox(), drawn = { colours, columns, surface, world, X0, w };
+    const world = worldBox(), drawn = { colours, columns, surface, world, effect, X0, w };
     for (let Y = Y0; Y < Y1; Y++) {
       const line = kind === "map" ? mapLine : maskLine;
       line(drawn, out, (Y - Y0) * w, Y, row(Y), row(Y - 1), row(Y + 1));
@@ -115,19 +131,27 @@ function mapLine({ colours, columns, surface, w }, out, at, Y, y) {
   }
 }
 
-// A mask is seen on any picture by its stripes and its edge; what grows the canvas is all mask.
-function maskLine({ colours, columns, surface, world, X0, w }, out, at, Y, y, above, below) {
+// A mask is seen on any picture by its stripes and its edge; what grows the canvas is all mask. Where
+// it is grown or soft, what really changes is a tint that ends in a dotted line; what is shrunk away
+// keeps faint stripes.
+function maskLine({ colours, columns, surface, world, effect, X0, w }, out, at, Y, y, above, below) {
   const { labels, width, height } = surface;
-  const ink = colours[1] & 0xffffff, edge = ink | 0xff000000, light = ink | 0x59000000, dark = ink | 0x8c000000;
+  const ink = colours[1] & 0xffffff, edge = ink | 0xff000000, shade = (alpha) => (ink | alpha << 24) >>> 0;
   const marked = (x, line) => {
     if (line >= 0 && line < height && x >= 0 && x < width) return labels[line * width + x];
     return line >= world.y0 && line < world.y1 && x >= world.x0 && x < world.x1 ? 1 : 0;
   };
+  const changed = (x, line) => {
+    if (!effect) return 255 * marked(x, line);
+    const [column, row] = [x - effect.x0, line - effect.y0];
+    const inside = column >= 0 && column < effect.width && row >= 0 && row < effect.height;
+    return inside ? effect.alpha[row * effect.width + column] : 0;
+  };
+  const enclosed = (test, i) => test(columns[i], y) && test(columns[i + 2], y) && test(columns[i + 1], above) && test(columns[i + 1], below);
   for (let i = 0; i < w; i++) {
-    const x = columns[i + 1];
-    if (!marked(x, y)) continue;
-    const inner = marked(columns[i], y) && marked(columns[i + 2], y) && marked(x, above) && marked(x, below);
-    out[at + i] = inner ? ((X0 + i + Y) % (2 * HATCH) < HATCH ? light : dark) : edge;
+    const x = columns[i + 1], share = changed(x, y) / 255, slant = (X0 + i + Y) % (2 * HATCH) < HATCH;
+    if (marked(x, y)) out[at + i] = enclosed(marked, i) ? shade((slant ? 0x59 : 0x8c) * (0.3 + 0.7 * share)) : edge;
+    else if (share) out[at + i] = enclosed(changed, i) ? shade(0x24 + 0x60 * share) : shade(slant ? 0xe0 : 0x24);
   }
 }
 

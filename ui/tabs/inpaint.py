@@ -31,7 +31,7 @@ def create(jobs: JobQueue) -> Tab:
     made = Form(Inpaint)
     with gr.Row(**made.named("studio")):
         with gr.Column(**made.named("left")):
-            made.inputs["painting"] = Painter(**made.named("painting"))
+            made.inputs["painting"] = Painter(edge=_given(*EDGE), **made.named("painting"))
             made.act()
             _hole(made)
             made.settings(sized=False)
@@ -51,15 +51,20 @@ def create(jobs: JobQueue) -> Tab:
 
 def _hole(made: Form) -> None:
     """The mask's edge, and how far the canvas grows."""
-    given = {field.name: field.default for field in dataclasses.fields(Inpaint)}
     with gr.Column(**made.named("edge")), gr.Row(elem_classes="pair"):
-        for name in EDGE:
-            made.add(name, kind=gr.Slider, value=given[name], min_width=120)
+        for name, value in zip(EDGE, _given(*EDGE), strict=True):
+            made.add(name, kind=gr.Slider, value=value, min_width=120)
     with gr.Accordion("Grow the canvas", open=False, **made.named("outpaint")):
         for pair in (SIDES[::2], SIDES[1::2]):
             with gr.Row(elem_classes="pair"):
-                for name in pair:
-                    made.add(name, value=given[name], min_width=100, step=16)
+                for name, value in zip(pair, _given(*pair), strict=True):
+                    made.add(name, value=value, min_width=100, step=16)
+
+
+def _given(*names: str) -> list[int]:
+    """Fields as they are until a person changes them."""
+    defaults = {field.name: field.default for field in dataclasses.fields(Inpaint)}
+    return [defaults[name] for name in names]
 
 
 def _show_on_canvas(made: Form) -> None:
