@@ -10,6 +10,7 @@ from ldm.errors import RequestError
 from ldm.requests import Box
 from tests.browser import IN_A_BROWSER, free_port, visit
 from tests.hand import Hand
+from ui import theme
 from ui.boxes import BoxEditor, layout, read_boxes
 
 TREE = {"label": "tree", "left": 0.25, "top": 0.5, "right": 0.75, "bottom": 1}
@@ -82,6 +83,7 @@ def editor_url():
         server_port=free_port(),
         quiet=True,
         ssr_mode=False,
+        head=theme.head(),
     )
     yield url
     page.close()

@@ -8,6 +8,7 @@ from playwright.sync_api import expect
 
 from tests.browser import IN_A_BROWSER, free_port, visit
 from tests.painting_hand import Hand
+from ui import theme
 from ui.painting import Painter, Painting
 
 pytestmark = IN_A_BROWSER
@@ -60,7 +61,11 @@ def canvas_url(got, tmp_path_factory):
                 go.click(take, painter, said)
                 more.click(change, painter, painter, show_progress="hidden")
     _, url, _ = page.launch(
-        prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", server_port=free_port()
+        prevent_thread_lock=True,
+        quiet=True,
+        server_name="127.0.0.1",
+        server_port=free_port(),
+        head=theme.head(),
     )
     yield url
     page.close()

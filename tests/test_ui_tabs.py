@@ -1,5 +1,6 @@
 """What the tabs do between the page's values and a request's fields, without a page."""
 
+import functools
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -153,3 +154,16 @@ def test_gradio_takes_the_components():
         BoxEditor(classes=[("sun", "#ffd640")], limit=20)
         ClassPicker(classes=[("sun", "#ffd640", None)], any=True)
     assert page.get_config_file()["components"]
+
+
+def test_no_component_hangs_the_page_on_itself():
+    """Gradio copies every property for every visitor: a listener among them copies all the page."""
+    from ldm.jobs import JobQueue  # noqa: PLC0415
+    from ui.app import build  # noqa: PLC0415  (the whole page)
+
+    components = build(JobQueue(lambda: None)).get_config_file()["components"]
+    properties = [pair for about in components for pair in about["props"].items()]
+    hung = [name for name, value in properties if isinstance(value, functools.partial)]
+    assert hung == []
+    scripts = [str(about["props"].get("js_on_load", "")) for about in components]
+    assert max(map(len, scripts)) < 1000  # they stand in the head, once

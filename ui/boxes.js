@@ -1,4 +1,4 @@
-// The body of a function that Gradio calls once with (element, props, trigger, watch, ...).
+// The body of a function that is called once with (element, props, trigger, watch, ...), see scripts.py.
 // One rule: every edit ends in commit(), which hands the whole state over at once, so a click on
 // Generate can never send an older one. Labels are foreign text: textContent only, never innerHTML.
 const SVG = "http://www.w3.org/2000/svg";

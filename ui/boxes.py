@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 
 from ldm.errors import LDMError, RequestError
 from ldm.requests import Box, boxes_of
+from ui import scripts
 from ui.run import fail
 
 HERE = Path(__file__).parent
@@ -47,14 +48,10 @@ class BoxEditor(gr.HTML):
         numbers: int = 0,
         **options: Any,
     ) -> None:
-        parts = {
-            "html_template": "boxes.html",
-            "css_template": "boxes.css",
-            "js_on_load": "boxes.js",
-        }
-        for name, file in parts.items():
+        for name, file in (("html_template", "boxes.html"), ("css_template", "boxes.css")):
             options.setdefault(name, (HERE / file).read_text("utf-8"))
         options.setdefault("apply_default_css", False)
+        options.setdefault("js_on_load", scripts.start("boxes"))
         pairs = [list(pair) for pair in classes]
         super().__init__(value=value, classes=pairs, limit=limit, numbers=numbers, **options)
 

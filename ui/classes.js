@@ -1,4 +1,4 @@
-// The body of a function that Gradio calls once with (element, props, trigger, watch, ...).
+// The body of a function that is called once with (element, props, trigger, watch, ...), see scripts.py.
 // props: classes [[name, colour, address of a thumbnail or null]], any: there is a class for none.
 // Names are foreign text: textContent only.
 const FEW = 24; // classes that are shown without a search

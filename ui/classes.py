@@ -8,6 +8,8 @@ from typing import Any
 
 import gradio as gr
 
+from ui import scripts
+
 HERE = Path(__file__).parent
 ANY = "any"
 Tiles = Sequence[tuple[str, str, str | None]]
@@ -27,10 +29,10 @@ class ClassPicker(gr.HTML):
     def __init__(
         self, value: str = ANY, *, classes: Tiles = (), any: bool = False, **options: Any
     ) -> None:
-        parts = {"html_template": "html", "css_template": "css", "js_on_load": "js"}
-        for name, kind in parts.items():
+        for name, kind in (("html_template", "html"), ("css_template", "css")):
             options.setdefault(name, (HERE / f"classes.{kind}").read_text("utf-8"))
         options.setdefault("apply_default_css", False)
+        options.setdefault("js_on_load", scripts.start("classes"))
         super().__init__(value=value, classes=[list(tile) for tile in classes], any=any, **options)
 
 

@@ -8,6 +8,17 @@ from typing import Any
 import gradio as gr
 
 
+class Strip(gr.Gallery):
+    """A gallery that no endpoint gives or takes, so the page does not carry its long schema."""
+
+    is_template = True  # to the browser it is a gallery
+
+    @property
+    def skip_api(self) -> bool:
+        """Left out of what programs are told."""
+        return True
+
+
 def strip_of_pictures(
     pictures: Sequence[Any] | None = None,
     *,
@@ -35,4 +46,4 @@ def strip_of_pictures(
         "interactive": False,
     }
     classes = [elem_classes, "strip-of-pictures"]
-    return gr.Gallery(pictures, elem_id=elem_id, elem_classes=classes, **(about | options))
+    return Strip(pictures, elem_id=elem_id, elem_classes=classes, **(about | options))

@@ -10,6 +10,8 @@ function stored(storage, key, otherwise) {
 }
 
 const latentCanvas = {
+  components: {}, // name -> what Gradio calls when one of them is on the page, see ui/scripts.py
+
   keep(task, names, values) {
     const kept = Object.fromEntries(names.map((name, i) => [name, lasting(values[i])]));
     localStorage.setItem(settingsKey(task), JSON.stringify(kept));

@@ -20,11 +20,11 @@ from gradio.utils import get_upload_folder, is_in_or_equal
 
 from ldm.errors import LDMError, RequestError
 from ldm.requests import MAX_SIDE_PX, EncodedImage
+from ui import scripts
 from ui.labels import decode_runs, encode_runs, read_map, read_mask
 from ui.run import fail
 
 HERE = Path(__file__).parent
-PARTS = ("raster", "view", "history", "files", "bar")  # painting_*.js, each without the page
 KINDS = ("mask", "map")
 MASK_PALETTE = (("Keep", "#000000"), ("Generate", "#e5484d"))
 MAX_PIXELS = 40_000_000
@@ -59,6 +59,7 @@ class Painter(gr.HTML):
         palette: Sequence[Sequence[str]] = MASK_PALETTE,
         size: Sequence[int] = (512, 512),
         multiple: int = 1,
+        edge: Sequence[int] = (0, 0),
         **options: Any,
     ) -> None:
         """A painter.
@@ -69,6 +70,7 @@ class Painter(gr.HTML):
             palette: Name and `#rrggbb` of every class.
             size: Width and height in px of the first canvas of a map.
             multiple: Sides of a map that is begun here are multiples of it.
+            edge: Px by which a mask is grown and feathered at first; `adjust` changes it.
             options: Passed on to `gr.HTML`.
         """
         props = {
@@ -76,13 +78,13 @@ class Painter(gr.HTML):
             "palette": [list(pair) for pair in palette],
             "size": list(size),
             "multiple": multiple,
+            "edge": list(edge),
         }
-        # set before all else: gr.HTML takes what is quoted in the script for the name of an event
-        vars(self).update(props)
+        self.kind = kind
         options = {
             "html_template": "<div class='painter'></div>",
             "css_template": (HERE / "painting.css").read_text("utf-8"),
-            "js_on_load": script(),
+            "js_on_load": scripts.start("painter"),
             "apply_default_css": False,
             "server_functions": [picture_of_file, mask_of_file, map_of_file],
             **options,
@@ -119,12 +121,6 @@ class Painter(gr.HTML):
 
     def example_value(self) -> None:
         """Nothing, likewise."""
-
-
-def script() -> str:
-    """The editor's JavaScript, all of its files in one scope."""
-    names = [*(f"painting_{part}.js" for part in PARTS), "painting.js"]
-    return "\n".join((HERE / name).read_text("utf-8") for name in names)
 
 
 def painting_of(payload: Any, kind: str, cache: Path) -> Painting | None:

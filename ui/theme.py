@@ -7,6 +7,8 @@ from pathlib import Path
 import gradio as gr
 from gradio.themes.utils.fonts import LocalFont
 
+from ui import scripts
+
 HERE = Path(__file__).parent
 MARK = HERE / "mark.svg"
 
@@ -85,7 +87,7 @@ def head() -> str:
     """The page's own scripts, and the style of what Gradio draws outside the page's contents."""
     frame, page, zoom = (_read(name) for name in ("frame.css", "page.js", "zoom.js"))
     return (
-        f"<style>{frame}</style><script>{page}</script>"
+        f"<style>{frame}</style><script>{page}\n{scripts.all_components()}</script>"
         f'<script type="module">{zoom}</script>'
         '<meta name="color-scheme" content="light dark">'
     )
