@@ -79,6 +79,9 @@ def visit(chromium, url: str):
 
 
 def open_page(page, address: str) -> None:
+    # A page that is left while a slow server still makes the next one takes its closed connection
+    # for a lost one, and Gradio then loads it again instead of the next.
+    page.goto("about:blank")
     page.goto(address)
     page.locator(".masthead").wait_for()
     page.locator("body[data-ready]").wait_for()  # it has recalled its settings

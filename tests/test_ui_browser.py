@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from ldm import metadata
 from ldm.requests import TextToImage
-from tests.browser import IN_A_BROWSER
+from tests.browser import IN_A_BROWSER, open_page
 from tests.browser import set_steps as set_steps_of
 from tests.browser import wait_done as wait_for_tab
 
@@ -118,7 +118,7 @@ def test_settings_survive_a_reload_and_a_link_wins(page, url):
     page.reload()
     wait_for_prompt(page, "two pine trees in the snow")
     assert number(page, "width").input_value() == "256"
-    page.goto(f"{url}/?prompt=a+red+house&seed=5")
+    open_page(page, f"{url}/?prompt=a+red+house&seed=5")
     wait_for_prompt(page, "a red house")
     assert seed(page).input_value() == "5"
 

@@ -99,7 +99,8 @@ def say(event: Any) -> tuple[str, str]:
     """An event in words: what goes on, and more about it ("" if there is nothing)."""
     if isinstance(event, Progress) and event.step < event.total:
         left = f" · about {event.eta_seconds:.0f} s left" if event.eta_seconds is not None else ""
-        return f"Step {event.step} of {event.total}", f"{event.seconds:.1f} s{left}"
+        what = "Step" if event.stage == "sampling" else f"{event.stage.capitalize()},"
+        return f"{what} {event.step} of {event.total}", f"{event.seconds:.1f} s{left}"
     if isinstance(event, Progress):
         return event.stage.capitalize(), f"{event.seconds:.1f} s" if event.total else ""
     if isinstance(event, Queued):

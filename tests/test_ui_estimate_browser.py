@@ -1,0 +1,75 @@
+"""What a run will take, what it took, and how it is stopped where it is long: on the real page."""
+
+import re
+
+from playwright.sync_api import expect
+
+from tests.browser import IN_A_BROWSER, RUN_MS, open_page, visit, wait_done
+
+pytestmark = IN_A_BROWSER
+TAB = "#text-to-image"
+ESTIMATE = re.compile(r"about ([\d.]+) (s|min), ([\d.]+) (MiB|GiB)")
+BANDS = re.compile(r"Decoding, (\d+) of (\d+)")
+
+NOTE_WHAT = """(strip) => {
+  const note = () => noted.push(document.querySelector(`${strip} .what`)?.textContent ?? "");
+  window.noted = [];
+  note();
+  const about = { subtree: true, childList: true };
+  new MutationObserver(note).observe(document.querySelector(strip), about);
+}"""
+
+
+def told(page):
+    """Seconds and bytes that stand beside the button."""
+    seconds, unit, size, of = ESTIMATE.search(
+        page.locator(f"{TAB}-estimate").text_content()
+    ).groups()
+    return float(seconds) * (60 if unit == "min" else 1), float(size) * (
+        2**30 if of == "GiB" else 2**20
+    )
+
+
+def set_width(page, px):
+    """Type it, and wait until the estimate is of it."""
+    before = page.locator(f"{TAB}-estimate").text_content()
+    width = page.locator(f"{TAB}-width input").first
+    width.fill(str(px))
+    width.press("Tab")
+    expect(page.locator(f"{TAB}-estimate")).not_to_have_text(before)
+
+
+def test_the_estimate_follows_the_size_and_is_compared_with_what_it_took(chromium, url):
+    with visit(chromium, url) as page:
+        open_page(page, f"{url}/?prompt=a+lake&width=128&height=128&steps=4")
+        go, estimate = page.locator(f"{TAB}-go:not([disabled])"), page.locator(f"{TAB}-estimate")
+        go.click()  # from here on the model is known
+        wait_done(page, "text-to-image")
+        expect(estimate).to_have_text(ESTIMATE)
+        small = told(page)
+        set_width(page, 1024)
+        large = told(page)
+        assert large[0] > 3 * small[0] and large[1] > small[1]
+        set_width(page, 128)
+        go.click()
+        wait_done(page, "text-to-image")
+        more = page.locator(f"{TAB}-strip .more")
+        expect(more).to_have_text(re.compile(r"[\d.]+ s were expected"))
+        expected = float(re.search(r"([\d.]+) s were expected", more.text_content())[1])
+        assert expected < large[0]
+
+
+def test_cancel_stops_a_decode_between_two_bands(chromium, url):
+    with visit(chromium, url) as page:
+        address = f"{url}/?prompt=a+lake&width=1024&height=1024&steps=1&cover=bands"
+        open_page(page, address)
+        page.locator(f"{TAB}-go:not([disabled])").click()
+        what = page.locator(f"{TAB}-strip .what")
+        expect(what).to_have_text(BANDS, timeout=RUN_MS)
+        page.evaluate(NOTE_WHAT, f"{TAB}-strip")
+        page.locator(f"{TAB}-stop").click()
+        expect(what).to_have_text("Cancelled")
+        noted = [BANDS.search(text) for text in page.evaluate("noted")]
+        band, bands = map(int, [found for found in noted if found][-1].groups())
+        assert band < bands  # there was more to decode
+        expect(page.locator(f"{TAB}-results img")).to_have_count(0)
