@@ -1,7 +1,17 @@
 """What the table of estimates is made of."""
 
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ldm.benchmarks.alone import alone
+from ldm.benchmarks.decoding import Case, measure
 from ldm.benchmarks.estimate import Row, requests
+from ldm.canvas.estimate import facts_of
 from ldm.requests import REQUESTS
+from ldm.runtime.manager import ModelManager
 
 
 def test_about_forty_requests_of_all_tasks():
@@ -13,3 +23,20 @@ def test_about_forty_requests_of_all_tasks():
 def test_errors_are_relative_to_what_it_took():
     row = Row("", expected_seconds=3.0, seconds=2.0, expected_memory=80, memory=100)
     assert row.errors == (-0.19999999999999996, 0.5)
+
+
+def decoder_line(cells):
+    """MiB that the facts of a shipped model promise for a decode of so many cells."""
+    with ModelManager(device="cpu").use("demo-text-to-image") as model:
+        return facts_of(model).decoder.at(cells) / 2**20
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
+def test_the_memory_of_a_decode_is_what_the_process_takes(tmp_path):
+    """And not only what its tensors take: the gaps between them are as large as they are."""
+    inputs, side = tmp_path / "in.npy", 64
+    np.save(inputs, torch.randn(1, 3, side, side).numpy())
+    case = Case("demo-kl-f4", "decode", 4 * side, "float32", "whole")
+    assert alone(decoder_line, side * side) == pytest.approx(
+        alone(measure, case, inputs, None).peak, rel=0.3
+    )

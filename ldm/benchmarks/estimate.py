@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ldm.benchmarks.alone import machine
 from ldm.catalog.registry import load_preset
 from ldm.data import scenes
 from ldm.images import EncodedImage
@@ -85,6 +86,7 @@ def rows() -> Iterator[Row]:
 
 def table() -> Iterator[str]:
     """The rows as Markdown, a line as soon as it is known, and how many were right."""
+    yield from (machine(), "")
     yield "| request | seconds, expected | took | error | peak MiB, expected | took | error |"
     yield "|---|---|---|---|---|---|---|"
     errors = []
