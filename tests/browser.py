@@ -112,3 +112,12 @@ def newest(page, task: str, path: Path) -> Path:
     source = page.locator(f"#{task}-results img").first.get_attribute("src")
     path.write_bytes(page.request.get(source).body())
     return path
+
+
+def until(page, is_so, milliseconds=15_000):
+    """Wait for what no locator can wait for; the page draws when the machine lets it."""
+    for _ in range(milliseconds // 50):
+        if is_so():
+            return
+        page.wait_for_timeout(50)
+    assert is_so()
