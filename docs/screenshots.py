@@ -44,10 +44,11 @@ def main() -> None:
                 color_scheme="dark" if name == "dark" else "light",
                 device_scale_factor=2 if name == "phone" else 1,
             )
+            context.set_default_timeout(120_000)
             page = context.new_page()
             page.goto(url)
             page.locator("body[data-ready]").wait_for()
-            page.locator("button.ratio-3-2").click()
+            page.locator("button.ratio-3-2").first.click()
             for prompt, seed in PROMPTS:
                 make(page, prompt, seed)
             page.evaluate("document.activeElement.blur(); window.scrollTo(0, 0)")
@@ -75,7 +76,9 @@ def generate(page: Page, task: str, seed: int) -> None:
     """Press Generate on a tab and wait for its picture."""
     page.locator(f"#{task}-seed textarea, #{task}-seed input").first.fill(str(seed))
     page.locator(f"#{task}-go:not([disabled])").click()
+    page.locator(f"#{task}-strip .strip.busy").wait_for()  # another than the run before
     page.locator(f"#{task}-strip .strip.done").wait_for()
+    page.locator(f"#{task}-go:not([disabled])").wait_for()
 
 
 def use_layout(page: Page) -> None:
@@ -133,11 +136,7 @@ TABS = {
 def make(page: Page, prompt: str, seed: int) -> None:
     """Type, press Generate and wait for the picture."""
     page.locator("#text-to-image-prompt textarea").fill(prompt)
-    page.locator("#text-to-image-seed textarea, #text-to-image-seed input").first.fill(str(seed))
-    page.locator("#text-to-image-go:not([disabled])").click()
-    page.locator(".strip.busy").wait_for()
-    page.locator(".strip.done").wait_for(timeout=60_000)
-    page.locator("#text-to-image-go:not([disabled])").wait_for()
+    generate(page, "text-to-image", seed)
 
 
 if __name__ == "__main__":

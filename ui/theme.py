@@ -12,9 +12,10 @@ from ui import scripts
 HERE = Path(__file__).parent
 MARK = HERE / "mark.svg"
 
-# Bundled with Gradio, so nothing is fetched. Lora comes after the generic family: it is loaded,
-# and used only where the style sheet says so.
-FONTS = (LocalFont("IBM Plex Sans"), "system-ui", "-apple-system", "sans-serif", LocalFont("Lora"))
+# Bundled with Gradio, so nothing is fetched. Bold and not the usual semibold: there are no letters
+# in that file but a and b.
+PLEX = LocalFont("IBM Plex Sans", weights=(400, 700))
+FONTS = (PLEX, "system-ui", "-apple-system", "sans-serif")
 MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "monospace")
 
 # (light, dark) of each Gradio variable; style.css has the same colours as its own variables
@@ -34,6 +35,9 @@ COLOURS = {
     "input_border_color": ("#d6d3c7", "#2e3d3f"),
     "input_border_color_focus": ("#1f6b5c", "#5dbfa6"),
     "input_placeholder_color": ("#8a9593", "#657674"),
+    "checkbox_background_color_selected": ("#1f6b5c", "#2a7d6c"),
+    "checkbox_border_color_selected": ("#1f6b5c", "#5dbfa6"),
+    "checkbox_border_color_focus": ("#1f6b5c", "#5dbfa6"),
     "color_accent_soft": ("#e3eeea", "#18302c"),
     "border_color_accent": ("#1f6b5c", "#5dbfa6"),
     "slider_color": ("#1f6b5c", "#5dbfa6"),
@@ -42,6 +46,7 @@ COLOURS = {
     "button_primary_background_fill": ("#1f6b5c", "#2a7d6c"),
     "button_primary_background_fill_hover": ("#18574b", "#338d7b"),
     "button_primary_border_color": ("transparent", "transparent"),
+    "button_primary_border_color_hover": ("transparent", "transparent"),
     "button_primary_text_color": ("#ffffff", "#ffffff"),
     "button_secondary_background_fill": ("transparent", "transparent"),
     "button_secondary_background_fill_hover": ("#efece3", "#1c2829"),

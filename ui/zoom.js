@@ -43,7 +43,7 @@ function look(img, scale, x, y) {
   img.style.transformOrigin = "0 0";
   img.style.transform = whole ? "" : `translate(${x}px, ${y}px) scale(${scale})`;
   // close up, pixels are seen as they are
-  img.style.imageRendering = scale / actual > 3 ? "pixelated" : "";
+  img.style.imageRendering = !whole && scale / actual > 3 ? "pixelated" : "";
   const frame = frameAt(img);
   frame.toggleAttribute("data-close", !whole);
   frame.querySelector("[data-part=share]").textContent = `${Math.round(100 * scale / actual)} %`;
@@ -141,10 +141,12 @@ document.addEventListener("click", (event) => {
   if (img) DO[button.dataset.zoom](img);
 });
 
-// Another picture is seen whole.
+// Another picture is seen whole; the style sheet makes it as large as its shape allows.
 document.addEventListener("load", (event) => {
   const img = event.target;
-  if (img.tagName === "IMG" && img === pictureIn(frameAt(img))) look(img, 1, 0, 0);
+  if (img.tagName !== "IMG" || img !== pictureIn(frameAt(img))) return;
+  img.style.setProperty("--ratio", img.naturalWidth / img.naturalHeight);
+  look(img, 1, 0, 0);
 }, true);
 
 // --- a window of its own, for the tabs that show their picture under a slider or boxes too
@@ -165,6 +167,8 @@ function lookCloser(task) {
   dialog.onclose = () => dialog.remove();
   dialog.append(stand, document.querySelector(`#${task}-wall .zoom-bar`).cloneNode(true), close);
   document.querySelector(".gradio-container").append(dialog); // where the style sheet reaches it
+  dialog.tabIndex = -1; // the keys are its own from the start
+  dialog.autofocus = true;
   dialog.showModal();
 }
 window.latentCanvas.lookCloser = lookCloser;
