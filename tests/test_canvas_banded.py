@@ -188,6 +188,27 @@ def test_nothing_is_computed_once_a_decode_is_closed(monkeypatch):
 
 
 @torch.no_grad()
+def test_after_every_map_memory_goes_back_to_the_system():
+    """Or the freed blocks of strips, which malloc keeps, come on top of the budget."""
+
+    class Counted(Workspace):
+        stores = given_back = 0
+
+        def store(self, *args):
+            self.stores += 1
+            return super().store(*args)
+
+        def settled(self):
+            self.given_back += 1
+            super().settled()
+
+    decoder = alive(Decoder(out_ch=3, z_channels=4, **SMALL, **FIRST_STAGES["f8"]))
+    space = Counted(2**19)
+    decoder(banded(torch.randn(1, 4, 8, 8), space)).whole()
+    assert space.given_back == space.stores > 10
+
+
+@torch.no_grad()
 def test_a_strip_has_no_more_work_than_can_be_waited_for(monkeypatch):
     """Attention asks all keys: few rows of a large canvas are minutes of work."""
     decoder = alive(Decoder(out_ch=3, z_channels=4, **SMALL, **FIRST_STAGES["f8"]))

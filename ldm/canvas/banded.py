@@ -97,6 +97,8 @@ class Banded:
         else:
             self._fill(store)
         self.node, self.cost, self.operations = Kept(store), FREE, 0.0
+        if not self.space.is_rehearsal:
+            self.space.settled()
 
     def _fill(self, store: Store) -> None:
         moments = []
