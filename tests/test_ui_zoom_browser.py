@@ -148,8 +148,14 @@ def test_the_slider_stays_and_its_picture_is_seen_close_up(page, tmp_path):
     handle = page.locator("#upscale-slider .inner").first
     box = handle.bounding_box()
     middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    page.mouse.move(*middle)
-    page.mouse.down()
-    page.mouse.move(middle[0] - 80, middle[1], steps=5)
-    page.mouse.up()
-    until(page, lambda: handle.bounding_box()["x"] < box["x"] - 50)
+
+    def dragged():
+        """The slider listens once its pictures have their size, which no locator tells."""
+        page.mouse.move(*middle)
+        page.mouse.down()
+        page.mouse.move(middle[0] - 80, middle[1], steps=5)
+        page.mouse.up()
+        page.wait_for_timeout(200)
+        return handle.bounding_box()["x"] < box["x"] - 50
+
+    until(page, dragged)
