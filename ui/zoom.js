@@ -11,7 +11,10 @@ const pointers = new Map(); // those that are down on it -> [x, y]
 let grabbed = null; // the img that is being dragged
 
 const frameAt = (target) => target?.closest?.(FRAME);
-const pictureIn = (frame) => frame?.querySelector(".lc-picture img, .stand img");
+const pictureIn = (frame) => { // once it is loaded
+  const img = frame?.querySelector(".lc-picture img, .stand img");
+  return img?.naturalWidth ? img : null;
+};
 const lookOf = (img) => looks.get(img) ?? { scale: 1, x: 0, y: 0 };
 const isClose = (img) => looks.has(img);
 
