@@ -152,6 +152,15 @@ def test_moments_do_not_lose_a_small_spread_beside_a_large_mean():
     assert var.item() == pytest.approx(x.double().var(correction=0).item(), rel=1e-3)
 
 
+def test_moments_of_strips_are_those_of_the_map():
+    x = 30 + torch.randn(2, 6, 640, 8)
+    gathered = Moments.gathered(Moments.of(part) for part in x.split(3, dim=2))
+    mean, var = gathered.grouped(2)
+    wanted = x.double().view(2, 2, -1)
+    torch.testing.assert_close(mean[..., 0], wanted.mean(2), rtol=1e-7, atol=0)
+    torch.testing.assert_close(var[..., 0], wanted.var(2, correction=0), rtol=1e-6, atol=0)
+
+
 def test_the_run_can_be_ended_before_any_strip():
     seen = []
 

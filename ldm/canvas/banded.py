@@ -101,12 +101,17 @@ class Banded:
             self.space.settled()
 
     def _fill(self, store: Store) -> None:
-        moments = []
+        if self.axis > 1:  # (B, C, positions...)
+            self._moments = Moments.gathered(Moments.of(part) for part in self._written(store))
+        else:  # tokens have no group norm
+            for _ in self._written(store):
+                pass
+
+    def _written(self, store: Store) -> Iterator[Tensor]:
+        """The strips, each once it is in the store."""
         for start, part in self.strips():
             store.write(start, part)
-            if self.axis > 1:  # (B, C, positions...): tokens have no group norm
-                moments.append(Moments.of(part))
-        self._moments = Moments.merged(moments) if moments else None
+            yield part
 
     def whole(self) -> Tensor:
         """The map as one tensor; in a rehearsal one without numbers."""
@@ -170,7 +175,7 @@ class Banded:
             self._strip_rows()
             self._moments = Moments.unknown(*self.shape[:2], self.device)
         if self._moments is None:
-            self._moments = Moments.merged([Moments.of(part) for _, part in self.strips()])
+            self._moments = Moments.gathered(Moments.of(part) for _, part in self.strips())
         return self._moments
 
     @classmethod

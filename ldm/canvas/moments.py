@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -51,6 +52,15 @@ class Moments:
         mean = sum(part.mean * part.n for part in parts) / n
         spread = sum(part.spread + part.n * (part.mean - mean).square() for part in parts)
         return Moments(n, mean, spread)
+
+    @staticmethod
+    def gathered(parts: Iterable[Moments]) -> Moments:
+        """Of all positions of strips that come one after the other.
+
+        Merged at once: the small tensors of every strip, kept to the end, would lie between the
+        large ones that it frees, and malloc could not use that room again.
+        """
+        return functools.reduce(lambda made, part: Moments.merged([made, part]), parts)
 
     @staticmethod
     def side_by_side(parts: Sequence[Moments]) -> Moments:
