@@ -78,8 +78,6 @@ class LatentDiffusion(nn.Module):
         self.box_classes = box_classes
         self.smooth_holes = smooth_holes
         self.trained_size = trained_size
-        # counted now: the layers of inference hold no parameters
-        self.unet_parameters = sum(parameter.numel() for parameter in unet.parameters())
         self.is_prepared = False  # for inference: then it can be neither copied nor converted
         self._preview: Tensor | None = None
 

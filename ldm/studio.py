@@ -20,6 +20,7 @@ from ldm.catalog.schema import Preset
 from ldm.errors import LDMError, MemoryBudgetError, RequestError
 from ldm.machine import Machine
 from ldm.requests import MAX_SEED, Estimate, Progress, Result
+from ldm.runtime.cores import Cores
 from ldm.runtime.manager import ModelManager
 from ldm.runtime.memory import default_budget, is_out_of_memory
 from ldm.tasks import RUNNERS
@@ -55,6 +56,7 @@ class Studio:
         self.data_dir = Path(data_dir)
         self.out_dir = out_dir
         self.canvas_budget = canvas_budget
+        self.cores = Cores()
         self.machine = Machine(None if out_dir else self.data_dir / "machine.json")
 
     def run(self, request: Any) -> Iterator[Progress | Result]:
@@ -75,7 +77,8 @@ class Studio:
             with self.manager.use(preset.name) as model:
                 weights = weights_sha256(preset)  # now: the file may be replaced meanwhile
                 watch = self.machine.watch(preset.name, model, request, self._room(folder))
-                for event in _timed(RUNNERS[request.task](model, request, watch.site), begin):
+                events = self.cores.fitted(RUNNERS[request.task](model, request, watch.site))
+                for event in _timed(events, begin):
                     if isinstance(event, Result):
                         event = watch.finished(save_pictures(event, folder, weights))
                     yield event

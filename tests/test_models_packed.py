@@ -37,10 +37,11 @@ def convolution(name):
 @torch.no_grad()
 def test_a_convolution(name, operators):
     plain = convolution(name)
-    x = torch.randn(2, plain.in_channels, 9, 13)
-    fast, want = PackedConv2d.of(plain, None), plain(x)
-    plus = torch.randn_like(want)
-    for _ in range(2):  # the first use packs
+    fast = PackedConv2d.of(plain, None)
+    for size in ((9, 13), (9, 13), (4, 5), (9, 13)):  # the weights are put in order for each
+        x = torch.randn(2, plain.in_channels, *size)
+        want = plain(x)
+        plus = torch.randn_like(want)
         torch.testing.assert_close(fast(x), want, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(fast(x, plus=plus), want + plus, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(fast.weight, plain.weight)

@@ -26,7 +26,6 @@ class Gaussian:
     schedule = NoiseSchedule.scaled_linear(0.0015, 0.0205, 1000)
 
     unet = torch.nn.Identity()
-    unet_parameters = 0
 
     def __init__(self):
         self.batches = []

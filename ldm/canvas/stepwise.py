@@ -56,10 +56,10 @@ class _Turns:
         # what torch keeps per thread
         self._inference = torch.is_inference_mode_enabled()
         self._grad = torch.is_grad_enabled()
-        self._threads = torch.get_num_threads()
 
     def go_on(self) -> bool:
         """Let the work reach its next pause; False: it has ended."""
+        self._threads = torch.get_num_threads()
         self._worker.release()
         self._caller.acquire()
         return not self._ended
@@ -76,6 +76,7 @@ class _Turns:
         self._worker.acquire()
         if self._wants_stop:
             raise _Stopped
+        torch.set_num_threads(self._threads)
 
     def _run(self) -> None:
         self._worker.acquire()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,8 +20,6 @@ from ldm.requests import MAX_SEED, Progress, Result
 from ldm.tasks.covering import Covered, Site, cover, pausing
 from ldm.tasks.denoising import Conditions, Track, decoded, denoised
 from ldm.tasks.settings import Sampling, canvas_of, small_of
-
-SMALL_WORK = 1e10  # parameters times latent cells of one pass
 
 
 def result(request: Any, images: Sequence[np.ndarray], notes: Sequence[str] = ()) -> Result:
@@ -67,18 +64,16 @@ def sample(
     on = cover(model, canvas_of(model, sampling), site, sampling.cover)
     arrays: list[np.ndarray] = []
     batches = _batches(sampling.seeds, on.plan.batch)
-    cells = len(batches[0]) * sampling.height * sampling.width // model.factor**2
-    with _threads(model, cells):
-        for number, seeds in enumerate(batches):
-            part = replace(sampling, seeds=seeds)
-            place = (number, len(batches))
+    for number, seeds in enumerate(batches):
+        part = replace(sampling, seeds=seeds)
+        place = (number, len(batches))
+        made = yield from _batch(on, part, (cond, uncond), place, site)
+        if not torch.isfinite(made).all():
+            model = _in_float32(model, site)
+            on = cover(model, canvas_of(model, sampling), site, sampling.cover)
+            cond, uncond = (part.to(model.device, torch.float32) for part in (cond, uncond))
             made = yield from _batch(on, part, (cond, uncond), place, site)
-            if not torch.isfinite(made).all():
-                model = _in_float32(model, site)
-                on = cover(model, canvas_of(model, sampling), site, sampling.cover)
-                cond, uncond = (part.to(model.device, torch.float32) for part in (cond, uncond))
-                made = yield from _batch(on, part, (cond, uncond), place, site)
-            arrays += to_arrays(made)
+        arrays += to_arrays(made)
     return arrays
 
 
@@ -136,19 +131,6 @@ def _in_float32(model: LatentDiffusion, site: Site | None) -> LatentDiffusion:
     if site is not None:
         site.tell("Half precision was too coarse for this picture; it was made in float32.")
     return copy.deepcopy(model).float()
-
-
-@contextmanager
-def _threads(model: LatentDiffusion, cells: int) -> Iterator[None]:
-    """One CPU thread for small work, where waking others takes longer than they save."""
-    before = torch.get_num_threads()
-    work = cells * model.unet_parameters
-    if model.device.type == "cpu" and work < SMALL_WORK:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _batches(seeds: tuple[int, ...], size: int) -> list[tuple[int, ...]]:
