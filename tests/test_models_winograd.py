@@ -33,10 +33,13 @@ def test_equal_to_the_direct_sum(size, chunk, monkeypatch):
     assert torch.equal(plus, before)
 
 
+@pytest.mark.parametrize("zeros", [(0, 0), (1, 0), (0, 1), (1, 1)])
 @torch.no_grad()
-def test_the_kernel_can_be_turned_back():
-    weight = numbers(4, 5, 3, 3)
-    torch.testing.assert_close(Winograd(weight, torch.float32).plain(), weight)
+def test_a_strip(zeros):
+    x, weight, bias = numbers(2, 5, 7, 6), numbers(4, 5, 3, 3), numbers(4)
+    got = Winograd(weight, torch.float32).strip(x, bias, *zeros)
+    want = F.conv2d(F.pad(x, (1, 1, *zeros)).double(), weight.double(), bias.double())
+    torch.testing.assert_close(got.double(), want, rtol=0, atol=1e-5)
 
 
 def test_only_plain_wide_convolutions_are_turned():

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ldm.canvas.workspace import Store
+from ldm.models.strips import Window
 
 if typing.TYPE_CHECKING:
     from ldm.canvas.banded import Banded
@@ -112,30 +113,28 @@ class Resampled:
 
 @dataclass(frozen=True)
 class Convolution:
-    """A convolution whose window covers several rows."""
+    """A convolution whose window covers several rows.
+
+    Args:
+        parents: Its map.
+        strip: From rows, and how many zero rows belong above and below them.
+        window: What it sees.
+    """
 
     parents: tuple[Banded, ...]
-    weight: Tensor
-    bias: Tensor | None
-    stride: tuple[int, int]
-    padding: tuple[int, int]
+    strip: Callable[[Tensor, int, int], Tensor]
+    window: Window
 
     def rows(self, strip: Strip, start: int, stop: int) -> Tensor:
         """Rows beyond the canvas are zero, as in the whole convolution."""
-        (x,), stride, pad = self.parents, self.stride[0], self.padding[0]
-        first = start * stride - pad
-        last = (stop - 1) * stride - pad + self.weight.shape[2]
+        (x,), seen = self.parents, self.window
+        low, high = start // seen.up, -(-stop // seen.up)  # windows
+        first = low * seen.stride - seen.padding
+        last = (high - 1) * seen.stride - seen.padding + seen.size
         part = strip.rows(x, max(first, 0), min(last, x.height))
-        above, below = max(0, -first), max(0, last - x.height)
         part = part.contiguous(memory_format=torch.channels_last)  # a batch of rows is neither
-        if not (above or below):
-            return F.conv2d(part, self.weight, self.bias, self.stride, (0, self.padding[1]))
-        if stride > 1 or pad > 1:
-            part = F.pad(part, (0, 0, above, below))
-            return F.conv2d(part, self.weight, self.bias, self.stride, (0, self.padding[1]))
-        # the convolution's own padding saves a copy; the row that it adds inside is cut off
-        made = F.conv2d(part, self.weight, self.bias, self.stride, self.padding)
-        return made.narrow(2, 0 if above else 1, stop - start)
+        made = self.strip(part, max(0, -first), max(0, last - x.height))
+        return made.narrow(2, start - low * seen.up, stop - start)
 
 
 @dataclass(frozen=True)

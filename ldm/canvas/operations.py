@@ -17,6 +17,7 @@ from ldm.canvas.banded import FREE, HANDLERS, HEAVY, LIGHT, Banded
 from ldm.canvas.nodes import Convolution, Local, Node, Padded, Resampled, Whole
 from ldm.canvas.workspace import Workspace
 from ldm.models.first_stage import VectorQuantizer, quantise
+from ldm.models.strips import RowLayer, Window, along_rows, convolve_strip
 
 META = torch.device("meta")
 Function = Callable[..., Any]
@@ -155,7 +156,8 @@ def _conv2d(
     groups: int = 1,
 ) -> Banded:
     stride, padding = _pair(stride), _pair(padding)
-    if _pair(dilation) != (1, 1) or groups != 1:
+    is_square = stride[0] == stride[1] and padding[0] == padding[1]
+    if _pair(dilation) != (1, 1) or groups != 1 or not is_square:
         raise ValueError("bands know plain convolutions only")
     if weight.shape[2:] == (1, 1) and stride == (1, 1) and padding == (0, 0):
         return _counted(local(F.conv2d, LIGHT, x, weight, bias), weight.shape[1])
@@ -163,9 +165,28 @@ def _conv2d(
         x.settle()
     bias_meta = None if bias is None else _meta(bias)
     meta = F.conv2d(x.meta, _meta(weight), bias_meta, stride, padding)
-    node = Convolution((x,), weight, bias, stride, padding)
-    made = _made(node, meta, 2, meta.shape[2], HEAVY)
+    window = Window(weight.shape[2], stride[0], padding[0])
+
+    def convolve(part: Tensor, zeros: list[int]) -> Tensor:
+        return F.conv2d(part, weight, bias, stride, zeros)
+
+    def strip(part: Tensor, above: int, below: int) -> Tensor:
+        return convolve_strip(convolve, part, (above, below), window)
+
+    made = _made(Convolution((x,), strip, window), meta, 2, meta.shape[2], HEAVY)
     return _counted(made, weight[0].numel())
+
+
+@handles(along_rows)
+def _along_rows(x: Banded, layer: RowLayer) -> Banded:
+    meta = torch.empty(layer.shape_of(x.shape), dtype=layer.dtype, device=META)
+    if layer.window is None:
+        made = _made(Local(layer, (x,)), meta, x.axis, x.height, max(LIGHT, x.cost))
+        return _counted(made, layer.products)
+    if x.cost > FREE:
+        x.settle()
+    node = Convolution((x,), layer.strip, layer.window)
+    return _counted(_made(node, meta, 2, meta.shape[2], HEAVY), layer.products)
 
 
 def _pair(value: Any) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -29,6 +29,7 @@ from ldm.models.attention import GEGLU, AttentionBlock, BasicTransformerBlock, C
 from ldm.models.autoencoder import AttnBlock, ResnetBlock
 from ldm.models.kernels import ConvolutionKernel, can_pack
 from ldm.models.packed import PackedConv2d, PackedLinear
+from ldm.models.strips import Window, along_rows
 from ldm.models.unet import ResBlock
 
 
@@ -153,8 +154,11 @@ class UpsampleConv(nn.Module):
     doubled size does 36.
     """
 
+    window = Window(3, 1, 1, up=2)
+
     def __init__(self, conv: nn.Conv2d, dtype: torch.dtype | None) -> None:
         super().__init__()
+        self.products = 4 * conv.in_channels
         self.dtype = dtype or conv.weight.dtype
         bias = None if conv.bias is None else conv.bias.detach().to(self.dtype)
         self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
@@ -170,16 +174,21 @@ class UpsampleConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', 2H, 2W)."""
-        if has_torch_function_unary(x):
-            x = F.interpolate(x, scale_factor=2.0, mode="nearest")
-            return F.conv2d(x, self._plain(), self.bias, 1, 1)
+        return along_rows(x, self) if has_torch_function_unary(x) else self.strip(x, 1, 1)
+
+    def strip(self, part: Tensor, above: int, below: int) -> Tensor:
+        """As of a `RowLayer`."""
         kernel = self._kernel
         if isinstance(kernel, Tensor):
             sums = torch.einsum("pyi,qxj,ocij->pqocyx", _SPREAD, _SPREAD, kernel.float())
             kernel = ConvolutionKernel(sums.flatten(0, 2).to(self.dtype), 1, 1)
             self._kernel = kernel
         bias = None if self.bias is None else self.bias.repeat(4)
-        return self._interleave(kernel(x, bias))
+        return self._interleave(kernel.strip(part, bias, above, below))
+
+    def shape_of(self, shape: Sequence[int]) -> list[int]:
+        """As of a `RowLayer`."""
+        return [shape[0], self.outputs, *map(self.window.length, shape[2:])]
 
     def _interleave(self, four: Tensor) -> Tensor:
         """(B, 4C', H + 1, W + 1) -> (B, C', 2H, 2W): each pixel's four kinds to their places."""
@@ -195,19 +204,9 @@ class UpsampleConv(nn.Module):
             made[:, :, p::2, q::2] = part
         return made
 
-    def _plain(self) -> Tensor:
-        """The 3x3 kernel, found again in its sums."""
-        kernel = self._kernel
-        if isinstance(kernel, Tensor):
-            return kernel.to(self.dtype)
-        sums = kernel.plain().float().unflatten(0, (2, 2, -1))  # (2, 2, C', C, 2, 2)
-        return torch.einsum("pyi,qxj,pqocyx->ocij", _GATHER, _GATHER, sums).to(self.dtype)
-
 
 # [output pixel, low-resolution row, kernel row]: which kernel rows fall on which row
 _SPREAD = torch.tensor([[[1.0, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])
-# the way back: row 0 stands alone, row 2 too, row 1 = (1 + 2) - 2
-_GATHER = torch.tensor([[[1.0, 0, 0], [0, 1, 0]], [[0, 0, 0], [0, -1, 1]]])
 
 
 class FastAttentionBlock(nn.Module):

@@ -10,9 +10,13 @@ Maps are channels-last in memory, (B, C, H, W) by shape. Inference only: no grad
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from ldm.models.strips import Window, convolve_strip
 
 OPERATORS = (
     "_reorder_convolution_weight",
@@ -40,48 +44,58 @@ class ConvolutionKernel:
     """
 
     def __init__(self, weight: Tensor, stride: int, padding: int) -> None:
-        self.geometry = [padding] * 2, [stride] * 2, [1, 1], 1
+        self.window = Window(weight.shape[2], stride, padding)
         self.is_packed = can_pack()
         plain = weight.detach().contiguous(memory_format=LAST)
-        self._ordered: tuple[Tensor, torch.Size | None] = plain, None  # and the map's shape
+        self._ordered: tuple[Tensor, Any] = plain, None  # and what it is in order for
 
     @property
     def nbytes(self) -> int:
         """Of the weights."""
         return _nbytes(self._ordered[0])
 
-    def plain(self) -> Tensor:
-        """(outputs, inputs, rows, columns)."""
-        weight, shape = self._ordered
-        return weight if shape is None else weight.to_dense()
-
     def __call__(self, x: Tensor, bias: Tensor | None, plus: Tensor | None = None) -> Tensor:
         """(B, inputs, H, W) -> (B, outputs, H', W'), added to `plus`."""
-        padding, stride, dilation, groups = self.geometry
-        x = x.contiguous(memory_format=LAST)
-        if not self.is_packed:
-            made = F.conv2d(x, self.plain(), bias, stride, padding)
-            return made if plus is None else made.add_(plus)
-        weight = self._ordered_for(x.shape)
-        about = padding, stride, dilation, groups
+        padding = [self.window.padding] * 2
         if plus is None:
-            return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *about, "none", [], "")
-        plus = plus.contiguous(memory_format=LAST)
+            return self._convolved(x, bias, padding)
+        if not self.is_packed:
+            return self._convolved(x, bias, padding).add_(plus)
+        x, plus = (part.contiguous(memory_format=LAST) for part in (x, plus))
+        about = self._geometry(padding)
         return torch.ops.mkldnn._convolution_pointwise.binary(
-            x, plus, weight, bias, *about, "add", 1.0, None, [], None
+            x, plus, self._weight_for(x, about), bias, *about, "add", 1.0, None, [], None
         )
 
-    def _ordered_for(self, shape: torch.Size) -> Tensor:
-        """The weights in the order for maps of this shape, which the next ones usually have.
+    def strip(self, part: Tensor, bias: Tensor | None, above: int, below: int) -> Tensor:
+        """Rows with so many zero rows above and below; only columns are padded else."""
+        return convolve_strip(
+            lambda x, padding: self._convolved(x, bias, padding), part, (above, below), self.window
+        )
+
+    def _convolved(self, x: Tensor, bias: Tensor | None, padding: list[int]) -> Tensor:
+        x = x.contiguous(memory_format=LAST)
+        if not self.is_packed:
+            return F.conv2d(x, self._ordered[0], bias, self.window.stride, padding)
+        about = self._geometry(padding)
+        return torch.ops.mkldnn._convolution_pointwise(
+            x, self._weight_for(x, about), bias, *about, "none", [], ""
+        )
+
+    def _geometry(self, padding: list[int]) -> tuple[list[int], list[int], list[int], int]:
+        return padding, [self.window.stride] * 2, [1, 1], 1
+
+    def _weight_for(self, x: Tensor, about: tuple[list[int], list[int], list[int], int]) -> Tensor:
+        """The weights in the order for such a map, which the next ones usually resemble.
 
         An order made for another shape gives the same numbers, but can be a hundred times slower.
         """
+        wanted = (x.shape, about)
         weight, ordered_for = self._ordered  # read once: another thread may put another there
-        if ordered_for != shape:
-            weight = torch.ops.mkldnn._reorder_convolution_weight(
-                self.plain(), *self.geometry, list(shape)
-            )
-            self._ordered = weight, shape
+        if ordered_for != wanted:
+            plain = weight if ordered_for is None else weight.to_dense()
+            weight = torch.ops.mkldnn._reorder_convolution_weight(plain, *about, list(x.shape))
+            self._ordered = weight, wanted
         return weight
 
 
@@ -102,10 +116,6 @@ class LinearKernel:
     def nbytes(self) -> int:
         """Of the weights."""
         return _nbytes(self._weight)
-
-    def plain(self) -> Tensor:
-        """(outputs, inputs)."""
-        return self._weight.to_dense() if self.is_packed else self._weight
 
     def __call__(self, x: Tensor, bias: Tensor | None = None, plus: Tensor | None = None) -> Tensor:
         """(..., inputs) -> (..., outputs), added to `plus`."""

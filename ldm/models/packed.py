@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import has_torch_function_unary
 
 from ldm.models import winograd
 from ldm.models.kernels import ConvolutionKernel, LinearKernel, can_pack
+from ldm.models.strips import Window, along_rows
 from ldm.models.winograd import Winograd
 
 
@@ -39,8 +39,10 @@ class PackedConv2d(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.stride = stride
-        self.padding = padding
+        self.outputs = len(weight)
+        self.products = weight[0].numel()
+        self._window = Window(weight.shape[2], stride, padding)
+        self.window = None if self._window == Window(1, 1, 0) else self._window
         self.dtype = dtype or weight.dtype
         self.bias = _constant(bias, self.dtype)
         # what it is now; no parameter, for packed it can be neither moved nor saved
@@ -51,26 +53,31 @@ class PackedConv2d(nn.Module):
         """From a plain layer."""
         return cls(conv.weight, conv.bias, conv.stride[0], conv.padding[0], dtype)
 
-    @property
-    def weight(self) -> Tensor:
-        """(outputs, inputs, rows, columns); after the first use in new memory."""
-        kernel = self._kernel
-        return kernel.to(self.dtype) if isinstance(kernel, Tensor) else kernel.plain()
-
     def forward(self, x: Tensor, plus: Tensor | None = None) -> Tensor:
         """(B, inputs, H, W) -> (B, outputs, H', W'), added to `plus`, which stays as it is."""
         if has_torch_function_unary(x):
-            made = F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
+            made = along_rows(x, self)
             return made if plus is None else plus + made
+        return self._packed()(x, self.bias, plus)
+
+    def strip(self, part: Tensor, above: int, below: int) -> Tensor:
+        """As of a `RowLayer`."""
+        return self._packed().strip(part, self.bias, above, below)
+
+    def shape_of(self, shape: Sequence[int]) -> list[int]:
+        """As of a `RowLayer`."""
+        return [shape[0], self.outputs, *map(self._window.length, shape[2:])]
+
+    def _packed(self) -> ConvolutionKernel | Winograd:
         kernel = self._kernel
         if isinstance(kernel, Tensor):  # two threads may both do this; they make the same
-            kernel = self._kernel = self._packed(kernel)
-        return kernel(x, self.bias, plus)
-
-    def _packed(self, weight: Tensor) -> ConvolutionKernel | Winograd:
-        if can_pack() and winograd.pays(weight, self.stride, self.padding):
-            return Winograd(weight, self.dtype)
-        return ConvolutionKernel(weight.to(self.dtype), self.stride, self.padding)
+            about = self._window.stride, self._window.padding
+            if can_pack() and winograd.pays(kernel, *about):
+                kernel = Winograd(kernel, self.dtype)
+            else:
+                kernel = ConvolutionKernel(kernel.to(self.dtype), *about)
+            self._kernel = kernel
+        return kernel
 
 
 class PackedLinear(nn.Module):
@@ -82,10 +89,14 @@ class PackedLinear(nn.Module):
         dtype: Of the computation; None keeps that of the weights.
     """
 
+    window = None
+
     def __init__(
         self, weights: Sequence[Tensor], bias: Tensor | None, dtype: torch.dtype | None = None
     ) -> None:
         super().__init__()
+        self.outputs = sum(map(len, weights))
+        self.products = weights[0].shape[1]
         self.dtype = dtype or weights[0].dtype
         self.bias = _constant(bias, self.dtype)
         self._kernel: tuple[Tensor, ...] | LinearKernel = tuple(w.detach() for w in weights)
@@ -98,20 +109,18 @@ class PackedLinear(nn.Module):
         bias = torch.cat([layer.bias for layer in layers]) if has_bias else None
         return cls(weights, bias, dtype)
 
-    @property
-    def weight(self) -> Tensor:
-        """(outputs, inputs), in new memory."""
-        kernel = self._kernel
-        return self._joined(kernel) if isinstance(kernel, tuple) else kernel.plain()
-
     def forward(self, x: Tensor) -> Tensor:
         """(..., inputs) -> (..., outputs)."""
         if has_torch_function_unary(x):
-            return F.linear(x, self.weight, self.bias)
+            return along_rows(x, self)
         kernel = self._kernel
         if isinstance(kernel, tuple):
             kernel = self._kernel = LinearKernel(self._joined(kernel))
         return kernel(x, self.bias)
+
+    def shape_of(self, shape: Sequence[int]) -> list[int]:
+        """As of a `RowLayer`."""
+        return [*shape[:-1], self.outputs]
 
     def _joined(self, weights: tuple[Tensor, ...]) -> Tensor:
         return torch.cat([weight.to(self.dtype) for weight in weights])

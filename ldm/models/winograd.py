@@ -20,7 +20,6 @@ CHANNELS = 192  # in and out, from which on it pays
 CHUNK_BYTES = 16 * 2**20  # of turned tiles at a time: they stay in the cache
 # G of the paper; its last row is negated, so that the last product is added like the others
 TURN_KERNEL = torch.tensor([[1.0, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, -1]])
-TURN_BACK = torch.tensor([[1.0, 0, 0, 0], [0, 1, -1, 0], [0, 0, 0, -1]])  # its inverse
 
 
 def pays(weight: Tensor, stride: int, padding: int) -> bool:
@@ -42,27 +41,24 @@ class Winograd:
         self.products = [[LinearKernel((row @ b).to(dtype)) for b in TURN_KERNEL] for row in turned]
         self.outputs = len(weight)
 
-    def plain(self) -> Tensor:
-        """The kernel, turned back."""
-        rows = [torch.stack([kernel.plain() for kernel in row]) for row in self.products]
-        turned = torch.stack(rows)
-        plain = torch.einsum("ya,xb,aboi->oiyx", TURN_BACK, TURN_BACK, turned.float())
-        return plain.to(turned.dtype)
-
     def __call__(self, x: Tensor, bias: Tensor | None, plus: Tensor | None = None) -> Tensor:
         """(B, I, H, W) -> (B, O, H, W), channels-last, added to `plus`."""
-        B, inputs, H, W = x.shape
-        x = x.permute(0, 2, 3, 1)
+        out = self.strip(x, bias, 1, 1)
+        return out if plus is None else out.add_(plus)
+
+    def strip(self, part: Tensor, bias: Tensor | None, above: int, below: int) -> Tensor:
+        """Rows with so many zero rows above and below; only columns are padded else."""
+        B, inputs, H, W = part.shape
+        H += above + below - 2  # of the result
         # an odd side gets one more row or column, which is cut off again
-        x = F.pad(x, (0, 0, 1, 1 + W % 2, 1, 1 + H % 2))
+        x = F.pad(part.permute(0, 2, 3, 1), (0, 0, 1, 1 + W % 2, above, below + H % 2))
         down, across = (H + 1) // 2, (W + 1) // 2  # tiles
         out = x.new_empty(B, 2 * down, 2 * across, self.outputs)
         per_chunk = max(1, CHUNK_BYTES // (16 * B * across * inputs * x.element_size()))
         for start in range(0, down, per_chunk):
             stop = min(start + per_chunk, down)
             self._chunk(x[:, 2 * start : 2 * stop + 2], bias, out[:, 2 * start : 2 * stop])
-        out = out[:, :H, :W].permute(0, 3, 1, 2)
-        return out if plus is None else out.add_(plus)
+        return out[:, :H, :W].permute(0, 3, 1, 2)
 
     def _chunk(self, x: Tensor, bias: Tensor | None, out: Tensor) -> None:
         """Padded rows (B, 2d + 2, 2a + 2, I) -> out (B, 2d, 2a, O), d by a tiles."""
