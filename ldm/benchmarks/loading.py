@@ -21,7 +21,7 @@ from ldm.checkpoints.apply import load_files
 from ldm.checkpoints.keymaps import to_our_names, to_published_names
 from ldm.models.inference import prepare
 
-ROUNDS = 2
+ROUNDS = 5
 HEADS = ("way", "seconds", "of reading", "memory of its own, MiB", "pages of the file, MiB")
 
 
@@ -97,7 +97,7 @@ def _forget(path: Path) -> None:
 
 
 def table(preset: str) -> Iterator[str]:
-    """The figures as Markdown, the fastest of ROUNDS runs of each way, a line when it is known."""
+    """The figures as Markdown: of ROUNDS runs of all ways in turn the one in the middle."""
     yield from (machine(), "")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.ckpt"
@@ -107,11 +107,20 @@ def table(preset: str) -> Iterator[str]:
         yield f"| file | {' | '.join(HEADS)} |"
         yield "|---" * (len(HEADS) + 1) + "|"
         for cold in (True, False):
-            reading = 0.0
-            for way in WAYS:
-                runs = [alone(measure, way, preset, path, cold) for _ in range(ROUNDS)]
-                got = min(runs, key=lambda figures: figures.seconds)
-                reading = reading or got.seconds
-                share = f"{got.seconds / reading:.1f}x"
-                cells = [way, f"{got.seconds:.2f}", share, f"{got.own:.0f}", f"{got.mapped:.0f}"]
-                yield f"| {'from the disk' if cold else 'just read'} | {' | '.join(cells)} |"
+            yield from _lines(preset, path, cold)
+
+
+def _lines(preset: str, path: Path, cold: bool) -> Iterator[str]:
+    runs: dict[str, list[Figures]] = {way: [] for way in WAYS}
+    for _ in range(ROUNDS):
+        for way in WAYS:
+            runs[way].append(alone(measure, way, preset, path, cold))
+    middle = {
+        way: sorted(some, key=lambda figures: figures.seconds)[ROUNDS // 2]
+        for way, some in runs.items()
+    }
+    reading = next(iter(middle.values())).seconds
+    for way, got in middle.items():
+        cells = [way, f"{got.seconds:.2f}", f"{got.seconds / reading:.1f}x"]
+        cells += [f"{got.own:.0f}", f"{got.mapped:.0f}"]
+        yield f"| {'from the disk' if cold else 'just read'} | {' | '.join(cells)} |"
