@@ -5,6 +5,7 @@ A function that is not listed is refused: applied to a strip it might mean somet
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -44,16 +45,44 @@ def local(function: Function, cost: int, *args: Any, **kwargs: Any) -> Banded:
 
     Which dimension of its result holds the rows is found by asking for twice as many of them.
     """
+    meta = _on_meta(function, args, kwargs, 1)
+    axis = _grown_axis(meta.shape, _on_meta(function, args, kwargs, 2).shape)
+    return _applied(function, cost, (args, kwargs), meta, axis)
+
+
+def pointwise(function: Function, *args: Any, **kwargs: Any) -> Banded:
+    """`local` for a function of single numbers, as sums and activations are.
+
+    Its shape is that of its arguments together and its dtype that of one number. (On meta tensors
+    torch would ask its own Python code for both, which takes 2 seconds to import.)
+    """
+    tensors = [arg for arg in args if isinstance(arg, (Tensor, Banded))]
+    shape = torch.broadcast_shapes(*(tensor.shape for tensor in tensors))
+    first = next(tensor for tensor in tensors if isinstance(tensor, Banded))
+    dtype = function(*map(_one_number, args), **kwargs).dtype
+    meta = torch.empty(shape, dtype=dtype, device=META)
+    axis = first.axis - first.ndim + len(shape)
+    return _applied(function, FREE, (args, kwargs), meta, axis)
+
+
+def _one_number(value: Any) -> Any:
+    if not isinstance(value, (Tensor, Banded)):
+        return value
+    return torch.ones([1] * value.ndim, dtype=value.dtype)
+
+
+def _applied(
+    function: Function, cost: int, given: tuple[Any, dict[str, Any]], meta: Tensor, axis: int
+) -> Banded:
+    args, kwargs = given
     parents = _parents(args) + _parents(kwargs.values())
     if len({parent.height for parent in parents}) != 1:
         raise ValueError(f"maps of {[p.height for p in parents]} rows do not go together")
 
     def call(*parts: Tensor) -> Tensor:
-        given = dict(zip(map(id, parents), parts, strict=True))
-        return function(*_with(args, given), **{k: _with(v, given) for k, v in kwargs.items()})
+        known = dict(zip(map(id, parents), parts, strict=True))
+        return function(*_with(args, known), **{k: _with(v, known) for k, v in kwargs.items()})
 
-    meta = _on_meta(function, args, kwargs, 1)
-    axis = _grown_axis(meta.shape, _on_meta(function, args, kwargs, 2).shape)
     cost = max(cost, *(parent.cost for parent in parents))
     return _made(Local(call, tuple(parents)), meta, axis, parents[0].height, cost)
 
@@ -105,18 +134,21 @@ def _grown_axis(before: torch.Size, after: torch.Size) -> int:
     return grown[0]
 
 
-def _everywhere(cost: int, functions: Sequence[Function]) -> None:
+def _everywhere(apply: Function, functions: Sequence[Function]) -> None:
     for function in functions:
-        HANDLERS[function] = lambda *args, _f=function, **kwargs: local(_f, cost, *args, **kwargs)
+        HANDLERS[function] = functools.partial(apply, function)
 
 
 OPERATORS = ["__add__", "__radd__", "__sub__", "__rsub__", "__mul__", "__rmul__", "__truediv__"]
 ARITHMETIC = ["__neg__", "add", "sub", "mul", "div", "addcmul", "clamp", "exp", "square"]
-LAYOUT = ["to", "float", "contiguous", "flatten", "transpose", "permute"]
-METHODS = [*OPERATORS, *ARITHMETIC, *LAYOUT]
-_everywhere(FREE, [getattr(Tensor, name) for name in METHODS])
-_everywhere(FREE, [torch.add, torch.sub, torch.mul, torch.div, torch.addcmul, torch.exp])
-_everywhere(FREE, [F.silu, F.gelu, torch.clamp, Tensor.add_, Tensor.mul_])
+NUMBERS = [*OPERATORS, *ARITHMETIC, "add_", "mul_", "to", "float"]
+LAYOUT = ["contiguous", "flatten", "transpose", "permute"]
+METHODS = [*NUMBERS, *LAYOUT]
+_everywhere(pointwise, [getattr(Tensor, name) for name in NUMBERS])
+_everywhere(pointwise, [torch.add, torch.sub, torch.mul, torch.div, torch.addcmul, torch.exp])
+_everywhere(pointwise, [F.silu, F.gelu, torch.clamp])
+for _layout in LAYOUT:
+    HANDLERS[getattr(Tensor, _layout)] = functools.partial(local, getattr(Tensor, _layout), FREE)
 
 
 def _counted(made: Banded, times: float) -> Banded:
@@ -204,7 +236,9 @@ def _conv1d(x: Banded, weight: Tensor, bias: Tensor | None = None, *rest: Any) -
 def _pad(x: Banded, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Any:
     if len(pad) != 4 or mode != "constant" or value:
         raise ValueError("bands know zero padding of rows and columns only")
-    meta = F.pad(x.meta, tuple(pad))
+    left, right, top, bottom = pad
+    B, C, H, W = x.shape
+    meta = torch.empty((B, C, H + top + bottom, W + left + right), dtype=x.dtype, device=META)
     return _made(Padded((x,), tuple(pad)), meta, 2, meta.shape[2], x.cost)
 
 
@@ -233,7 +267,8 @@ def _avg_pool2d(x: Banded, kernel: Any, stride: Any = None, *rest: Any, **option
 
 
 def _resampled(x: Banded, function: Callable[[Tensor], Tensor], up: int, down: int) -> Banded:
-    meta = function(x.meta)
+    sides = [side * up // down for side in x.shape[2:]]
+    meta = torch.empty((*x.shape[:2], *sides), dtype=x.dtype, device=META)
     return _made(Resampled(function, (x,), up, down), meta, 2, meta.shape[2], x.cost)
 
 
@@ -243,7 +278,14 @@ def _cat(parts: Sequence[Banded], dim: int = 0) -> Banded:
     for part in parts:
         if part.cost > FREE:
             part.settle()
-    made = local(torch.cat, FREE, list(parts), dim=dim)
+    first = parts[0]
+    dim %= first.ndim
+    if dim == first.axis:
+        raise ValueError("rows cannot be joined")
+    shape = list(first.shape)
+    shape[dim] = sum(part.shape[dim] for part in parts)
+    meta = torch.empty(shape, dtype=first.dtype, device=META)
+    made = _applied(torch.cat, FREE, ((list(parts),), {"dim": dim}), meta, first.axis)
     made.channel_parts = tuple(parts) if dim == 1 and made.axis > 1 else None
     return made
 
@@ -263,7 +305,8 @@ def _group_norm(
     if weight is not None:
         scale = scale * weight.double()
     shift = -mean * scale + (0.0 if bias is None else bias.double())
-    return local(_scaled_and_shifted, FREE, x, scale.float(), shift.float())
+    node = Local(lambda part: _scaled_and_shifted(part, scale.float(), shift.float()), (x,))
+    return _made(node, x.meta, x.axis, x.height, x.cost)
 
 
 def _scaled_and_shifted(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
@@ -281,13 +324,15 @@ def _scaled_and_shifted(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 def _layer_norm(x: Banded, *args: Any, **kwargs: Any) -> Banded:
     if x.cost > FREE:
         x.settle()  # what follows reads it twice: the branch and the sum
-    return local(F.layer_norm, FREE, x, *args, **kwargs)
+    node = Local(lambda part: F.layer_norm(part, *args, **kwargs), (x,))
+    return _made(node, x.meta, x.axis, x.height, x.cost)
 
 
 @handles(F.scaled_dot_product_attention)
 def _attention(q: Banded, k: Any, v: Any) -> Banded:
     if not isinstance(k, Banded):
-        made = local(F.scaled_dot_product_attention, LIGHT, q, k, v)
+        node = Local(lambda part: F.scaled_dot_product_attention(part, k, v), (q,))
+        made = _made(node, q.meta, q.axis, q.height, max(LIGHT, q.cost))
         return _counted(made, 2 * k.shape[-2])
     k.settle()
     v.settle()
