@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 
 from ldm.data import scenes
-from ldm.requests import EncodedImage, Inpaint, Result, Semantic
+from ldm.events import Result
+from ldm.requests import EncodedImage, Inpaint, Semantic
 from ldm.studio import Studio
 
 FOLDER = Path(__file__).parents[1] / "ui" / "examples"

@@ -9,7 +9,8 @@ from pathlib import Path
 from PIL import Image
 
 from ldm.catalog.registry import load_preset
-from ldm.requests import ClassConditional, Result
+from ldm.events import Result
+from ldm.requests import ClassConditional
 from ldm.studio import Studio
 
 CLASSES = Path(__file__).parents[1] / "ui" / "examples" / "classes"

@@ -11,7 +11,8 @@ from PIL import Image
 
 from ldm.data import scenes
 from ldm.data.scenes import CLASSES
-from ldm.requests import EncodedImage, Result, Semantic, Upscale
+from ldm.events import Result
+from ldm.requests import EncodedImage, Semantic, Upscale
 from ldm.studio import Studio
 
 FOLDER = Path(__file__).parent

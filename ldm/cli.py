@@ -17,7 +17,9 @@ from typing import Any, NoReturn
 from ldm.benchmarks.command import add_suites
 from ldm.catalog.registry import list_presets, load_preset
 from ldm.errors import LDMError
-from ldm.requests import REQUESTS, Control, Result, controls, read_file, to_dict
+from ldm.events import Result
+from ldm.request_json import read_file, to_dict
+from ldm.requests import REQUESTS, Control, controls
 from ldm.runtime.device import PRECISIONS
 
 # The verbs import what they need when they are called: `--help` and `presets` answer at once.

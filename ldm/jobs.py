@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ldm.errors import LDMError, RequestError
-from ldm.requests import Cancelled, Estimate, Failed, Progress, Queued, Result
+from ldm.events import Cancelled, Estimate, Failed, Progress, Queued, Result
 
 if TYPE_CHECKING:
     from ldm.studio import Studio

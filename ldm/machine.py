@@ -11,7 +11,7 @@ from typing import Any
 from ldm.canvas.calibration import Calibration, Store
 from ldm.canvas.estimate import calibration_of
 from ldm.canvas.plan import Facts, Room
-from ldm.requests import Estimate, Result
+from ldm.events import Estimate, Result
 from ldm.runtime.memory import peak_resident, reset_peak, resident
 from ldm.tasks.covering import Site
 from ldm.tasks.estimating import expected

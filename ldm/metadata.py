@@ -22,7 +22,7 @@ from PIL import Image, PngImagePlugin
 
 from ldm.errors import RequestError
 from ldm.images import EncodedImage
-from ldm.requests import from_dict, to_dict
+from ldm.request_json import from_dict, to_dict
 
 SCHEMA = 1
 KEY = "latent_canvas"

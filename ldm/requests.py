@@ -1,4 +1,4 @@
-"""What a person may ask for and what comes back: a frozen dataclass per task, and a run's events.
+"""What a person may ask for: a frozen dataclass per task.
 
 None in a field means "the preset's own default" (for `seed`: drawn anew); `ldm.studio` fills it in
 before the run, so the request that is stored with a result holds every number that made it. What a
@@ -8,10 +8,7 @@ torch.
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import typing
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ldm.errors import RequestError
@@ -19,12 +16,6 @@ from ldm.fields import Box, check, control
 from ldm.fields import Control as Control  # what a caller needs beside the requests
 from ldm.fields import controls as controls
 from ldm.images import EncodedImage
-
-if typing.TYPE_CHECKING:
-    from pathlib import Path
-
-    import numpy as np
-
 
 MAX_SEED = 2**32 - 1
 MAX_PROMPT_CHARACTERS = 2000
@@ -370,39 +361,6 @@ class ClassConditional:
         check(self)
 
 
-def read_file(name: str, path: Path) -> Any:
-    """The value of a field that is given as a file: a picture, a label map or a list of boxes.
-
-    Raises:
-        RequestError: If the file holds no such thing.
-    """
-    if name == "boxes":
-        return _read_boxes(path)
-    return (
-        EncodedImage.labels_from_file(path) if name == "label_map" else EncodedImage.from_file(path)
-    )
-
-
-def _read_boxes(path: Path) -> tuple[Box, ...]:
-    try:
-        return boxes_of(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, RecursionError) as error:
-        raise RequestError(
-            f"{path.name} must be a JSON list of boxes with label, left, top, right and bottom."
-        ) from error
-
-
-def boxes_of(values: Any) -> tuple[Box, ...]:
-    """Boxes from a JSON list.
-
-    Raises:
-        RequestError: If it is something else.
-    """
-    if not isinstance(values, (list, tuple)):
-        raise RequestError(f"boxes must be a list, got {values!r:.80}.")
-    return tuple(_box(value) for value in values)
-
-
 def _by(image: EncodedImage) -> str:
     return f"{image.width} x {image.height} px"
 
@@ -410,116 +368,3 @@ def _by(image: EncodedImage) -> str:
 _TYPES = (TextToImage, Inpaint, Semantic, Layout, Upscale, ClassConditional)
 REQUESTS: dict[str, type] = {request_type.task: request_type for request_type in _TYPES}
 """Task name -> request type."""
-
-
-def to_dict(request: Any) -> dict[str, Any]:
-    """The request's fields as JSON-ready values, `task` first; pictures as data URLs."""
-    return {"task": request.task} | {
-        field.name: _plain(getattr(request, field.name)) for field in fields(request)
-    }
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, EncodedImage):
-        return value.data_url()
-    if isinstance(value, tuple):
-        return [dataclasses.asdict(box) for box in value]
-    return value
-
-
-def from_dict(values: dict[str, Any]) -> Any:
-    """The request that `to_dict` wrote.
-
-    Raises:
-        RequestError: If the task or a field is unknown, missing or out of range.
-    """
-    values = dict(values)
-    task = values.pop("task", None)
-    if not isinstance(task, str) or task not in REQUESTS:
-        raise RequestError(f"task must be one of {', '.join(REQUESTS)}, got {task!r:.80}.")
-    request_type = REQUESTS[task]
-    known = {f.name for f in fields(request_type)}
-    if unknown := sorted(set(values) - known):
-        raise RequestError(
-            f"{task} has no field {unknown[0]!r:.80}; it has {', '.join(sorted(known))}."
-        )
-    required = {f.name for f in fields(request_type) if f.default is MISSING}
-    if missing := sorted(required - set(values)):
-        raise RequestError(f"{task} needs the field {missing[0]!r}.")
-    hints = typing.get_type_hints(request_type)
-    return request_type(**{name: _typed(hints[name], value) for name, value in values.items()})
-
-
-def _typed(hint: Any, value: Any) -> Any:
-    """A JSON value as the field's type; what does not fit is left for the request to refuse."""
-    if isinstance(value, str) and EncodedImage in (hint, *typing.get_args(hint)):
-        return EncodedImage.from_data_url(value)
-    if isinstance(value, (list, tuple)) and typing.get_origin(hint) is tuple:
-        return boxes_of(value)
-    return value
-
-
-def _box(value: Any) -> Box:
-    names = {field.name for field in fields(Box)}
-    if isinstance(value, Box):
-        return value
-    if not isinstance(value, dict) or set(value) != names:
-        raise RequestError(f"a box must have {', '.join(sorted(names))}, got {value!r:.120}.")
-    return Box(**value)
-
-
-# The events of a run, in the order in which they can come. Exactly one of Result, Failed and
-# Cancelled ends a run.
-
-
-@dataclass(frozen=True)
-class Queued:
-    """The job waits; `position` runs are before it (0: it is next)."""
-
-    position: int
-
-
-@dataclass(frozen=True)
-class Progress:
-    """The run is at `step` of `total` in `stage`."""
-
-    stage: str  # "loading the model", "sampling", "decoding"
-    step: int = 0
-    total: int = 0
-    seconds: float = 0.0  # since the run began
-    eta_seconds: float | None = None  # None: not known yet
-    preview: np.ndarray | None = None  # (H, W, 3) uint8, all pictures of the batch side by side
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What a request will take on this machine, told before it runs."""
-
-    seconds: float | None  # None: not known yet
-    memory_bytes: int  # of the process at the worst moment; on a GPU, of the work there
-    plan: str  # how the canvas is covered, in a sentence
-
-
-@dataclass(frozen=True)
-class Result:
-    """The finished pictures, each with the request that makes exactly that one (count 1)."""
-
-    requests: tuple[Any, ...]
-    images: tuple[np.ndarray, ...]  # (H, W, 3) uint8 RGB
-    seconds: float = 0.0
-    notes: tuple[str, ...] = ()  # what a person should know, e.g. words the model has never seen
-    paths: tuple[Path, ...] = ()  # the saved PNGs, filled in by the studio
-    estimate: Estimate | None = None  # what was expected; None: nothing was known of this model
-    memory_bytes: int | None = None  # of the process at its worst moment, where that can be seen
-
-
-@dataclass(frozen=True)
-class Failed:
-    """The run ended in an error that `message` explains in one sentence."""
-
-    message: str
-
-
-@dataclass(frozen=True)
-class Cancelled:
-    """The run was cancelled."""

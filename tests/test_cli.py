@@ -15,7 +15,8 @@ from ldm import metadata, studio
 from ldm.cli import main
 from ldm.errors import TrainingError
 from ldm.evaluation import report, verify
-from ldm.requests import TextToImage, from_dict
+from ldm.request_json import from_dict
+from ldm.requests import TextToImage
 from ldm.runtime.manager import ModelManager
 from ldm.training import run as training_run
 

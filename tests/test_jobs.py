@@ -7,8 +7,8 @@ import pytest
 
 from ldm import jobs as module
 from ldm.errors import LDMError, RequestError
+from ldm.events import Cancelled, Failed, Progress, Queued, Result
 from ldm.jobs import JobQueue
-from ldm.requests import Cancelled, Failed, Progress, Queued, Result
 
 WAIT = 10  # s; far longer than anything here takes
 

@@ -6,8 +6,9 @@ import pytest
 
 from ldm import studio
 from ldm.errors import MemoryBudgetError
+from ldm.events import Result
 from ldm.jobs import JobQueue
-from ldm.requests import Result, TextToImage
+from ldm.requests import TextToImage
 from ldm.runtime.manager import ModelManager
 from ldm.studio import Studio
 

@@ -9,7 +9,8 @@ from PIL import Image
 from ldm import metadata, studio
 from ldm.catalog.registry import load_preset
 from ldm.errors import LDMError, MemoryBudgetError, PresetError, RequestError
-from ldm.requests import Progress, Result, TextToImage
+from ldm.events import Progress, Result
+from ldm.requests import TextToImage
 from ldm.runtime.manager import ModelManager
 from ldm.studio import Studio, new_path, resolve, save_pictures
 

@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 from ldm.data.scenes import render, sample
+from ldm.events import Progress
 from ldm.images import to_tensor
-from ldm.requests import EncodedImage, Progress, Upscale
+from ldm.requests import EncodedImage, Upscale
 from ldm.tasks import upscale
 from ldm.tasks.back_projection import back_projected
 

@@ -10,7 +10,8 @@ import torch
 from ldm.canvas.estimate import facts_of
 from ldm.canvas.plan import Room
 from ldm.errors import LDMError, MemoryBudgetError
-from ldm.requests import Progress, Result, TextToImage
+from ldm.events import Progress, Result
+from ldm.requests import TextToImage
 from ldm.tasks import covering
 from ldm.tasks.covering import Site
 from ldm.tasks.estimating import canvases

@@ -11,16 +11,8 @@ from PIL import Image
 from ldm.catalog.build import build_model
 from ldm.catalog.registry import list_presets, load_preset
 from ldm.errors import RequestError
-from ldm.requests import (
-    Box,
-    ClassConditional,
-    EncodedImage,
-    Inpaint,
-    Layout,
-    Result,
-    Semantic,
-    Upscale,
-)
+from ldm.events import Result
+from ldm.requests import Box, ClassConditional, EncodedImage, Inpaint, Layout, Semantic, Upscale
 from ldm.studio import resolve
 from ldm.tasks import RUNNERS
 from ldm.tasks.inpaint import area_around, changed, feathered, put_back

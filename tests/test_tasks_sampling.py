@@ -10,7 +10,8 @@ from ldm.diffusion.noise import batch_noise
 from ldm.diffusion.samplers import SAMPLERS
 from ldm.diffusion.schedule import NoiseSchedule
 from ldm.errors import RequestError
-from ldm.requests import MAX_SEED, SAMPLER_NAMES, Progress, TextToImage
+from ldm.events import Progress
+from ldm.requests import MAX_SEED, SAMPLER_NAMES, TextToImage
 from ldm.tasks.sampling import sample
 from ldm.tasks.settings import Sampling, check, of_request
 

@@ -6,7 +6,8 @@ import torch
 
 from ldm.canvas import plan
 from ldm.errors import RequestError
-from ldm.requests import SAMPLER_NAMES, Progress, Result, TextToImage
+from ldm.events import Progress, Result
+from ldm.requests import SAMPLER_NAMES, TextToImage
 from ldm.tasks import RUNNERS
 from ldm.tasks.text_to_image import run
 

@@ -1,6 +1,6 @@
 import pytest
 
-from ldm.requests import Estimate
+from ldm.events import Estimate
 from ui.estimate import duration, memory, told
 
 

@@ -2,8 +2,9 @@
 
 import time
 
+from ldm.events import Progress, Result
 from ldm.jobs import JobQueue
-from ldm.requests import Progress, Result, TextToImage
+from ldm.requests import TextToImage
 from ui.stage import PACE, paced
 
 STEP = 0.002  # s

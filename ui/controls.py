@@ -12,7 +12,8 @@ from typing import Any
 import gradio as gr
 from gradio.components.json_component import JsonData
 
-from ldm.requests import Control, EncodedImage, boxes_of, controls, read_file
+from ldm.request_json import boxes_of, read_file
+from ldm.requests import Control, EncodedImage, controls
 
 MAX_SLIDER = 4096  # more values than this are typed
 

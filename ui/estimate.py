@@ -9,8 +9,9 @@ from typing import Any
 import gradio as gr
 
 from ldm.errors import LDMError
+from ldm.events import Estimate
 from ldm.jobs import JobQueue
-from ldm.requests import Estimate, controls
+from ldm.requests import controls
 from ui.run import make_request
 from ui.stage import QUIET
 from ui.tab import Tab

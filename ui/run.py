@@ -11,18 +11,9 @@ import gradio as gr
 
 from ldm.catalog.registry import load_preset
 from ldm.errors import LDMError
+from ldm.events import Cancelled, Failed, Progress, Queued, Result
 from ldm.jobs import JobQueue
-from ldm.requests import (
-    Cancelled,
-    ClassConditional,
-    Failed,
-    Layout,
-    Progress,
-    Queued,
-    Result,
-    TextToImage,
-    Upscale,
-)
+from ldm.requests import ClassConditional, Layout, TextToImage, Upscale
 
 MAX_SHOWN = 60  # pictures in a visitor's gallery; the older ones stay on disk
 

@@ -13,8 +13,8 @@ from typing import Any
 import gradio as gr
 
 from ldm.errors import LDMError
+from ldm.events import Failed, Progress, Queued, Result
 from ldm.jobs import JobQueue
-from ldm.requests import Failed, Progress, Queued, Result
 from ui.controls import as_endpoint, endpoint_widgets, from_files
 from ui.gallery import strip_of_pictures
 from ui.run import Picture, Visit, fail, make_request, plate_of, say, settings, strip, title

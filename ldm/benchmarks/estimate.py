@@ -13,17 +13,9 @@ import numpy as np
 from ldm.benchmarks.alone import machine
 from ldm.catalog.registry import load_preset
 from ldm.data import scenes
+from ldm.events import Result
 from ldm.images import EncodedImage
-from ldm.requests import (
-    Box,
-    ClassConditional,
-    Inpaint,
-    Layout,
-    Result,
-    Semantic,
-    TextToImage,
-    Upscale,
-)
+from ldm.requests import Box, ClassConditional, Inpaint, Layout, Semantic, TextToImage, Upscale
 from ldm.studio import Studio
 
 MIB = 2**20

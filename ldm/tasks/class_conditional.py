@@ -8,8 +8,9 @@ from dataclasses import replace
 import torch
 
 from ldm.errors import RequestError
+from ldm.events import Progress, Result
 from ldm.latent_diffusion import LatentDiffusion
-from ldm.requests import ClassConditional, Progress, Result
+from ldm.requests import ClassConditional
 from ldm.tasks.covering import Site
 from ldm.tasks.sampling import result, sample
 from ldm.tasks.settings import check, of_request

@@ -10,7 +10,7 @@ from ldm.canvas.bounded import in_bands
 from ldm.canvas.plan import Canvas, Facts, Plan, Room, plan, windows_of
 from ldm.canvas.stepwise import stepwise
 from ldm.canvas.workspace import Workspace
-from ldm.requests import Progress
+from ldm.events import Progress
 
 SURE = 64 * 64  # latent cells: so small a canvas is whole without a look at the memory
 Made = TypeVar("Made")

@@ -17,9 +17,9 @@ from ldm.diffusion.conditioning import Conditioning
 from ldm.diffusion.guidance import classifier_free, held
 from ldm.diffusion.noise import batch_noise
 from ldm.diffusion.samplers import SAMPLERS, Step, timesteps_of
+from ldm.events import Progress
 from ldm.images import grid, to_arrays
 from ldm.latent_diffusion import LatentDiffusion
-from ldm.requests import Progress
 from ldm.tasks.covering import Covered, Site, Took, pausing
 from ldm.tasks.settings import Sampling
 

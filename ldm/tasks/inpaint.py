@@ -14,9 +14,10 @@ import numpy as np
 import torch
 
 from ldm.errors import RequestError
+from ldm.events import Progress, Result
 from ldm.images import to_arrays, to_tensor
 from ldm.latent_diffusion import LatentDiffusion
-from ldm.requests import EncodedImage, Inpaint, Progress, Result
+from ldm.requests import EncodedImage, Inpaint
 from ldm.tasks.covering import Site, cover, pausing
 from ldm.tasks.joining import joined
 from ldm.tasks.sampling import padded, result, sample

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import torch
 
 from ldm.errors import RequestError
+from ldm.events import Progress, Result
 from ldm.latent_diffusion import LatentDiffusion
-from ldm.requests import Box, Layout, Progress, Result
+from ldm.requests import Box, Layout
 from ldm.tasks.covering import Site
 from ldm.tasks.sampling import result, sample
 from ldm.tasks.settings import check, of_request

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ldm.errors import RequestError
+from ldm.events import Progress, Result
 from ldm.latent_diffusion import LatentDiffusion
-from ldm.requests import Progress, Result, Semantic
+from ldm.requests import Semantic
 from ldm.tasks.covering import Site
 from ldm.tasks.sampling import padded, result, sample
 from ldm.tasks.settings import check, of_request

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import torch
 
+from ldm.events import Progress, Result
 from ldm.latent_diffusion import LatentDiffusion
-from ldm.requests import Progress, Result, TextToImage
+from ldm.requests import TextToImage
 from ldm.tasks.covering import Site
 from ldm.tasks.sampling import result, sample
 from ldm.tasks.settings import check, of_request

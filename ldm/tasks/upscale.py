@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from ldm.events import Progress, Result
 from ldm.images import to_arrays, to_tensor
 from ldm.latent_diffusion import LatentDiffusion
-from ldm.requests import Progress, Result, Upscale
+from ldm.requests import Upscale
 from ldm.tasks.back_projection import back_projected
 from ldm.tasks.covering import Site
 from ldm.tasks.sampling import padded, result, sample

@@ -11,7 +11,8 @@ from PIL import Image
 
 from ldm.errors import LDMError, RequestError
 from ldm.jobs import JobQueue
-from ldm.requests import MAX_SIDE_PX, Upscale, read_file
+from ldm.request_json import read_file
+from ldm.requests import MAX_SIDE_PX, Upscale
 from ui.controls import unchecked
 from ui.form import Form
 from ui.run import Picture, Visit

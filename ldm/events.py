@@ -1,0 +1,68 @@
+"""What comes back from a run, in the order in which it can come.
+
+Exactly one of Result, Failed and Cancelled ends a run. This module needs no torch.
+"""
+
+from __future__ import annotations
+
+import typing
+from dataclasses import dataclass
+from typing import Any
+
+if typing.TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class Queued:
+    """The job waits; `position` runs are before it (0: it is next)."""
+
+    position: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The run is at `step` of `total` in `stage`."""
+
+    stage: str  # "loading the model", "sampling", "decoding"
+    step: int = 0
+    total: int = 0
+    seconds: float = 0.0  # since the run began
+    eta_seconds: float | None = None  # None: not known yet
+    preview: np.ndarray | None = None  # (H, W, 3) uint8, all pictures of the batch side by side
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a request will take on this machine, told before it runs."""
+
+    seconds: float | None  # None: not known yet
+    memory_bytes: int  # of the process at the worst moment; on a GPU, of the work there
+    plan: str  # how the canvas is covered, in a sentence
+
+
+@dataclass(frozen=True)
+class Result:
+    """The finished pictures, each with the request that makes exactly that one (count 1)."""
+
+    requests: tuple[Any, ...]
+    images: tuple[np.ndarray, ...]  # (H, W, 3) uint8 RGB
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()  # what a person should know, e.g. words the model has never seen
+    paths: tuple[Path, ...] = ()  # the saved PNGs, filled in by the studio
+    estimate: Estimate | None = None  # what was expected; None: nothing was known of this model
+    memory_bytes: int | None = None  # of the process at its worst moment, where that can be seen
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The run ended in an error that `message` explains in one sentence."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """The run was cancelled."""

@@ -1,0 +1,106 @@
+"""Requests as JSON, and their fields from files. This module needs no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing
+from dataclasses import MISSING, fields
+from typing import Any
+
+from ldm.errors import RequestError
+from ldm.fields import Box
+from ldm.images import EncodedImage
+from ldm.requests import REQUESTS
+
+if typing.TYPE_CHECKING:
+    from pathlib import Path
+
+
+def to_dict(request: Any) -> dict[str, Any]:
+    """The request's fields as JSON-ready values, `task` first; pictures as data URLs."""
+    return {"task": request.task} | {
+        field.name: _plain(getattr(request, field.name)) for field in fields(request)
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, EncodedImage):
+        return value.data_url()
+    if isinstance(value, tuple):
+        return [dataclasses.asdict(box) for box in value]
+    return value
+
+
+def from_dict(values: dict[str, Any]) -> Any:
+    """The request that `to_dict` wrote.
+
+    Raises:
+        RequestError: If the task or a field is unknown, missing or out of range.
+    """
+    values = dict(values)
+    task = values.pop("task", None)
+    if not isinstance(task, str) or task not in REQUESTS:
+        raise RequestError(f"task must be one of {', '.join(REQUESTS)}, got {task!r:.80}.")
+    request_type = REQUESTS[task]
+    known = {f.name for f in fields(request_type)}
+    if unknown := sorted(set(values) - known):
+        raise RequestError(
+            f"{task} has no field {unknown[0]!r:.80}; it has {', '.join(sorted(known))}."
+        )
+    required = {f.name for f in fields(request_type) if f.default is MISSING}
+    if missing := sorted(required - set(values)):
+        raise RequestError(f"{task} needs the field {missing[0]!r}.")
+    hints = typing.get_type_hints(request_type)
+    return request_type(**{name: _typed(hints[name], value) for name, value in values.items()})
+
+
+def _typed(hint: Any, value: Any) -> Any:
+    """A JSON value as the field's type; what does not fit is left for the request to refuse."""
+    if isinstance(value, str) and EncodedImage in (hint, *typing.get_args(hint)):
+        return EncodedImage.from_data_url(value)
+    if isinstance(value, (list, tuple)) and typing.get_origin(hint) is tuple:
+        return boxes_of(value)
+    return value
+
+
+def _box(value: Any) -> Box:
+    names = {field.name for field in fields(Box)}
+    if isinstance(value, Box):
+        return value
+    if not isinstance(value, dict) or set(value) != names:
+        raise RequestError(f"a box must have {', '.join(sorted(names))}, got {value!r:.120}.")
+    return Box(**value)
+
+
+def read_file(name: str, path: Path) -> Any:
+    """The value of a field that is given as a file: a picture, a label map or a list of boxes.
+
+    Raises:
+        RequestError: If the file holds no such thing.
+    """
+    if name == "boxes":
+        return _read_boxes(path)
+    return (
+        EncodedImage.labels_from_file(path) if name == "label_map" else EncodedImage.from_file(path)
+    )
+
+
+def _read_boxes(path: Path) -> tuple[Box, ...]:
+    try:
+        return boxes_of(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, RecursionError) as error:
+        raise RequestError(
+            f"{path.name} must be a JSON list of boxes with label, left, top, right and bottom."
+        ) from error
+
+
+def boxes_of(values: Any) -> tuple[Box, ...]:
+    """Boxes from a JSON list.
+
+    Raises:
+        RequestError: If it is something else.
+    """
+    if not isinstance(values, (list, tuple)):
+        raise RequestError(f"boxes must be a list, got {values!r:.80}.")
+    return tuple(_box(value) for value in values)
