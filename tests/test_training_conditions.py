@@ -8,12 +8,13 @@ import torch.nn.functional as F
 from ldm.catalog.layout_tokens import LayoutTokens
 from ldm.catalog.registry import list_presets
 from ldm.data.classes import NAMES, NO_CLASS
-from ldm.data.scenes import CLASSES
+from ldm.data.scenes import CLASSES, IDS
 from ldm.training.autoencoder import to_tensor
 from ldm.training.conditions import (
     CONDITIONS,
     EXAMPLES,
     OUTSIDE_WEIGHT,
+    Captions,
     Holes,
     LabelMaps,
     Layouts,
@@ -119,11 +120,23 @@ def test_layouts_are_the_scenes_boxes_in_any_order():
     assert torch.allclose(shown[:, 12, 18], torch.full((3,), 90.0))
 
 
+def test_the_cells_of_objects_count_in_the_loss_of_captions():
+    scenes = world(2)
+    scenes.labels[:] = IDS["sky"]
+    scenes.labels[1, :4, :4] = IDS["house"]
+    condition = Captions.__new__(Captions)  # without sentences
+    condition.labels, condition.factor, condition.object_weight = scenes.labels, 2, 5.0
+    weights = condition.weight(np.array([1, 0]), None)
+    assert weights.shape == (2, 1, 4, 4)
+    assert (weights[0, 0, :2, :2] == 5).all()
+    assert weights.sum() == 4 * 5 + 28
+
+
 def test_the_cells_in_boxes_count_in_the_loss_of_layouts():
     about = [{"boxes": BOXES}, {"boxes": []}] * 8
     condition = Layouts(material(scenes_with(about), FakeModel))
     ids = condition.tokenizer([[(2, 0.0, 16 / 31, 16 / 31, 1.0)], []])  # corners of the grid
-    weights = condition.weight(ids)
+    weights = condition.weight(np.arange(2), ids)
     assert torch.allclose(weights[0, 0, 17:, :16], torch.tensor(1.0))
     assert torch.allclose(weights[0, 0, :16], torch.tensor(OUTSIDE_WEIGHT))
     assert torch.allclose(weights[0, 0, :, 17:], torch.tensor(OUTSIDE_WEIGHT))

@@ -65,11 +65,11 @@ def make(world, tmp_path, monkeypatch):
 def test_what_is_exported_predicts_what_was_trained(name, make, randomise):
     run = make(name)
     randomise(run.model)
-    x0, noise, t, inputs = run.batch(np.random.default_rng(0), 2)
+    x0, noise, t, inputs, cells = run.batch(np.random.default_rng(0), 2)
     assert x0.shape == noise.shape == (2, 3, 32, 32)
     # latents have the spread that the schedule expects
     assert abs(float(run.latents.std()) - 1) < 1e-3
-    terms = run.loss(run.model, (x0, noise, t, inputs))
+    terms = run.loss(run.model, (x0, noise, t, inputs, cells))
     assert torch.isfinite(terms["loss"])
     run.export(run.model, step=1)
     loaded = build_model(run.preset)
@@ -93,10 +93,11 @@ def test_what_is_exported_predicts_what_was_trained(name, make, randomise):
 @pytest.mark.parametrize(("name", "ratio"), [("demo-inpaint", 10.0), ("demo-upscale-bicubic", 1.0)])
 def test_errors_in_the_hole_count_ten_times_as_much(name, ratio, make):
     run = make(name)
-    x0, noise, t, inputs = run.batch(np.random.default_rng(0), 2)
+    x0, noise, t, inputs, _ = run.batch(np.random.default_rng(0), 2)
     inputs = inputs.clone()
     inputs[:, -1] = -1.0
     inputs[:, -1, :16] = 1.0  # the upper half is a hole, for a model that knows holes
+    cells = run.condition.weight(np.arange(2), inputs)
     guess = run.diffusion.guess(inputs) if run.diffusion.smooth_holes else 0
     target = run.diffusion.schedule.velocity(x0 - guess, t, noise)
     losses = []
@@ -104,7 +105,7 @@ def test_errors_in_the_hole_count_ten_times_as_much(name, ratio, make):
         wrong = target.clone()
         wrong[:, :, rows] += 1.0
         model = lambda x_t, t, inputs, wrong=wrong: wrong  # noqa: E731
-        losses.append(float(run.loss(model, (x0, noise, t, inputs))["loss"]))
+        losses.append(float(run.loss(model, (x0, noise, t, inputs, cells))["loss"]))
     assert losses[0] / losses[1] == pytest.approx(ratio, rel=1e-4)
     assert sum(losses) == pytest.approx(1.0, rel=1e-4)  # the mean weight is 1
 

@@ -23,7 +23,7 @@ from ldm.data import classes, masks
 from ldm.data.classes import NO_CLASS, class_of
 from ldm.data.degradations import FACTOR, bicubic, bsr
 from ldm.data.masks import to_cells
-from ldm.data.scenes import BOX_CLASSES, CLASSES
+from ldm.data.scenes import BOX_CLASSES, CLASSES, IDS, OBJECTS
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.models.boxes import SLOTS_PER_BOX, drawn_boxes
 from ldm.training.autoencoder import to_tensor
@@ -67,9 +67,9 @@ class Condition:
         """The conditions of these training scenes, (B, ...), by the randomness of `rng` alone."""
         raise NotImplementedError
 
-    def weight(self, inputs: Tensor) -> Tensor | None:
-        """How much each latent cell counts, (B, 1, h, w); None: all the same."""
-        return None
+    def weight(self, rows: np.ndarray, inputs: Tensor) -> Tensor:
+        """How much each latent cell of these scenes counts, (B, 1, h, w); here: all the same."""
+        return torch.ones(1, 1, 1, 1)
 
     def start(self, conditioner: nn.Module) -> None:
         """Prepare a conditioner that has learned nothing yet."""
@@ -84,6 +84,8 @@ class Captions(Condition):
         self.tokens = torch.stack([tokenizer(about["captions"]) for about in given.world.about])
         self.empty, self.unknown = tokenizer([""])[0], int(tokenizer(["\u2603"])[0, 1])
         self.dropout = given.config.loss.condition_dropout
+        self.labels, self.factor = given.world.labels, given.model.factor
+        self.object_weight = given.config.loss.object_weight
         shown = tokenizer([about["captions"][0] for about in given.held_out.about[:EXAMPLES]])
         self.examples = Examples(shown, self.empty.expand_as(shown))
 
@@ -96,6 +98,12 @@ class Captions(Condition):
         tokens = tokens.masked_fill(masked, self.unknown)
         tokens[torch.from_numpy(rng.random(len(rows)) < self.dropout)] = self.empty
         return tokens
+
+    def weight(self, rows: np.ndarray, inputs: Tensor) -> Tensor:
+        """Objects are few cells, so that what is said of them hardly counts by itself."""
+        is_object = torch.from_numpy(np.isin(self.labels[rows], [IDS[name] for name in OBJECTS]))
+        share = F.avg_pool2d(is_object.float()[:, None], self.factor)
+        return 1 + (self.object_weight - 1) * share
 
 
 class Layouts(Condition):
@@ -115,7 +123,7 @@ class Layouts(Condition):
         shown = np.stack([outlined_boxes(some, width, height) for some in boxes])
         self.examples = Examples(tokens, self.empty.expand_as(tokens), to_tensor(shown))
 
-    def weight(self, inputs: Tensor) -> Tensor:
+    def weight(self, rows: np.ndarray, inputs: Tensor) -> Tensor:
         """The cells in boxes count, which are few: (B, 1, h, w)."""
         drawn = drawn_boxes(inputs, self.tokenizer.vocab_size, len(BOX_CLASSES), self.cells)
         share = drawn[:, : len(BOX_CLASSES)].amax(1, keepdim=True)
@@ -260,7 +268,7 @@ class Holes(Condition):
         which = rng.integers(self.holes, size=len(rows))
         return torch.from_numpy(self.encoded[rows * self.holes + which]).float()
 
-    def weight(self, inputs: Tensor) -> Tensor:
+    def weight(self, rows: np.ndarray, inputs: Tensor) -> Tensor:
         """The hole counts; of the rest nothing is kept, so it only steadies the training."""
         hole = (inputs[:, -1:] + 1) / 2
         return KNOWN_WEIGHT + (1 - KNOWN_WEIGHT) * hole

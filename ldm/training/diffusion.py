@@ -82,14 +82,14 @@ class DiffusionRun:
             self.condition.start(self.model.conditioner)
 
     def batch(self, rng: np.random.Generator, size: int) -> tuple[Tensor, ...]:
-        """x0, noise (size, C, h, w), t (size,), and the conditions."""
+        """x0, noise (size, C, h, w), t (size,), the conditions, and the weight of each cell."""
         rows = rng.integers(len(self.latents), size=size)
         inputs = self.condition.draw(rng, rows)
         x0 = self.latents[rows]
         noise = torch.from_numpy(rng.standard_normal(x0.shape, dtype=np.float32))
         share = rng.random(size) ** (1 / self.config.loss.noise_bias)
         t = torch.from_numpy((self.diffusion.schedule.length * share).astype(np.int64))
-        return x0, noise, t, inputs
+        return x0, noise, t, inputs, self.condition.weight(rows, inputs)
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """DDPM Eq. 14 on latents (LDM Eq. 2, 3), for what the network predicts.
@@ -97,17 +97,13 @@ class DiffusionRun:
         min-SNR weights leave next to nothing of the noisiest steps, where the condition decides:
         a short training with them learns pictures but not to follow the condition.
         """
-        x0, noise, t, inputs = batch
+        x0, noise, t, inputs, cells = batch
         if self.diffusion.smooth_holes:
             x0 = x0 - self.diffusion.guess(inputs)
         schedule, kind = self.diffusion.schedule, self.diffusion.prediction
         predicted = model(schedule.q_sample(x0, t, noise), t, inputs).float()
         target = {"eps": noise, "v": schedule.velocity(x0, t, noise), "x0": x0}[kind]
-        error = (predicted - target).square()
-        cells = self.condition.weight(inputs)
-        if cells is not None:
-            error = error * (cells / cells.mean())
-        error = error.mean((1, 2, 3))
+        error = (cells / cells.mean() * (predicted - target).square()).mean((1, 2, 3))
         gamma = self.config.loss.min_snr_gamma
         if gamma is None:
             return {"loss": error.mean()}
