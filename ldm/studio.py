@@ -91,7 +91,7 @@ class Studio:
 
     def load(self, preset_name: str) -> None:
         """Bring a model into memory before it is asked for."""
-        with self.manager.use(preset_name) as model:
+        with self.cores.fit(), self.manager.use(preset_name) as model:
             self.machine.know(preset_name, model)
 
     def estimate(self, request: Any) -> Estimate | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -75,17 +76,22 @@ class Cores:
             self._threads = max(1, min(self.most, round(self.processors - others)))
         return self._threads
 
-    def fitted(self, events: Iterator[Event]) -> Iterator[Event]:
-        """The same events; each is worked for with as many threads as fit then."""
+    @contextmanager
+    def fit(self) -> Iterator[None]:
+        """Take as many threads as fit now; afterwards it is as before."""
         before = torch.get_num_threads()
+        torch.set_num_threads(self.threads())
         try:
-            while True:
-                torch.set_num_threads(self.threads())
-                yield next(events)
-        except StopIteration:
-            return
+            yield
         finally:
             torch.set_num_threads(before)
+
+    def fitted(self, events: Iterator[Event]) -> Iterator[Event]:
+        """The same events; each is worked for with as many threads as fit then."""
+        with self.fit():
+            for event in events:
+                yield event
+                torch.set_num_threads(self.threads())
 
 
 def quota(path: Path = QUOTA) -> int:
