@@ -1,10 +1,12 @@
 """Networks in bands give what they give on the whole canvas."""
 
+import itertools
 import threading
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from ldm.canvas.bounded import BoundedFirstStage
 from ldm.canvas.moments import Moments
@@ -16,7 +18,8 @@ from ldm.errors import MemoryBudgetError
 from ldm.models.autoencoder import Decoder, Encoder
 from ldm.models.conditioners import SpatialRescaler
 from ldm.models.first_stage import AutoencoderKL, VQModel
-from ldm.models.unet import UNetModel
+from ldm.models.inference import prepare
+from ldm.models.unet import UNetModel, Upsample
 
 SMALL = {"ch": 16, "num_res_blocks": 1, "norm_groups": 8, "resolution": 32}
 FIRST_STAGES = {
@@ -240,6 +243,50 @@ def test_what_is_not_known_for_bands_is_refused():
         x[:, :, ::2]
     with pytest.raises(ValueError, match="rows cannot be cut"):
         x.chunk(2, dim=2)
+
+
+LAYERS = {
+    "doubling": lambda: Upsample(3, True),
+    "halving": lambda: nn.Conv2d(3, 5, 3, 2, 1),
+    "3x3": lambda: nn.Conv2d(3, 5, 3, 1, 1),
+    "Winograd": lambda: nn.Conv2d(192, 192, 3, 1, 1),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@torch.no_grad()
+def test_any_rows_of_a_prepared_layer(name):
+    torch.manual_seed(0)
+    plain = LAYERS[name]()
+    x = torch.randn(2, 192 if name == "Winograd" else 3, 7, 6)
+    want, made = plain(x), prepare(plain)(banded(x, Workspace(2**24)))
+    assert made.shape == want.shape
+    for start, stop in itertools.combinations(range(want.shape[2] + 1), 2):
+        rows = Strip().rows(made, start, stop)
+        torch.testing.assert_close(rows, want[:, :, start:stop], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("budget", "store", "dtype", "width", "error"),
+    [
+        (2**26, MemoryStore, torch.float32, 16, 1e-5),
+        (40_000, FileStore, torch.float32, 16, 1e-5),  # keys are read in pieces
+        (2**26, MemoryStore, torch.bfloat16, 128, 2e-2),  # slow in torch's fused kernel
+        (160_000, FileStore, torch.bfloat16, 128, 2e-2),
+    ],
+)
+@torch.no_grad()
+def test_attention(budget, store, dtype, width, error):
+    """Of a map of 64 x 8 positions; large queries make a peaked softmax."""
+    torch.manual_seed(0)
+    x = torch.randn(1, width, 64, 8)
+    tokens = x.flatten(2).transpose(1, 2)[:, None]  # (B, heads, L, d)
+    want = F.scaled_dot_product_attention(3 * tokens, tokens, tokens + 1)
+    lazy = banded(x.to(dtype), Workspace(budget)).flatten(2).transpose(1, 2)[:, None]
+    keys = lazy * 1.0
+    made = F.scaled_dot_product_attention(lazy * 3, keys, lazy + 1)
+    assert isinstance(keys.node.store, store)
+    assert difference(made.whole().float(), want) < error
 
 
 def test_a_budget_below_one_row_says_what_would_do():

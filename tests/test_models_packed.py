@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ldm.models import kernels, packed
+from ldm.models.kernels import ConvolutionKernel
 from ldm.models.packed import PackedConv2d, PackedLinear
 
 CONVOLUTIONS = {
@@ -45,6 +46,9 @@ def test_a_convolution(name, operators):
         plus = torch.randn_like(want)
         torch.testing.assert_close(fast(x), want, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(fast(x, plus=plus), want + plus, rtol=1e-5, atol=1e-5)
+        if isinstance(fast._kernel, ConvolutionKernel) and fast._kernel.is_packed:
+            # in the order for this shape: in another one it can take a hundred times as long
+            assert fast._kernel._ordered[1][0] == x.shape
 
 
 @pytest.mark.parametrize("zeros", [(0, 0), (1, 0), (0, 1), (1, 1)])
