@@ -15,10 +15,11 @@ from ldm.tasks import RUNNERS
 ROOT = Path(__file__).parents[1]
 FILES = sorted([*ROOT.glob("ldm/**/*.py"), *ROOT.glob("ui/**/*.py"), ROOT / "app.py"])
 
-# Room -> the rooms that it may import, besides itself and errors. A room is a folder or file in
-# ldm/, or ui, or app; an entry with a dot allows that one module only. Calls go down this list.
 # what a request is, how it is written down and what its run tells: one room in three files
 BESIDE_REQUESTS = {"events", "request_json"}
+
+# Room -> the rooms that it may import, besides itself and errors. A room is a folder or file in
+# ldm/, or ui, or app; an entry with a dot allows that one module only. Calls go down this list.
 MAY_IMPORT = {
     "errors": set(),
     "fields": set(),

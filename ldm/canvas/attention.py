@@ -14,7 +14,6 @@ from ldm.canvas.nodes import Strip, is_in_memory
 if typing.TYPE_CHECKING:
     from ldm.canvas.banded import Banded
 
-
 MANY = 128  # channels per head, from which on torch's fused kernel in bfloat16 is slow on a CPU
 
 
@@ -25,7 +24,7 @@ class Attention:
     parents: tuple[Banded, Banded, Banded]
 
     def rows(self, strip: Strip, start: int, stop: int) -> Tensor:
-        """The fused kernel where keys and values are in memory; else they are read in pieces."""
+        """The fused kernel where keys and values are in memory and it is fast; else in pieces."""
         q, k, v = self.parents
         part = strip.rows(q, start, stop)
         if is_in_memory(k.node) and is_in_memory(v.node) and not _is_slow(part):

@@ -18,7 +18,7 @@ from ldm.canvas.banded import FREE, HANDLERS, HEAVY, LIGHT, Banded
 from ldm.canvas.nodes import Convolution, Local, Node, Padded, Resampled, Whole
 from ldm.canvas.workspace import Workspace
 from ldm.models.first_stage import VectorQuantizer, quantise
-from ldm.models.strips import RowLayer, Window, along_rows, convolve_strip
+from ldm.models.strips import POINT, RowLayer, Window, along_rows, convolve_strip
 
 META = torch.device("meta")
 Function = Callable[..., Any]
@@ -212,7 +212,7 @@ def _conv2d(
 @handles(along_rows)
 def _along_rows(x: Banded, layer: RowLayer) -> Banded:
     meta = torch.empty(layer.shape_of(x.shape), dtype=layer.dtype, device=META)
-    if layer.window is None:
+    if layer.window == POINT:
         made = _made(Local(layer, (x,)), meta, x.axis, x.height, max(LIGHT, x.cost))
         return _counted(made, layer.products)
     if x.cost > FREE:

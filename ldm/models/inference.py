@@ -188,7 +188,7 @@ class UpsampleConv(nn.Module):
 
     def shape_of(self, shape: Sequence[int]) -> list[int]:
         """As of a `RowLayer`."""
-        return [shape[0], self.outputs, *map(self.window.length, shape[2:])]
+        return self.window.shape_of(shape, self.outputs)
 
     def _interleave(self, four: Tensor) -> Tensor:
         """(B, 4C', H + 1, W + 1) -> (B, C', 2H, 2W): each pixel's four kinds to their places."""

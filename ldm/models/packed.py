@@ -15,7 +15,7 @@ from torch.overrides import has_torch_function_unary
 
 from ldm.models import winograd
 from ldm.models.kernels import ConvolutionKernel, LinearKernel, can_pack
-from ldm.models.strips import Window, along_rows
+from ldm.models.strips import POINT, Window, along_rows
 from ldm.models.winograd import Winograd
 
 
@@ -41,8 +41,7 @@ class PackedConv2d(nn.Module):
         super().__init__()
         self.outputs = len(weight)
         self.products = weight[0].numel()
-        self._window = Window(weight.shape[2], stride, padding)
-        self.window = None if self._window == Window(1, 1, 0) else self._window
+        self.window = Window(weight.shape[2], stride, padding)
         self.dtype = dtype or weight.dtype
         self.bias = _constant(bias, self.dtype)
         # what it is now; no parameter, for packed it can be neither moved nor saved
@@ -66,12 +65,12 @@ class PackedConv2d(nn.Module):
 
     def shape_of(self, shape: Sequence[int]) -> list[int]:
         """As of a `RowLayer`."""
-        return [shape[0], self.outputs, *map(self._window.length, shape[2:])]
+        return self.window.shape_of(shape, self.outputs)
 
     def _packed(self) -> ConvolutionKernel | Winograd:
         kernel = self._kernel
         if isinstance(kernel, Tensor):  # two threads may both do this; they make the same
-            about = self._window.stride, self._window.padding
+            about = self.window.stride, self.window.padding
             if can_pack() and winograd.pays(kernel, *about):
                 kernel = Winograd(kernel, self.dtype)
             else:
@@ -89,7 +88,7 @@ class PackedLinear(nn.Module):
         dtype: Of the computation; None keeps that of the weights.
     """
 
-    window = None
+    window = POINT
 
     def __init__(
         self, weights: Sequence[Tensor], bias: Tensor | None, dtype: torch.dtype | None = None

@@ -32,15 +32,19 @@ class Window:
     padding: int
     up: int = 1
 
-    def length(self, rows: int) -> int:
-        """Output rows of so many rows."""
-        return ((rows + 2 * self.padding - self.size) // self.stride + 1) * self.up
+    def shape_of(self, shape: Sequence[int], outputs: int) -> list[int]:
+        """(B, C, H, W) -> (B, outputs, H', W')."""
+        sides = [(s + 2 * self.padding - self.size) // self.stride + 1 for s in shape[2:]]
+        return [shape[0], outputs, *(side * self.up for side in sides)]
+
+
+POINT = Window(1, 1, 0)
 
 
 class RowLayer(Protocol):
     """A layer on whole maps and on strips of them."""
 
-    window: Window | None  # None: an output position depends on its own input position alone
+    window: Window  # POINT: an output position depends on its own input position alone
     products: int  # multiplications for one number of the output
     dtype: torch.dtype
 
@@ -51,7 +55,7 @@ class RowLayer(Protocol):
         """The layer on rows of a map with so many zero rows above and below, and no others."""
 
     def __call__(self, x: Tensor) -> Any:
-        """The layer on a whole map; without a window on any rows."""
+        """The layer on a whole map; one that sees a point, on any rows."""
 
 
 def along_rows(x: Tensor, layer: RowLayer) -> Tensor:
