@@ -158,3 +158,11 @@ def test_a_preset_without_a_condition_to_train_is_refused(world):
     config = TrainConfig("latent_diffusion", "ffhq256", 1, 2)
     with pytest.raises(TrainingError, match="ffhq256 does unconditional; trained are text-to-im"):
         DiffusionRun(config, world, world)
+
+
+def test_scenes_that_share_their_land_share_noise_and_step(make, world):
+    run = make("demo-text-to-image")
+    run.world = dataclasses.replace(world, group=2)
+    _, noise, t, *_ = run.batch(np.random.default_rng(0), 4)
+    assert torch.equal(noise[:2], noise[2:]) and torch.equal(t[:2], t[2:])
+    assert not torch.equal(noise[0], noise[1])

@@ -57,7 +57,8 @@ def describe(about: Mapping[str, Any], rng: np.random.Generator, share: float = 
         about: `time, weather, ground, lake, mountains, disc` and `groups`, a list of
             (kind, count, colour or None, side or None) of what is visible.
         rng: Chooses what is named and how.
-        share: Chance of naming each thing; 1 names all.
+        share: Chance of naming each property; 1 names all. Objects are always named: only then
+            does a model learn that what is not asked for is not there.
     """
 
     def pick(options: Sequence[Any]) -> Any:
@@ -66,7 +67,7 @@ def describe(about: Mapping[str, Any], rng: np.random.Generator, share: float = 
     def named() -> bool:
         return share >= 1 or rng.random() < share
 
-    parts = [_group(group, pick, named()) for group in about["groups"] if named()]
+    parts = [_group(group, pick, named()) for group in about["groups"]]
     if about["lake"]:
         parts.append(pick(LAKES))
     if not about["lake"] or named():

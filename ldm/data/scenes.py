@@ -7,7 +7,7 @@ Sizes are absolute: a wider canvas shows more of the land at the same scale.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -116,7 +116,7 @@ def sample(rng: np.random.Generator, width: int = 128, height: int = 128) -> Sce
         width: px, at least 64.
         height: px, at least 64.
     """
-    unit = min(height, 192) / 128
+    unit = _unit(height)
     time = _pick(rng, ATTRIBUTES["time"])
     weather = _pick(rng, ATTRIBUTES["weather"], (0.32, 0.28, 0.14, 0.12, 0.14))
     ground = _pick(rng, ATTRIBUTES["ground"])
@@ -149,6 +149,18 @@ def sample(rng: np.random.Generator, width: int = 128, height: int = 128) -> Sce
     )
 
 
+def with_other_things(scene: Scene, rng: np.random.Generator) -> Scene:
+    """The same land under the same sky, with trees, houses and boats drawn anew."""
+    size, shores = (scene.width, scene.height), (scene.horizon, scene.shore)
+    things = _things(rng, *size, *shores, scene.lake, _unit(scene.height))
+    return replace(scene, things=things)
+
+
+def _unit(height: int) -> float:
+    """What things are measured in, px: 1 in a picture of 128 px, no more than 1.5 in any."""
+    return min(height, 192) / 128
+
+
 def render(scene: Scene) -> Sample:
     """Draw a scene."""
     p = Painter(scene.width, scene.height)
@@ -165,7 +177,7 @@ def render(scene: Scene) -> Sample:
 
 
 def caption(sample: Sample, rng: np.random.Generator, share: float = 0.8) -> str:
-    """One more wording for a drawn scene; `share` is the chance of naming each thing in it."""
+    """One more wording for a drawn scene; `share` is the chance of naming each property."""
     return captions.describe(sample.about, rng, share)
 
 

@@ -27,6 +27,7 @@ class DataConfig:
     degradation: str = "bicubic"  # upscale: how the low-resolution pictures are made
     zoom: float = 1.0  # upscale: above 1, half of the pictures are drawn up to this much larger
     holes: int = 2  # inpaint: holes per picture, encoded once
+    pairs: bool = False  # text-to-image: batches of scenes that differ in their objects alone
     folder: Path = Path("runs/world")
 
     def __post_init__(self) -> None:

@@ -76,20 +76,29 @@ class DiffusionRun:
         latents = encode_world(self.diffusion.first_stage, world, cache)
         self.diffusion.scale_factor = 1.0 / float(latents.std())
         self.latents = latents * self.diffusion.scale_factor
+        self.world = world
         given = Material(config, self.diffusion, world, held_out, weights)
         self.condition = CONDITIONS[self.preset.task](given)
         if not known:
             self.condition.start(self.model.conditioner)
 
     def batch(self, rng: np.random.Generator, size: int) -> tuple[Tensor, ...]:
-        """x0, noise (size, C, h, w), t (size,), the conditions, and the weight of each cell."""
-        rows = rng.integers(len(self.latents), size=size)
+        """x0, noise (size, C, h, w), t (size,), the conditions, and the weight of each cell.
+
+        Scenes that differ in their things alone get the same noise and t: what the network
+        cannot know about the rest is then the same error in both, and drops out of what their
+        captions' difference teaches.
+        """
+        rows = self.world.draw(rng, size)
         inputs = self.condition.draw(rng, rows)
         x0 = self.latents[rows]
-        noise = torch.from_numpy(rng.standard_normal(x0.shape, dtype=np.float32))
-        share = rng.random(size) ** (1 / self.config.loss.noise_bias)
+        group = self.world.group
+        shape = (size // group, *x0.shape[1:])
+        noise = torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
+        share = rng.random(len(noise)) ** (1 / self.config.loss.noise_bias)
         t = torch.from_numpy((self.diffusion.schedule.length * share).astype(np.int64))
-        return x0, noise, t, inputs, self.condition.weight(rows, inputs)
+        alike = noise.repeat(group, 1, 1, 1), t.repeat(group)
+        return x0, *alike, inputs, self.condition.weight(rows, inputs)
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """DDPM Eq. 14 on latents (LDM Eq. 2, 3), for what the network predicts.
@@ -200,8 +209,9 @@ def encode_world(first_stage: nn.Module, world: World, cache: Path) -> Tensor:
 def make_run(config: TrainConfig) -> DiffusionRun:
     """Open the world and build the run."""
     about = config.data
+    split = "pairs" if about.pairs else "train"
     world = open_world(
-        about.folder, "train", count=about.scenes, size=about.size, captions=about.captions
+        about.folder, split, count=about.scenes, size=about.size, captions=about.captions
     )
     if about.zoom > 1:
         world = with_close_views(world, about.folder, about.zoom)

@@ -21,8 +21,8 @@ from ldm.data import scenes
 from ldm.data.close_views import CROPS, close_views
 
 SHARD = 500  # scenes per file
-SPLITS = {"train": 0, "held-out": 1}
-CLOSE = 2  # the seed's first word of close views
+SPLITS = {"train": 0, "held-out": 1, "pairs": 3}  # the seed's first word
+CLOSE = 2  # that of close views
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class World:
     labels: np.ndarray  # (N, H, W) uint8 class ids
     about: list[dict[str, Any]]  # captions, boxes, attributes of each scene
     kind: str = ""  # tells worlds of the same length apart
+    group: int = 1  # scenes in a row that share all but their things
 
     def __len__(self) -> int:
         return len(self.images)
@@ -42,9 +43,17 @@ class World:
         """Names these pictures among those of one folder, for what is cached of them."""
         return f"{self.kind}{len(self)}"
 
+    def draw(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        """`count` random scenes: the firsts of their groups, then the seconds, and so on."""
+        first = self.group * rng.integers(len(self) // self.group, size=count // self.group)
+        return np.concatenate([first + i for i in range(self.group)])
+
 
 def open_world(folder: Path, split: str, *, count: int, size: int, captions: int = 8) -> World:
-    """The first `count` scenes of a split at `size` x `size` px; missing ones are rendered."""
+    """The first `count` scenes of a split at `size` x `size` px; missing ones are rendered.
+
+    Of "pairs", every second scene is the one before it with other trees, houses and boats.
+    """
     folder = folder / f"{split}-{size}"
     folder.mkdir(parents=True, exist_ok=True)
     jobs = [(folder, split, i, size, captions) for i in range(-(-count // SHARD))]
@@ -54,6 +63,7 @@ def open_world(folder: Path, split: str, *, count: int, size: int, captions: int
         np.concatenate([s[0] for s in shards])[:count],
         np.concatenate([s[1] for s in shards])[:count],
         [about for s in shards for about in s[2]][:count],
+        **({"kind": "pairs-", "group": 2} if split == "pairs" else {}),
     )
 
 
@@ -104,8 +114,7 @@ def _render_shard(job: tuple[Path, str, int, int, int]) -> None:
     labels = np.empty((SHARD, size, size), np.uint8)
     about = []
     for row in range(SHARD):
-        rng = np.random.default_rng([SPLITS[split], shard * SHARD + row])
-        scene = scenes.sample(rng, size, size)
+        scene, rng = _scene(split, shard * SHARD + row, size)
         sample = scenes.render(scene)
         images[row], labels[row] = sample.image, sample.labels
         about.append(
@@ -121,6 +130,14 @@ def _render_shard(job: tuple[Path, str, int, int, int]) -> None:
     part = folder / f"about-{shard:04d}.part"
     part.write_text(json.dumps(about))
     os.replace(part, _about_path(folder, shard))
+
+
+def _scene(split: str, i: int, size: int) -> tuple[scenes.Scene, np.random.Generator]:
+    """Scene i of a split, and the randomness for its captions."""
+    is_pair = split == "pairs"
+    rng = np.random.default_rng([SPLITS[split], i // 2 if is_pair else i])
+    scene = scenes.sample(rng, size, size)
+    return (scenes.with_other_things(scene, rng) if is_pair and i % 2 else scene), rng
 
 
 def _about_path(folder: Path, shard: int) -> Path:

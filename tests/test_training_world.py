@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+
+from ldm.data.scenes import IDS, OBJECTS
+from ldm.training import world
+from ldm.training.world import World, open_world
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch):
+    """Four scenes per file, drawn in this process."""
+    monkeypatch.setattr(world, "SHARD", 4)
+    monkeypatch.setattr(world, "_in_parallel", lambda work, jobs: [work(job) for job in jobs])
+
+
+def things(labels):
+    return np.isin(labels, [IDS[name] for name in OBJECTS])
+
+
+def test_scenes_are_drawn_once_and_more_can_be_added(tmp_path, monkeypatch):
+    three = open_world(tmp_path, "train", count=3, size=64, captions=2)
+    assert len(three) == 3
+    six = open_world(tmp_path, "train", count=6, size=64, captions=2)
+    assert np.array_equal(six.images[:3], three.images)
+    assert six.about[:3] == three.about
+    monkeypatch.setattr(world, "_render_shard", None)
+    again = open_world(tmp_path, "train", count=6, size=64, captions=2)
+    assert np.array_equal(again.images, six.images)
+
+
+def test_splits_share_no_scene(tmp_path):
+    splits = [open_world(tmp_path, name, count=4, size=64).images for name in ("train", "held-out")]
+    assert not np.array_equal(*splits)
+
+
+def test_pairs_differ_in_their_things_alone(tmp_path):
+    pairs = open_world(tmp_path, "pairs", count=8, size=64)
+    first, second = pairs.images[::2].astype(int), pairs.images[1::2].astype(int)
+    bare = ~(things(pairs.labels[::2]) | things(pairs.labels[1::2]))
+    changed = np.abs(first - second).max(axis=-1) > 8
+    # shadows, reflections and the smooth edges of things are not labelled
+    assert changed[bare].mean() < 0.05
+    assert changed[~bare].mean() > 0.3
+    for one, other in zip(pairs.about[::2], pairs.about[1::2], strict=True):
+        for name in ("time", "weather", "ground", "lake", "mountains"):
+            assert one["attributes"][name] == other["attributes"][name]
+    objects = [about["attributes"]["objects"] for about in pairs.about]
+    assert objects[::2] != objects[1::2]
+
+
+def test_scenes_of_a_pair_are_drawn_together():
+    blank = np.zeros((10, 8, 8), np.uint8)
+    rows = World(blank, blank, [], group=2).draw(np.random.default_rng(0), 8)
+    assert np.array_equal(rows[:4] + 1, rows[4:])
+    assert (rows[:4] % 2 == 0).all() and rows.max() < 10
+    alone = World(blank, blank, []).draw(np.random.default_rng(0), 8)
+    assert alone.max() < 10 and len(set(alone % 2)) == 2
