@@ -108,10 +108,10 @@ def _seamless() -> Any:
 
 def _coarse() -> Any:
     return control(
-        0.0,
+        None,
         label="Small first",
         help="Share of the steps that make a large picture out of one of the trained size, against "
-        "repeated things: 0.3 is a good start, 0 makes it large at once",
+        "repeated things: 0 makes it large at once; the model brings what is best for it",
         minimum=0.0,
         maximum=1.0,
         step=0.05,
@@ -167,7 +167,7 @@ class TextToImage:
     count: int = _count()
     cover: str = _cover()
     seamless: str = _seamless()
-    coarse: float = _coarse()
+    coarse: float | None = _coarse()
     coarse_hold: float = _coarse_hold()
 
     def __post_init__(self) -> None:
@@ -249,7 +249,7 @@ class Semantic:
     count: int = _count()
     cover: str = _cover()
     seamless: str = _seamless()
-    coarse: float = _coarse()
+    coarse: float | None = _coarse()
     coarse_hold: float = _coarse_hold()
 
     def __post_init__(self) -> None:
@@ -284,7 +284,7 @@ class Layout:
     count: int = _count()
     cover: str = _cover()
     seamless: str = _seamless()
-    coarse: float = _coarse()
+    coarse: float | None = _coarse()
     coarse_hold: float = _coarse_hold()
 
     def __post_init__(self) -> None:
@@ -354,7 +354,7 @@ class ClassConditional:
     count: int = _count()
     cover: str = _cover()
     seamless: str = _seamless()
-    coarse: float = _coarse()
+    coarse: float | None = _coarse()
     coarse_hold: float = _coarse_hold()
 
     def __post_init__(self) -> None:

@@ -177,7 +177,7 @@ class Form:
 
     def _defaults_follow(self) -> None:
         """The model brings its defaults when a person chooses it."""
-        names = ("width", "height", "steps", "sampler", "guidance_scale", "eta")
+        names = ("width", "height", "steps", "sampler", "guidance_scale", "eta", "coarse")
         brought = [name for name in names if name in self.inputs]
 
         def choose(name: str) -> Any:

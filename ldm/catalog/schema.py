@@ -258,6 +258,7 @@ class Defaults:
     sampler: str = "ddim"
     guidance_scale: float = 1.0
     eta: float = 0.0
+    coarse: float = 0.0  # share of the steps that make a large picture out of one of this size
 
 
 @dataclass(frozen=True)
