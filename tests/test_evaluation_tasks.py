@@ -14,6 +14,7 @@ from ldm.evaluation import class_conditional, inpaint, layout, semantic, upscale
 from ldm.evaluation.drawing import Size
 from ldm.evaluation.grid import Block, sheet
 from ldm.evaluation.held_out import held_out
+from ldm.evaluation.text_to_image import object_shares
 from ldm.evaluation.upscale import enlarged
 from ldm.tasks.joining import joined
 
@@ -195,3 +196,11 @@ def test_a_sheet_holds_every_picture_of_every_block():
     pixels = np.asarray(sheet(blocks, columns=2)).reshape(-1, 3)
     for colour in colours:
         assert (pixels == colour).all(1).sum() == 3 * 16 * 24
+
+
+def test_objects_that_are_named_are_told_from_those_that_are_not():
+    held = held_out(6, 64, 64)
+    everything = torch.ones_like(held.truth)
+    assert object_shares(held.truth, held) == {"named": 1.0, "not named": 0.0}
+    assert object_shares(everything, held) == {"named": 1.0, "not named": 1.0}
+    assert object_shares(torch.zeros_like(everything), held) == {"named": 0.0, "not named": 0.0}

@@ -51,6 +51,8 @@ def measure(preset: Preset, scenes: int) -> list[Row]:
                 bar = BAR if size.times == 1 and name == "all" else None
                 what = f"attribute accuracy, share of real: {name}"
                 rows.append(Row(what, share, "", bar, str(size)))
+            for name, share in object_shares(seen.answers, real).items():
+                rows.append(Row(f"objects drawn where {name}", share, size=str(size)))
             distance = frechet_distance(seen.features, truth.features)
             rows.append(Row("Frechet distance of the critic's features", distance, size=str(size)))
     return rows
@@ -68,6 +70,17 @@ def _shares(seen: Tensor, real: Tensor, held: HeldOut) -> dict[str, float]:
     theirs = {group: accuracy(real, names) for group, names in GROUPS.items()}
     shares = {group: ours[group] / theirs[group] for group in GROUPS}
     return shares | {"all": sum(ours.values()) / sum(theirs.values())}
+
+
+def object_shares(seen: Tensor, held: HeldOut) -> dict[str, float]:
+    """How often the critic sees a kind of object that the sentence names, and one it does not.
+
+    Both are the same for a model that draws objects but does not read about them.
+    """
+    which = [attributes.NAMES.index(name) for name in GROUPS["objects"]]
+    drawn, is_named = seen[:, which] > 0, held.truth[:, which] > 0
+    shares = {"named": drawn[is_named], "not named": drawn[~is_named]}
+    return {name: float(share.float().mean()) for name, share in shares.items()}
 
 
 def draw_captions(
