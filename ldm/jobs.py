@@ -60,8 +60,9 @@ class JobQueue:
         self._jobs: OrderedDict[str, _Job] = OrderedDict()
         self._waiting: deque[_Job] = deque()
         self._changed = threading.Condition()
-        self._warm: str | None = None
-        self._warmed: set[str] = set()  # each once
+        self._warm: deque[str] = deque()  # presets to prepare
+        self._asked: set[str] = set()  # of all those that were ever to be prepared
+        self._warmed: set[str] = set()  # those that were, or could not be
         self._closed = False
         self._worker: threading.Thread | None = None
 
@@ -144,25 +145,36 @@ class JobQueue:
     def warm_up(self, preset_name: str) -> None:
         """Make the studio and load a preset in the background, before the first job needs it."""
         with self._changed:
-            self._warm = preset_name
-            self._warmed.add(preset_name)
+            self._warm.append(preset_name)
+            self._asked.add(preset_name)
             self._start()
             self._changed.notify_all()
 
-    def estimate(self, request: Any) -> Estimate | None:
-        """What a request will take, without waiting for anything.
+    def estimate(self, request: Any, wait: float = 0.0) -> Estimate | None:
+        """What a request will take.
+
+        Args:
+            request: Any request.
+            wait: Seconds for a model to be loaded and measured that nothing is known of.
 
         Returns:
-            None while nothing is known of its model; it is then measured as soon as no job waits.
+            None while nothing is known of its model; it is measured as soon as no job waits.
 
         Raises:
             LDMError: If the request cannot be met; in one sentence.
         """
+        found, name = self._known(request), request.preset
+        if found is not None:
+            return found
+        if name not in self._asked:
+            self.warm_up(name)
+        with self._changed:
+            self._changed.wait_for(lambda: name in self._warmed or self._closed, wait)
+        return self._known(request)
+
+    def _known(self, request: Any) -> Estimate | None:
         studio = self._studio
-        found = None if studio is None else studio.estimate(request)
-        if found is None and request.preset not in self._warmed:
-            self.warm_up(request.preset)
-        return found
+        return None if studio is None else studio.estimate(request)
 
     def close(self, timeout: float = 10.0) -> None:
         """Cancel everything and end the worker."""
@@ -222,10 +234,10 @@ class JobQueue:
                 if self._closed:
                     return
                 job = self._waiting.popleft() if self._waiting else None
-                warm, self._warm = (self._warm, None) if job is None else (None, self._warm)
+                preset = self._warm.popleft() if job is None else None
                 self._renumber()
-            if job is None:
-                self._warm_studio(warm)
+            if preset is not None:
+                self._warm_studio(preset)
             else:
                 self._run(job)
 
@@ -236,6 +248,9 @@ class JobQueue:
             log.warning("could not prepare %s: %s", preset_name, error)
         except Exception:
             log.exception("could not prepare %s", preset_name)
+        with self._changed:
+            self._warmed.add(preset_name)
+            self._changed.notify_all()
 
     def _make_studio(self) -> Studio:
         if self._studio is None:

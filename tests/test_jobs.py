@@ -2,6 +2,7 @@ import logging
 import random
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -417,6 +418,34 @@ def test_a_failed_warm_up_is_logged_and_stops_nothing(queue, caplog, error):
     queue.warm_up("demo")
     wait_until(lambda: "could not prepare demo" in caplog.text)
     assert isinstance(end(queue, queue.submit(quick)), Result)
+
+
+# estimates
+
+
+class Measuring(FakeStudio):
+    """Knows what a preset takes as soon as it has loaded it."""
+
+    def estimate(self, request):
+        return f"of {request.preset}" if request.preset in self.loaded else None
+
+
+def test_an_estimate_waits_for_a_model_to_be_measured_if_asked_to():
+    hold = threading.Event()
+    queue = JobQueue(lambda: hold.wait(WAIT) and Measuring())
+    requests = [SimpleNamespace(preset=name) for name in ("demo", "other")]
+    assert [queue.estimate(request) for request in requests] == [None, None]
+    hold.set()
+    assert queue.estimate(requests[1], wait=WAIT) == "of other"
+    assert queue.estimate(requests[0]) == "of demo"  # the second one did not push it out
+    assert queue._studio.loaded == ["demo", "other"]
+    queue.close()
+
+
+def test_an_estimate_of_a_model_that_cannot_be_loaded_does_not_wait_for_ever(queue):
+    queue._factory = Measuring
+    queue._make_studio().load = lambda name: 1 / 0
+    assert queue.estimate(SimpleNamespace(preset="demo"), wait=WAIT) is None
 
 
 # limits and closing

@@ -2,9 +2,11 @@
 
 import re
 
+from PIL import Image
 from playwright.sync_api import expect
 
-from tests.browser import IN_A_BROWSER, RUN_MS, open_page, until, visit, wait_done
+from tests.browser import IN_A_BROWSER, RUN_MS, open_page, open_tab, until, visit, wait_done
+from tests.painting_hand import Hand
 
 pytestmark = IN_A_BROWSER
 TAB = "#text-to-image"
@@ -57,6 +59,26 @@ def test_the_estimate_follows_the_size_and_is_compared_with_what_it_took(chromiu
         seen = []  # read once: the strip is drawn anew when the run ends
         until(page, lambda: seen.extend(EXPECTED.findall(more.text_content() or "")) or seen)
         assert float(seen[0]) < large[0]
+
+
+def test_what_a_picture_takes_is_told_before_anything_was_changed_or_made(chromium, url):
+    with visit(chromium, url) as page:
+        open_page(page, url)
+        expect(page.locator(f"{TAB}-estimate")).to_have_text(ESTIMATE, timeout=RUN_MS)
+        open_tab(page, "class-conditional")
+        expect(page.locator("#class-conditional-estimate")).to_have_text(ESTIMATE, timeout=RUN_MS)
+
+
+def test_a_painted_hole_is_enough_to_tell_what_it_takes(chromium, url, tmp_path):
+    Image.new("RGB", (160, 96), "teal").save(tmp_path / "photo.png")
+    with visit(chromium, url) as page:
+        open_page(page, f"{url}/?tab=inpaint")
+        hand, estimate = Hand(page), page.locator("#inpaint-estimate")
+        hand.take("inpaint-painting")
+        hand.load(tmp_path / "photo.png")
+        expect(estimate).not_to_have_text(ESTIMATE)
+        hand.brush((0.3, 0.3), (0.5, 0.6))
+        expect(estimate).to_have_text(ESTIMATE, timeout=RUN_MS)
 
 
 def test_cancel_stops_a_decode_between_two_bands(chromium, url):

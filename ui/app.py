@@ -35,17 +35,19 @@ def build(jobs: JobQueue) -> gr.Blocks:
         title=TITLE, delete_cache=CACHE_SECONDS, analytics_enabled=False, fill_width=True
     ) as page:
         gr.HTML(theme.header(), elem_id="masthead", padding=False)
-        tabs = []
+        tabs, opened = [], {}
         with gr.Tabs(elem_id="tabs") as frame:
             for task, (title, create) in TABS.items():
-                with gr.Tab(title, id=task, elem_id=f"tab-{task}"):
+                with gr.Tab(title, id=task, elem_id=f"tab-{task}") as room:
                     tabs.append(create(jobs))
+                opened[task] = [room.select]
+        opened[tabs[0].task].append(page.load)
         _restore(frame, tabs)
         _send(frame, tabs)
         _remember(page, tabs)
         for tab in tabs:
             stage.resume_on_load(page, jobs, tab.stage, tab.task)
-            estimate.connect(jobs, tab)
+            estimate.connect(jobs, tab, opened[tab.task])
     return page
 
 

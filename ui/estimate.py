@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
@@ -20,20 +20,28 @@ GIB = 2**30
 WHOLE = "whole"  # a plan that needs no words
 # what decides it, beside what is advanced: how large, how often, how many
 DECISIVE = ("preset", "width", "height", "steps", "sampler", "guidance_scale", "count", "passes")
-SIZED_BY = {"semantic": "label_map", "upscale": "image"}  # task -> the input that says how large
+# task -> the input that says how large
+SIZED_BY = {"inpaint": "painting", "semantic": "label_map", "upscale": "image"}
+WAIT = 30.0  # seconds at most for a model to be loaded and measured
+ANY = "any"  # stands for a prompt that was not written yet: all take the same
+Trigger = Callable[..., Any]
 
 
-def connect(jobs: JobQueue, tab: Tab) -> None:
-    """Keep the tab's estimate true while its settings change."""
+def connect(jobs: JobQueue, tab: Tab, opened: Sequence[Trigger]) -> None:
+    """Keep the tab's estimate true while its settings change, from when it is opened."""
     advanced = [name for name, about in controls(tab.request_type).items() if about.advanced]
     names = dict.fromkeys((*DECISIVE, *advanced, SIZED_BY.get(tab.task)))  # each once
     boxes = [tab.inputs[name] for name in names if name in tab.inputs]
     boxes.append(tab.stage.plate)  # after a run more is known
-    triggers: list[Callable[..., Any]] = [box.change for box in boxes]
+    triggers: list[Trigger] = [*opened, *(box.change for box in boxes)]
 
     def estimate(**values: Any) -> str:
         try:
-            return told(jobs.estimate(make_request(tab.request_type, tab.to_fields(values))))
+            fields = tab.to_fields(values)
+            if not fields.get("prompt", ANY).strip():
+                fields["prompt"] = ANY
+            request = make_request(tab.request_type, fields)
+            return told(jobs.estimate(request, wait=WAIT))
         except (LDMError, gr.Error):  # said when it is asked for, not while it is being written
             return ""
 
