@@ -35,6 +35,7 @@ class Machine:
         known = self.store.get(name)
         if known is None:
             known = calibration_of(model)
+            known.rates["rest"] = self.store.times("rest")  # nearly the same for all models
             self.store.put(name, known)
         self._resident = resident()
         return known

@@ -38,6 +38,15 @@ def test_a_request_takes_its_steps_its_decodes_and_the_rest():
     assert Calibration(facts, {}).seconds(canvas, 10, Plan("whole", 2)) is None
 
 
+def test_a_part_that_all_models_share_is_known_from_any_of_them():
+    store = Store(None)
+    assert store.times("rest").seconds(100) is None
+    store.put("a", Calibration(FACTS, {"rest": Rates([(100.0, 1.0)]), "unet": Rates([(1.0, 9.0)])}))
+    store.put("b", Calibration(FACTS, {"rest": Rates([(105.0, 3.15), (900.0, 5.0)])}))
+    assert store.times("rest").times == [(105.0, pytest.approx(2.1)), (900.0, 5.0)]
+    assert store.get("a").rates["rest"].times == [(100.0, 1.0)]
+
+
 def test_what_is_known_survives_and_a_broken_file_does_no_harm(tmp_path):
     path = tmp_path / "deep" / "machine.json"
     known = Calibration(FACTS, {"unet": Rates([(1.0, 2.0)])})

@@ -43,6 +43,16 @@ def test_an_estimate_is_known_once_the_model_is(tiny_studio, tmp_path):
     assert again.estimate(REQUEST).seconds > 0
 
 
+def test_a_second_model_begins_with_what_the_first_one_took_beside_its_networks(tiny_studio):
+    tiny_studio.load(REQUEST.preset)
+    list(tiny_studio.run(REQUEST))
+    with tiny_studio.manager.use(REQUEST.preset) as model:
+        second = tiny_studio.machine.know("another", model)
+    first = tiny_studio.machine.store.get(REQUEST.preset)
+    assert second.rates["rest"] == first.rates["rest"]
+    assert second.rates["rest"].times
+
+
 def test_what_cannot_fit_is_said_by_the_estimate_and_the_run(tiny_studio):
     tiny_studio.canvas_budget = 2**18
     tiny_studio.load(REQUEST.preset)

@@ -147,6 +147,15 @@ class Store:
             self._known = {} if self.path is None else _read(self.path)
         return self._known.get(name)
 
+    def times(self, part: str) -> Rates:
+        """What is known of a part that hardly depends on the model, of all models together."""
+        self.get("")
+        pooled = Rates()
+        for made in self._known.values():
+            for work, seconds in made.rates.get(part, Rates()).times:
+                pooled.learn(work, seconds)
+        return pooled
+
     def put(self, name: str, made: Calibration) -> None:
         """Keep it; without a disk to write on it is kept until the end."""
         self.get(name)
