@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from ldm.data import scenes
+from ldm.data.rendering import render
 from ldm.events import Result
 from ldm.requests import EncodedImage, Inpaint, Semantic
 from ldm.studio import Studio
@@ -47,7 +48,7 @@ def main() -> None:
 
 
 def _scene(number: int) -> scenes.Sample:
-    return scenes.render(scenes.sample(np.random.default_rng(number), WIDTH, HEIGHT))
+    return render(scenes.sample(np.random.default_rng(number), WIDTH, HEIGHT))
 
 
 def _semantic():

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ldm.data import scenes
+from ldm.data.rendering import render
 from ldm.data.scenes import CLASSES
 from ldm.events import Result
 from ldm.requests import EncodedImage, Semantic, Upscale
@@ -36,7 +37,7 @@ def main() -> None:
 
 
 def _scene(width: int, height: int) -> scenes.Sample:
-    return scenes.render(scenes.sample(np.random.default_rng(SCENE), width, height))
+    return render(scenes.sample(np.random.default_rng(SCENE), width, height))
 
 
 def _made(studio: Studio, request: Semantic | Upscale) -> np.ndarray:

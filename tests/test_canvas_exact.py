@@ -14,6 +14,7 @@ from ldm.catalog.build import build_first_stage
 from ldm.catalog.registry import load_preset
 from ldm.checkpoints.apply import load_first_stage
 from ldm.data import scenes
+from ldm.data.rendering import render
 from ldm.models.autoencoder import Decoder, Encoder
 from ldm.models.first_stage import AutoencoderKL, VQModel
 
@@ -75,7 +76,7 @@ def trained(name):
     preset = load_preset(name)
     stage = build_first_stage(preset)
     load_first_stage(stage, preset.weight_paths[0], dtype=torch.float32, device="cpu")
-    scene = scenes.render(scenes.sample(np.random.default_rng(3), 192, 160))
+    scene = render(scenes.sample(np.random.default_rng(3), 192, 160))
     image = torch.from_numpy(scene.image).permute(2, 0, 1)[None] / 127.5 - 1
     return stage, code_of(stage, image)
 

@@ -3,13 +3,14 @@ import numpy as np
 
 from ldm.data import scenes
 from ldm.data.close_views import CROPS, close_views, enlarge
+from ldm.data.rendering import render
 
 
 def test_an_enlarged_scene_is_the_same_picture_larger():
     """Things and land lie at the same places, whatever the size; the fine waves may differ."""
     for seed in range(4):
         scene = scenes.sample(np.random.default_rng(seed))
-        small, large = scenes.render(scene), scenes.render(enlarge(scene, 2.0))
+        small, large = render(scene), render(enlarge(scene, 2.0))
         assert large.image.shape == (256, 256, 3)
         same = large.labels[::2, ::2] == small.labels
         assert same.mean() > 0.8

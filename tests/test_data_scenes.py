@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ldm.data import attributes, captions, scenes
+from ldm.data.rendering import render
 from ldm.data.scenes import ATTRIBUTES, BOX_CLASSES, CLASSES, IDS, OBJECTS, VOCABULARY
 
 COUNT = 60
@@ -12,7 +13,7 @@ COUNT = 60
 def draw(index, width=128, height=128):
     rng = np.random.default_rng([9, index])
     scene = scenes.sample(rng, width, height)
-    return scene, scenes.render(scene)
+    return scene, render(scene)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def test_there_are_classes_enough():
 
 def test_the_same_scene_is_the_same_picture(world):
     for scene, sample in world[:5]:
-        again = scenes.render(scene)
+        again = render(scene)
         assert np.array_equal(again.image, sample.image)
         assert np.array_equal(again.labels, sample.labels)
         assert again.caption == sample.caption

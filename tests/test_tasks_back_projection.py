@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ldm.data.scenes import render, sample
+from ldm.data.rendering import render
+from ldm.data.scenes import sample
 from ldm.events import Progress
 from ldm.images import to_tensor
 from ldm.requests import EncodedImage, Upscale

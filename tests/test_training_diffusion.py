@@ -10,7 +10,8 @@ from PIL import Image
 from ldm.catalog.build import build_first_stage, build_model
 from ldm.catalog.registry import load_preset
 from ldm.checkpoints.apply import load_files
-from ldm.data.scenes import render, sample
+from ldm.data.rendering import render
+from ldm.data.scenes import sample
 from ldm.diffusion.guidance import as_eps
 from ldm.errors import TrainingError
 from ldm.training import conditions, diffusion

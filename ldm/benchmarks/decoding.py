@@ -20,6 +20,7 @@ from ldm.canvas.workspace import Workspace
 from ldm.catalog.registry import load_preset
 from ldm.catalog.schema import Preset
 from ldm.data import scenes
+from ldm.data.rendering import render
 from ldm.models.first_stage import DiagonalGaussian
 from ldm.models.inference import prepare
 from ldm.runtime.memory import peak_resident, reset_peak, resident
@@ -100,7 +101,7 @@ def write_inputs(preset_name: str, what: str, side: int, path: Path) -> None:
 
 @torch.inference_mode()
 def _encoded(stage: nn.Module, side: int) -> Tensor:
-    scene = scenes.render(scenes.sample(np.random.default_rng(0), side, side))
+    scene = render(scenes.sample(np.random.default_rng(0), side, side))
     image = torch.from_numpy(scene.image).permute(2, 0, 1)[None] / 127.5 - 1
     code = BoundedFirstStage(stage, Workspace(ENCODE_BUDGET)).encode(image)
     return code.mean if isinstance(code, DiagonalGaussian) else code

@@ -13,6 +13,7 @@ import numpy as np
 from ldm.benchmarks.alone import machine
 from ldm.catalog.registry import load_preset
 from ldm.data import scenes
+from ldm.data.rendering import render
 from ldm.events import Result
 from ldm.images import EncodedImage
 from ldm.requests import Box, ClassConditional, Inpaint, Layout, Semantic, TextToImage, Upscale
@@ -45,7 +46,7 @@ def requests() -> Iterator[tuple[str, Any]]:
     """About forty of all tasks and sizes; what is not on disk is left out."""
     for width, height in SIZES:
         size = {"width": width, "height": height, "steps": STEPS, "seed": 1}
-        scene = scenes.render(scenes.sample(np.random.default_rng(1), width, height))
+        scene = render(scenes.sample(np.random.default_rng(1), width, height))
         picture, labels = map(EncodedImage.from_array, (scene.image, scene.labels))
         hole = np.zeros((height, width), np.uint8)
         hole[height // 4 : height // 2, width // 4 : width // 2] = 255

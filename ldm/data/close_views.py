@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from ldm.data import scenes
+from ldm.data.rendering import render
 from ldm.data.scenes import Scene
 
 CROPS = 4  # of each drawn scene
@@ -40,6 +41,6 @@ def enlarge(scene: Scene, times: float) -> Scene:
 def close_views(rng: np.random.Generator, size: int, zoom: float) -> np.ndarray:
     """Random crops of one scene drawn up to `zoom` times as large: (CROPS, size, size, 3) uint8."""
     scene = scenes.sample(rng, size, size)
-    image = scenes.render(enlarge(scene, rng.uniform(1, zoom))).image
+    image = render(enlarge(scene, rng.uniform(1, zoom))).image
     corners = rng.integers(len(image) - size + 1, size=(CROPS, 2))
     return np.stack([image[y : y + size, x : x + size] for y, x in corners])

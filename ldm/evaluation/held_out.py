@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ldm.catalog.schema import Preset
 from ldm.data import attributes, scenes
+from ldm.data.rendering import render
 from ldm.data.scenes import Box
 from ldm.errors import PresetError
 
@@ -33,7 +34,7 @@ def held_out(count: int, width: int = 128, height: int = 128) -> HeldOut:
     images, labels, captions, truth, boxes = [], [], [], [], []
     for i in range(count):
         rng = np.random.default_rng([HELD_OUT, i])
-        sample = scenes.render(scenes.sample(rng, width, height))
+        sample = render(scenes.sample(rng, width, height))
         images.append(sample.image)
         labels.append(sample.labels)
         captions.append(scenes.caption(sample, rng, share=1.0))

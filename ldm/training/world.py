@@ -19,6 +19,7 @@ import numpy as np
 
 from ldm.data import scenes
 from ldm.data.close_views import CROPS, close_views
+from ldm.data.rendering import render
 
 SHARD = 500  # scenes per file
 SPLITS = {"train": 0, "held-out": 1, "pairs": 3}  # the seed's first word
@@ -115,7 +116,7 @@ def _render_shard(job: tuple[Path, str, int, int, int]) -> None:
     about = []
     for row in range(SHARD):
         scene, rng = _scene(split, shard * SHARD + row, size)
-        sample = scenes.render(scene)
+        sample = render(scene)
         images[row], labels[row] = sample.image, sample.labels
         about.append(
             {
