@@ -1,8 +1,10 @@
 import pytest
 
+from ldm.catalog.registry import list_presets
 from ldm.errors import PresetError
 from ldm.evaluation.rehearsal import EXAMPLES, rehearse
 from ldm.requests import REQUESTS
+from ldm.studio import resolve
 
 
 @pytest.mark.parametrize("name", ["demo-inpaint", "demo-upscale-bicubic", "demo-layout"])
@@ -16,3 +18,14 @@ def test_every_task_can_be_rehearsed_and_nothing_else():
     assert set(EXAMPLES) == set(REQUESTS)
     with pytest.raises(PresetError, match="does first-stage; rehearsed are text-to-image"):
         rehearse("kl-f8")
+
+
+@pytest.mark.parametrize(
+    "preset", [p for p in list_presets() if p.task in EXAMPLES], ids=lambda p: p.name
+)
+def test_every_preset_has_a_request_to_rehearse(preset):
+    request = resolve(EXAMPLES[preset.task](preset), preset)
+    assert request.preset == preset.name
+    if preset.task == "layout":
+        known = preset.classes or ("0", "1")
+        assert {box.label for box in request.boxes} <= set(known)

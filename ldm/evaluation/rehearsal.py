@@ -80,7 +80,7 @@ def _semantic(of: Preset, **how: Any) -> Semantic:
 
 
 def _layout(of: Preset, **how: Any) -> Layout:
-    names = [name for name, _ in of.palette][:2]
+    names = [name for name, _ in of.palette] or ["0", "1"]  # a class without a name has a number
     boxes = (Box(names[0], 0.1, 0.2, 0.5, 0.9), Box(names[1], 0.4, 0.1, 0.9, 0.6))
     return Layout(boxes=boxes, **how)
 
