@@ -20,12 +20,14 @@ def test_every_task_can_be_rehearsed_and_nothing_else():
         rehearse("kl-f8")
 
 
-@pytest.mark.parametrize(
-    "preset", [p for p in list_presets() if p.task in EXAMPLES], ids=lambda p: p.name
-)
-def test_every_preset_has_a_request_to_rehearse(preset):
+RUNNABLE = {preset.name: preset for preset in list_presets() if preset.task in EXAMPLES}
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_every_preset_has_a_request_to_rehearse(name):
+    preset = RUNNABLE[name]
     request = resolve(EXAMPLES[preset.task](preset), preset)
-    assert request.preset == preset.name
+    assert request.preset == name
     if preset.task == "layout":
         known = preset.classes or ("0", "1")
         assert {box.label for box in request.boxes} <= set(known)
