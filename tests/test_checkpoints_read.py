@@ -4,12 +4,14 @@ import json
 import lzma
 import struct
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from ldm.checkpoints import read as read_module
 from ldm.checkpoints.read import read_checkpoint
 
 TINY = Path(__file__).parent / "reference" / "tiny"
@@ -99,6 +101,23 @@ def test_weights_stay_in_the_file_until_used(tmp_path, name):
     tensors = read_checkpoint(path)
     assert resident_bytes() - before < 8 * 2**20
     assert tensors["w"].sum() == 16 * 2**20
+
+
+def test_a_large_file_is_read_ahead_beside_its_use(tmp_path, monkeypatch):
+    read = []
+    through = read_module._read_ahead
+    monkeypatch.setattr(read_module, "_read_ahead", lambda path: read.append(through(path)))
+    save_file({"w": torch.ones(1000)}, tmp_path / "m.safetensors")
+    read_checkpoint(tmp_path / "m.safetensors")
+    assert not read
+    monkeypatch.setattr(read_module, "LARGE_BYTES", 4000)
+    assert read_checkpoint(tmp_path / "m.safetensors")["w"].sum() == 1000
+    for _ in range(1000):  # a thread of its own does it
+        if read:
+            break
+        time.sleep(0.01)
+    assert read == [None]
+    assert through(tmp_path / "gone") is None  # the one who uses the file will say so
 
 
 def test_writing_into_a_weight_leaves_the_file_as_it_is(tmp_path):

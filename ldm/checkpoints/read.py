@@ -6,8 +6,10 @@ back lie in the file until they are used.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import struct
+import threading
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -20,6 +22,8 @@ from ldm.errors import CheckpointError
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
 SUFFIXES = (*PICKLE_SUFFIXES, ".safetensors")
 MAX_HEADER_BYTES = 100 * 1024 * 1024  # the limit of the safetensors format
+LARGE_BYTES = 2**26  # from here on it pays to read ahead
+AHEAD_BYTES = 2**20  # at a time
 _HTML = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")
 
 
@@ -51,11 +55,25 @@ def read_file(path: Path) -> dict[str, Tensor]:
         )
     if refusal := _not_weights(start):
         raise CheckpointError(f"{path} {refusal}")
+    if path.stat().st_size >= LARGE_BYTES:
+        threading.Thread(target=_read_ahead, args=(path,), daemon=True).start()
     if path.suffix.lower() == ".safetensors":
         return _read_safetensors(path, start)
     if start[8:9] == b"{":
         raise CheckpointError(f"{path} is a safetensors file; rename it to end in .safetensors.")
     return read_pickle(path)
+
+
+def _read_ahead(path: Path) -> None:
+    """Bring a file into the system's memory.
+
+    What is mapped comes page by page, whenever one is looked at: the disk would wait for us, and
+    we for the disk.
+    """
+    buffer = bytearray(AHEAD_BYTES)
+    with contextlib.suppress(OSError), path.open("rb", buffering=0) as file:
+        while file.readinto(buffer):
+            pass
 
 
 def _start_of(path: Path) -> bytes:
