@@ -14,7 +14,6 @@ from ldm.training.conditions import (
     CONDITIONS,
     EXAMPLES,
     OUTSIDE_WEIGHT,
-    Captions,
     Holes,
     LabelMaps,
     Layouts,
@@ -22,6 +21,7 @@ from ldm.training.conditions import (
     Material,
     SceneClasses,
     corner_waves,
+    share_of_objects,
 )
 from ldm.training.config import DataConfig, LossConfig, TrainConfig
 from ldm.training.world import World
@@ -120,16 +120,13 @@ def test_layouts_are_the_scenes_boxes_in_any_order():
     assert torch.allclose(shown[:, 12, 18], torch.full((3,), 90.0))
 
 
-def test_the_cells_of_objects_count_in_the_loss_of_captions():
-    scenes = world(2)
-    scenes.labels[:] = IDS["sky"]
-    scenes.labels[1, :4, :4] = IDS["house"]
-    condition = Captions.__new__(Captions)  # without sentences
-    condition.labels, condition.factor, condition.object_weight = scenes.labels, 2, 5.0
-    weights = condition.weight(np.array([1, 0]), None)
-    assert weights.shape == (2, 1, 4, 4)
-    assert (weights[0, 0, :2, :2] == 5).all()
-    assert weights.sum() == 4 * 5 + 28
+def test_objects_are_told_from_the_land_in_latent_cells():
+    labels = np.full((2, 8, 8), IDS["sky"], np.uint8)
+    labels[1, :4, :3] = IDS["house"]
+    share = share_of_objects(labels, 2)
+    assert share.shape == (2, 1, 4, 4)
+    assert share[0].sum() == 0
+    assert share[1, 0, :2].tolist() == [[1, 0.5, 0, 0]] * 2
 
 
 def test_the_cells_in_boxes_count_in_the_loss_of_layouts():

@@ -15,7 +15,7 @@ from ldm.data.scenes import sample
 from ldm.diffusion.guidance import as_eps
 from ldm.errors import TrainingError
 from ldm.training import conditions, diffusion
-from ldm.training.config import DataConfig, TrainConfig
+from ldm.training.config import DataConfig, LossConfig, TrainConfig
 from ldm.training.diffusion import DiffusionRun, encoder_key
 from ldm.training.world import World
 
@@ -167,3 +167,11 @@ def test_scenes_that_share_their_land_share_noise_and_step(make, world):
     _, noise, t, *_ = run.batch(np.random.default_rng(0), 4)
     assert torch.equal(noise[:2], noise[2:]) and torch.equal(t[:2], t[2:])
     assert not torch.equal(noise[0], noise[1])
+
+
+def test_the_cells_of_objects_count_as_much_as_the_configuration_says(make, world):
+    run = make("demo-text-to-image", loss=LossConfig(object_weight=5.0))
+    *_, weight = run.batch(np.random.default_rng(0), 2)
+    assert weight.shape == (2, 1, 32, 32)
+    assert weight.min() == 1
+    assert weight.max() == 5

@@ -101,9 +101,14 @@ class Captions(Condition):
 
     def weight(self, rows: np.ndarray, inputs: Tensor) -> Tensor:
         """Objects are few cells, so that what is said of them hardly counts by itself."""
-        is_object = torch.from_numpy(np.isin(self.labels[rows], [IDS[name] for name in OBJECTS]))
-        share = F.avg_pool2d(is_object.float()[:, None], self.factor)
+        share = share_of_objects(self.labels[rows], self.factor)
         return 1 + (self.object_weight - 1) * share
+
+
+def share_of_objects(labels: np.ndarray, factor: int) -> Tensor:
+    """How much of each latent cell is a tree, a house or a boat: (B, H, W) ids -> (B, 1, h, w)."""
+    is_object = torch.from_numpy(np.isin(labels, [IDS[name] for name in OBJECTS]))
+    return F.avg_pool2d(is_object.float()[:, None], factor)
 
 
 class Layouts(Condition):
