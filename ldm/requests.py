@@ -212,6 +212,8 @@ class Inpaint:
     eta: float | None = _eta(None)
     seed: int | None = _seed()
     count: int = _count()
+    coarse: float | None = _coarse()
+    coarse_hold: float = _coarse_hold()
 
     def __post_init__(self) -> None:
         check(self)

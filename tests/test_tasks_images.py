@@ -113,6 +113,18 @@ def test_two_passes_make_sixteen_times_the_size_with_progress_over_all():
     assert [image.shape for image in got.images] == [(48, 80, 3)] * 2
 
 
+@pytest.mark.parametrize(("side", "steps"), [(256, 2 + 1), (128, 2)])
+def test_a_large_hole_is_begun_at_the_trained_size(side, steps):
+    preset = thin("demo-inpaint")
+    mask = grey(np.full((side, side), 255))
+    request = resolve(Inpaint(image=picture(side, side), mask=mask, **HOW), preset)
+    assert request.coarse == preset.defaults.coarse > 0
+    model = build_model(preset, "cpu").requires_grad_(False)
+    *_, last, made = RUNNERS["inpaint"](model, request)
+    assert (last.step, last.total) == (steps, steps)
+    assert made.images[0].shape == (side, side, 3)
+
+
 def test_a_class_of_none_is_the_null_class():
     got = run(ClassConditional(width=32, height=32, **HOW))
     assert got.requests[0].class_index is None

@@ -71,6 +71,7 @@ def test_a_request_names_one_seed_per_picture():
         guidance_scale=2.0,
         seed=MAX_SEED,
         count=3,
+        coarse=0.0,
     )
     assert of_request(request) == Sampling("plms", 9, 2.0, 0.0, (MAX_SEED, 0, 1), 32, 64)
 

@@ -36,6 +36,10 @@ class Track:
     done: int  # steps before it
     total: int
 
+    def after(self, steps: int) -> Track:
+        """Where it stands so many steps later."""
+        return Track(self.done + steps, self.total)
+
 
 def denoised(
     on: Covered,
@@ -79,7 +83,10 @@ def denoised(
 def decoded(
     on: Covered, sampling: Sampling, latents: Tensor, track: Track, site: Site | None
 ) -> Generator[Progress, None, Tensor]:
-    """The pictures of latents (B, C, h, w): (B, 3, H, W); whole after one word, or band by band."""
+    """The pictures of latents (B, C, h, w): (B, 3, H, W); whole after one word, or band by band.
+
+    `track`: of the steps that were taken.
+    """
     begin = time.perf_counter()
     h, w = latents.shape[2:]
     padded = sampling.wrap.pad(latents)
@@ -92,7 +99,7 @@ def decoded(
             lambda count: Progress("decoding", min(count + 1, strips), strips),
         )
     else:
-        yield Progress("decoding", track.done + sampling.steps, track.total)
+        yield Progress("decoding", track.done, track.total)
         made = on.model.decode(padded)
     if site is not None:
         cells = padded.shape[2] * padded.shape[3]

@@ -92,9 +92,10 @@ def _batch(
     start = None
     if small is not None:
         start = yield from _small_first(on, (small, sampling), conditions, track, site)
-        track = replace(track, done=track.done + sampling.steps)
+        track = track.after(sampling.steps)
     latents = yield from denoised(on, sampling, conditions, track, site, start)
-    return (yield from decoded(on, sampling, latents, track, site))
+    taken = sampling.steps if start is None else sampling.again
+    return (yield from decoded(on, sampling, latents, track.after(taken), site))
 
 
 def _small_first(
@@ -112,7 +113,7 @@ def _small_first(
     h, w = small.height // model.factor, small.width // model.factor
     some = tuple(part.resized(h, w) for part in conditions)
     latents = yield from denoised(there, small, some, track, site)
-    image = yield from decoded(there, small, latents, track, site)
+    image = yield from decoded(there, small, latents, track.after(small.steps), site)
     image = F.interpolate(image, (full.height, full.width), mode="bicubic").clamp(-1, 1)
     return (
         yield from pausing(
