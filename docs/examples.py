@@ -1,6 +1,6 @@
-"""Make the examples of the tabs to paint in: `python docs/examples.py [semantic] [inpaint]`.
+"""Make the examples of the tabs: `python docs/examples.py [text-to-image] [semantic] [inpaint]`.
 
-Each is a PNG with its request inside, so that choosing it brings its map or its mask back.
+Each is a PNG with its request inside, so that choosing it brings its sentence, map or mask back.
 """
 
 import argparse
@@ -14,11 +14,20 @@ import numpy as np
 from ldm.data import scenes
 from ldm.data.rendering import render
 from ldm.events import Result
-from ldm.requests import EncodedImage, Inpaint, Semantic
+from ldm.requests import EncodedImage, Inpaint, Semantic, TextToImage
 from ldm.studio import Studio
 
 FOLDER = Path(__file__).parents[1] / "ui" / "examples"
 WIDTH, HEIGHT = 256, 160
+# name, sentence, seed
+SENTENCES = (
+    ("1-sunset", "a calm lake with mountains at sunset", 13),
+    ("2-meadow", "two pine trees, a green meadow, white clouds in the afternoon", 11),
+    ("3-beach", "a sailing boat on still water, a sandy beach, the sun in the sky at noon", 12),
+    ("4-snow", "a red house, snow covered ground, distant mountains, falling snow by day", 12),
+    ("5-autumn", "two round trees, an autumn field, low hills, clear sky at sunrise", 13),
+    ("6-night", "a cottage in a snowy field at night, the moon, mountains", 12),
+)
 # name, number of the scene, seed of the picture
 MAPS = (
     ("1-mountain-lake", 16, 1),
@@ -38,17 +47,21 @@ HOLES = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("tasks", nargs="*", default=["semantic", "inpaint"])
+    parser.add_argument("tasks", nargs="*", default=list(MAKERS))
     with tempfile.TemporaryDirectory() as data:
         studio = Studio(data_dir=Path(data))
         for task in parser.parse_args().tasks:
-            make = {"semantic": _semantic, "inpaint": _inpaint}[task]
-            for name, request in make():
+            for name, request in MAKERS[task]():
                 _save(studio, request, FOLDER / task / f"{name}.png")
 
 
 def _scene(number: int) -> scenes.Sample:
     return render(scenes.sample(np.random.default_rng(number), WIDTH, HEIGHT))
+
+
+def _text_to_image():
+    for name, prompt, seed in SENTENCES:
+        yield name, TextToImage(prompt=prompt, seed=seed, width=192, height=128)
 
 
 def _semantic():
@@ -82,7 +95,10 @@ def _hole(scene: scenes.Sample, kind: str) -> np.ndarray:
     return mask
 
 
-def _save(studio: Studio, request: Inpaint | Semantic, path: Path) -> None:
+MAKERS = {"text-to-image": _text_to_image, "semantic": _semantic, "inpaint": _inpaint}
+
+
+def _save(studio: Studio, request: TextToImage | Semantic | Inpaint, path: Path) -> None:
     *_, result = studio.run(request)
     assert isinstance(result, Result)
     path.parent.mkdir(parents=True, exist_ok=True)
