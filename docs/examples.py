@@ -22,11 +22,11 @@ WIDTH, HEIGHT = 256, 160
 # name, sentence, seed
 SENTENCES = (
     ("1-sunset", "a calm lake with mountains at sunset", 13),
-    ("2-meadow", "two pine trees, a green meadow, white clouds in the afternoon", 11),
-    ("3-beach", "a sailing boat on still water, a sandy beach, the sun in the sky at noon", 12),
-    ("4-snow", "a red house, snow covered ground, distant mountains, falling snow by day", 12),
-    ("5-autumn", "two round trees, an autumn field, low hills, clear sky at sunrise", 13),
-    ("6-night", "a cottage in a snowy field at night, the moon, mountains", 12),
+    ("2-meadow", "several pine trees, a green meadow, white clouds in the afternoon", 11),
+    ("3-beach", "a sandy beach, still water, the sun in the sky at noon", 12),
+    ("4-snow", "several firs, snow covered ground, distant mountains, falling snow by day", 12),
+    ("5-autumn", "an autumn field, many conifers, low hills, clear sky at sunrise", 13),
+    ("6-night", "several conifers, a snowy field at night, the moon, mountains", 12),
 )
 # name, number of the scene, seed of the picture
 MAPS = (

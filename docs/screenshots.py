@@ -14,11 +14,11 @@ FOLDER = Path(__file__).parent / "screenshots"
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 SHOTS = {"light": (1440, 960), "dark": (1440, 960), "phone": (390, 844)}
 PROMPTS = (
-    ("a snowy field at night, the moon, mountains", 12),
-    ("two pine trees, a green meadow, white clouds in the afternoon", 11),
-    ("snow covered ground, distant mountains, falling snow by day", 12),
-    ("an autumn field, low hills, clear sky at sunrise", 13),
+    ("several conifers, a snowy field at night, the moon, mountains", 12),
     ("a sandy beach, still water, the sun in the sky at noon", 11),
+    ("several firs, snow covered ground, distant mountains, falling snow by day", 12),
+    ("an autumn field, low hills, clear sky at sunrise", 13),
+    ("several pine trees, a green meadow, white clouds in the afternoon", 11),
 )
 
 
