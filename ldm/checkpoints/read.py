@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import struct
-import threading
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -22,8 +21,8 @@ from ldm.errors import CheckpointError
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
 SUFFIXES = (*PICKLE_SUFFIXES, ".safetensors")
 MAX_HEADER_BYTES = 100 * 1024 * 1024  # the limit of the safetensors format
-LARGE_BYTES = 2**26  # from here on it pays to read ahead
-AHEAD_BYTES = 2**20  # at a time
+LARGE_BYTES = 2**26  # from here on it pays to read a file before it is mapped
+BLOCK_BYTES = 2**20  # at a time
 _HTML = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")
 
 
@@ -56,7 +55,7 @@ def read_file(path: Path) -> dict[str, Tensor]:
     if refusal := _not_weights(start):
         raise CheckpointError(f"{path} {refusal}")
     if path.stat().st_size >= LARGE_BYTES:
-        threading.Thread(target=_read_ahead, args=(path,), daemon=True).start()
+        _read_through(path)
     if path.suffix.lower() == ".safetensors":
         return _read_safetensors(path, start)
     if start[8:9] == b"{":
@@ -64,13 +63,12 @@ def read_file(path: Path) -> dict[str, Tensor]:
     return read_pickle(path)
 
 
-def _read_ahead(path: Path) -> None:
-    """Bring a file into the system's memory.
+def _read_through(path: Path) -> None:
+    """Bring a file into the system's memory, in one go.
 
-    What is mapped comes page by page, whenever one is looked at: the disk would wait for us, and
-    we for the disk.
+    What is mapped comes page by page, whenever one is looked at, which takes twice as long.
     """
-    buffer = bytearray(AHEAD_BYTES)
+    buffer = bytearray(BLOCK_BYTES)
     with contextlib.suppress(OSError), path.open("rb", buffering=0) as file:
         while file.readinto(buffer):
             pass
