@@ -93,6 +93,8 @@ class TrainConfig:
         for name in ("steps", "batch_size", "accumulate", "snapshot_every", "log_every"):
             if getattr(self, name) < 1:
                 raise TrainingError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if self.data.pairs and self.batch_size % 2:
+            raise TrainingError(f"batch_size must be even with data.pairs, got {self.batch_size}.")
 
 
 def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -24,6 +24,7 @@ from ldm.data.rendering import render
 SHARD = 500  # scenes per file
 SPLITS = {"train": 0, "held-out": 1, "pairs": 3}  # the seed's first word
 CLOSE = 2  # that of close views
+GROUPS = {"pairs": 2}  # scenes in a row that share all but their things; elsewhere 1
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ def open_world(folder: Path, split: str, *, count: int, size: int, captions: int
         np.concatenate([s[0] for s in shards])[:count],
         np.concatenate([s[1] for s in shards])[:count],
         [about for s in shards for about in s[2]][:count],
-        **({"kind": "pairs-", "group": 2} if split == "pairs" else {}),
+        kind="" if split == "train" else f"{split}-",
+        group=GROUPS.get(split, 1),
     )
 
 
@@ -135,10 +137,10 @@ def _render_shard(job: tuple[Path, str, int, int, int]) -> None:
 
 def _scene(split: str, i: int, size: int) -> tuple[scenes.Scene, np.random.Generator]:
     """Scene i of a split, and the randomness for its captions."""
-    is_pair = split == "pairs"
-    rng = np.random.default_rng([SPLITS[split], i // 2 if is_pair else i])
+    group = GROUPS.get(split, 1)
+    rng = np.random.default_rng([SPLITS[split], i // group])
     scene = scenes.sample(rng, size, size)
-    return (scenes.with_other_things(scene, rng) if is_pair and i % 2 else scene), rng
+    return (scenes.with_other_things(scene, rng) if i % group else scene), rng
 
 
 def _about_path(folder: Path, shard: int) -> Path:
