@@ -70,6 +70,19 @@ def _eta(default: float | None) -> Any:
     )
 
 
+def _temperature() -> Any:
+    return control(
+        None,
+        label="Temperature",
+        help="How strong the noise is that pictures are made of: below 1 they vary less and keep "
+        "closer to what is given; the model brings what is best for it",
+        minimum=0.0,
+        maximum=1.5,
+        step=0.05,
+        advanced=True,
+    )
+
+
 def _seed() -> Any:
     return control(
         None,
@@ -163,6 +176,7 @@ class TextToImage:
     sampler: str | None = _sampler()
     guidance_scale: float | None = _guidance_scale("the prompt is")
     eta: float = _eta(0.0)
+    temperature: float | None = _temperature()
     seed: int | None = _seed()
     count: int = _count()
     cover: str = _cover()
@@ -210,6 +224,7 @@ class Inpaint:
     steps: int | None = _steps()
     sampler: str | None = _sampler()
     eta: float | None = _eta(None)
+    temperature: float | None = _temperature()
     seed: int | None = _seed()
     count: int = _count()
     coarse: float | None = _coarse()
@@ -247,6 +262,7 @@ class Semantic:
     steps: int | None = _steps()
     sampler: str | None = _sampler()
     eta: float | None = _eta(None)
+    temperature: float | None = _temperature()
     seed: int | None = _seed()
     count: int = _count()
     cover: str = _cover()
@@ -282,6 +298,7 @@ class Layout:
     sampler: str | None = _sampler()
     guidance_scale: float | None = _guidance_scale("the boxes are")
     eta: float | None = _eta(None)
+    temperature: float | None = _temperature()
     seed: int | None = _seed()
     count: int = _count()
     cover: str = _cover()
@@ -318,6 +335,7 @@ class Upscale:
     steps: int | None = _steps()
     sampler: str | None = _sampler()
     eta: float | None = _eta(None)
+    temperature: float | None = _temperature()
     seed: int | None = _seed()
     count: int = _count()
     cover: str = _cover()
@@ -352,6 +370,7 @@ class ClassConditional:
     sampler: str | None = _sampler()
     guidance_scale: float | None = _guidance_scale("the class is")
     eta: float | None = _eta(None)
+    temperature: float | None = _temperature()
     seed: int | None = _seed()
     count: int = _count()
     cover: str = _cover()

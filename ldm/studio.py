@@ -177,6 +177,7 @@ def resolve(request: Any, preset: Preset) -> Any:
         "steps": preset.defaults.steps,
         "sampler": preset.defaults.sampler,
         "guidance_scale": preset.defaults.guidance_scale,
+        "temperature": preset.defaults.temperature,
         "coarse": preset.defaults.coarse,
         "working_size": 2 * max(preset.width, preset.height),
         "seed": secrets.randbelow(MAX_SEED + 1),

@@ -48,11 +48,12 @@ def test_open_fields_are_filled_from_the_preset(tiny_studio):
     about = preset.defaults
     assert (request.width, request.height) == (preset.width, preset.height)
     assert (request.steps, request.sampler) == (about.steps, about.sampler)
-    assert (request.guidance_scale, request.coarse) == (about.guidance_scale, about.coarse)
+    names = ("guidance_scale", "temperature", "coarse")
+    assert all(getattr(request, name) == getattr(about, name) for name in names)
 
 
 def test_given_fields_are_kept():
-    request = replace(REQUEST, sampler="plms", guidance_scale=1.0, coarse=0.5)
+    request = replace(REQUEST, sampler="plms", guidance_scale=1.0, temperature=0.5, coarse=0.5)
     assert resolve(request, load_preset("demo-text-to-image")) == request
 
 

@@ -71,9 +71,10 @@ def test_a_request_names_one_seed_per_picture():
         guidance_scale=2.0,
         seed=MAX_SEED,
         count=3,
+        temperature=0.5,
         coarse=0.0,
     )
-    assert of_request(request) == Sampling("plms", 9, 2.0, 0.0, (MAX_SEED, 0, 1), 32, 64)
+    assert of_request(request) == Sampling("plms", 9, 2.0, 0.0, (MAX_SEED, 0, 1), 32, 64, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -98,6 +99,18 @@ def test_the_seed_alone_decides_the_starting_noise():
     x_T, result = batch_noise((5,), 0, (3, 8, 12)), model.decoded[0]
     scale = (result - result.mean()) / (x_T - x_T.mean())
     assert torch.allclose(scale, scale.mean(), rtol=1e-3)
+
+
+def test_temperature_scales_all_noise_that_is_drawn():
+    """Over exact eps each step is affine in its noise; so is the difference of two pictures."""
+    for how in ({"sampler": "ddim"}, {"sampler": "ddim", "eta": 1.0}, {"sampler": "ddpm"}):
+        made = []
+        for temperature in (0.0, 0.5, 1.0):
+            run(model := Gaussian(), temperature=temperature, **how)
+            made.append(model.decoded[0])
+        cold, half, full = made
+        assert not torch.allclose(cold, full, atol=0.1)
+        assert torch.allclose(half - cold, 0.5 * (full - cold), atol=1e-4)
 
 
 def test_the_picture_is_the_last_state_of_the_sampler():

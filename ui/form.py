@@ -13,7 +13,7 @@ from typing import Any
 import gradio as gr
 
 from ldm.catalog.registry import list_presets, load_preset
-from ldm.catalog.schema import Preset
+from ldm.catalog.schema import Defaults, Preset
 from ldm.errors import LDMError
 from ldm.jobs import JobQueue
 from ldm.requests import controls
@@ -177,7 +177,7 @@ class Form:
 
     def _defaults_follow(self) -> None:
         """The model brings its defaults when a person chooses it."""
-        names = ("width", "height", "steps", "sampler", "guidance_scale", "eta", "coarse")
+        names = ("width", "height", *(field.name for field in fields(Defaults)))
         brought = [name for name in names if name in self.inputs]
 
         def choose(name: str) -> Any:

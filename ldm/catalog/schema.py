@@ -258,6 +258,7 @@ class Defaults:
     sampler: str = "ddim"
     guidance_scale: float = 1.0
     eta: float = 0.0
+    temperature: float = 1.0  # of all noise that is drawn, times a standard normal's deviation
     coarse: float = 0.0  # share of the steps that make a large picture out of one of this size
 
 

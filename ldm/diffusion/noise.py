@@ -75,6 +75,8 @@ def _places(start: int, count: int) -> np.ndarray:
     return np.arange(start, start + count, dtype=np.int64).astype(np.uint32)
 
 
-def batch_noise(seeds: Iterable[int], step: int, shape: tuple[int, int, int]) -> Tensor:
-    """The noise of several pictures, (B, C, h, w): image i is `normal(seeds[i], step, shape)`."""
-    return torch.stack([normal(seed, step, shape) for seed in seeds])
+def batch_noise(
+    seeds: Iterable[int], step: int, shape: tuple[int, int, int], temperature: float = 1.0
+) -> Tensor:
+    """The noise of several pictures, (B, C, h, w): `normal(seeds[i], step, shape)`, scaled."""
+    return temperature * torch.stack([normal(seed, step, shape) for seed in seeds])

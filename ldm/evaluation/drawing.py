@@ -90,10 +90,14 @@ def draw(
 def _steps(model: LatentDiffusion, eps: Eps, size: Size, seeds: Sequence[int]) -> Iterator[Step]:
     """The sampler of the preset, with the noise that a request of these seeds has."""
     shape = (model.latent_channels, size.height // model.factor, size.width // model.factor)
+
+    def noise(draw: int) -> Tensor:
+        return batch_noise(seeds, draw, shape, size.defaults.temperature).to(model.device)
+
     return SAMPLERS[size.defaults.sampler](
         eps,
-        batch_noise(seeds, 0, shape).to(model.device),
+        noise(0),
         model.schedule,
         steps=size.defaults.steps,
-        noise=lambda index: batch_noise(seeds, index + 1, shape).to(model.device),
+        noise=lambda index: noise(index + 1),
     )

@@ -124,7 +124,11 @@ def _steps(
         denoise = windowed(denoise, on.plan.windows)
     eps = classifier_free(wrapped(denoise, sampling.wrap), cond, uncond, sampling.guidance_scale)
     timesteps = timesteps_of(sampling.sampler, sampling.steps, model.schedule.length)
-    x = batch_noise(seeds, 0, shape).to(model.device)
+
+    def noise(draw: int) -> Tensor:
+        return batch_noise(seeds, draw, shape, sampling.temperature).to(model.device)
+
+    x = noise(0)
     if start is not None:
         timesteps = timesteps[-sampling.again :]
         start = start.float()
@@ -139,8 +143,7 @@ def _steps(
         model.schedule,
         steps=sampling.steps,
         eta=sampling.eta,
-        # draw 0 is the starting noise
-        noise=lambda index: batch_noise(seeds, index + 1, shape).to(model.device),
+        noise=lambda index: noise(index + 1),  # 0 is the starting noise
         timesteps=timesteps,
     )
 

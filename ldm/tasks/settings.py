@@ -41,6 +41,7 @@ class Sampling:
     seeds: tuple[int, ...]  # one per picture
     height: int  # px
     width: int  # px
+    temperature: float = 1.0
     cover: str = "auto"
     seamless: str = "no"
     coarse: float = 0.0
@@ -74,6 +75,7 @@ def of_request(request: Any, size: tuple[int, int] | None = None) -> Sampling:
         seeds=seeds,
         height=height,
         width=width,
+        temperature=request.temperature,
         **{name: getattr(request, name) for name in CANVAS_FIELDS if hasattr(request, name)},
     )
 
