@@ -215,16 +215,22 @@ class LatentDiffusion(nn.Module):
     def preview(self, latents: Tensor) -> Tensor:
         """A rough picture by a linear map of the latents, (B, 3, h, w), about [-1, 1].
 
-        The map is fitted once, to what the decoder makes of random patches; a preview then costs
-        one small matrix product.
+        One small matrix product, once the map is fitted.
+        """
+        weight = self.fit_preview().to(latents.dtype)
+        return F.conv2d(latents, weight[:, :-1, None, None], weight[:, -1])
+
+    @torch.no_grad()
+    def fit_preview(self) -> Tensor:
+        """The map of `preview`, (3, C + 1), fitted once to what the decoder makes of patches.
+
+        Least squares from latents and a constant to the mean colour of each cell.
         """
         if self._preview is None:
             self._preview = self._fit_preview()
-        weight = self._preview.to(latents.dtype)
-        return F.conv2d(latents, weight[:, :-1, None, None], weight[:, -1])
+        return self._preview
 
     def _fit_preview(self) -> Tensor:
-        """Least squares from latents and a constant to the mean colour of each cell: (3, C + 1)."""
         generator = torch.Generator().manual_seed(0)
         patches = torch.randn(1, self.latent_channels, 6, 6, generator=generator)
         z = F.interpolate(patches, scale_factor=4.0).to(self.device)

@@ -14,7 +14,7 @@ from ldm.canvas.plan import Facts, Room
 from ldm.events import Estimate, Result
 from ldm.runtime.memory import peak_resident, reset_peak, resident
 from ldm.tasks.covering import Site
-from ldm.tasks.estimating import expected
+from ldm.tasks.estimating import expected, pixels
 
 log = logging.getLogger(__name__)
 
@@ -96,11 +96,10 @@ class Watch:
 
     def _learn(self) -> None:
         known = self.machine.know(self.name, self.model)
-        networks = pixels = 0.0
+        networks = 0.0
         for took in self.site.took:
             work = getattr(known.facts, f"{took.part}_work").of(took.pictures, took.cells)
             known.learn(took.part, work, took.seconds)
             networks += took.seconds * took.times
-            pixels += (took.part == "decoder") * took.pictures * took.cells * known.facts.factor**2
-        known.learn("rest", pixels, self.seconds - networks)
+        known.learn("rest", pixels(self.request, known.facts), self.seconds - networks)
         self.machine.store.put(self.name, known)

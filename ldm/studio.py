@@ -90,9 +90,10 @@ class Studio:
             raise
 
     def load(self, preset_name: str) -> None:
-        """Bring a model into memory before it is asked for."""
+        """Bring a model into memory before it is asked for, and what its first run needs."""
         with self.cores.fit(), self.manager.use(preset_name) as model:
             self.machine.know(preset_name, model)
+            model.fit_preview()
 
     def estimate(self, request: Any) -> Estimate | None:
         """What a request will take; None while nothing is known of its model.

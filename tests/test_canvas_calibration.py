@@ -25,17 +25,21 @@ def test_new_times_of_the_same_work_are_averaged():
     assert len(rates.times) == 2
 
 
-def test_a_request_takes_its_steps_its_decodes_and_the_rest():
-    known = Calibration(FACTS, {"unet": Rates([(1e6, 1.0)]), "decoder": Rates([(8e6, 2.0)])})
+def test_a_canvas_takes_its_steps_and_its_decodes():
     facts = FACTS.__class__(**{**FACTS.__dict__, "unet_work": FACTS.decoder_work})
-    known = Calibration(facts, {part: Rates([(8e6, 2.0)]) for part in ("unet", "decoder", "rest")})
+    known = Calibration(facts, {part: Rates([(8e6, 2.0)]) for part in ("unet", "decoder")})
     canvas = Canvas(8, 8, count=3, passes=2)
-    pixels = 3 * 64 * 16
-    rest = known.rates["rest"].seconds(pixels)
     # two batches, of two and of one: 10 steps of 2 s per 8e6 operations
-    want = 10 * (2 * 2 * 64 + 2 * 64) * 2.0 + 3 * 64 * 2.0 + rest
+    want = 10 * (2 * 2 * 64 + 2 * 64) * 2.0 + 3 * 64 * 2.0
     assert known.seconds(canvas, 10, Plan("whole", 2)) == pytest.approx(want)
     assert Calibration(facts, {}).seconds(canvas, 10, Plan("whole", 2)) is None
+
+
+def test_the_rest_is_assumed_until_it_is_known():
+    known = Calibration(FACTS, {})
+    assert 0.02 < known.rest(128 * 128) < known.rest(1024 * 1024) < 0.5
+    known.learn("rest", 1024 * 1024, 2.0)
+    assert known.rest(1024 * 1024) == pytest.approx(2.0)
 
 
 def test_a_part_that_all_models_share_is_known_from_any_of_them():

@@ -315,6 +315,16 @@ def test_published_models_name_their_classes(name, count, known):
     assert [label for label, _ in preset.palette] == list(preset.classes)
 
 
+def test_a_preset_is_parsed_again_only_when_its_file_has_changed(tmp_path):
+    text = (PRESETS_DIR / "celeba256.yaml").read_text("utf-8")
+    (tmp_path / "mine.yaml").write_text(text, "utf-8")
+    first = load_preset("mine", tmp_path / "models", tmp_path)
+    assert load_preset("mine", tmp_path / "models", tmp_path) is first
+    (tmp_path / "mine.yaml").write_text(text.replace("width: 256", "width: 512"), "utf-8")
+    second = load_preset("mine", tmp_path / "models", tmp_path)
+    assert (first.width, second.width) == (256, 512)
+
+
 def test_a_class_list_must_fit_the_model(tmp_path):
     shutil.copytree(PRESETS_DIR / "classes", tmp_path / "classes")
     text = (PRESETS_DIR / "cin256.yaml").read_text("utf-8")

@@ -10,6 +10,7 @@ from ldm import metadata, studio
 from ldm.catalog.registry import load_preset
 from ldm.errors import LDMError, MemoryBudgetError, PresetError, RequestError
 from ldm.events import Progress, Result
+from ldm.latent_diffusion import LatentDiffusion
 from ldm.requests import TextToImage
 from ldm.runtime.manager import ModelManager
 from ldm.studio import Studio, new_path, resolve, save_pictures
@@ -214,9 +215,13 @@ def test_other_errors_are_not_disguised(tiny_studio, monkeypatch):
         run(tiny_studio)
 
 
-def test_load_brings_a_model_into_memory(tiny_studio):
+def test_load_brings_a_model_into_memory_ready_for_previews(tiny_studio, monkeypatch):
+    fitted = []
+    monkeypatch.setattr(LatentDiffusion, "fit_preview", fitted.append)
     tiny_studio.load("demo-text-to-image")
     assert list(tiny_studio.manager.loaded()) == ["demo-text-to-image"]
+    with tiny_studio.manager.use("demo-text-to-image") as model:
+        assert fitted == [model]
 
 
 def test_the_real_demo_makes_a_picture(tmp_path):

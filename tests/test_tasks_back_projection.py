@@ -72,7 +72,7 @@ def test_the_upscaling_task_corrects_where_the_preset_says_so(monkeypatch, keeps
         keeps_means=keeps_means,
     )
     given = EncodedImage.from_array(shrunk(image))
-    request = Upscale(image=given, steps=1, sampler="ddim", eta=0.0, seed=0)
+    request = Upscale(image=given, steps=1, sampler="ddim", eta=0.0, temperature=1.0, seed=0)
     *_, result = upscale.run(model, request)
     error = np.abs(shrunk(result.images[0]).astype(int) - shrunk(image)).mean()
     assert (error < 0.5) == bool(keeps_means)

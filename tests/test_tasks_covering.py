@@ -11,15 +11,16 @@ from ldm.canvas.estimate import facts_of
 from ldm.canvas.plan import Room
 from ldm.errors import LDMError, MemoryBudgetError
 from ldm.events import Progress, Result
-from ldm.requests import TextToImage
+from ldm.images import EncodedImage
+from ldm.requests import Inpaint, TextToImage
 from ldm.tasks import covering
 from ldm.tasks.covering import Site
-from ldm.tasks.estimating import canvases
+from ldm.tasks.estimating import canvases, pixels
 from ldm.tasks.text_to_image import run
 
 REQUEST = TextToImage(
     prompt="a red house", preset="tiny", width=96, height=64, steps=3, sampler="ddim",
-    guidance_scale=3.0, eta=0.0, seed=7,
+    guidance_scale=3.0, eta=0.0, temperature=1.0, seed=7,
 )  # fmt: skip
 LITTLE = Room(2**20)
 
@@ -162,6 +163,19 @@ def test_a_canvas_of_the_trained_size_has_no_small_picture(tiny_model):
     _, once = made(model)
     _, asked = made(model, replace(REQUEST, coarse=0.5))
     assert (once.images[0] == asked.images[0]).all()
+
+
+def test_a_large_picture_with_a_small_hole_is_read_and_written_all_the_same(facts):
+    hole = np.zeros((400, 600), np.uint8)
+    hole[200:216, 300:332] = 255
+    picture = EncodedImage.from_array(np.zeros((400, 600, 3), np.uint8))
+    request = Inpaint(
+        image=picture, mask=EncodedImage.from_array(hole), outpaint_top=8, count=2, seed=1,
+        working_size=64, steps=3, sampler="ddim", eta=0.0, temperature=1.0, coarse=0.0,
+    )  # fmt: skip
+    (canvas,) = canvases(request, facts)
+    assert pixels(request, facts) == 2 * (4 * canvas.cells + 408 * 600)
+    assert pixels(REQUEST, facts) == 96 * 64
 
 
 def test_canvases_of_requests(facts):

@@ -19,6 +19,7 @@ REQUEST = TextToImage(
     steps=6,
     sampler="ddim",
     guidance_scale=3.0,
+    temperature=1.0,
     seed=11,
 )
 
@@ -61,6 +62,7 @@ def test_the_same_request_makes_the_same_picture(tiny_model):
         {"prompt": "snow at night"},
         {"negative_prompt": "snow at night"},
         {"guidance_scale": 9.0},
+        {"temperature": 0.5},
         {"seed": 12},
         {"steps": 3},
         {"eta": 1.0},

@@ -26,7 +26,7 @@ KEPT = 16  # times per part
 NEAR = 1.15  # works whose ratio is below it share a time
 TRUST = 0.5  # of a new time against the kept one
 LONGEST = 0.2  # seconds: a calibration goes no further
-REST = 1.2e-7  # seconds per px for all but the networks, until it is known better
+REST = (0.02, 3e-7)  # seconds of a request and per px, but for the networks, until it is known
 log = logging.getLogger(__name__)
 
 
@@ -70,7 +70,7 @@ class Calibration:
     rates: dict[str, Rates]  # "unet" and "decoder" over operations, "rest" over px
 
     def seconds(self, canvas: Canvas, steps: int, plan: Plan) -> float | None:
-        """How long a request will take; None: not known yet."""
+        """How long the networks will take for a canvas; None: not known yet."""
         facts, batch, windows = self.facts, plan.batch, plan.windows
         views = len(windows.corners(canvas.rows, canvas.columns)) if windows else 1
         seen = math.prod(windows.size) if windows else canvas.cells
@@ -84,9 +84,12 @@ class Calibration:
             if step is None or decode is None:
                 return None
             unet, decoder = unet + times * steps * views * step, decoder + times * decode
-        pixels = canvas.count * canvas.cells * facts.factor**2
-        rest = self._of("rest", pixels)
-        return unet + decoder + (REST * pixels + 0.05 if rest is None else rest)
+        return unet + decoder
+
+    def rest(self, pixels: int) -> float:
+        """How long all but the networks will take, for so many px that are read and made."""
+        known = self._of("rest", pixels)
+        return REST[0] + REST[1] * pixels if known is None else known
 
     def _of(self, part: str, work: float) -> float | None:
         rates = self.rates.get(part)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,6 +42,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def parse(schema: type[_T], values: Mapping[str, Any], where: str) -> _T:
     """Make a dataclass of `ldm.catalog.schema` from plain values.
 
+    The same values give the same object: every request asks for its preset several times.
+
     Args:
         schema: The dataclass.
         values: What a YAML file says.
@@ -49,11 +53,18 @@ def parse(schema: type[_T], values: Mapping[str, Any], where: str) -> _T:
         PresetError: Naming `where` and the key or value at fault.
     """
     try:
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), dict(values)))
+        return _parsed(schema, json.dumps(values, default=str))
     except (OmegaConfBaseException, PresetError, ValueError, TypeError) as error:
         key = getattr(error, "full_key", None)
         reason = str(error).splitlines()[0].rstrip(".")
         raise PresetError(f"{where}: {f'{key}: ' if key else ''}{reason}.") from error
+
+
+@lru_cache(maxsize=128)
+def _parsed(schema: type[_T], text: str) -> _T:
+    """The object of values that are written as JSON: text can be looked up."""
+    values = OmegaConf.merge(OmegaConf.structured(schema), json.loads(text))
+    return OmegaConf.to_object(values)
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):

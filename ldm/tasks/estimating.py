@@ -38,6 +38,17 @@ def canvases(request: Any, facts: Facts) -> list[Canvas]:
     return [canvas_of(facts, small), replace(canvas, share=sampling.again / sampling.steps)]
 
 
+def pixels(request: Any, facts: Facts) -> int:
+    """Px of all canvases of a request, and of the pictures that holes are cut from and put into."""
+    found = canvases(request, facts)
+    made = sum(canvas.count * canvas.cells for canvas in found) * facts.factor**2
+    if isinstance(request, Inpaint):
+        left, top, right, bottom = request.outpaint
+        width, height = request.image.width + left + right, request.image.height + top + bottom
+        made += request.count * width * height
+    return made
+
+
 def _size_of(request: Any, facts: Facts) -> tuple[int, int]:
     """Height and width in px, padded to what the model takes."""
     if isinstance(request, Inpaint):
@@ -82,5 +93,7 @@ def expected(request: Any, known: Calibration, room: Room) -> Expected:
         plans.append(chosen)
         part = known.seconds(canvas, max(1, round(canvas.share * request.steps)), chosen)
         seconds = None if part is None or seconds is None else seconds + part
+    if seconds is not None:
+        seconds += known.rest(pixels(request, known.facts))
     largest = max(plans, key=lambda chosen: chosen.memory)
     return Expected(seconds, largest.memory, largest)
