@@ -217,7 +217,7 @@ def test_other_errors_are_not_disguised(tiny_studio, monkeypatch):
 
 def test_load_brings_a_model_into_memory_ready_for_previews(tiny_studio, monkeypatch):
     fitted = []
-    monkeypatch.setattr(LatentDiffusion, "fit_preview", fitted.append)
+    monkeypatch.setattr(LatentDiffusion, "fit_preview", lambda model: fitted.append(model))
     tiny_studio.load("demo-text-to-image")
     assert list(tiny_studio.manager.loaded()) == ["demo-text-to-image"]
     with tiny_studio.manager.use("demo-text-to-image") as model:
