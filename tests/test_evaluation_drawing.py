@@ -2,9 +2,9 @@
 
 import torch
 
+from ldm.canvas import plan
 from ldm.catalog.registry import load_preset
 from ldm.catalog.schema import Defaults
-from ldm.evaluation import drawing
 from ldm.evaluation.drawing import Size, draw, sizes
 
 TWO_STEPS = Defaults(steps=2, sampler="ddpm")  # which draws noise in between
@@ -13,7 +13,7 @@ CAPTIONS = ["a house", "the moon", "a lake at night"]
 
 def test_sizes_are_multiples_of_the_width_and_cost_the_same():
     made = sizes(load_preset("demo-text-to-image"), 96)
-    assert [str(size) for size in made] == ["128 x 128", "256 x 128", "512 x 128"]
+    assert [str(size) for size in made] == ["128 x 128", "256 x 128", "512 x 128", "256 x 256"]
     assert len({size.count * size.width * size.height for size in made}) == 1
 
 
@@ -30,7 +30,7 @@ def test_a_sample_does_not_depend_on_its_batch(tiny_model, monkeypatch):
         )
 
     together = sample()
-    monkeypatch.setattr(drawing, "CELLS_PER_BATCH", 1)
+    monkeypatch.setattr(plan, "CELLS_PER_BATCH", 1)
     alone = sample()
     assert together.shape == (3, 3, 8, 16)
     assert (together - alone).abs().max() <= 2 / 127.5

@@ -1,23 +1,23 @@
-"""Samples of a model for held-out conditions, many at a time."""
+"""Samples of a model for held-out conditions, made as the tasks make them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ldm.catalog.schema import Defaults, Preset
 from ldm.diffusion.conditioning import Conditioning
-from ldm.diffusion.guidance import classifier_free, conditioned
-from ldm.diffusion.noise import batch_noise
-from ldm.diffusion.samplers import SAMPLERS, Eps, Step
-from ldm.images import to_arrays, to_tensor
+from ldm.images import to_tensor
 from ldm.latent_diffusion import LatentDiffusion
+from ldm.tasks.sampling import sample
+from ldm.tasks.settings import Sampling, canvas_of
 
-CELLS_PER_BATCH = 16 * 32 * 32  # latent cells that are denoised at once
-WIDTHS = (1, 2, 4)  # times the trained width
+TIMES = ((1, 1), (2, 1), (4, 1), (2, 2))  # the trained width and height
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,16 @@ class Size:
 
 
 def sizes(preset: Preset, scenes: int) -> list[Size]:
-    """The trained size and multiples of its width, for `scenes` pictures of the first."""
+    """The trained size and multiples of its sides, for `scenes` pictures of the first."""
     return [
-        Size(times, times * preset.width, preset.height, max(2, scenes // times), preset.defaults)
-        for times in WIDTHS
+        Size(
+            across,
+            across * preset.width,
+            down * preset.height,
+            max(2, scenes // (across * down)),
+            preset.defaults,
+        )
+        for across, down in TIMES
     ]
 
 
@@ -57,7 +63,7 @@ def draw(
     guidance_scale: float = 1.0,
     seeds: Sequence[int] | None = None,
 ) -> Tensor:
-    """Sample one picture per condition.
+    """Sample one picture per condition, as a task does.
 
     Args:
         model: What is measured.
@@ -70,34 +76,38 @@ def draw(
     Returns:
         (N, 3, H, W) float32 in [-1, 1], in 256 levels as a saved picture has.
     """
-    factor = model.factor
-    shape = (model.latent_channels, size.height // factor, size.width // factor)
-    batch = max(1, CELLS_PER_BATCH // (shape[1] * shape[2]))
-    seeds = range(size.count) if seeds is None else seeds
+    sampling = _sampling(size, guidance_scale, range(size.count) if seeds is None else seeds)
+    batch = canvas_of(model, sampling).together
     images = []
     for start in range(0, size.count, batch):
         some = slice(start, min(start + batch, size.count))
-        cond, B = condition(some), some.stop - some.start
-        if empty is None or guidance_scale == 1:
-            eps = conditioned(model.denoise, cond)
-        else:
-            eps = classifier_free(model.denoise, cond, empty.expand(B), guidance_scale)
-        *_, last = _steps(model, eps, size, seeds[some])
-        images += to_arrays(model.decode(last.x_t.to(model.dtype)))
+        cond = condition(some)
+        part = replace(sampling, seeds=sampling.seeds[some])
+        uncond = cond if empty is None else empty.expand(some.stop - some.start)
+        images += _last(sample(model, part, cond, uncond))
     return to_tensor(images)
 
 
-def _steps(model: LatentDiffusion, eps: Eps, size: Size, seeds: Sequence[int]) -> Iterator[Step]:
-    """The sampler of the preset, with the noise that a request of these seeds has."""
-    shape = (model.latent_channels, size.height // model.factor, size.width // model.factor)
-
-    def noise(draw: int) -> Tensor:
-        return batch_noise(seeds, draw, shape, size.defaults.temperature).to(model.device)
-
-    return SAMPLERS[size.defaults.sampler](
-        eps,
-        noise(0),
-        model.schedule,
-        steps=size.defaults.steps,
-        noise=lambda index: noise(index + 1),
+def _sampling(size: Size, guidance_scale: float, seeds: Sequence[int]) -> Sampling:
+    """As a request that leaves all open but the size."""
+    about = size.defaults
+    return Sampling(
+        sampler=about.sampler,
+        steps=about.steps,
+        guidance_scale=guidance_scale,
+        eta=about.eta if about.sampler == "ddim" else 0.0,
+        seeds=tuple(seeds),
+        height=size.height,
+        width=size.width,
+        temperature=about.temperature,
+        coarse=about.coarse,
     )
+
+
+def _last(run: Generator[Any, None, list[np.ndarray]]) -> list[np.ndarray]:
+    """What a run returns in the end."""
+    while True:
+        try:
+            next(run)
+        except StopIteration as end:
+            return end.value
