@@ -2,7 +2,17 @@
 
 import pytest
 
-from ldm.canvas.plan import BANDS_BUDGET, Bands, Canvas, Facts, Line, Room, Work, plan
+from ldm.canvas.plan import (
+    BANDS_BUDGET,
+    MOST_GAPS,
+    Bands,
+    Canvas,
+    Facts,
+    Line,
+    Room,
+    Work,
+    plan,
+)
 from ldm.canvas.windows import EvenWindows
 from ldm.errors import MemoryBudgetError, RequestError
 
@@ -30,6 +40,13 @@ def test_whole_while_it_fits():
     chosen = plan(canvas, FACTS, Room(need - 1))
     assert (chosen.cover, chosen.unet, chosen.decoder) == ("bands", False, True)
     assert "the same picture" in chosen.why
+
+
+def test_gaps_between_tensors_stop_growing():
+    line = Line(0, 1024, gaps=0.5)
+    assert line.at(1000) == 1536 * 1000
+    assert line.at(2**20) == 2**30 + MOST_GAPS
+    assert Line(0, 1024).at(2**20) == 2**30
 
 
 def test_a_batch_shrinks_before_anything_goes_in_bands():

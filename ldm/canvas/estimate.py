@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from ldm.canvas.plan import Bands, Facts, Line, Work
 from ldm.canvas.workspace import Rehearsal
 from ldm.models.first_stage import DiagonalGaussian
 
-SPREAD = 1.9  # bytes in memory per byte of tensors on a CPU: malloc keeps gaps between them
+GAPS = 0.9  # bytes of gaps per byte of tensors on a CPU, as long as they are small
 
 
 class LiveBytes(TorchDispatchMode):
@@ -180,8 +181,7 @@ def facts_of(model: Any) -> Facts:
     found: dict[str, Any] = {}
     for name, (run, of) in ways.items():
         line = line_of(lambda side, run=run, of=of: run(of(side)), trial.sides)
-        spread = SPREAD if model.device.type == "cpu" else 1.0
-        found[name] = Line(spread * line.fixed, spread * line.per_cell)
+        found[name] = replace(line, gaps=GAPS if model.device.type == "cpu" else 0.0)
         found[f"{name}_bands"] = bands_of(run, trial.sides[1], of(trial.sides[1]))
         if name != "encoder":
             found[f"{name}_work"] = work_of(run, of, trial.sides[0])

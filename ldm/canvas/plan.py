@@ -17,19 +17,28 @@ COVERS = ("auto", "whole", "bands", "windows")
 CELLS_PER_BATCH = 8 * 32 * 32  # latent cells that are denoised at once
 BANDS_BUDGET = 512 * 2**20  # bands are as fast with little memory; more goes to no use
 MIB = 2**20
+MOST_GAPS = 160 * MIB  # between small tensors in memory; large ones are mapped, without gaps
 PIXEL_BYTES = 16  # of a picture in px: as numbers and as bytes, with what is between
 
 
 @dataclass(frozen=True)
 class Line:
-    """Bytes of activations at the worst moment, as a line over the canvas' latent cells."""
+    """Bytes of activations at the worst moment, as a line over the canvas' latent cells.
+
+    Args:
+        fixed: Of any canvas.
+        per_cell: Of each latent cell.
+        gaps: What malloc leaves between tensors, per byte of them, up to MOST_GAPS.
+    """
 
     fixed: float
     per_cell: float
+    gaps: float = 0.0
 
     def at(self, cells: int) -> int:
         """Bytes for a canvas of so many cells, all pictures of a batch together."""
-        return max(0, round(self.fixed + self.per_cell * cells))
+        tensors = max(0.0, self.fixed + self.per_cell * cells)
+        return round(tensors + min(self.gaps * tensors, MOST_GAPS))
 
 
 @dataclass(frozen=True)
