@@ -32,14 +32,14 @@ def tiny_model():
     """Text to image, a million random weights; 2 px per latent cell, sides of 4 px multiples."""
     import torch  # noqa: PLC0415  (not every test needs it)
 
-    from ldm.catalog.build import build_model  # noqa: PLC0415
-    from ldm.catalog.compvis import PRESETS_DIR  # noqa: PLC0415
-    from ldm.catalog.schema import (  # noqa: PLC0415
+    from ldm.catalog.architecture import (  # noqa: PLC0415
         Architecture,
         ConditionerConfig,
         FirstStageConfig,
         UNetConfig,
     )
+    from ldm.catalog.build import build_model  # noqa: PLC0415
+    from ldm.catalog.compvis import PRESETS_DIR  # noqa: PLC0415
 
     architecture = Architecture(
         first_stage=FirstStageConfig("kl", ch=8, ch_mult=(1, 2), num_res_blocks=1, norm_groups=4),

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from ldm.catalog.architecture import Architecture
 from ldm.catalog.build import build_model
 from ldm.catalog.compvis import PRESETS_DIR, preset_values
 from ldm.catalog.parsing import parse, read_yaml
 from ldm.catalog.registry import list_presets, load_preset
-from ldm.catalog.schema import TASKS, Architecture
+from ldm.catalog.schema import TASKS
 from ldm.checkpoints.apply import load_files
 from ldm.errors import PresetError
 from ldm.requests import SAMPLER_NAMES
