@@ -19,7 +19,7 @@ from ldm.catalog.registry import list_presets, load_preset
 from ldm.catalog.schema import TASKS
 from ldm.checkpoints.apply import load_files
 from ldm.errors import PresetError
-from ldm.requests import SAMPLER_NAMES
+from ldm.request_controls import SAMPLER_NAMES
 
 REFERENCE = Path(__file__).parent / "reference"
 PUBLISHED = {
