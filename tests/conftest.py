@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from ldm.jobs import JobQueue
 from tests.browser import ARGUMENTS, CHROMIUM, open_page, running_app, visit
+from tests.gate import WAIT, FakeStudio, Gate
 
 
 @pytest.fixture
@@ -93,6 +95,24 @@ def units():
     from safetensors.torch import load_file  # noqa: PLC0415  (not every test needs it)
 
     return load_file(Path(__file__).parent / "reference" / "units.safetensors")
+
+
+@pytest.fixture
+def queue():
+    """A queue whose studio runs functions as if they were requests."""
+    queue = JobQueue(FakeStudio)
+    yield queue
+    queue.close(WAIT)
+
+
+@pytest.fixture
+def busy(queue):
+    """A queue whose worker is inside a job that waits."""
+    gate = Gate()
+    gate.id = queue.submit(gate)
+    assert gate.started.wait(WAIT)
+    yield gate
+    gate.let(10_000)
 
 
 @pytest.fixture(scope="session")
