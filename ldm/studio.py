@@ -20,7 +20,7 @@ from ldm.catalog.schema import Preset
 from ldm.errors import LDMError, MemoryBudgetError, RequestError
 from ldm.events import Estimate, Progress, Result
 from ldm.machine import Machine
-from ldm.requests import MAX_SEED
+from ldm.request_controls import MAX_SEED
 from ldm.runtime.cores import Cores
 from ldm.runtime.manager import ModelManager
 from ldm.runtime.memory import default_budget, is_out_of_memory

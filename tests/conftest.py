@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from ldm.jobs import JobQueue
 from tests.browser import ARGUMENTS, CHROMIUM, open_page, running_app, visit
+from tests.gate import WAIT, FakeStudio, Gate
 
 
 @pytest.fixture
@@ -32,14 +34,14 @@ def tiny_model():
     """Text to image, a million random weights; 2 px per latent cell, sides of 4 px multiples."""
     import torch  # noqa: PLC0415  (not every test needs it)
 
-    from ldm.catalog.build import build_model  # noqa: PLC0415
-    from ldm.catalog.compvis import PRESETS_DIR  # noqa: PLC0415
-    from ldm.catalog.schema import (  # noqa: PLC0415
+    from ldm.catalog.architecture import (  # noqa: PLC0415
         Architecture,
         ConditionerConfig,
         FirstStageConfig,
         UNetConfig,
     )
+    from ldm.catalog.build import build_model  # noqa: PLC0415
+    from ldm.catalog.compvis import PRESETS_DIR  # noqa: PLC0415
 
     architecture = Architecture(
         first_stage=FirstStageConfig("kl", ch=8, ch_mult=(1, 2), num_res_blocks=1, norm_groups=4),
@@ -93,6 +95,24 @@ def units():
     from safetensors.torch import load_file  # noqa: PLC0415  (not every test needs it)
 
     return load_file(Path(__file__).parent / "reference" / "units.safetensors")
+
+
+@pytest.fixture
+def queue():
+    """A queue whose studio runs functions as if they were requests."""
+    queue = JobQueue(FakeStudio)
+    yield queue
+    queue.close(WAIT)
+
+
+@pytest.fixture
+def busy(queue):
+    """A queue whose worker is inside a job that waits."""
+    gate = Gate()
+    gate.id = queue.submit(gate)
+    assert gate.started.wait(WAIT)
+    yield gate
+    gate.let(10_000)
 
 
 @pytest.fixture(scope="session")

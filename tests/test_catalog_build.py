@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from ldm.catalog.architecture import Architecture, FirstStageConfig, ScheduleConfig, UNetConfig
 from ldm.catalog.build import build_classifier, build_first_stage, build_model, count_parameters
 from ldm.catalog.compvis import read_architecture
 from ldm.catalog.parsing import read_yaml
 from ldm.catalog.registry import list_presets, load_preset
-from ldm.catalog.schema import Architecture, FirstStageConfig, ScheduleConfig, UNetConfig
 from ldm.checkpoints.apply import load_weights
 from ldm.checkpoints.keymaps import part, to_our_names
 from ldm.errors import PresetError

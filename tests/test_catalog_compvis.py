@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from ldm.catalog import diffusers
+from ldm.catalog.architecture import Architecture, ScheduleConfig
 from ldm.catalog.compvis import TARGETS, preset_values, read_architecture
 from ldm.catalog.parsing import parse, read_yaml
 from ldm.catalog.registry import list_presets, load_preset
-from ldm.catalog.schema import Architecture, ScheduleConfig
 from ldm.errors import PresetError
 
 TINY = Path(__file__).parent / "reference" / "tiny"

@@ -1,24 +1,21 @@
-"""Presets: every published model is there, and a user's folder becomes one."""
+"""Presets: every published model is there, and the faults of a YAML file are told by its name."""
 
 import gzip
 import json
-import lzma
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import torch
 
-from ldm.catalog.build import build_model
+from ldm.catalog.architecture import Architecture
 from ldm.catalog.compvis import PRESETS_DIR, preset_values
 from ldm.catalog.parsing import parse, read_yaml
 from ldm.catalog.registry import list_presets, load_preset
-from ldm.catalog.schema import TASKS, Architecture
-from ldm.checkpoints.apply import load_files
+from ldm.catalog.schema import TASKS
 from ldm.errors import PresetError
-from ldm.requests import SAMPLER_NAMES
+from ldm.request_controls import SAMPLER_NAMES
 
 REFERENCE = Path(__file__).parent / "reference"
 PUBLISHED = {
@@ -221,69 +218,6 @@ def test_a_first_stage_can_be_another_presets(own):
     assert not preset.is_on_disk
     other.weight_path.touch()
     assert preset.is_on_disk
-
-
-@pytest.fixture
-def models_dir(tmp_path):
-    """A `models` folder into which a person dropped a published model."""
-    case = REFERENCE / "tiny" / "uncond_kl_churches_ema"
-    folder = tmp_path / "models" / "my-churches"
-    folder.mkdir(parents=True)
-    shutil.copy(case / "config.yaml", folder / "config.yaml")
-    content = lzma.decompress((case / "model.ckpt.xz").read_bytes())
-    (folder / "model.ckpt").write_bytes(content)
-    return tmp_path / "models"
-
-
-def test_a_dropped_folder_is_listed_and_usable(models_dir):
-    preset = next(p for p in list_presets(models_dir) if p.name == "my-churches")
-    assert preset == load_preset("my-churches", models_dir)
-    assert preset.is_on_disk
-    assert (preset.task, preset.width, preset.height) == ("unconditional", 32, 32)
-    model = build_model(preset)
-    load_files(model, preset.weight_paths)
-    with torch.no_grad():
-        assert model.unet(torch.zeros(1, 4, 8, 8), torch.tensor([5])).isfinite().all()
-
-
-def test_a_converted_file_comes_before_the_checkpoint(models_dir):
-    (models_dir / "my-churches" / "model.safetensors").touch()
-    assert load_preset("my-churches", models_dir).weight_path.name == "model.safetensors"
-
-
-def test_a_converted_download_is_on_disk(models_dir):
-    converted = models_dir / "celeba256" / "model.safetensors"
-    converted.parent.mkdir()
-    converted.touch()
-    preset = load_preset("celeba256", models_dir)
-    assert preset.weight_path == converted
-    assert preset.is_on_disk
-
-
-def test_other_names_of_config_and_weights_are_found(models_dir):
-    folder = models_dir / "my-churches"
-    (folder / "config.yaml").rename(folder / "project.yaml")
-    (folder / "model.ckpt").rename(folder / "epoch=12.ckpt")
-    assert load_preset("my-churches", models_dir).weight_path.name == "epoch=12.ckpt"
-    (folder / "epoch=13.ckpt").touch()
-    with pytest.raises(PresetError, match="several weight files"):
-        load_preset("my-churches", models_dir)
-
-
-def test_a_broken_folder_is_left_out_of_the_list_and_explained_when_named(models_dir, caplog):
-    (models_dir / "my-churches" / "model.ckpt").unlink()
-    assert "my-churches" not in {p.name for p in list_presets(models_dir)}
-    assert "no weight file" in caplog.text
-    with pytest.raises(PresetError, match="no weight file"):
-        load_preset("my-churches", models_dir)
-
-
-def test_a_published_models_download_folder_is_not_a_second_preset(models_dir):
-    (models_dir / "my-churches").rename(models_dir / "celeba256")
-    presets = [p for p in list_presets(models_dir) if p.name == "celeba256"]
-    assert len(presets) == 1
-    assert presets[0].title == "CelebA-HQ faces"
-    assert presets[0].is_on_disk
 
 
 def test_an_unreadable_file_is_an_error(tmp_path):

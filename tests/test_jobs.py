@@ -1,4 +1,5 @@
-import logging
+"""The queue: jobs one at a time, followed by anyone, and what it can hold."""
+
 import random
 import threading
 import time
@@ -8,89 +9,9 @@ import pytest
 
 from ldm import jobs as module
 from ldm.errors import LDMError, RequestError
-from ldm.events import Cancelled, Failed, Progress, Queued, Result
+from ldm.events import Cancelled, Progress, Queued, Result
 from ldm.jobs import JobQueue
-
-WAIT = 10  # s; far longer than anything here takes
-
-
-class FakeStudio:
-    """Runs functions as if they were requests: each gives an iterator of events."""
-
-    def __init__(self):
-        self.loaded = []
-
-    def run(self, request):
-        return request()
-
-    def load(self, preset_name):
-        self.loaded.append(preset_name)
-
-
-def quick():
-    yield Progress("sampling", 1, 1)
-    yield Result((), ())
-
-
-class Gate:
-    """A request that takes a step whenever a test lets it, and notes what became of it."""
-
-    def __init__(self, steps=1000):
-        self.steps = steps
-        self.at = 0
-        self.started = threading.Event()
-        self.closed = threading.Event()
-        self._allowed = threading.Semaphore(0)
-
-    def __call__(self):
-        try:
-            yield Progress("loading")
-            self.started.set()
-            for step in range(1, self.steps + 1):
-                assert self._allowed.acquire(timeout=WAIT)
-                self.at = step
-                yield Progress("sampling", step, self.steps)
-            yield Result((), (), seconds=self.steps)
-        finally:
-            self.closed.set()
-
-    def let(self, steps):
-        self._allowed.release(steps)
-
-
-@pytest.fixture
-def queue():
-    queue = JobQueue(FakeStudio)
-    yield queue
-    queue.close(WAIT)
-
-
-@pytest.fixture
-def busy(queue):
-    """A queue whose worker is inside a job that waits."""
-    gate = Gate()
-    gate.id = queue.submit(gate)
-    assert gate.started.wait(WAIT)
-    yield gate
-    gate.let(10_000)
-
-
-def end(queue, job_id):
-    """The last event of a job, in a time that cannot hang a test."""
-    found = []
-    thread = threading.Thread(target=lambda: found.extend(queue.follow(job_id)), daemon=True)
-    thread.start()
-    thread.join(WAIT)
-    assert not thread.is_alive(), "the job does not end"
-    return found[-1]
-
-
-def wait_until(condition):
-    limit = time.monotonic() + WAIT
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.001)
-
+from tests.gate import WAIT, FakeStudio, Gate, end, quick, wait_until
 
 # submitting and following
 
@@ -227,170 +148,6 @@ def test_an_unknown_job_is_told_at_once(queue, call):
         getattr(queue, call)("nope")
 
 
-# cancelling
-
-
-def test_cancel_of_a_waiting_job_takes_it_out(queue, busy):
-    ran = []
-    job_id = queue.submit(lambda: ran.append(1) or quick())
-    assert queue.cancel(job_id)
-    assert queue.status(job_id) == Cancelled()
-    busy.let(1000)
-    end(queue, queue.submit(quick))
-    assert ran == []
-
-
-def test_cancel_of_the_running_job_stops_within_a_step(queue, busy):
-    busy.let(3)
-    wait_until(lambda: busy.at == 3)
-    assert queue.cancel(busy.id)
-    busy.let(1)
-    assert end(queue, busy.id) == Cancelled()
-    assert busy.at == 4
-    assert busy.closed.is_set()
-
-
-def test_cancel_while_the_model_is_loading(queue):
-    gate, hold, inside = Gate(), threading.Event(), threading.Event()
-
-    def request():
-        yield Progress("loading")
-        inside.set()
-        assert hold.wait(WAIT)
-        yield from gate()
-
-    job_id = queue.submit(request)
-    assert inside.wait(WAIT)
-    assert queue.cancel(job_id)
-    hold.set()
-    assert end(queue, job_id) == Cancelled()
-    assert gate.at == 0
-
-
-def test_cancel_of_a_finished_job_changes_nothing(queue):
-    job_id = queue.submit(quick)
-    last = end(queue, job_id)
-    assert queue.cancel(job_id) is False
-    assert queue.status(job_id) == last
-
-
-def test_cancel_of_a_failed_job_changes_nothing(queue):
-    job_id = queue.submit(lambda: iter(()))
-    assert isinstance(end(queue, job_id), Failed)
-    assert queue.cancel(job_id) is False
-
-
-def test_cancel_of_a_cancelled_job_changes_nothing(queue, busy):
-    job_id = queue.submit(quick)
-    assert queue.cancel(job_id) is True
-    assert queue.cancel(job_id) is False
-
-
-def test_a_result_that_is_there_already_is_not_thrown_away(queue):
-    inside, hold = threading.Event(), threading.Event()
-
-    def request():
-        yield Progress("decoding")
-        inside.set()
-        assert hold.wait(WAIT)
-        yield Result((), (), seconds=3)
-
-    job_id = queue.submit(request)
-    assert inside.wait(WAIT)
-    queue.cancel(job_id)
-    hold.set()
-    assert end(queue, job_id) == Result((), (), seconds=3)
-
-
-def test_the_next_job_runs_after_a_cancel(queue, busy):
-    following = queue.submit(quick)
-    queue.cancel(busy.id)
-    busy.let(1)
-    assert isinstance(end(queue, following), Result)
-
-
-def test_a_follower_of_a_waiting_job_hears_of_its_cancel(queue, busy):
-    job_id = queue.submit(quick)
-    events = queue.follow(job_id)
-    next(events)
-    queue.cancel(job_id)
-    assert list(events) == [Cancelled()]
-
-
-# failing
-
-
-def test_an_error_for_people_is_told_in_its_own_words(queue):
-    def request():
-        yield Progress("loading")
-        raise LDMError("width must be a multiple of 16.")
-
-    assert end(queue, queue.submit(request)) == Failed("width must be a multiple of 16.")
-
-
-def test_an_unexpected_error_is_logged_under_an_id_and_not_shown(queue, caplog):
-    def request():
-        yield Progress("loading")
-        raise ZeroDivisionError("secret detail")
-
-    job_id = queue.submit(request)
-    with caplog.at_level(logging.ERROR):
-        event = end(queue, job_id)
-    assert isinstance(event, Failed)
-    assert job_id in event.message
-    assert "secret" not in event.message
-    wait_until(lambda: f"job {job_id} failed" in caplog.text)
-    assert "secret detail" in caplog.text
-
-
-@pytest.mark.parametrize("error", [LDMError("no."), ZeroDivisionError()])
-def test_the_next_job_runs_after_an_error(queue, error):
-    def request():
-        raise error
-        yield
-
-    broken, following = queue.submit(request), queue.submit(quick)
-    assert isinstance(end(queue, broken), Failed)
-    assert isinstance(end(queue, following), Result)
-
-
-def test_a_run_without_a_result_is_a_failure(queue):
-    event = end(queue, queue.submit(lambda: iter([Progress("sampling", 1, 1)])))
-    assert "ended without a picture" in event.message
-
-
-def test_an_error_while_closing_a_cancelled_run_is_a_failure(queue):
-    inside, hold = threading.Event(), threading.Event()
-
-    def request():
-        try:
-            yield Progress("loading")
-            inside.set()
-            assert hold.wait(WAIT)
-            yield Progress("sampling", 1, 2)
-        finally:
-            raise LDMError("could not tidy up.")
-
-    job_id = queue.submit(request)
-    assert inside.wait(WAIT)
-    queue.cancel(job_id)
-    hold.set()
-    assert end(queue, job_id) == Failed("could not tidy up.")
-
-
-def test_a_studio_that_cannot_be_made_fails_each_job_until_it_can(queue):
-    answers = [LDMError("this machine has no cuda device."), None]
-
-    def factory():
-        if error := answers.pop(0):
-            raise error
-        return FakeStudio()
-
-    queue._factory = factory
-    assert end(queue, queue.submit(quick)) == Failed("this machine has no cuda device.")
-    assert isinstance(end(queue, queue.submit(quick)), Result)
-
-
 # warming up
 
 
@@ -448,7 +205,7 @@ def test_an_estimate_of_a_model_that_cannot_be_loaded_does_not_wait_for_ever(que
     assert queue.estimate(SimpleNamespace(preset="demo"), wait=WAIT) is None
 
 
-# limits and closing
+# limits
 
 
 def test_a_full_queue_says_so(queue, busy):
@@ -486,28 +243,6 @@ def test_pictures_of_older_jobs_are_left_to_their_files(queue):
     queue.submit(quick)
     assert queue.status(ids[0]) == Result((), (), paths=("a.png",))
     assert queue.status(ids[-1]).images == ("pixels",)
-
-
-def test_close_cancels_all_and_takes_no_more(queue):
-    gate = Gate()
-    running, waiting = queue.submit(gate), queue.submit(quick)
-    assert gate.started.wait(WAIT)
-    gate.let(5)
-    closing = threading.Thread(target=queue.close)
-    closing.start()
-    assert end(queue, waiting) == Cancelled()
-    gate.let(1)
-    assert end(queue, running) == Cancelled()
-    closing.join(WAIT)
-    assert not queue._worker.is_alive()
-    with pytest.raises(RequestError, match="shutting down"):
-        queue.submit(quick)
-
-
-def test_close_without_a_job():
-    queue = JobQueue(FakeStudio)
-    queue.close()
-    queue.close()
 
 
 def test_a_thousand_jobs_from_eight_threads_none_lost_or_doubled(queue):

@@ -8,8 +8,9 @@ import torch
 from ldm.canvas.bounded import BoundedFirstStage, BoundedUNet
 from ldm.canvas.workspace import Workspace
 from ldm.models.autoencoder import Decoder, Encoder
+from ldm.models.fast_attention import FastCrossAttention
 from ldm.models.first_stage import AutoencoderKL
-from ldm.models.inference import FastCrossAttention, prepare
+from ldm.models.inference import prepare
 from ldm.models.unet import UNetModel
 
 UNETS = {

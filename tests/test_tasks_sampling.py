@@ -11,7 +11,8 @@ from ldm.diffusion.samplers import SAMPLERS
 from ldm.diffusion.schedule import NoiseSchedule
 from ldm.errors import RequestError
 from ldm.events import Progress
-from ldm.requests import MAX_SEED, SAMPLER_NAMES, TextToImage
+from ldm.request_controls import MAX_SEED, SAMPLER_NAMES
+from ldm.requests import TextToImage
 from ldm.tasks.sampling import sample
 from ldm.tasks.settings import Sampling, check, of_request
 

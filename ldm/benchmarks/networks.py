@@ -10,8 +10,9 @@ import dataclasses
 import torch
 from torch import nn
 
+from ldm.catalog.architecture import Architecture
 from ldm.catalog.build import build_first_stage, build_model
-from ldm.catalog.schema import Architecture, Preset
+from ldm.catalog.schema import Preset
 from ldm.checkpoints.apply import load_files, load_first_stage
 
 

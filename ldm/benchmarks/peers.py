@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ldm.catalog.schema import FirstStageConfig, ScheduleConfig, UNetConfig
+from ldm.catalog.architecture import FirstStageConfig, ScheduleConfig, UNetConfig
 from ldm.checkpoints.diffusers_names import first_stage_to_diffusers
 from ldm.checkpoints.diffusers_unet import unet_to_diffusers
 from ldm.errors import RequestError

@@ -12,14 +12,14 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from ldm.catalog.layout_tokens import LayoutTokens
-from ldm.catalog.schema import (
+from ldm.catalog.architecture import (
     Architecture,
     ConditionerConfig,
     FirstStageConfig,
-    Preset,
     ScheduleConfig,
 )
+from ldm.catalog.layout_tokens import LayoutTokens
+from ldm.catalog.schema import Preset
 from ldm.catalog.tokenizer import WordPiece
 from ldm.diffusion.schedule import NoiseSchedule
 from ldm.errors import PresetError

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ldm.catalog.architecture import Architecture
 from ldm.catalog.parsing import parse
-from ldm.catalog.schema import Architecture
 from ldm.errors import PresetError
 
 PRESETS_DIR = Path(__file__).parents[2] / "presets"

@@ -40,7 +40,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def parse(schema: type[_T], values: Mapping[str, Any], where: str) -> _T:
-    """Make a dataclass of `ldm.catalog.schema` from plain values.
+    """Make a dataclass, such as `ldm.catalog.schema.Preset`, from plain values.
 
     The same values give the same object: every request asks for its preset several times.
 

@@ -13,9 +13,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ldm.catalog.architecture import Architecture
 from ldm.catalog.build import build_first_stage, build_model
 from ldm.catalog.compvis import read_architecture
-from ldm.catalog.schema import Architecture
 from ldm.checkpoints.apply import SCHEDULE_BUFFERS
 from ldm.checkpoints.keymaps import EMA_COUNTERS, ema_name, to_published_names
 from ldm.errors import CheckpointError, PresetError

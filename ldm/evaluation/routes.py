@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ldm.canvas.windows import Windows, windowed, windowed_decode
-from ldm.catalog.schema import Architecture
+from ldm.catalog.architecture import Architecture
 from ldm.diffusion.conditioning import Conditioning
 from ldm.diffusion.guidance import classifier_free
 from ldm.diffusion.samplers import Step, ddim, ddpm, plms, published_timesteps

@@ -22,10 +22,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ldm.catalog.architecture import Architecture
 from ldm.catalog.build import build_classifier, build_first_stage, build_model
 from ldm.catalog.compvis import read_architecture
 from ldm.catalog.parsing import read_yaml
-from ldm.catalog.schema import Architecture
 from ldm.checkpoints.apply import load_classifier, load_files, load_first_stage
 from ldm.checkpoints.read import read_checkpoint
 from ldm.errors import CheckpointError, LDMError

@@ -17,7 +17,7 @@ from ldm.errors import LDMError
 from ldm.events import Progress, Result
 from ldm.images import to_arrays
 from ldm.latent_diffusion import LatentDiffusion
-from ldm.requests import MAX_SEED
+from ldm.request_controls import MAX_SEED
 from ldm.tasks.covering import Covered, Site, cover, pausing
 from ldm.tasks.denoising import Conditions, Track, decoded, denoised
 from ldm.tasks.settings import Sampling, canvas_of, small_of

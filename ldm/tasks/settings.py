@@ -10,7 +10,7 @@ from ldm.canvas.windows import EvenWindows
 from ldm.canvas.wrapped import Wrap
 from ldm.errors import RequestError
 from ldm.latent_diffusion import LatentDiffusion
-from ldm.requests import MAX_SEED
+from ldm.request_controls import MAX_SEED
 
 CANVAS_FIELDS = ("cover", "seamless", "coarse", "coarse_hold")  # of requests that have them
 WRAPS = {

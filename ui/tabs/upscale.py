@@ -11,8 +11,9 @@ from PIL import Image
 
 from ldm.errors import LDMError, RequestError
 from ldm.jobs import JobQueue
+from ldm.request_controls import MAX_SIDE_PX
 from ldm.request_json import read_file
-from ldm.requests import MAX_SIDE_PX, Upscale
+from ldm.requests import Upscale
 from ui.controls import unchecked
 from ui.form import Form
 from ui.run import Picture, Visit

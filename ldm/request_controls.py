@@ -1,0 +1,156 @@
+"""Controls that several requests have, each made in one place, and what they may hold.
+
+This module needs no torch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ldm.fields import control
+
+MAX_SEED = 2**32 - 1
+MAX_SIDE_PX = 4096
+SAMPLER_NAMES = ("ddim", "dpmpp_2m", "plms", "ddpm")
+COVERS = ("auto", "whole", "bands", "windows")
+SEAMLESS = ("no", "across", "down", "both")
+
+
+def width() -> Any:
+    """Width of the picture."""
+    return control(None, label="Width", unit="px", minimum=16, maximum=MAX_SIDE_PX, step=16)
+
+
+def height() -> Any:
+    """Height of the picture."""
+    return control(None, label="Height", unit="px", minimum=16, maximum=MAX_SIDE_PX, step=16)
+
+
+def preset(name: str) -> Any:
+    """The model that makes it."""
+    return control(name, label="Model", help="The preset that makes it")
+
+
+def steps() -> Any:
+    """How many steps the sampler takes."""
+    return control(
+        None, label="Steps", help="More steps, more time", minimum=1, maximum=1000, step=1
+    )
+
+
+def sampler() -> Any:
+    """Which sampler."""
+    return control(None, label="Sampler", help="How noise becomes a picture", choices=SAMPLER_NAMES)
+
+
+def guidance_scale(what: str) -> Any:
+    """Guidance; `what` says what is followed, with its verb: "the boxes are"."""
+    return control(
+        None,
+        label="Guidance",
+        help=f"How strictly {what} followed; 1 switches guidance off",
+        minimum=1.0,
+        maximum=30.0,
+        step=0.1,
+    )
+
+
+def eta(default: float | None) -> Any:
+    """Fresh noise per step; a default of None is the preset's own."""
+    return control(
+        default,
+        label="Eta",
+        help="Fresh noise per step, for DDIM: 0 none, 1 as much as DDPM",
+        minimum=0.0,
+        maximum=1.0,
+        step=0.05,
+        advanced=True,
+    )
+
+
+def temperature() -> Any:
+    """Strength of all noise that is drawn."""
+    return control(
+        None,
+        label="Temperature",
+        help="How strong the noise is that pictures are made of: below 1 they vary less and keep "
+        "closer to what is given; the model brings what is best for it",
+        minimum=0.0,
+        maximum=1.5,
+        step=0.05,
+        advanced=True,
+    )
+
+
+def seed() -> Any:
+    """Seed of the first picture."""
+    return control(
+        None,
+        label="Seed",
+        help="The same seed makes the same picture; picture i of a batch uses seed + i",
+        minimum=0,
+        maximum=MAX_SEED,
+        step=1,
+    )
+
+
+def count() -> Any:
+    """How many pictures."""
+    return control(1, label="Pictures", minimum=1, maximum=16, step=1)
+
+
+def cover() -> Any:
+    """How a large canvas is covered."""
+    return control(
+        "auto",
+        label="Canvas",
+        help="Whole or in bands is the same picture, auto takes what fits; overlapping windows of "
+        "the trained size make another one",
+        choices=COVERS,
+        advanced=True,
+    )
+
+
+def seamless() -> Any:
+    """Which opposite edges meet."""
+    return control(
+        "no",
+        label="Seamless",
+        help="Opposite edges meet, as a texture or a panorama needs it",
+        choices=SEAMLESS,
+        advanced=True,
+    )
+
+
+def coarse() -> Any:
+    """Share of the steps that make a large picture out of a small one."""
+    return control(
+        None,
+        label="Small first",
+        help="Share of the steps that make a large picture out of one of the trained size, against "
+        "repeated things: 0 makes it large at once; the model brings what is best for it",
+        minimum=0.0,
+        maximum=1.0,
+        step=0.05,
+        advanced=True,
+    )
+
+
+def coarse_hold() -> Any:
+    """How strictly a large picture keeps to the small one."""
+    return control(
+        0.0,
+        label="Hold",
+        help="How strictly it keeps to the large shapes of the small picture",
+        minimum=0.0,
+        maximum=1.0,
+        step=0.05,
+        advanced=True,
+    )
+
+
+def pixels(label: str, help_text: str, maximum: int, minimum: int = 0, default: int = 0) -> Any:
+    """A length in px."""
+    return control(
+        default, label=label, help=help_text, unit="px", minimum=minimum, maximum=maximum, step=1
+    )
