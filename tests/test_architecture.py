@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from ldm.canvas import plan
 from ldm.catalog.registry import list_presets
 from ldm.diffusion.samplers import SAMPLERS
-from ldm.request_controls import SAMPLER_NAMES
+from ldm.request_controls import COVERS, SAMPLER_NAMES
 from ldm.requests import REQUESTS
 from ldm.tasks import RUNNERS
 
@@ -43,9 +44,9 @@ MAY_IMPORT = {
     "tasks": {"requests", "latent_diffusion", "diffusion", "canvas", "images", "models.hole"},
     "metadata": {"requests", "images"},
     "history": set(),
-    # a preset fills in what a request leaves open, and its hash goes into the picture
     # what a run took and will take: the tasks' canvases, their plans and the process's memory
     "machine": {"requests", "tasks", "canvas", "runtime.memory"},
+    # a preset fills in what a request leaves open, and its hash goes into the picture
     "studio": {
         "requests",
         "runtime",
@@ -227,6 +228,10 @@ def test_library_code_does_not_print(path):
 
 def test_every_sampler_can_be_asked_for():
     assert tuple(SAMPLERS) == SAMPLER_NAMES
+
+
+def test_every_way_to_cover_a_canvas_can_be_asked_for():
+    assert COVERS == plan.COVERS
 
 
 def test_every_request_has_a_runner():
