@@ -1,5 +1,8 @@
 """Samples for measuring: the same whatever the batch, and as large as the size says."""
 
+import copy
+from dataclasses import replace
+
 import torch
 
 from ldm.canvas import plan
@@ -47,3 +50,18 @@ def test_seeds_choose_the_noise(tiny_model):
     images = sample([5, 5])
     assert torch.equal(images[0], images[1])
     assert not torch.equal(sample([5, 6])[1], images[1])
+
+
+def test_pictures_are_made_as_the_preset_says(tiny_model):
+    model = copy.copy(tiny_model)
+    model.trained_size = (8, 8)
+    condition = model.condition(["a house", "a house"])
+
+    def sample(**changes):
+        size = Size(2, 16, 16, 2, replace(TWO_STEPS, sampler="ddim", **changes))
+        return draw(model, lambda some: condition, size)
+
+    cold = sample(temperature=0.0)
+    assert torch.equal(cold[0], cold[1])
+    assert not torch.equal(sample()[0], sample()[1])
+    assert not torch.equal(sample(coarse=0.5), sample())  # a small picture first
