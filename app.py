@@ -71,7 +71,10 @@ def _serve(flags: argparse.Namespace, data_dir: Path, budget: int | None) -> Non
         jobs.warm_up(DEMO_PRESET)
         page.block_thread()
     finally:
-        jobs.close()
+        if not jobs.close():  # still in torch, where the end of the interpreter would abort it
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(0)
 
 
 def _flags() -> argparse.Namespace:

@@ -176,8 +176,8 @@ class JobQueue:
         studio = self._studio
         return None if studio is None else studio.estimate(request)
 
-    def close(self, timeout: float = 10.0) -> None:
-        """Cancel everything and end the worker."""
+    def close(self, timeout: float = 10.0) -> bool:
+        """Cancel everything and end the worker; whether it has ended within `timeout` seconds."""
         with self._changed:
             self._closed = True
             for job in list(self._waiting):
@@ -187,8 +187,10 @@ class JobQueue:
                 job.cancelled = True
             self._changed.notify_all()
         # an interrupt can come between making the thread and its start
-        if self._worker is not None and self._worker.is_alive():
-            self._worker.join(timeout)
+        if self._worker is None or not self._worker.is_alive():
+            return True
+        self._worker.join(timeout)
+        return not self._worker.is_alive()
 
     def _find(self, job_id: str) -> _Job:
         with self._changed:

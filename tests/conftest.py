@@ -1,5 +1,6 @@
 """What several tests need."""
 
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -9,6 +10,9 @@ import pytest
 from ldm.jobs import JobQueue
 from tests.browser import ARGUMENTS, CHROMIUM, open_page, running_app, visit
 from tests.gate import WAIT, FakeStudio, Gate
+
+if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # each waits for its own threads only
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
 
 
 @pytest.fixture

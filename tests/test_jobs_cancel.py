@@ -193,7 +193,13 @@ def test_close_cancels_all_and_takes_no_more(queue):
         queue.submit(quick)
 
 
+def test_close_says_whether_the_worker_has_ended(queue, busy):
+    assert not queue.close(timeout=0.01)
+    busy.let(1)
+    assert queue.close(WAIT)
+
+
 def test_close_without_a_job():
     queue = JobQueue(FakeStudio)
-    queue.close()
-    queue.close()
+    assert queue.close()
+    assert queue.close()

@@ -50,7 +50,7 @@ def test_a_second_model_begins_with_what_the_first_one_took_beside_its_networks(
         second = tiny_studio.machine.know("another", model)
     first = tiny_studio.machine.store.get(REQUEST.preset)
     assert second.rates["rest"] == first.rates["rest"]
-    assert second.rates["rest"].times
+    assert [pixels for pixels, _ in second.rates["rest"].times] == [16 * 16]
 
 
 def test_what_cannot_fit_is_said_by_the_estimate_and_the_run(tiny_studio):
