@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from ldm.canvas.calibration import Calibration, Rates
 from ldm.canvas.estimate import facts_of
 from ldm.canvas.plan import Room
 from ldm.errors import LDMError, MemoryBudgetError
@@ -15,7 +16,7 @@ from ldm.images import EncodedImage
 from ldm.requests import Inpaint, TextToImage
 from ldm.tasks import covering
 from ldm.tasks.covering import Site
-from ldm.tasks.estimating import canvases, pixels
+from ldm.tasks.estimating import canvases, expected, pixels
 from ldm.tasks.text_to_image import run
 
 REQUEST = TextToImage(
@@ -176,6 +177,14 @@ def test_a_large_picture_with_a_small_hole_is_read_and_written_all_the_same(fact
     (canvas,) = canvases(request, facts)
     assert pixels(request, facts) == 2 * (4 * canvas.cells + 408 * 600)
     assert pixels(REQUEST, facts) == 96 * 64
+
+
+def test_the_rest_is_expected_beside_the_networks(facts):
+    networks = {"unet": Rates([(1e6, 1e-3)]), "decoder": Rates([(1e6, 1e-3)])}
+    slow = {"rest": Rates([(96.0 * 64, 100.0)])}
+    fast = expected(REQUEST, Calibration(facts, networks), Room(2**30)).seconds
+    assert fast < 50
+    assert 100 <= expected(REQUEST, Calibration(facts, networks | slow), Room(2**30)).seconds < 150
 
 
 def test_canvases_of_requests(facts):
