@@ -23,10 +23,16 @@ def test_sizes_are_multiples_of_the_width_and_cost_the_same():
 def test_a_sample_does_not_depend_on_its_batch(tiny_model, monkeypatch):
     size = Size(1, 16, 8, len(CAPTIONS), TWO_STEPS)
 
+    asked = []
+
+    def condition(some):
+        asked.append(some)
+        return tiny_model.condition(CAPTIONS[some])
+
     def sample():
         return draw(
             tiny_model,
-            lambda some: tiny_model.condition(CAPTIONS[some]),
+            condition,
             size,
             empty=tiny_model.condition([""]),
             guidance_scale=2.0,
@@ -35,6 +41,7 @@ def test_a_sample_does_not_depend_on_its_batch(tiny_model, monkeypatch):
     together = sample()
     monkeypatch.setattr(plan, "CELLS_PER_BATCH", 1)
     alone = sample()
+    assert asked == [slice(0, 3), slice(0, 1), slice(1, 2), slice(2, 3)]
     assert together.shape == (3, 3, 8, 16)
     assert (together - alone).abs().max() <= 2 / 127.5
     assert (together[0] - together[1]).abs().max() > 0.1
