@@ -1,4 +1,4 @@
-"""Make the examples of the tabs: `python docs/examples.py [text-to-image] [semantic] [inpaint]`.
+"""Make the examples of the tabs: `PYTHONPATH=. python docs/examples.py [TASK ...]`.
 
 Each is a PNG with its request inside, so that choosing it brings its sentence, map or mask back.
 """

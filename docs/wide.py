@@ -1,4 +1,4 @@
-"""Make the large pictures of docs/large-canvas.md: `python docs/wide.py`.
+"""Make the large pictures of docs/large-canvas.md: `PYTHONPATH=. python docs/wide.py`.
 
 A painted land of 2048 x 512 px under its map, and one painted at a quarter of that and upscaled; a
 scene of 512 x 512 px at 2048 x 2048. It prints how long each took on this machine.
