@@ -175,8 +175,12 @@ def test_a_large_picture_with_a_small_hole_is_read_and_written_all_the_same(fact
         working_size=64, steps=3, sampler="ddim", eta=0.0, temperature=1.0, coarse=0.0,
     )  # fmt: skip
     (canvas,) = canvases(request, facts)
-    assert pixels(request, facts) == 2 * (4 * canvas.cells + 408 * 600)
+    area = 4 * canvas.cells
+    assert pixels(request, facts) == 2 * area + 2 * area + round(0.3 * 2 * 408 * 600)
     assert pixels(REQUEST, facts) == 96 * 64
+    small = replace(facts, trained_rows=16, trained_columns=16)
+    twice = 96 * 64 + 48 * 32 + 2 * 96 * 64  # a small one, encoded at the size of the large one
+    assert pixels(replace(REQUEST, coarse=0.5), small) == twice
 
 
 def test_the_rest_is_expected_beside_the_networks(facts):
