@@ -49,4 +49,4 @@ def test_enlarge_compare_and_restore(page, tmp_path):
     page.locator("#upscale-tools input[type=file]").first.set_input_files(path)
     page.get_by_text("45 × 30 px becomes 180 × 120 px").wait_for()
     page.locator("#upscale-examples img").first.click()  # a sample
-    page.get_by_text("48 × 32 px becomes 192 × 128 px").wait_for()
+    page.get_by_text("64 × 40 px becomes 256 × 160 px").wait_for()

@@ -48,8 +48,8 @@ def create(jobs: JobQueue) -> Tab:
 
 
 def shrunk() -> list[np.ndarray]:
-    """Pictures that were made here at a quarter of their size, each (H, W, 3) uint8."""
-    pictures = [Image.open(path).convert("RGB") for path in example_paths("text-to-image")]
+    """Sharp pictures, filled in here, at a quarter of their size, each (H, W, 3) uint8."""
+    pictures = [Image.open(path).convert("RGB") for path in example_paths("inpaint")]
     return [
         np.asarray(picture.resize((picture.width // 4, picture.height // 4), PLAIN[FIRST]))
         for picture in pictures
