@@ -28,6 +28,7 @@ SCHEMA = 1
 KEY = "latent_canvas"
 PACKAGES = ("torch", "numpy", "gradio", "transformers")
 MAX_RECORD_CHARACTERS = 1_000_000
+EARLIER = {"temperature": 1.0}  # of pictures from before requests had the field
 PICTURE = "sha256:"  # how the record names a picture that the request holds
 PICTURE_CHUNK = b"lcIm"  # of the PNG: 32 bytes of SHA-256, then the picture's own PNG
 PICTURE_FIELDS = ("image", "mask", "label_map")
@@ -114,7 +115,7 @@ def load(path: Path) -> Record:
     request, versions = record.get("request"), record.get("versions", {})
     if not isinstance(request, dict) or not isinstance(versions, dict):
         raise _damaged(path)
-    request = from_dict(_together(request, chunks))
+    request = from_dict(EARLIER | _together(request, chunks))
     return Record(request, str(record.get("weights_sha256", "")), versions)
 
 

@@ -44,6 +44,13 @@ def test_a_record_says_what_made_the_picture(tmp_path):
     assert json.loads(Image.open(path).text[metadata.KEY])["application"] == "Latent Canvas"
 
 
+def test_a_request_of_an_older_version_takes_todays_defaults_but_its_own_temperature(tmp_path):
+    path = write(tmp_path / "a.png", **{metadata.KEY: record()})
+    assert metadata.load(path).request == TextToImage(prompt="a lake", temperature=1.0)
+    metadata.save(path, IMAGE, replace(REQUEST, temperature=0.3))
+    assert metadata.load(path).request.temperature == 0.3
+
+
 def test_the_pixels_are_the_pictures(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (5, 4, 3), dtype=np.uint8)
     metadata.save(tmp_path / "a.png", image, REQUEST)
@@ -66,11 +73,6 @@ def test_no_half_file_is_left_behind(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         metadata.save(tmp_path / "a.png", IMAGE, REQUEST)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_request_of_an_older_version_takes_todays_defaults(tmp_path):
-    loaded = metadata.load(write(tmp_path / "a.png", latent_canvas=record()))
-    assert loaded.request == TextToImage(prompt="a lake")
 
 
 @pytest.mark.parametrize(
