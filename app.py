@@ -36,7 +36,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        pass  # that is how a person ends it
+        pass  # before the page was there
     return 0
 
 
@@ -70,11 +70,14 @@ def _serve(flags: argparse.Namespace, data_dir: Path, budget: int | None) -> Non
     try:
         jobs.warm_up(DEMO_PRESET)
         page.block_thread()
+    except KeyboardInterrupt:
+        pass  # that is how a person ends it
     finally:
-        if not jobs.close():  # still in torch, where the end of the interpreter would abort it
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(0)
+        ended = jobs.close()
+    if not ended:  # the worker is still in torch, where the end of the interpreter would abort it
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def _flags() -> argparse.Namespace:

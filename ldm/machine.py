@@ -14,7 +14,7 @@ from ldm.canvas.plan import Facts, Room
 from ldm.events import Estimate, Result
 from ldm.runtime.memory import peak_resident, reset_peak, resident
 from ldm.tasks.covering import Site
-from ldm.tasks.estimating import expected, pixels
+from ldm.tasks.estimating import canvases, expected, pixels
 
 log = logging.getLogger(__name__)
 
@@ -101,5 +101,6 @@ class Watch:
             work = getattr(known.facts, f"{took.part}_work").of(took.pictures, took.cells)
             known.learn(took.part, work, took.seconds)
             networks += took.seconds * took.times
-        known.learn("rest", pixels(self.request, known.facts), self.seconds - networks)
+        made = pixels(self.request, known.facts, canvases(self.request, known.facts))
+        known.learn("rest", made, self.seconds - networks)
         self.machine.store.put(self.name, known)

@@ -186,9 +186,8 @@ def resolve(request: Any, preset: Preset) -> Any:
     names = {field.name for field in fields(request)}
     missing = {n: v for n, v in defaults.items() if n in names and getattr(request, n) is None}
     request = replace(request, **missing)
-    if request.eta is None:  # only DDIM has it
-        eta = preset.defaults.eta if request.sampler == "ddim" else 0.0
-        request = replace(request, eta=eta)
+    if request.eta is None:
+        request = replace(request, eta=preset.defaults.eta_for(request.sampler))
     return request
 
 

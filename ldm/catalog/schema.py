@@ -44,6 +44,10 @@ class Defaults:
     temperature: float = 1.0  # of all noise that is drawn, times a standard normal's deviation
     coarse: float = 0.0  # share of the steps that make a large picture out of one of this size
 
+    def eta_for(self, sampler: str) -> float:
+        """Eta for a sampler: only DDIM has it."""
+        return self.eta if sampler == "ddim" else 0.0
+
 
 @dataclass(frozen=True)
 class Preset:

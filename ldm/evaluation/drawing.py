@@ -95,7 +95,7 @@ def _sampling(size: Size, guidance_scale: float, seeds: Sequence[int]) -> Sampli
         sampler=about.sampler,
         steps=about.steps,
         guidance_scale=guidance_scale,
-        eta=about.eta if about.sampler == "ddim" else 0.0,
+        eta=about.eta_for(about.sampler),
         seeds=tuple(seeds),
         height=size.height,
         width=size.width,

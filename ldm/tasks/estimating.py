@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -40,12 +41,11 @@ def canvases(request: Any, facts: Facts) -> list[Canvas]:
     return [canvas_of(facts, small), replace(canvas, share=sampling.again / sampling.steps)]
 
 
-def pixels(request: Any, facts: Facts) -> int:
+def pixels(request: Any, facts: Facts, found: Sequence[Canvas]) -> int:
     """What the rest goes by: px that are made, those that are encoded or put back by their weight.
 
-    A hole's area is encoded, and each small picture that comes first.
+    A hole's area is encoded, and each small picture that comes first; `found` are the canvases.
     """
-    found = canvases(request, facts)
     made = sum(canvas.count * canvas.cells for canvas in found) * facts.factor**2
     area = found[-1].cells * facts.factor**2
     encoded = (len(found) - 1) * request.count * area if not isinstance(request, Upscale) else 0
@@ -102,6 +102,6 @@ def expected(request: Any, known: Calibration, room: Room) -> Expected:
         part = known.seconds(canvas, max(1, round(canvas.share * request.steps)), chosen)
         seconds = None if part is None or seconds is None else seconds + part
     if seconds is not None:
-        seconds += known.rest(pixels(request, known.facts))
+        seconds += known.rest(pixels(request, known.facts, found))
     largest = max(plans, key=lambda chosen: chosen.memory)
     return Expected(seconds, largest.memory, largest)
