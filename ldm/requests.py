@@ -213,6 +213,7 @@ class Upscale:
     seed: int | None = shared.seed()
     count: int = shared.count()
     cover: str = shared.cover()
+    seamless: str = shared.seamless()
 
     def __post_init__(self) -> None:
         check(self)

@@ -47,7 +47,7 @@ def test_no_edges_meet_is_the_denoiser_itself():
 
 
 @pytest.mark.parametrize("wrap", [Wrap(), BOTH, Wrap(down=True)])
-@pytest.mark.parametrize("size", [(12, 20), (4, 4)])
+@pytest.mark.parametrize("size", [(12, 20), (4, 4), (3, 17)])
 def test_cutting_undoes_padding_at_any_scale(wrap, size):
     x = torch.randn(1, 3, *size)
     padded = wrap.pad(x)
@@ -56,7 +56,15 @@ def test_cutting_undoes_padding_at_any_scale(wrap, size):
     large = F.interpolate(padded, scale_factor=4.0)
     want = F.interpolate(x, scale_factor=4.0)
     assert torch.equal(wrap.cut(large, *size, 4), want)
+    assert torch.equal(wrap.pad(want, 4), large)
 
 
-def test_a_canvas_is_continued_once_around_at_the_most():
-    assert BOTH.size(4, 100) == (12, 100 + 2 * MARGIN)
+def test_sides_that_meet_are_continued_to_what_every_network_takes():
+    assert Wrap(across=True).size(5, 100) == (5, MARGIN + 100 + MARGIN + 4)
+    assert BOTH.size(3, 16) == (MARGIN + 3 + MARGIN + 5, MARGIN + 16 + MARGIN)
+
+
+def test_a_small_canvas_is_continued_more_than_once_around():
+    row = torch.arange(3.0).reshape(1, 1, 1, 3)
+    want = [(i - MARGIN) % 3 for i in range(24)]
+    assert Wrap(across=True).pad(row).flatten().tolist() == want

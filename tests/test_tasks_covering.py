@@ -13,7 +13,7 @@ from ldm.canvas.plan import Room
 from ldm.errors import LDMError, MemoryBudgetError
 from ldm.events import Progress, Result
 from ldm.images import EncodedImage
-from ldm.requests import Inpaint, TextToImage
+from ldm.requests import Inpaint, TextToImage, Upscale
 from ldm.tasks import covering
 from ldm.tasks.covering import Site
 from ldm.tasks.estimating import canvases, expected, pixels
@@ -164,6 +164,21 @@ def test_a_canvas_of_the_trained_size_has_no_small_picture(tiny_model):
     _, once = made(model)
     _, asked = made(model, replace(REQUEST, coarse=0.5))
     assert (once.images[0] == asked.images[0]).all()
+
+
+def test_the_canvas_of_a_seamless_texture_is_continued_where_it_meets(facts):
+    facts = replace(facts, factor=4, multiple=16)
+    given = EncodedImage.from_array(np.zeros((9, 20, 3), np.uint8))
+    request = Upscale(image=given, passes=2, steps=3, sampler="ddim", eta=0.0, temperature=1.0)
+    sizes = {
+        seamless: [
+            (c.rows, c.columns)
+            for c in canvases(replace(request, seamless=seamless, seed=1), facts)
+        ]
+        for seamless in ("no", "across")
+    }
+    assert sizes["no"] == [(12, 20), (36, 80)]
+    assert sizes["across"] == [(12, 20 + 20), (36, 80 + 16)]
 
 
 def test_a_large_picture_with_a_small_hole_is_read_and_written_all_the_same(facts):

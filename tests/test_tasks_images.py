@@ -113,6 +113,26 @@ def test_two_passes_make_sixteen_times_the_size_with_progress_over_all():
     assert [image.shape for image in got.images] == [(48, 80, 3)] * 2
 
 
+@pytest.mark.parametrize("name", ["demo-upscale-bicubic", "demo-upscale-bsr"])
+def test_a_seamless_texture_stays_one_wherever_it_begins(name):
+    """Any width goes, and the same texture cut elsewhere gives the same one, cut elsewhere."""
+    array = RNG.integers(0, 256, (9, 20, 3), dtype=np.uint8)
+
+    def made(start, seamless):
+        torch.manual_seed(0)
+        given = EncodedImage.from_array(np.roll(array, start, axis=1))
+        request = Upscale(image=given, preset=name, seamless=seamless, temperature=0.0, **HOW)
+        return run(request).images[0].astype(float)
+
+    differs = {}
+    for seamless in ("no", "across"):
+        moved, still = made(8, seamless), made(0, seamless)
+        assert still.shape == (36, 80, 3)
+        differs[seamless] = np.abs(moved - np.roll(still, 32, axis=1)).mean()
+    assert differs["across"] < 0.05 * differs["no"]
+    assert made(0, "both").shape == (36, 80, 3)
+
+
 @pytest.mark.parametrize(("side", "steps"), [(256, 2 + 1), (128, 2)])
 def test_a_large_hole_is_begun_at_the_trained_size(side, steps):
     preset = thin("demo-inpaint")

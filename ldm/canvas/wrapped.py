@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor
 
 from ldm.diffusion.conditioning import Conditioning
 
-MARGIN = 8  # latent cells; a multiple of every network's own factor
+MARGIN = 8  # cells; every network's own factor divides it
 Denoise = Callable[[Tensor, Tensor, Conditioning], Tensor]
 
 
@@ -36,24 +36,28 @@ class Wrap:
         return self.down or self.across
 
     def size(self, h: int, w: int) -> tuple[int, int]:
-        """Rows and columns with the margins."""
-        return h + 2 * self._margin(h, self.down), w + 2 * self._margin(w, self.across)
+        """Rows and columns with the margins; of a side that meets a multiple of `MARGIN`."""
+        return sum(_span(h, self.down)), sum(_span(w, self.across))
 
-    def pad(self, x: Tensor) -> Tensor:
-        """(B, C, h, w), continued on the sides that meet."""
-        h, w = x.shape[2:]
-        rows, columns = self._margin(h, self.down), self._margin(w, self.across)
-        return F.pad(x, (columns, columns, rows, rows), mode="circular") if self else x
+    def pad(self, x: Tensor, scale: int = 1) -> Tensor:
+        """(B, C, scale h, scale w), continued on the sides that meet; `scale` values to a cell."""
+        for axis, meets in ((2, self.down), (3, self.across)):
+            if meets:
+                side = x.shape[axis]
+                before, inside, after = (scale * n for n in _span(side // scale, meets))
+                places = torch.arange(-before, inside + after, device=x.device) % side
+                x = x.index_select(axis, places)
+        return x
 
     def cut(self, x: Tensor, h: int, w: int, scale: int = 1) -> Tensor:
         """The canvas of h x w cells out of one with margins, `scale` values to a cell."""
-        top, left = scale * self._margin(h, self.down), scale * self._margin(w, self.across)
+        top, left = scale * _span(h, self.down)[0], scale * _span(w, self.across)[0]
         return x[..., top : top + scale * h, left : left + scale * w]
 
-    @staticmethod
-    def _margin(side: int, meets: bool) -> int:
-        """A side can be continued once around at the most."""
-        return min(MARGIN, side) if meets else 0
+
+def _span(side: int, meets: bool) -> tuple[int, int, int]:
+    """Cells before a side, of the side and after it; it may be continued more than once around."""
+    return (MARGIN, side, MARGIN + -side % MARGIN) if meets else (0, side, 0)
 
 
 def wrapped(denoise: Denoise, wrap: Wrap) -> Denoise:

@@ -10,7 +10,7 @@ from ldm.canvas.calibration import Calibration
 from ldm.canvas.plan import Canvas, Facts, Plan, Room, plan
 from ldm.requests import Inpaint, Semantic, Upscale
 from ldm.tasks.inpaint import area_of
-from ldm.tasks.settings import canvas_of, of_request, small_of
+from ldm.tasks.settings import canvas_of, multiples_of, of_request, small_of
 
 ENCODED, PUT_BACK = 2.0, 0.3  # what such a px takes, of one that is made, measured on a CPU
 
@@ -71,11 +71,12 @@ def _size_of(request: Any, facts: Facts) -> tuple[int, int]:
 
 def _enlarged(request: Upscale, facts: Facts) -> list[Canvas]:
     sampling = of_request(request, (request.image.height, request.image.width))
+    multiples = multiples_of(facts, sampling.wrap)
     made = []
     for number in range(request.passes):
         height, width = (
-            -(-side * facts.factor // facts.multiple) * facts.multiple
-            for side in (sampling.height, sampling.width)
+            -(-side * facts.factor // multiple) * multiple
+            for side, multiple in zip((sampling.height, sampling.width), multiples, strict=True)
         )
         canvas = canvas_of(facts, replace(sampling, height=height, width=width))
         made += [canvas] if number == 0 else [replace(canvas, count=1)] * request.count

@@ -30,10 +30,22 @@ def result(request: Any, images: Sequence[np.ndarray], notes: Sequence[str] = ()
     return Result(requests, tuple(images), notes=tuple(notes))
 
 
-def padded(array: np.ndarray, multiple: int) -> np.ndarray:
-    """(H, W, ...) with its last rows and columns repeated up to a multiple of `multiple`."""
-    down, right = (-side % multiple for side in array.shape[:2])
-    return np.pad(array, ((0, down), (0, right), *[(0, 0)] * (array.ndim - 2)), mode="edge")
+def padded(
+    array: np.ndarray, multiple: int, *, down: bool = True, across: bool = True
+) -> np.ndarray:
+    """(H, W, ...) with its last row and column repeated up to a multiple of `multiple`.
+
+    Args:
+        array: A picture or a mask.
+        multiple: Px.
+        down: Whether there is to be such a number of rows.
+        across: Likewise of columns.
+    """
+    below, right = (
+        -side % multiple if wanted else 0
+        for side, wanted in zip(array.shape[:2], (down, across), strict=True)
+    )
+    return np.pad(array, ((0, below), (0, right), *[(0, 0)] * (array.ndim - 2)), mode="edge")
 
 
 def sample(

@@ -94,6 +94,12 @@ def canvas_of(about: Measures, sampling: Sampling, *, encodes: bool = False) -> 
     )
 
 
+def multiples_of(about: Measures, wrap: Wrap) -> tuple[int, int]:
+    """Px that height and width are multiples of; sides that meet are continued to more of them."""
+    sides = (wrap.down, wrap.across)
+    return tuple(about.factor if meets else about.size_multiple for meets in sides)
+
+
 def _windows(about: Measures) -> EvenWindows | None:
     """Windows of the size that the model was trained at."""
     if about.trained_size is None:
@@ -126,8 +132,9 @@ def check(model: LatentDiffusion, sampling: Sampling) -> None:
     Raises:
         RequestError: Naming the value and what would work.
     """
-    for name in ("width", "height"):
-        _check_side(name, getattr(sampling, name), model.size_multiple)
+    down, across = multiples_of(model, sampling.wrap)
+    _check_side("width", sampling.width, across)
+    _check_side("height", sampling.height, down)
     if sampling.steps > model.schedule.length:
         raise RequestError(
             f"steps must be at most {model.schedule.length} for this model, got {sampling.steps}."

@@ -46,15 +46,20 @@ def _enlarged(
     model: LatentDiffusion, sampling: Sampling, low: np.ndarray, site: Site | None
 ) -> Images:
     """One pass: a picture per seed, cut to exactly `factor` times the size of `low`."""
-    factor, (height, width) = model.factor, low.shape[:2]
-    edged = padded(low, model.unet.factor)
-    sampling = replace(sampling, height=factor * edged.shape[0], width=factor * edged.shape[1])
+    factor, (height, width), wrap = model.factor, low.shape[:2], sampling.wrap
+    edged = padded(low, model.unet.factor, down=not wrap.down, across=not wrap.across)
+    h, w = edged.shape[:2]
+    sampling = replace(sampling, height=factor * h, width=factor * w)
     check(model, sampling)
     given = to_tensor([edged])
     cond = model.condition(given)
     images = yield from sample(model, sampling, cond, cond, site)
     if keeps := model.keeps_means:
-        images = [to_arrays(back_projected(to_tensor([i]), given, keeps))[0] for i in images]
+        around = wrap.pad(given)
+        kept = (
+            back_projected(wrap.pad(to_tensor([image]), factor), around, keeps) for image in images
+        )
+        images = [to_arrays(wrap.cut(image, h, w, factor))[0] for image in kept]
     return [image[: factor * height, : factor * width] for image in images]
 
 
