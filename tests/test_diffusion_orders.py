@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from ldm.diffusion.noise import batch_noise
-from ldm.diffusion.samplers import ddim, ddim_timesteps, dpmpp_2m, plms
+from ldm.diffusion.samplers import ddim, dpmpp_2m, plms
 from ldm.diffusion.schedule import NoiseSchedule
+from ldm.diffusion.timesteps import ddim_timesteps
 from tests.gaussian import SCHEDULE, exact_eps, marginal
 
 # the same process in twenty times finer time, in which grids can be as even as orders need

@@ -9,15 +9,9 @@ import pytest
 import torch
 
 from ldm.diffusion.noise import batch_noise
-from ldm.diffusion.samplers import (
-    SAMPLERS,
-    ddim,
-    ddim_timesteps,
-    ddpm,
-    ddpm_timesteps,
-    published_timesteps,
-)
+from ldm.diffusion.samplers import SAMPLERS, ddim, ddpm
 from ldm.diffusion.schedule import NoiseSchedule
+from ldm.diffusion.timesteps import ddim_timesteps, ddpm_timesteps, published_timesteps
 from tests.gaussian import SCHEDULE, exact_eps, marginal
 
 RECORDED = json.loads((Path(__file__).parent / "reference/schedules.json").read_text())

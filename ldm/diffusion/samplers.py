@@ -9,7 +9,6 @@ B, C, h, w: batch, latent channels, latent rows and columns.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ldm.diffusion.schedule import NoiseSchedule
+from ldm.diffusion.timesteps import ddpm_timesteps, intervals
 
 Eps = Callable[[Tensor, Tensor], Tensor]
 Noise = Callable[[int], Tensor]  # step index -> (B, C, h, w) standard normal
@@ -34,31 +34,6 @@ class Step:
     t: int  # the time step that was left
     x_t: Tensor  # (B, C, h, w), now at the next lower time step
     x0: Tensor  # (B, C, h, w), the picture as predicted at t
-
-
-def ddim_timesteps(steps: int, length: int) -> list[int]:
-    """The visited time steps, falling.
-
-    The published grid, every (length // steps)-th step shifted by one, wherever it has `steps`
-    entries below `length`; else `steps` evenly spaced ones that end at 1 (at 0 for all of them).
-
-    Raises:
-        ValueError: If steps is not in 1..length.
-    """
-    _check_steps(steps, length)
-    published = published_timesteps(steps, length)
-    if len(published) == steps and published[0] < length:
-        return published
-    if steps == 1:
-        return [length - 1]
-    first = min(1, length - steps)
-    gap = (length - 1 - first) / (steps - 1)
-    return [first + round(i * gap) for i in range(steps)][::-1]
-
-
-def published_timesteps(steps: int, length: int) -> list[int]:
-    """The grid of the published samplers: more than `steps` where it does not divide `length`."""
-    return [t + 1 for t in range(0, length, length // steps)][::-1]
 
 
 @torch.no_grad()
@@ -95,7 +70,7 @@ def ddim(  # noqa: PLR0913  (all but three have defaults)
     """
     _check_eta(eta, noise)
     x = x_T
-    for step in _grid(schedule, steps, timesteps):
+    for step in intervals(schedule, steps, timesteps):
         if before_step is not None:
             x = before_step(step.index, step.t, x)
         e = eps(x, _batch_t(x, step.t))
@@ -151,7 +126,7 @@ def ddpm(
     if timesteps is None:
         timesteps = ddpm_timesteps(steps, schedule.length)
     x = x_T
-    for step in _grid(schedule, steps, timesteps, 1.0):
+    for step in intervals(schedule, steps, timesteps, 1.0):
         e = eps(x, _batch_t(x, step.t))
         x0 = step.predict_x0(x, e)
         beta = 1 - step.a_t / step.a_s
@@ -162,18 +137,6 @@ def ddpm(
             spread = beta if variance == "beta" else beta * (1 - step.a_s) / (1 - step.a_t)
             x = x + math.sqrt(spread) * noise(step.index)
         yield Step(step.index, step.total, step.t, x, x0)
-
-
-def ddpm_timesteps(steps: int, length: int) -> list[int]:
-    """`steps` evenly spaced time steps from length - 1 down to 0.
-
-    Raises:
-        ValueError: If steps is not in 1..length.
-    """
-    _check_steps(steps, length)
-    if steps == 1:
-        return [length - 1]
-    return [round(i * (length - 1) / (steps - 1)) for i in range(steps)][::-1]
 
 
 @torch.no_grad()
@@ -199,7 +162,7 @@ def plms(
         raise ValueError(f"plms is deterministic: eta must be 0, got {eta}")
     x = x_T
     history: list[Tensor] = []
-    grid = list(_grid(schedule, steps, timesteps))
+    grid = list(intervals(schedule, steps, timesteps))
     for step in grid:
         e = eps(x, _batch_t(x, step.t))
         if not history:
@@ -247,7 +210,7 @@ def dpmpp_2m(
     x = x_T
     before: Tensor | None = None
     h_before = 0.0
-    for step in _grid(schedule, steps, timesteps):
+    for step in intervals(schedule, steps, timesteps):
         e = eps(x, _batch_t(x, step.t))
         x0 = step.predict_x0(x, e)
         h = step.lambda_s - step.lambda_t
@@ -270,97 +233,8 @@ SAMPLERS: dict[str, Callable[..., Iterator[Step]]] = {
 """Sampler name -> generator."""
 
 
-def timesteps_of(sampler: str, steps: int, length: int) -> list[int]:
-    """The time steps that a sampler visits when it is left to itself, falling.
-
-    Raises:
-        ValueError: If steps is not in 1..length.
-    """
-    return (ddpm_timesteps if sampler == "ddpm" else ddim_timesteps)(steps, length)
-
-
-@dataclass(frozen=True)
-class _Interval:
-    """One update from time step t to the next lower one, s: alpha-bar at both ends."""
-
-    index: int
-    total: int
-    t: int
-    a_t: float
-    a_s: float
-
-    @property
-    def signal_t(self) -> float:
-        return math.sqrt(self.a_t)
-
-    @property
-    def sigma_t(self) -> float:
-        return math.sqrt(1 - self.a_t)
-
-    @property
-    def signal_s(self) -> float:
-        return math.sqrt(self.a_s)
-
-    @property
-    def sigma_s(self) -> float:
-        return math.sqrt(1 - self.a_s)
-
-    @property
-    def lambda_t(self) -> float:
-        """Half the log signal-to-noise ratio."""
-        return 0.5 * math.log(self.a_t / (1 - self.a_t))
-
-    @property
-    def lambda_s(self) -> float:
-        return 0.5 * math.log(self.a_s / (1 - self.a_s)) if self.a_s < 1 else math.inf
-
-    def ddim_sigma(self, eta: float) -> float:
-        """DDIM Eq. 16."""
-        return eta * math.sqrt((1 - self.a_s) / (1 - self.a_t) * (1 - self.a_t / self.a_s))
-
-    def predict_x0(self, x: Tensor, e: Tensor) -> Tensor:
-        """The picture in x if its noise is e (DDIM Eq. 9)."""
-        return (x - self.sigma_t * e) / self.signal_t
-
-    def ddim(self, x: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
-        """The deterministic update (DDIM Eq. 12 with sigma 0): x at s, and x0."""
-        x0 = self.predict_x0(x, e)
-        return self.signal_s * x0 + self.sigma_s * e, x0
-
-
-def _grid(
-    schedule: NoiseSchedule,
-    steps: int,
-    timesteps: Sequence[int] | None,
-    a_end: float | None = None,
-) -> Iterator[_Interval]:
-    """The updates over a falling grid; the last one ends at `a_end`, None for alpha-bar_0.
-
-    Ending at alpha-bar_0 rather than at 1 is what the published DDIM and PLMS samplers do.
-    """
-    if timesteps is None:
-        timesteps = ddim_timesteps(steps, schedule.length)
-    _check_timesteps(timesteps, schedule.length)
-    a = schedule.alphas_cumprod.tolist()
-    ends = [a[s] for s in timesteps[1:]] + [a[0] if a_end is None else a_end]
-    for index, (t, a_s) in enumerate(zip(timesteps, ends, strict=True)):
-        # visiting t = 0 itself leaves nothing between alpha-bar_0 and the end: go to the picture
-        yield _Interval(index, len(timesteps), t, a[t], a_s if t > 0 else 1.0)
-
-
 def _batch_t(x: Tensor, t: int) -> Tensor:
     return torch.full((x.shape[0],), t, dtype=torch.int64, device=x.device)
-
-
-def _check_steps(steps: int, length: int) -> None:
-    if not 1 <= steps <= length:
-        raise ValueError(f"steps must be in 1..{length}, got {steps}")
-
-
-def _check_timesteps(timesteps: Sequence[int], length: int) -> None:
-    falls = all(s < t for t, s in itertools.pairwise(timesteps))
-    if not timesteps or not falls or timesteps[0] >= length or timesteps[-1] < 0:
-        raise ValueError(f"timesteps must fall within {length - 1}..0, got {list(timesteps)}")
 
 
 def _check_eta(eta: float, noise: Noise | None) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,60 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ldm.canvas.windows import Windows, windowed, windowed_decode
-from ldm.catalog.architecture import Architecture
 from ldm.diffusion.conditioning import Conditioning
-from ldm.diffusion.guidance import classifier_free
-from ldm.diffusion.samplers import Step, ddim, ddpm, plms, published_timesteps
+from ldm.evaluation.cases import Case, Named, full
+from ldm.evaluation.sampler_routes import sampler_runs
 from ldm.models.first_stage import DiagonalGaussian, IdentityFirstStage, VQModel
-
-Named = Iterator[tuple[str, Tensor]]
-INPUTS = re.compile(
-    r"in/.*|(un)?cond/(?!output).*|.*/noise|q/t|unet(_raw)?/tmixed/t|fs/(posterior|encoding)_noise"
-    r"|ddim\d+_mask/(mask|x0)|ddpm_last\d+/x_start_t\d+|patched/(x|cond|z)|clf/y"
-    r"|inpaint/(image|mask)01|posterior_clamp/moments"
-)
-RUN = re.compile(
-    r"(?P<sampler>ddim|plms)(?P<steps>\d+)"
-    r"(?:_cfg(?P<scale>[\d.]+)|_eta(?P<eta>[\d.]+)|_(?P<option>quantize_x0|mask))?"
-)
-LAST_STEPS = re.compile(r"ddpm_last(?P<steps>\d+)")
-
-
-def is_input(name: str) -> bool:
-    """Whether a recorded tensor is given rather than computed."""
-    return INPUTS.fullmatch(name) is not None
-
-
-@dataclass(frozen=True)
-class Case:
-    """A case's models and recorded tensors."""
-
-    architecture: Architecture
-    averaged: Any  # with EMA weights where the file has them; what samplers use
-    raw: Any
-    tensors: dict[str, Tensor]
-    notes: dict[str, Any]
-    loss_type: str = "l2"
-    digest: tuple[str, str] | None = None  # SHA-256 of the checkpoint, found and recorded
-    tables: dict[str, Tensor] = field(default_factory=dict)  # of the schedule, in the checkpoint
-
-    def __contains__(self, prefix: str) -> bool:
-        return any(name.startswith(prefix) for name in self.tensors)
-
-    @property
-    def parts(self) -> list[str]:
-        """What stands before the first slash in the recorded names."""
-        return sorted({name.split("/")[0] for name in self.tensors})
-
-    def steps(self, pattern: str) -> list[int]:
-        """Every time step t of the recorded names that match; t is the pattern's one group."""
-        found = (re.fullmatch(pattern, name) for name in self.tensors)
-        return sorted({int(match[1]) for match in found if match})
-
-    @property
-    def first_stage(self) -> nn.Module:
-        """The autoencoder, of a model or alone."""
-        return self.raw if self.architecture.unet is None else self.raw.first_stage
 
 
 def outputs(case: Case) -> Named:
@@ -83,7 +30,7 @@ def outputs(case: Case) -> Named:
         yield from _inpainting_inputs(case)
         yield from _conditioners(case)
         yield from _unets(case)
-        yield from _samplers(case)
+        yield from sampler_runs(case)
         yield from _patched(case)
     yield from _losses(case)
 
@@ -147,7 +94,7 @@ def _inpainting_inputs(case: Case) -> Named:
     masked, mask = _masked(case)
     yield "inpaint/masked_image", masked
     yield "inpaint/mask", mask
-    concat = _condition(case, "cond").concat
+    concat = case.condition("cond").concat
     yield "inpaint/masked_latent", concat[:, :-1]
     yield "inpaint/mask_latent", concat[:, -1:]
 
@@ -158,26 +105,10 @@ def _masked(case: Case) -> tuple[Tensor, Tensor]:
     return (1 - mask) * image * 2 - 1, mask * 2 - 1
 
 
-def _condition(case: Case, branch: str) -> Conditioning:
-    """The conditioning of one branch, "cond" or "uncond", from its recorded input."""
-    kind, given = case.architecture.conditioner.kind, case.tensors
-    model = case.raw
-    if kind == "none":
-        return Conditioning()
-    if kind == "first_stage":
-        return model.condition_hole(2 * given["inpaint/image01"] - 1, given["inpaint/mask01"])
-    if kind == "spatial_rescaler":
-        labels = given[f"{branch}/segmentation_labels"].long()
-        classes = case.architecture.conditioner.in_channels
-        return model.condition(F.one_hot(labels, classes).permute(0, 3, 1, 2).float())
-    inputs = {"class": "class_label", "identity": "LR_image"}.get(kind, "tokens")
-    return model.condition(given[f"{branch}/{inputs}"])
-
-
 def _conditioners(case: Case) -> Named:
     for branch in ("cond", "uncond"):
         if f"{branch}/output" in case.tensors:
-            made = _condition(case, branch)
+            made = case.condition(branch)
             yield f"{branch}/output", made.concat if made.context is None else made.context
 
 
@@ -185,21 +116,17 @@ def _unets(case: Case) -> Named:
     for prefix, model in (("unet", case.averaged), ("unet_raw", case.raw)):
         if f"{prefix}/" not in case:
             continue
-        cond, x = _condition(case, "cond"), case.tensors["in/x"]
+        cond, x = case.condition("cond"), case.tensors["in/x"]
         for t in case.steps(rf"{prefix}/t(\d+)/eps"):
             with Trace(model.unet) as trace:
-                yield f"{prefix}/t{t}/eps", model.denoise(x, _full(x, t), cond)
+                yield f"{prefix}/t{t}/eps", model.denoise(x, full(x, t), cond)
             yield f"{prefix}/t{t}/trace", trace.table()
         if f"{prefix}/tmixed/t" in case.tensors:
             mixed = case.tensors[f"{prefix}/tmixed/t"]
             yield f"{prefix}/tmixed/eps", model.denoise(x, mixed, cond)
         for t in case.steps(rf"{prefix}/t(\d+)/eps_uncond"):
-            empty = _condition(case, "uncond")
-            yield f"{prefix}/t{t}/eps_uncond", model.denoise(x, _full(x, t), empty)
-
-
-def _full(x: Tensor, t: int) -> Tensor:
-    return torch.full((len(x),), t, dtype=torch.int64)
+            empty = case.condition("uncond")
+            yield f"{prefix}/t{t}/eps_uncond", model.denoise(x, full(x, t), empty)
 
 
 class Trace:
@@ -228,70 +155,6 @@ class Trace:
         return torch.stack(self.rows)
 
 
-def _samplers(case: Case) -> Named:
-    for name in case.parts:
-        if run := RUN.fullmatch(name):
-            yield from _sampler(case, name, run)
-        elif run := LAST_STEPS.fullmatch(name):
-            grid = list(range(int(run["steps"])))[::-1]
-            start, noise = case.tensors[f"{name}/x_start_t{grid[0]}"], case.tensors[f"{name}/noise"]
-            eps, schedule = _eps(case, 1), case.averaged.schedule
-            steps = ddpm(eps, start, schedule, timesteps=grid, noise=noise.__getitem__)
-            yield from _run(case, name, list(steps))
-
-
-def _sampler(case: Case, name: str, run: re.Match[str]) -> Named:
-    """A run whose name says what it is: sampler, steps, then guidance, eta or a variant."""
-    given, schedule = case.tensors, case.averaged.schedule
-
-    def quantise(x0: Tensor) -> Tensor:
-        return case.first_stage.quantize(x0)[0]
-
-    def keep(index: int, t: int, x: Tensor) -> Tensor:
-        mask, known = given[f"{name}/mask"], given[f"{name}/x0"]
-        noise = given[f"{name}/noise"][2 * index]  # every other one is the unused step noise
-        return schedule.q_sample(known, _full(x, t), noise) * mask + (1 - mask) * x
-
-    options: dict[str | None, dict[str, Any]] = {
-        None: {},
-        "quantize_x0": {"correct_x0": quantise},
-        "mask": {"before_step": keep},
-    }
-    chosen = options[run["option"]]
-    if run["eta"]:
-        chosen = {"eta": float(run["eta"]), "noise": given[f"{name}/noise"].__getitem__}
-    scale = case.notes.get("cfg_scale", float(run["scale"])) if run["scale"] else 1.0
-    sampler = {"ddim": ddim, "plms": plms}[run["sampler"]]
-    grid = published_timesteps(int(run["steps"]), schedule.length)
-    steps = list(sampler(_eps(case, scale), given["in/x_T"], schedule, timesteps=grid, **chosen))
-    yield f"{name}/timesteps", torch.tensor(grid[::-1])
-    yield from _run(case, name, steps)
-
-
-def _eps(case: Case, scale: float) -> Callable[[Tensor, Tensor], Tensor]:
-    cond = _condition(case, "cond")
-    uncond = cond if scale == 1 else _condition(case, "uncond")
-    return classifier_free(case.averaged.denoise, cond, uncond, scale)
-
-
-def _run(case: Case, name: str, steps: list[Step]) -> Named:
-    latent = steps[-1].x_t
-    yield f"{name}/x_inter", torch.stack([step.x_t for step in steps])
-    yield f"{name}/pred_x0", torch.stack([step.x0 for step in steps])
-    yield f"{name}/latent", latent
-    if f"{name}/image" in case.tensors:  # often of the first picture only
-        decoded = case.averaged.decode(latent)
-        yield f"{name}/image", decoded[: len(case.tensors[f"{name}/image"])]
-        if "inpaint/" in case:
-            yield "inpaint/composite", _composite(case, decoded)
-
-
-def _composite(case: Case, decoded: Tensor) -> Tensor:
-    """The known part of the picture and the filled hole, in [0, 1]."""
-    image, mask = case.tensors["inpaint/image01"], case.tensors["inpaint/mask01"]
-    return (1 - mask) * image.clamp(0, 1) + mask * ((decoded + 1) / 2).clamp(0, 1)
-
-
 def _patched(case: Case) -> Named:
     if "patched/" not in case:
         return
@@ -306,7 +169,7 @@ def _patched(case: Case) -> Named:
             favour_middle=favour_middle,
         )
         for t in case.steps(r"patched/eps_t(\d+).*"):
-            eps = windowed(model.denoise, windows)(x, _full(x, t), cond)
+            eps = windowed(model.denoise, windows)(x, full(x, t), cond)
             yield f"patched/eps_t{t}{suffix}", eps
         decoded = windowed_decode(model.decode, windows, z, about["vqf"])
         yield f"patched/decoded{suffix}", decoded
@@ -322,7 +185,7 @@ def _losses(case: Case) -> Named:
     if "loss/" not in case:
         return
     with torch.no_grad():
-        cond = _condition(case, "cond")
+        cond = case.condition("cond")
     error = model.denoise(x_noisy, t, cond) - noise
     per_picture = (error.abs() if case.loss_type == "l1" else error.square()).mean((1, 2, 3))
     loss = per_picture.mean()
@@ -351,7 +214,7 @@ def _classifier(case: Case) -> Named:
     for t in case.steps(r"clf/t(\d+)/logits"):
         x = case.tensors["in/x"].clone().requires_grad_()
         with Trace(model) as trace:
-            logits = model(x, _full(x, t))
+            logits = model(x, full(x, t))
         yield f"clf/t{t}/logits", logits.detach()
         yield f"clf/t{t}/trace", trace.table()
         log_p = F.log_softmax(logits, dim=1)[torch.arange(len(x)), y]

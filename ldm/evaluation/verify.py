@@ -29,7 +29,8 @@ from ldm.catalog.parsing import read_yaml
 from ldm.checkpoints.apply import load_classifier, load_files, load_first_stage
 from ldm.checkpoints.read import read_checkpoint
 from ldm.errors import CheckpointError, LDMError
-from ldm.evaluation.routes import Case, is_input, outputs
+from ldm.evaluation.cases import Case, is_input
+from ldm.evaluation.routes import outputs
 from ldm.models.inference import prepare
 
 BROKEN = (LDMError, OSError, LZMAError, SafetensorError, KeyError, ValueError, RuntimeError)

@@ -16,7 +16,8 @@ from ldm.canvas.wrapped import wrapped
 from ldm.diffusion.conditioning import Conditioning
 from ldm.diffusion.guidance import classifier_free, held
 from ldm.diffusion.noise import batch_noise
-from ldm.diffusion.samplers import SAMPLERS, Step, timesteps_of
+from ldm.diffusion.samplers import SAMPLERS, Step
+from ldm.diffusion.timesteps import timesteps_of
 from ldm.events import Progress
 from ldm.images import grid, to_arrays
 from ldm.latent_diffusion import LatentDiffusion
