@@ -10,7 +10,8 @@ from typing import Any
 
 from ldm.canvas.calibration import Calibration, Store
 from ldm.canvas.estimate import calibration_of
-from ldm.canvas.plan import Facts, Room
+from ldm.canvas.facts import Facts
+from ldm.canvas.plan import Room
 from ldm.events import Estimate, Result
 from ldm.runtime.memory import peak_resident, reset_peak, resident
 from ldm.tasks.covering import Site

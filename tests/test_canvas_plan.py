@@ -2,17 +2,8 @@
 
 import pytest
 
-from ldm.canvas.plan import (
-    BANDS_BUDGET,
-    MOST_GAPS,
-    Bands,
-    Canvas,
-    Facts,
-    Line,
-    Room,
-    Work,
-    plan,
-)
+from ldm.canvas.facts import MOST_GAPS, Bands, Facts, Line, Work
+from ldm.canvas.plan import BANDS_BUDGET, Canvas, Room, plan
 from ldm.canvas.windows import EvenWindows
 from ldm.errors import MemoryBudgetError, RequestError
 

@@ -20,6 +20,7 @@ from ldm.requests import controls
 from ui import stage
 from ui import tab as tabs
 from ui.controls import widget
+from ui.endpoint import open_endpoint
 from ui.gallery import strip_of_pictures
 from ui.run import fail
 from ui.stage import QUIET, Stage, named
@@ -112,6 +113,7 @@ class Form:
         kept = (self.stage, self.restore, self.link, self.estimate, self.examples)
         made = Tab(self.request_type, self.inputs, *kept, **about)
         stage.connect(jobs, made.stage, made.request_type, made.inputs, made.to_fields)
+        open_endpoint(jobs, made.request_type)
         tabs.connect(made, self.reuse)
         return made
 

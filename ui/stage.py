@@ -15,9 +15,8 @@ import gradio as gr
 from ldm.errors import LDMError
 from ldm.events import Failed, Progress, Queued, Result
 from ldm.jobs import JobQueue
-from ui.controls import as_endpoint, endpoint_widgets, from_files
 from ui.gallery import strip_of_pictures
-from ui.run import Picture, Visit, fail, make_request, plate_of, say, settings, strip, title
+from ui.run import Picture, Visit, fail, make_request, plate_of, settings, strip, title
 
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 TARGETS = {"inpaint": "Inpaint", "upscale": "Upscale"}  # tabs that take a picture
@@ -163,7 +162,7 @@ def connect(
     inputs: dict[str, gr.components.Component],
     to_fields: Callable[[dict[str, Any]], dict[str, Any]] = dict,
 ) -> None:
-    """Let the page's buttons start and stop runs, and open the endpoint of this task."""
+    """Let the page's buttons start and stop runs."""
 
     def generate(visit: Visit, **values: Any) -> Iterator[Updates]:
         try:
@@ -187,7 +186,6 @@ def connect(
     stage.stop.click(lambda visit: visit.stop(jobs), stage.visit, None, queue=False, **QUIET)
     shown = [box for box in stage.shown if box is not stage.gallery]
     stage.gallery.select(_select(stage), stage.visit, shown, **QUIET)
-    _open_endpoint(jobs, request_type)
 
 
 def _follow(jobs: JobQueue, stage: Stage, visit: Visit) -> Iterator[Updates]:
@@ -218,49 +216,6 @@ def paced(events: Iterator[Any]) -> Iterator[Any]:
     for event in events:
         yield event
         time.sleep(PACE)
-
-
-def _open_endpoint(jobs: JobQueue, request_type: type) -> None:
-    """The task for programs: fields in, (status, pictures, picture) out, the picture last.
-
-    It has widgets of its own, never shown: what a caller leaves open is the preset's default,
-    not what happens to stand on the page.
-    """
-
-    def run(**values: Any) -> Iterator[tuple[Any, ...]]:
-        try:
-            job_id = jobs.submit(make_request(request_type, from_files(values)))
-        except LDMError as error:
-            raise fail(str(error)) from error
-        try:
-            for event in jobs.follow(job_id):
-                if isinstance(event, Failed):
-                    raise fail(event.message)
-                paths = [str(path) for path in event.paths] if isinstance(event, Result) else []
-                yield (
-                    ": ".join(filter(None, say(event))),
-                    paths or None,
-                    paths[0] if paths else None,
-                )
-        finally:
-            jobs.cancel(job_id)  # whoever asked has gone; nothing happens if it is over
-
-    run.__name__ = request_type.task.replace("-", "_")
-    run.__doc__ = request_type.__doc__.split("\n")[0]
-    outputs = [
-        gr.Textbox(label="Status", visible=False),
-        gr.Gallery(label="Pictures", visible=False),
-        gr.Image(label="Picture", type="filepath", visible=False),
-    ]
-    gr.Button(visible=False).click(
-        as_endpoint(run, request_type),
-        None,
-        outputs,
-        inputs_kwargs=endpoint_widgets(request_type),
-        api_name=run.__name__,
-        show_progress="hidden",
-        concurrency_limit=FOLLOWERS,
-    )
 
 
 def resume_on_load(page: gr.Blocks, jobs: JobQueue, stage: Stage, task: str) -> None:

@@ -20,7 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ldm.canvas.plan import Bands, Canvas, Facts, Line, Plan, Work
+from ldm.canvas.facts import Bands, Facts, Line, Work
+from ldm.canvas.plan import Canvas, Plan
 
 KEPT = 16  # times per part
 NEAR = 1.15  # works whose ratio is below it share a time

@@ -14,8 +14,8 @@ from torch.utils._pytree import tree_leaves
 
 from ldm.canvas.banded import Banded
 from ldm.canvas.calibration import Calibration, calibrate
+from ldm.canvas.facts import Bands, Facts, Line, Work
 from ldm.canvas.operations import banded
-from ldm.canvas.plan import Bands, Facts, Line, Work
 from ldm.canvas.workspace import Rehearsal
 from ldm.models.first_stage import DiagonalGaussian
 

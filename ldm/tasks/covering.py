@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ldm.canvas.bounded import in_bands
-from ldm.canvas.plan import Canvas, Facts, Plan, Room, plan, windows_of
+from ldm.canvas.facts import Facts
+from ldm.canvas.plan import Canvas, Plan, Room, plan, windows_of
 from ldm.canvas.stepwise import stepwise
 from ldm.canvas.workspace import Workspace
 from ldm.events import Progress

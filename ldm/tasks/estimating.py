@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ldm.canvas.calibration import Calibration
-from ldm.canvas.plan import Canvas, Facts, Plan, Room, plan
+from ldm.canvas.facts import Facts
+from ldm.canvas.plan import Canvas, Plan, Room, plan
 from ldm.requests import Inpaint, Semantic, Upscale
 from ldm.tasks.inpaint import area_of
 from ldm.tasks.settings import canvas_of, multiples_of, of_request, small_of
