@@ -169,8 +169,9 @@ def test_scenes_that_share_their_land_share_noise_and_step(make, world):
     assert not torch.equal(noise[0], noise[1])
 
 
-def test_the_cells_of_objects_count_as_much_as_the_configuration_says(make, world):
-    run = make("demo-text-to-image", loss=LossConfig(object_weight=5.0))
+@pytest.mark.parametrize("preset", ["demo-text-to-image", "demo-semantic"])
+def test_the_cells_of_objects_count_as_much_as_the_configuration_says(make, world, preset):
+    run = make(preset, loss=LossConfig(object_weight=5.0))
     *_, weight = run.batch(np.random.default_rng(0), 2)
     assert weight.shape == (2, 1, 32, 32)
     assert weight.min() == 1

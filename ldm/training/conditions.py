@@ -101,8 +101,12 @@ class Captions(Condition):
 
     def weight(self, rows: np.ndarray, inputs: Tensor) -> Tensor:
         """Objects are few cells, so that what is said of them hardly counts by itself."""
-        share = share_of_objects(self.labels[rows], self.factor)
-        return 1 + (self.object_weight - 1) * share
+        return object_weights(self.labels[rows], self.factor, self.object_weight)
+
+
+def object_weights(labels: np.ndarray, factor: int, weight: float) -> Tensor:
+    """1 for a latent cell of the land, `weight` for one of an object: (B, H, W) -> (B, 1, h, w)."""
+    return 1 + (weight - 1) * share_of_objects(labels, factor)
 
 
 def share_of_objects(labels: np.ndarray, factor: int) -> Tensor:
@@ -212,7 +216,8 @@ class LabelMaps(Condition):
     """The scenes' label maps, one channel per class: (B, classes, H, W)."""
 
     def __init__(self, given: Material) -> None:
-        self.labels = given.world.labels
+        self.labels, self.factor = given.world.labels, given.model.factor
+        self.object_weight = given.config.loss.object_weight
         some = given.held_out.labels[:EXAMPLES]
         colours = np.array(list(CLASSES.values()), np.float32) / 127.5 - 1
         shown = torch.from_numpy(colours[some]).permute(0, 3, 1, 2)
@@ -221,6 +226,10 @@ class LabelMaps(Condition):
     def draw(self, rng: np.random.Generator, rows: np.ndarray) -> Tensor:
         """(B, classes, H, W) float32."""
         return one_hot(self.labels[rows])
+
+    def weight(self, rows: np.ndarray, inputs: Tensor) -> Tensor:
+        """Objects are few cells, and of more parts than the land."""
+        return object_weights(self.labels[rows], self.factor, self.object_weight)
 
 
 class LowResolution(Condition):

@@ -59,7 +59,7 @@ class LossConfig:
     gradient: float = 1.0  # first_stage: L1 between finite differences, keeps edges sharp
     min_snr_gamma: float | None = None  # latent_diffusion: arXiv:2303.09556; None: no weight
     noise_bias: float = 1.0  # latent_diffusion: t / T = u ** (1 / bias); above 1: noisier examples
-    object_weight: float = 1.0  # text-to-image: of a cell of a tree, a house or a boat
+    object_weight: float = 1.0  # text-to-image, semantic: of a cell of a tree, a house or a boat
     condition_dropout: float = 0.1  # latent_diffusion: share trained without prompt, class, boxes
 
 
