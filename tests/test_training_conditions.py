@@ -1,5 +1,7 @@
 """The conditions of training batches: what is drawn is true of the scenes it is drawn for."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from ldm.catalog.registry import list_presets
 from ldm.data.classes import NAMES, NO_CLASS
 from ldm.data.scenes import CLASSES, IDS
 from ldm.training.autoencoder import to_tensor
+from ldm.training.boxes import corner_waves
 from ldm.training.conditions import (
     CONDITIONS,
     EXAMPLES,
@@ -20,7 +23,6 @@ from ldm.training.conditions import (
     LowResolution,
     Material,
     SceneClasses,
-    corner_waves,
     share_of_objects,
 )
 from ldm.training.config import DataConfig, LossConfig, TrainConfig
@@ -41,7 +43,7 @@ def material(scenes, model=None, **config):
 
 def test_label_maps_are_the_scenes_own():
     scenes = world(EXAMPLES + 4)
-    condition = LabelMaps(material(scenes))
+    condition = LabelMaps(material(scenes, SimpleNamespace(factor=4)))
     rows = np.array([3, 17, 3])
     maps = condition.draw(np.random.default_rng(1), rows)
     assert maps.shape == (3, len(CLASSES), 8, 8)

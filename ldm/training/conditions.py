@@ -9,14 +9,12 @@ N: scenes; B: batch; H, W: sides of the pictures in px; h, w: of their latents.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
 from ldm.data import classes, masks
@@ -27,6 +25,7 @@ from ldm.data.scenes import BOX_CLASSES, CLASSES, IDS, OBJECTS
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.models.boxes import SLOTS_PER_BOX, drawn_boxes
 from ldm.training.autoencoder import to_tensor
+from ldm.training.boxes import corner_waves, outlined_boxes, relative_boxes
 from ldm.training.config import TrainConfig
 from ldm.training.world import SPLITS, World, save_array
 
@@ -160,41 +159,6 @@ class Layouts(Condition):
         )
         tokens[torch.from_numpy(rng.random(len(rows)) < self.dropout)] = self.empty
         return tokens
-
-
-def corner_waves(side: int, width: int) -> Tensor:
-    """Sines and cosines of column and row of each point of a square grid: (side * side, width)."""
-    at = torch.linspace(0, 1, side)
-    frequencies = torch.pi * torch.linspace(0.5, side / 4, -(-width // 4))
-    waves = torch.cat([f(at[:, None] * frequencies) for f in (torch.sin, torch.cos)], dim=1)
-    rows, columns = waves.repeat_interleave(side, dim=0), waves.repeat(side, 1)
-    return torch.cat([rows, columns], dim=1)[:, :width]
-
-
-def relative_boxes(
-    boxes: Sequence[Mapping[str, Any]], width: int, height: int
-) -> list[tuple[int, float, float, float, float]]:
-    """Boxes in px as (class, left, top, right, bottom), in fractions of the picture."""
-    return [
-        (
-            BOX_CLASSES.index(box["label"]),
-            box["x0"] / width,
-            box["y0"] / height,
-            box["x1"] / width,
-            box["y1"] / height,
-        )
-        for box in boxes
-    ]
-
-
-def outlined_boxes(boxes: Sequence[Mapping[str, Any]], width: int, height: int) -> np.ndarray:
-    """The boxes' outlines in their classes' colours on grey: (H, W, 3) uint8."""
-    image = Image.new("RGB", (width, height), (90, 90, 90))
-    draw = ImageDraw.Draw(image)
-    for box in boxes:
-        corners = (box["x0"], box["y0"], box["x1"] - 1, box["y1"] - 1)
-        draw.rectangle(corners, outline=CLASSES[box["label"]], width=2)
-    return np.asarray(image)
 
 
 class SceneClasses(Condition):
