@@ -101,6 +101,7 @@ class Inpaint:
     temperature: float | None = shared.temperature()
     seed: int | None = shared.seed()
     count: int = shared.count()
+    seamless: str = shared.seamless()
     coarse: float | None = shared.coarse()
     coarse_hold: float = shared.coarse_hold()
 

@@ -166,6 +166,20 @@ def test_a_canvas_of_the_trained_size_has_no_small_picture(tiny_model):
     assert (once.images[0] == asked.images[0]).all()
 
 
+def test_only_an_area_that_goes_all_around_has_edges_that_meet(facts):
+    """A strip from side to side of a tall picture: what is above and below is not seen."""
+    image = EncodedImage.from_array(np.zeros((396, 60, 3), np.uint8))
+    request = Inpaint(
+        image=image, outpaint_top=4, seamless="both", mask_feather=0, working_size=128, steps=3,
+        sampler="ddim", eta=0.0, temperature=1.0, coarse=0.0, seed=1,
+    )  # fmt: skip
+    facts = replace(facts, factor=4, multiple=16)
+    (canvas,) = canvases(request, facts)
+    assert (canvas.rows, canvas.columns, canvas.encodes) == (32, 16 + 16, True)
+    (canvas,) = canvases(replace(request, seamless="down"), facts)
+    assert (canvas.rows, canvas.columns) == (32, 16)
+
+
 def test_the_canvas_of_a_seamless_texture_is_continued_where_it_meets(facts):
     facts = replace(facts, factor=4, multiple=16)
     given = EncodedImage.from_array(np.zeros((9, 20, 3), np.uint8))

@@ -133,6 +133,43 @@ def test_a_seamless_texture_stays_one_wherever_it_begins(name):
     assert made(0, "both").shape == (36, 80, 3)
 
 
+def filled(array, mask, seamless, **how):
+    """A filling at its own size, by random weights that are always the same."""
+    torch.manual_seed(0)
+    request = Inpaint(
+        image=EncodedImage.from_array(array), mask=grey(255 * mask), seamless=seamless,
+        working_size=64, temperature=0.0, coarse=0.0, **HOW, **how,
+    )  # fmt: skip
+    return run(request).images[0].astype(float)
+
+
+def test_a_hole_across_the_edge_of_a_texture_is_like_any_other():
+    array = RNG.integers(0, 256, (90, 130, 3), dtype=np.uint8)
+    hole = np.zeros((90, 130), bool)
+    hole[40:52, 60:70] = True
+    want = filled(array, hole, "across")
+    assert (want == filled(array, hole, "no")).all(), "what lies within is as it was"
+    turned = filled(np.roll(array, 66, 1), np.roll(hole, 66, 1), "across")
+    assert (turned == np.roll(want, 66, 1)).all()
+    both = filled(np.roll(array, (47, 66), (0, 1)), np.roll(hole, (47, 66), (0, 1)), "both")
+    assert (both == np.roll(want, (47, 66), (0, 1))).all()
+    apart = filled(np.roll(array, 66, 1), np.roll(hole, 66, 1), "no")
+    assert (apart != turned).any()
+
+
+def test_a_texture_filled_all_around_meets_itself():
+    """A frame and a cross are the same hole of a texture, begun elsewhere."""
+    array = RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    frame = np.ones((64, 64), bool)
+    frame[8:56, 8:56] = False
+    differs = {}
+    for seamless in ("no", "both"):
+        moved = filled(np.roll(array, (32, 32), (0, 1)), np.roll(frame, (32, 32), (0, 1)), seamless)
+        still = filled(array, frame, seamless)
+        differs[seamless] = np.abs(moved - np.roll(still, (32, 32), (0, 1))).mean()
+    assert differs["both"] < 0.05 * differs["no"]
+
+
 @pytest.mark.parametrize(("side", "steps"), [(256, 2 + 1), (128, 2)])
 def test_a_large_hole_is_begun_at_the_trained_size(side, steps):
     preset = thin("demo-inpaint")

@@ -10,8 +10,8 @@ from ldm.canvas.calibration import Calibration
 from ldm.canvas.facts import Facts
 from ldm.canvas.plan import Canvas, Plan, Room, plan
 from ldm.requests import Inpaint, Semantic, Upscale
-from ldm.tasks.inpaint import area_of
-from ldm.tasks.settings import canvas_of, multiples_of, of_request, small_of
+from ldm.tasks.inpaint import hole_of, sampling_on
+from ldm.tasks.settings import Sampling, canvas_of, multiples_of, of_request, small_of
 
 ENCODED, PUT_BACK = 2.0, 0.3  # what such a px takes, of one that is made, measured on a CPU
 
@@ -34,7 +34,7 @@ def canvases(request: Any, facts: Facts) -> list[Canvas]:
     """
     if isinstance(request, Upscale):
         return _enlarged(request, facts)
-    sampling = of_request(request, _size_of(request, facts))
+    sampling = _sampling(request, facts)
     canvas = canvas_of(facts, sampling, encodes=isinstance(request, Inpaint))
     small = small_of(facts, sampling)
     if small is None:
@@ -58,16 +58,18 @@ def pixels(request: Any, facts: Facts, found: Sequence[Canvas]) -> int:
     return round(made + ENCODED * encoded + PUT_BACK * whole)
 
 
-def _size_of(request: Any, facts: Facts) -> tuple[int, int]:
-    """Height and width in px, padded to what the model takes."""
+def _sampling(request: Any, facts: Facts) -> Sampling:
+    """At a size in px that is padded to what the model takes."""
+
+    def padded(height: int, width: int) -> tuple[int, int]:
+        return tuple(-(-side // facts.multiple) * facts.multiple for side in (height, width))
+
     if isinstance(request, Inpaint):
-        area = area_of(request)
-        size = (area.height, area.width)
-    elif isinstance(request, Semantic):
-        size = (request.label_map.height, request.label_map.width)
-    else:
-        size = (request.height, request.width)
-    return tuple(-(-side // facts.multiple) * facts.multiple for side in size)
+        area = hole_of(request).area
+        return sampling_on(area, request, padded(area.height, area.width))
+    if isinstance(request, Semantic):
+        return of_request(request, padded(request.label_map.height, request.label_map.width))
+    return of_request(request, padded(request.height, request.width))
 
 
 def _enlarged(request: Upscale, facts: Facts) -> list[Canvas]:

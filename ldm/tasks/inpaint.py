@@ -7,12 +7,14 @@ the picture's own resolution. Outside the feathered mask not one pixel changes.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 import torch
 
+from ldm.canvas.wrapped import Wrap
+from ldm.diffusion.conditioning import Conditioning
 from ldm.errors import RequestError
 from ldm.events import Progress, Result
 from ldm.images import to_arrays, to_tensor
@@ -21,7 +23,7 @@ from ldm.requests import EncodedImage, Inpaint
 from ldm.tasks.covering import Site, cover, pausing
 from ldm.tasks.joining import joined
 from ldm.tasks.sampling import padded, result, sample
-from ldm.tasks.settings import canvas_of, check, of_request
+from ldm.tasks.settings import WRAPS, Sampling, canvas_of, check, of_request
 
 CONTEXT = 2.0  # the area that the model sees, in sides of the hole's box
 OPAQUE = 128  # from this value on, a mask's pixel is made anew
@@ -29,16 +31,43 @@ OPAQUE = 128  # from this value on, a mask's pixel is made anew
 
 @dataclass(frozen=True)
 class Area:
-    """The part of the canvas that the model works on, and the size in px at which it does."""
+    """The part of the canvas that the model works on, and the size in px at which it does.
+
+    `wrap`: which of its edges meet, as it goes around the whole canvas.
+    """
 
     rows: slice
     columns: slice
     height: int
     width: int
+    wrap: Wrap = WRAPS["no"]
 
     def of(self, array: np.ndarray) -> np.ndarray:
         """That part of a canvas; a view."""
         return array[self.rows, self.columns]
+
+    def fitted(self, multiple: int) -> Area:
+        """The same, its sides multiples where they meet: nothing can be added to those."""
+        sides = ((self.height, self.wrap.down), (self.width, self.wrap.across))
+        height, width = (
+            -(-side // multiple) * multiple if meets else side for side, meets in sides
+        )
+        return replace(self, height=height, width=width)
+
+
+@dataclass(frozen=True)
+class Hole:
+    """What is made anew of a canvas that is turned around until the hole does not cross its edges.
+
+    Args:
+        turn: By how many rows and columns; 0 where edges do not meet.
+        alpha: (H, W) float32 of the turned canvas, 1 in the mask, falling to 0 around it.
+        area: What the model sees of it.
+    """
+
+    turn: tuple[int, int]
+    alpha: np.ndarray
+    area: Area
 
 
 @torch.no_grad()
@@ -53,37 +82,69 @@ def run(
     Raises:
         RequestError: If nothing is left of the mask.
     """
-    canvas, mask = grown_canvas(request)
-    alpha = feathered(changed(mask, request.mask_grow), request.mask_feather)
-    if not alpha.any():
-        raise RequestError("mask must say what to make anew; nothing is left of it.")
-    area = area_around(alpha > 0, request.working_size)
-    image, hole = _at_work(area, canvas, alpha, model)
-    sampling = of_request(request, hole.shape)
+    hole = hole_of(request)
+    area, alpha = hole.area.fitted(model.size_multiple), hole.alpha
+    canvas = turned(grown_canvas(request), hole.turn)
+    image, touched = _at_work(area, canvas, alpha, model)
+    sampling = sampling_on(area, request, touched.shape)
     check(model, sampling)
-    given, mask = to_tensor([image]), torch.from_numpy(hole)[None, None].float()
+    given, mask = to_tensor([image]), torch.from_numpy(touched)[None, None].float()
     on = cover(model, canvas_of(model, sampling, encodes=True), site)
     cond = yield from pausing(
-        lambda: on.model.condition_hole(given, mask),
+        lambda: _condition(on.model, given, mask, area.wrap),
         on.space,
         lambda _: Progress("reading the picture"),
     )
     made = yield from sample(model, sampling, cond, cond, site)
     made = [_without_seam(area, canvas, alpha, image) for image in made]
-    yield result(request, [put_back(area, canvas, alpha, image) for image in made])
+    back = tuple(-by for by in hole.turn)
+    yield result(request, [turned(put_back(area, canvas, alpha, image), back) for image in made])
 
 
-def area_of(request: Inpaint) -> Area:
-    """The part of the canvas that the model will work on, without the work.
+def hole_of(request: Inpaint) -> Hole:
+    """What is made anew, without the work.
 
     Raises:
         RequestError: If nothing is left of the mask.
     """
-    mask = changed(grown_mask(request), request.mask_grow)
+    mask, wrap = grown_mask(request), WRAPS[request.seamless]
+    sides = ((mask.any(axis=1), wrap.down), (mask.any(axis=0), wrap.across))
+    turn = tuple(_turn(marked) if meets else 0 for marked, meets in sides)
+    mask = changed(turned(mask, turn), request.mask_grow)
     alpha = feathered(mask, request.mask_feather)
     if not alpha.any():
         raise RequestError("mask must say what to make anew; nothing is left of it.")
-    return area_around(alpha > 0, request.working_size)
+    return Hole(turn, alpha, area_around(alpha > 0, request.working_size, wrap))
+
+
+def sampling_on(area: Area, request: Inpaint, size: tuple[int, int]) -> Sampling:
+    """How an area is sampled, at `size` px: edges meet if it goes around the whole canvas."""
+    seamless = next(name for name, wrap in WRAPS.items() if wrap == area.wrap)
+    return replace(of_request(request, size), seamless=seamless)
+
+
+def _condition(
+    model: LatentDiffusion, image: torch.Tensor, mask: torch.Tensor, wrap: Wrap
+) -> Conditioning:
+    """What is known around a hole, (1, 3, H, W) and (1, 1, H, W) in px."""
+    h, w = (side // model.factor for side in image.shape[2:])
+    cond = model.condition_hole(wrap.pad(image, model.factor), wrap.pad(mask, model.factor))
+    return replace(cond, concat=wrap.cut(cond.concat, h, w))
+
+
+def turned(array: np.ndarray, turn: tuple[int, ...]) -> np.ndarray:
+    """(H, W, ...), every pixel so many rows and columns farther, around the edges."""
+    return np.roll(array, turn, axis=(0, 1)) if any(turn) else array
+
+
+def _turn(marked: np.ndarray) -> int:
+    """How far to turn a side for the middle of its longest unmarked stretch to be at its ends."""
+    places = np.flatnonzero(marked)
+    if not len(places):
+        return 0
+    gaps = np.diff(places, append=places[0] + len(marked))
+    widest = int(gaps.argmax())
+    return -int(places[widest] + (gaps[widest] + 1) // 2) if gaps[widest] > 1 else 0
 
 
 def grown_mask(request: Inpaint) -> np.ndarray:
@@ -94,14 +155,14 @@ def grown_mask(request: Inpaint) -> np.ndarray:
     return np.pad(mask, ((top, bottom), (left, right)), constant_values=True)
 
 
-def grown_canvas(request: Inpaint) -> tuple[np.ndarray, np.ndarray]:
-    """The canvas (H, W, 3) with its new margins, edges repeated, and the mask (H, W) bool."""
+def grown_canvas(request: Inpaint) -> np.ndarray:
+    """The canvas (H, W, 3) with its new margins, edges repeated."""
     image = request.image.array()
     if image.ndim == 2:
         image = np.repeat(image[:, :, None], 3, axis=2)
     left, top, right, bottom = request.outpaint
     sides = ((top, bottom), (left, right), (0, 0))
-    return np.pad(image, sides, mode="edge"), grown_mask(request)
+    return np.pad(image, sides, mode="edge")
 
 
 def _opaque(mask: EncodedImage) -> np.ndarray:
@@ -126,15 +187,21 @@ def feathered(mask: np.ndarray, feather: int) -> np.ndarray:
     return np.clip(1 - distance / (feather + 1), 0, 1).astype(np.float32)
 
 
-def area_around(hole: np.ndarray, working_size: int) -> Area:
-    """What the model sees of a hole (H, W) bool: its box with room around it, scaled to fit."""
+def area_around(hole: np.ndarray, working_size: int, wrap: Wrap = WRAPS["no"]) -> Area:
+    """What the model sees of a hole (H, W) bool: its box with room around it, scaled to fit.
+
+    Edges of the canvas that meet by `wrap` are edges of an area that meet if it goes around.
+    """
     places = [np.flatnonzero(hole.any(axis=axis)) for axis in (1, 0)]
     longest = max(int(np.ptp(place)) + 1 for place in places)
     side = max(round(CONTEXT * longest), working_size // 2)
     rows, columns = (_around(p, side, n) for p, n in zip(places, hole.shape, strict=True))
     height, width = rows.stop - rows.start, columns.stop - columns.start
     scale = min(1.0, working_size / max(height, width))
-    return Area(rows, columns, max(1, round(scale * height)), max(1, round(scale * width)))
+    around = Wrap(
+        down=wrap.down and height == hole.shape[0], across=wrap.across and width == hole.shape[1]
+    )
+    return Area(rows, columns, max(1, round(scale * height)), max(1, round(scale * width)), around)
 
 
 def _around(places: np.ndarray, side: int, length: int) -> slice:
@@ -168,8 +235,22 @@ def _without_seam(
 ) -> np.ndarray:
     """What was made (h, w, 3), at the working size, moved to meet what is around the hole."""
     made = np.ascontiguousarray(made[: area.height, : area.width])
-    hole = torch.from_numpy(_scaled(area, alpha) > 0)[None, None].float()
-    return to_arrays(joined(to_tensor([made]), to_tensor([_scaled(area, canvas)]), hole))[0]
+    parts = (made, _scaled(area, canvas), _scaled(area, alpha) > 0)
+    # edges that meet are continued by half the area, so that each sees all there is around
+    above = area.height // 2 if area.wrap.down else 0
+    left = area.width // 2 if area.wrap.across else 0
+    made, given, hole = (_continued(part, above, left) for part in parts)
+    known = torch.from_numpy(hole)[None, None].float()
+    (image,) = to_arrays(joined(to_tensor([made]), to_tensor([given]), known))
+    return image[above : above + area.height, left : left + area.width]
+
+
+def _continued(array: np.ndarray, above: int, left: int) -> np.ndarray:
+    """(H, W, ...) with so many rows and columns more at both ends, from the opposite one."""
+    if not above and not left:
+        return array
+    ends = ((above, above), (left, left), *[(0, 0)] * (array.ndim - 2))
+    return np.pad(array, ends, mode="wrap")
 
 
 def put_back(area: Area, canvas: np.ndarray, alpha: np.ndarray, made: np.ndarray) -> np.ndarray:
