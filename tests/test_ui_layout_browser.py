@@ -1,12 +1,17 @@
 """The layout tab of the real page with the shipped model, by mouse."""
 
+import dataclasses
+import json
 import re
 import time
+from urllib.parse import quote
 
+import numpy as np
 import pytest
 from playwright.sync_api import expect
 
 from ldm import metadata
+from ldm.requests import Box, Layout
 from tests.browser import IN_A_BROWSER, open_page, open_tab, set_steps, wait_done
 from tests.hand import Hand
 
@@ -71,12 +76,46 @@ def _comes_back(hand, page, url, path, request):
     assert shown == pytest.approx([box.right for box in request.boxes], abs=0.0006)
 
 
+def test_boxes_on_a_wide_canvas_come_back(hand, page, url, tmp_path):
+    """After a reload, from a link, and from a PNG that is opened in another tab of the page."""
+    page.locator("#layout-examples img").nth(1).click()
+    expect(page.locator("#layout-width input").first).to_have_value("192")
+    expect(hand.root.locator("li")).to_have_count(3)
+    page.wait_for_function("(localStorage.getItem('latent-canvas-layout') || '').includes('boat')")
+    open_page(page, url)
+    expect(hand.root.locator("li")).to_have_count(3)
+    assert hand.labels() == ["boat"] * 3
+    assert_shape(page, 1.5)
+    box = Box("house", 0.25, 0.5, 0.5, 0.75)
+    sent = quote(json.dumps({"width": 256, "height": 128, "boxes": [dataclasses.asdict(box)]}))
+    open_page(page, f"{url}/?tab=layout&width=256&height=128&boxes={sent}")
+    expect(hand.root.locator("li")).to_have_count(1)
+    assert hand.labels() == ["house"]
+    assert_shape(page, 2)
+    request = Layout(boxes=(box, box), width=320, height=128, steps=3, seed=1, sampler="ddim",
+                     guidance_scale=3.0, eta=0.0, temperature=1.0, coarse=0.0)  # fmt: skip
+    metadata.save(tmp_path / "wide.png", np.zeros((128, 320, 3), np.uint8), request, "0" * 64)
+    page.evaluate("localStorage.clear()")
+    open_page(page, f"{url}/?tab=text-to-image")
+    tools = page.locator("#text-to-image-tools input[type=file]").first
+    tools.set_input_files(tmp_path / "wide.png")
+    expect(page.locator("#layout-width input").first).to_have_value("320")
+    expect(hand.root.locator("li")).to_have_count(2)
+    assert_shape(page, 2.5)
+    assert [hand.edge(row, "right").input_value() for row in (1, 2)] == ["50", "50"]
+
+
+def assert_shape(page, ratio):
+    page.wait_for_function(
+        "ratio => { const s = document.querySelector('#layout-boxes svg'); "
+        "return s.clientHeight && Math.abs(s.clientWidth / s.clientHeight - ratio) < 0.02; }",
+        arg=ratio,
+    )
+
+
 def test_the_canvas_follows_the_size_and_the_model(hand, page):
     page.locator("#layout-studio button.ratio-2-1").click()
-    page.wait_for_function(
-        "(() => { const s = document.querySelector('#layout-boxes svg'); "
-        "return Math.abs(s.clientWidth / s.clientHeight - 2) < 0.02; })()"
-    )
+    assert_shape(page, 2)
     page.locator("#layout-examples img").nth(1).click()  # a scene
     expect(page.locator("#layout-width input").first).to_have_value("192")
     before = ["boat"] * 3

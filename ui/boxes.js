@@ -504,7 +504,24 @@ watch("value", () => { read(props.value); draw(); });
 watch(["classes", "numbers", "limit"], () => { setClasses(); draw(); });
 $("picture").addEventListener("load", drawCanvas);
 new ResizeObserver(drawCanvas).observe(svg);
+
+// What changes only the shape or the picture under the boxes comes this way and not as a value:
+// Gradio's own copy of the value can be an older one.
+$("frame").boxes = {
+  reshape(width, height) { change({ width: number(width, size.width), height: number(height, size.height) }); },
+  show(address) { change({ picture: ownAddress(address) }); },
+};
+function change(about) {
+  read(props.value); // it may be newer than what is drawn
+  const before = JSON.stringify([size, picture]);
+  if ("picture" in about) picture = about.picture;
+  else size = { width: Math.max(1, about.width), height: Math.max(1, about.height) };
+  if (JSON.stringify([size, picture]) !== before) commit();
+}
+
 read(props.value);
 past = [];
 setClasses();
+const early = window.latentCanvas.shaped[element.closest("[id]")?.id];
+if (early) change({ width: early[0], height: early[1] });
 draw();

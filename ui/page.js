@@ -67,10 +67,19 @@ const latentCanvas = {
   },
   adjusted: {},
 
+  // The same of a canvas with boxes: its shape, and the picture under them.
+  shapeBoxes(id, width, height) {
+    this.shaped[id] = [width, height];
+    boxesOf(id)?.reshape(width, height);
+  },
+  shaped: {},
+  showUnderBoxes(id, picture) { boxesOf(id)?.show(picture?.url ?? null); },
+
   jobs() { return JSON.stringify(stored(sessionStorage, JOBS_KEY, [])); },
 };
 window.latentCanvas = latentCanvas;
 
+const boxesOf = (id) => document.querySelector(`#${id} [data-part="frame"]`)?.boxes;
 const settingsKey = (task) => `latent-canvas-${task}`;
 
 // Of a canvas with boxes all but the picture under them, which is a file of this visit.

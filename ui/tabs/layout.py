@@ -24,8 +24,9 @@ FIRST = (
 )
 """What the demo model's canvas shows at first, so that Generate makes a picture at once."""
 SCENES = EXAMPLES / "layout" / "scenes.json"
-SHAPE = "(width, height, value) => ({...value, width, height})"
-UNDER = "(picture, value) => ({...value, picture: picture?.url ?? null})"
+BOXES_ID = "layout-boxes"
+SHAPE = f"(width, height) => {{ latentCanvas.shapeBoxes({BOXES_ID!r}, width, height); }}"
+UNDER = f"(picture) => {{ latentCanvas.showUnderBoxes({BOXES_ID!r}, picture); }}"
 
 
 def create(jobs: JobQueue) -> Tab:
@@ -80,17 +81,17 @@ def about_classes(preset: Preset) -> dict[str, Any]:
 def _connect(editor: BoxEditor, tab: Tab) -> None:
     """The canvas follows the model and the size, and the picture comes under the boxes.
 
-    What changes only its shape or its picture runs in the browser, on the boxes as they are at
-    that moment: a round trip would bring back older ones.
+    What changes only its shape or its picture is done in the browser, to the boxes as they are at
+    that moment: what Gradio holds of them may be older.
     """
     chooser, sides = tab.inputs["preset"], [tab.inputs["width"], tab.inputs["height"]]
     chooser.change(
         lambda name: gr.update(**about_classes(find_preset(name))), chooser, editor, **QUIET
     )
     for side in sides:
-        side.change(None, [*sides, editor], editor, js=SHAPE, **QUIET)
+        side.change(None, sides, None, js=SHAPE, **QUIET)
     picture = tab.stage.picture
-    picture.change(None, [picture, editor], editor, js=UNDER, **QUIET)
+    picture.change(None, picture, None, js=UNDER, **QUIET)
 
 
 def to_fields(values: Values) -> Values:
