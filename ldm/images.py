@@ -10,13 +10,14 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
 from ldm.errors import RequestError
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 PNG_START = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 PNG_MODES = {b"\x08\x00": "L", b"\x08\x02": "RGB"}  # depth and colour type in the header
 DATA_URL = "data:image/png;base64,"
+FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP"]  # of files that a person hands in
+if features.check("avif"):
+    FORMATS.append("AVIF")
 MAX_PIXELS = 40_000_000  # what a person may hand in; checked before anything is decoded
 
 
@@ -36,25 +40,43 @@ def open_image(path: Path) -> Image.Image:
         RequestError: If it is no picture, is damaged or has more than MAX_PIXELS pixels.
     """
     path = Path(path)
+    with _readable(path, "PNG and JPEG work"):
+        image = Image.open(path, formats=FORMATS)
+        check_size(image, path.name)
+        return on_white(ImageOps.exif_transpose(image))
+
+
+@contextmanager
+def _readable(path: Path, what_works: str) -> Iterator[None]:
+    """Every fault of a picture file is one sentence."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(path)
-            check_size(image, path.name)
-            return on_white(ImageOps.exif_transpose(image))
+            yield
     except RequestError:
         raise
+    except FileNotFoundError as error:
+        raise RequestError(f"there is no file {str(path)!r:.200}.") from error
     except Image.DecompressionBombError as error:  # Pillow refuses it before we can ask its size
         pixels = int(re.search(r"\d+", str(error)).group())
         raise RequestError(
             f"{path.name} has {pixels / 1e6:.0f} megapixels; up to {MAX_PIXELS // 1_000_000} work."
         ) from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise RequestError(f"{path.name} is no readable picture; PNG and JPEG work.") from error
+    except Exception as error:
+        # Pillow's readers raise nearly every kind of error over a damaged file
+        raise RequestError(f"{path.name} is no readable picture; {what_works}.") from error
 
 
 def on_white(image: Image.Image) -> Image.Image:
-    """As RGB; what is transparent becomes white."""
+    """As RGB of 8 bits; what is transparent becomes white.
+
+    Raises:
+        ValueError: If its numbers have no known range.
+    """
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError(f"numbers of 32 bits (mode {image.mode})")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
@@ -117,12 +139,10 @@ class EncodedImage:
             RequestError: If it is no such picture.
         """
         path = Path(path)
-        try:
-            image = Image.open(path)
+        with _readable(path, "PNG works"):
+            image = Image.open(path, formats=FORMATS)
             check_size(image, path.name)
             image.load()
-        except (OSError, SyntaxError, ValueError) as error:
-            raise RequestError(f"{path.name} is no readable picture; PNG works.") from error
         if image.mode not in ("L", "P"):
             raise RequestError(
                 f"{path.name} must have one channel of class numbers, got {image.mode}."

@@ -1,6 +1,7 @@
 """The queue in front of the studio: any page can submit, follow and cancel a job by its id.
 
-One worker thread runs the jobs in order. What followers see is the job's latest event: a slow
+One worker thread runs the jobs in order; one that nobody follows any more is given up when another
+one waits. What followers see is the job's latest event: a slow
 reader misses some previews, never the end. Importing this module needs no torch; the studio is
 made in the worker.
 """
@@ -10,9 +11,10 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ldm.errors import LDMError, RequestError
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
 
 KEPT_JOBS = 200  # finished ones that can still be asked for
 KEPT_PICTURES = 20  # of those, how many keep the saved pictures in memory too
+KEPT_BYTES = 256 * 2**20  # of the pictures in finished jobs' requests; older jobs are forgotten
 MAX_QUEUED = 100
+PATIENCE = 60.0  # s: a job that nobody has looked at for so long gives way to one that waits
 
 Event = Queued | Progress | Result | Failed | Cancelled
 ENDS = (Result, Failed, Cancelled)
@@ -41,10 +45,22 @@ class _Job:
     version: int = 0  # counts the events, so that a follower knows which it has seen
     preview: Any = None  # the latest one
     cancelled: bool = False
+    followers: int = 0
+    seen: float = field(default_factory=time.monotonic)  # when somebody last looked, in s
 
     @property
     def is_done(self) -> bool:
         return isinstance(self.event, ENDS)
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether its page was closed: nobody but this page knows its id."""
+        return not self.followers and time.monotonic() - self.seen > PATIENCE
+
+    @property
+    def bytes(self) -> int:
+        """Of the pictures in its request."""
+        return sum(len(getattr(value, "png", b"")) for value in vars(self.request).values())
 
 
 class JobQueue:
@@ -59,6 +75,7 @@ class JobQueue:
         self._studio: Studio | None = None
         self._jobs: OrderedDict[str, _Job] = OrderedDict()
         self._waiting: deque[_Job] = deque()
+        self._running: _Job | None = None
         self._changed = threading.Condition()
         self._warm: deque[str] = deque()  # presets to prepare
         self._asked: set[str] = set()  # of all those that were ever to be prepared
@@ -77,7 +94,8 @@ class JobQueue:
                 raise RequestError("the studio is shutting down and takes no more jobs.")
             if len(self._waiting) >= MAX_QUEUED:
                 raise RequestError(f"{MAX_QUEUED} jobs are waiting already; try again later.")
-            job = _Job(secrets.token_hex(8), request, Queued(len(self._waiting)))
+            before = len(self._waiting) + (self._running is not None)
+            job = _Job(secrets.token_hex(8), request, Queued(before))
             self._jobs[job.id] = job
             self._waiting.append(job)
             self._forget_old()
@@ -97,14 +115,21 @@ class JobQueue:
 
     def _events(self, job: _Job) -> Iterator[Event]:
         seen = -1
-        while True:
+        with self._changed:
+            job.followers += 1
+        try:
+            while True:
+                with self._changed:
+                    while job.version == seen:
+                        self._changed.wait()
+                    seen, event, done = job.version, job.event, job.is_done
+                yield event
+                if done:
+                    return
+        finally:
             with self._changed:
-                while job.version == seen:
-                    self._changed.wait()
-                seen, event, done = job.version, job.event, job.is_done
-            yield event
-            if done:
-                return
+                job.followers -= 1
+                job.seen = time.monotonic()
 
     def status(self, job_id: str) -> Event:
         """The job's latest event.
@@ -112,7 +137,9 @@ class JobQueue:
         Raises:
             RequestError: If there is no such job.
         """
-        return self._find(job_id).event
+        job = self._find(job_id)
+        job.seen = time.monotonic()
+        return job.event
 
     def request(self, job_id: str) -> Any:
         """What was asked for.
@@ -215,7 +242,7 @@ class JobQueue:
             self._set(job, event)
 
     def _renumber(self) -> None:
-        for position, job in enumerate(self._waiting):
+        for position, job in enumerate(self._waiting, start=self._running is not None):
             if job.event != Queued(position):
                 self._set(job, Queued(position))
 
@@ -225,8 +252,11 @@ class JobQueue:
         for job in done[:-KEPT_PICTURES]:
             if isinstance(job.event, Result) and job.event.paths:
                 job.event = replace(job.event, images=())
-        for job in done[:-KEPT_JOBS]:
-            del self._jobs[job.id]
+        kept = 0
+        for number, job in enumerate(reversed(done), start=1):
+            kept += job.bytes
+            if number > KEPT_JOBS or kept > KEPT_BYTES:
+                del self._jobs[job.id]
 
     def _work(self) -> None:
         while True:
@@ -237,11 +267,15 @@ class JobQueue:
                     return
                 job = self._waiting.popleft() if self._waiting else None
                 preset = self._warm.popleft() if job is None else None
+                self._running = job
                 self._renumber()
             if preset is not None:
                 self._warm_studio(preset)
             else:
                 self._run(job)
+                with self._changed:
+                    self._running = None
+                    self._renumber()
 
     def _warm_studio(self, preset_name: str) -> None:
         try:
@@ -263,7 +297,8 @@ class JobQueue:
         try:
             events = self._make_studio().run(job.request)
             for event in events:
-                if job.cancelled and not isinstance(event, Result):
+                given_up = self._waiting and job.is_abandoned
+                if (job.cancelled or given_up) and not isinstance(event, Result):
                     events.close()
                     self._publish(job, Cancelled())
                     return

@@ -146,17 +146,20 @@ def _unwritable(folder: Path, error: OSError) -> LDMError:
 
 def _timed(events: Iterator[Progress | Result], begin: float) -> Iterator[Progress | Result]:
     """The events with the seconds since `begin` and, from the speed so far, those still to go."""
-    start, stage = time.perf_counter(), None
+    start, first, stage = time.perf_counter(), 0, None
     for event in events:
         now = time.perf_counter()
-        if stage not in (None, getattr(event, "stage", None)):
-            start = now  # bands are no steps
-        stage = getattr(event, "stage", None)
         if isinstance(event, Result):
             yield replace(event, seconds=now - begin)
-        else:
-            left = (now - start) / event.step * (event.total - event.step) if event.step else None
-            yield replace(event, seconds=now - begin, eta_seconds=left)
+            return
+        if stage not in (None, event.stage):
+            start, first = now, event.step  # bands are no steps, nor are those before an encode
+        stage = event.stage
+        done = event.step - first
+        left = (now - start) / done * (event.total - event.step) if done > 0 else None
+        if event.total and event.step == event.total:
+            left = 0.0
+        yield replace(event, seconds=now - begin, eta_seconds=left)
 
 
 def _too_large(request: Any) -> str:

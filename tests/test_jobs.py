@@ -51,20 +51,50 @@ def test_jobs_run_in_order_one_at_a_time(queue):
 
 def test_a_waiting_job_knows_its_place(queue, busy):
     ids = [queue.submit(quick) for _ in range(3)]
-    assert [queue.status(job_id) for job_id in ids] == [Queued(0), Queued(1), Queued(2)]
+    assert [queue.status(job_id) for job_id in ids] == [Queued(1), Queued(2), Queued(3)]
 
 
 def test_places_move_up(queue, busy):
     first, second, third = (queue.submit(quick) for _ in range(3))
     queue.cancel(second)
-    assert queue.status(first) == Queued(0)
-    assert queue.status(third) == Queued(1)
+    assert queue.status(first) == Queued(1)
+    assert queue.status(third) == Queued(2)
+    busy.let(1000)
+    assert isinstance(end(queue, third), Result)
+
+
+def test_a_job_that_nobody_looks_at_gives_way_to_one_that_waits(queue, monkeypatch):
+    """A page that is closed takes its job's id along."""
+    gate = Gate(3)
+    left = queue.submit(gate)
+    events = queue.follow(left)
+    while not isinstance(next(events), Progress):
+        pass
+    monkeypatch.setattr(module, "PATIENCE", 0.0)
+    gate.let(1)
+    assert isinstance(next(events), Progress)  # followed, or nobody waits: it goes on
+    waiting = queue.submit(quick)
+    gate.let(1)
+    assert isinstance(next(events), Progress)
+    events.close()
+    gate.let(1)
+    assert isinstance(end(queue, waiting), Result)
+    assert queue.status(left) == Cancelled()
+
+
+def test_a_job_that_was_left_ends_in_peace_if_nobody_waits(queue, monkeypatch):
+    monkeypatch.setattr(module, "PATIENCE", 0.0)
+    gate = Gate(3)
+    left = queue.submit(gate)
+    queue.follow(left).close()
+    gate.let(1000)
+    assert isinstance(end(queue, left), Result)
 
 
 def test_follow_shows_the_way_from_the_queue_to_the_result(queue, busy):
     gate = Gate(2)
     events = queue.follow(queue.submit(gate))
-    assert next(events) == Queued(0)
+    assert next(events) == Queued(1)
     busy.let(1000)
     seen = [type(event) for event in [*iter_with(gate, events)]]
     assert set(seen) <= {Progress, Result}
@@ -231,7 +261,7 @@ def test_a_waiting_job_is_never_forgotten(queue, busy, monkeypatch):
     waiting = queue.submit(quick)
     for _ in range(5):
         queue.cancel(queue.submit(quick))
-    assert queue.status(waiting) == Queued(0)
+    assert queue.status(waiting) == Queued(1)
 
 
 def test_pictures_of_older_jobs_are_left_to_their_files(queue):

@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from ldm.jobs import JobQueue
+from ldm.jobs import MAX_QUEUED, JobQueue
 from ui import estimate, stage, theme
 from ui.run import Visit
 from ui.stage import QUIET
@@ -116,6 +116,8 @@ def launch_options() -> dict[str, Any]:
         "ssr_mode": False,
         "show_error": False,
         "max_file_size": "40mb",
+        # one is taken by each page and program that waits for a picture, and all can wait
+        "max_threads": MAX_QUEUED + 60,
         "quiet": True,
         # Gradio asks its own page for 3 s and gives up on a machine that is only busy
         "_frontend": False,

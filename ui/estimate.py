@@ -38,7 +38,7 @@ def connect(jobs: JobQueue, tab: Tab, opened: Sequence[Trigger]) -> None:
     def estimate(**values: Any) -> str:
         try:
             fields = tab.to_fields(values)
-            if not fields.get("prompt", ANY).strip():
+            if not str(fields.get("prompt", ANY) or "").strip():
                 fields["prompt"] = ANY
             request = make_request(tab.request_type, fields)
             return told(jobs.estimate(request, wait=WAIT))

@@ -15,6 +15,7 @@ from ldm.events import Cancelled, Failed, Progress, Queued, Result
 from ldm.jobs import JobQueue
 from ldm.requests import ClassConditional, Layout, TextToImage, Upscale
 
+MAX_DIGITS = 20  # of a whole number that is typed
 MAX_SHOWN = 60  # pictures in a visitor's gallery; the older ones stay on disk
 
 
@@ -62,8 +63,8 @@ class Visit:
 
 
 def fail(message: str) -> gr.Error:
-    """A toast with one sentence."""
-    return gr.Error(message, print_exception=False)
+    """A toast with one sentence, which may quote anything; Gradio takes it for HTML."""
+    return gr.Error(html.escape(message, quote=False), print_exception=False)
 
 
 def make_request(request_type: type, values: Mapping[str, Any]) -> Any:
@@ -82,8 +83,13 @@ def _plain(value: Any, is_whole: bool) -> Any:
         return int(value)
     if is_whole and isinstance(value, str):
         text = value.strip()
-        return None if not text else int(text) if text.isascii() and text.isdigit() else text
+        return None if not text else int(text) if _is_number(text) else text
     return value
+
+
+def _is_number(text: str) -> bool:
+    """Digits, and no more than any field takes: Python refuses thousands of them."""
+    return text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS
 
 
 def say(event: Any) -> tuple[str, str]:

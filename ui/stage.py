@@ -252,6 +252,6 @@ def _job_ids(text: str) -> list[str]:
     """The ids that the browser remembers, oldest first; the browser may send anything."""
     try:
         ids = json.loads(text)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         return []
     return [str(job_id) for job_id in ids] if isinstance(ids, list) else []

@@ -73,8 +73,8 @@ def connect(tab: Tab, reuse: gr.Button) -> None:
     def use(visit: Visit) -> Mapping[Component, Any]:
         return tab.updates(visit.shown.request) if visit.shown else {}
 
-    def seed(visit: Visit) -> str:
-        return str(visit.shown.request.seed) if visit.shown else ""
+    def seed(visit: Visit) -> Any:
+        return str(visit.shown.request.seed) if visit.shown else gr.skip()
 
     if tab.examples is not None:
         tab.examples.select(take_example, None, widgets, **QUIET)

@@ -138,7 +138,7 @@ class Store:
     is_in_memory = False
 
     def __init__(self, meta: Tensor, axis: int, height: int, device: torch.device) -> None:
-        self.order = _row_major(meta.ndim, axis)
+        self.order = _row_major(meta.ndim, axis, is_picture=meta.shape[axis] == height)
         self.back = [self.order.index(i) for i in range(meta.ndim)]
         self.inner = [meta.shape[i] for i in self.order]
         self.per_row = self.inner[0] // height  # positions along `axis` in a picture row
@@ -215,10 +215,14 @@ class FileStore(Store):
         return data.to(self.device).permute(self.back)
 
 
-def _row_major(dims: int, axis: int) -> list[int]:
-    """The rows first; then the other dimensions, the channels of a picture last."""
+def _row_major(dims: int, axis: int, *, is_picture: bool) -> list[int]:
+    """The rows first; then the other dimensions, the channels of a picture last.
+
+    The tokens of several heads have four dimensions too, and attention wants a token's numbers
+    side by side: with others it takes memory for every pair of tokens.
+    """
     others = [i for i in range(dims) if i != axis]
-    if dims == 4 and axis == 2:
+    if is_picture and dims == 4 and axis == 2:
         others = [0, 3, 1]  # (rows, B, columns, C): channels-last, as convolutions like it
     return [axis, *others]
 

@@ -46,7 +46,7 @@ def preset_values(folder: Path) -> Values:
         PresetError: If a configuration is missing or not of a kind known here.
     """
     kind = _read(folder / "model_index.json").get("_class_name")
-    if kind not in TASKS:
+    if not isinstance(kind, str) or kind not in TASKS:
         raise PresetError(
             f"{folder}: pipeline must be one of {', '.join(TASKS)}, got {kind!r:.80}."
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -108,7 +109,7 @@ def extract_member(archive: Path, pattern: str, path: Path) -> None:
                 )
             with file.open(names[0]) as source, part.open("wb") as sink:
                 shutil.copyfileobj(source, sink, CHUNK_BYTES)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         archive.unlink(missing_ok=True)
         part.unlink(missing_ok=True)
         raise DownloadError(f"{archive} was damaged and is deleted; download it again.") from error

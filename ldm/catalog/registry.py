@@ -142,7 +142,21 @@ def _resolve_classes(values: dict[str, Any], path: Path, presets_dir: Path) -> N
 
 
 def _load_folder(folder: Path) -> Preset:
-    """A preset from a folder that the user has put there."""
+    """A preset from a folder that the user has put there.
+
+    Raises:
+        PresetError: If anything is wrong with it.
+    """
+    try:
+        return _parse_folder(folder)
+    except (TypeError, ValueError, LookupError, AttributeError, OSError) as error:
+        # its files may hold anything anywhere
+        raise PresetError(
+            f"{folder} holds a configuration that makes no sense ({error})."
+        ) from error
+
+
+def _parse_folder(folder: Path) -> Preset:
     if (folder / PIPELINE_NAME).is_file():
         values = diffusers.preset_values(folder) | {"weights": {"file": "."}}
         where = str(folder)

@@ -53,6 +53,11 @@ def _unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     own = {}
     for name, tensor in tensors.items():
         storage = tensor.untyped_storage()
+        if tensor.nbytes > storage.nbytes():  # a number that is repeated without end
+            raise CheckpointError(
+                f"{name} claims {tensor.nbytes} bytes and has {storage.nbytes()}; "
+                "do not use the file."
+            )
         is_whole = tensor.is_contiguous() and storage.nbytes() == tensor.nbytes
         if is_whole and storage.data_ptr() not in seen:
             own[name] = tensor.detach()

@@ -82,8 +82,8 @@ def _foreign_names(path: Path) -> list[str]:
 
 
 def _load(path: Path, foreign: list[str], *, mmap: bool) -> Any:
-    stand_ins = [(_stand_in(name), name) for name in foreign]
     try:
+        stand_ins = [(_stand_in(name), name) for name in foreign]
         with _safe_globals, torch.serialization.safe_globals(stand_ins):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:

@@ -136,7 +136,8 @@ def _check_header(path: Path, start: bytes) -> None:
         try:
             entries = json.loads(file.read(length))
             end = max(
-                (e["data_offsets"][1] for k, e in entries.items() if k != "__metadata__"), default=0
+                (int(e["data_offsets"][1]) for k, e in entries.items() if k != "__metadata__"),
+                default=0,
             )
         except (ValueError, RecursionError, AttributeError, LookupError, TypeError):
             raise CheckpointError(f"{path} has an unreadable header; download it again.") from None

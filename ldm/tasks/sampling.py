@@ -22,6 +22,8 @@ from ldm.tasks.covering import Covered, Site, cover, pausing
 from ldm.tasks.denoising import Conditions, Track, decoded, denoised
 from ldm.tasks.settings import Sampling, canvas_of, small_of
 
+_UNBOUNDED = "the model's numbers grew without bound; take another seed or sampler."
+
 
 def result(request: Any, images: Sequence[np.ndarray], notes: Sequence[str] = ()) -> Result:
     """The pictures, each with the request that makes exactly that one."""
@@ -73,6 +75,7 @@ def sample(
 
     Raises:
         MemoryBudgetError: Before anything is done, if the canvas cannot be made.
+        LDMError: If the model's numbers are not finite, in float32 either.
     """
     on = cover(model, canvas_of(model, sampling), site, sampling.cover)
     arrays: list[np.ndarray] = []
@@ -86,6 +89,8 @@ def sample(
             on = cover(model, canvas_of(model, sampling), site, sampling.cover)
             cond, uncond = (part.to(model.device, torch.float32) for part in (cond, uncond))
             made = yield from _batch(on, part, (cond, uncond), place, site)
+            if not torch.isfinite(made).all():  # the conditions were too large already
+                raise LDMError(_UNBOUNDED)
         arrays += to_arrays(made)
     return arrays
 
@@ -141,7 +146,7 @@ def _in_float32(model: LatentDiffusion, site: Site | None) -> LatentDiffusion:
         LDMError: If it was in float32 already, or in bfloat16 on the CPU, whose range is the same.
     """
     if model.dtype == torch.float32 or model.is_prepared:
-        raise LDMError("the model's numbers grew without bound; take another seed or sampler.")
+        raise LDMError(_UNBOUNDED)
     if site is not None:
         site.tell("Half precision was too coarse for this picture; it was made in float32.")
     return copy.deepcopy(model).float()
