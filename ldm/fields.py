@@ -14,6 +14,15 @@ from typing import Any
 from ldm.errors import RequestError
 
 MAX_LABEL_CHARACTERS = 80
+NONE = type(None)
+TYPES = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "tuple": "a list of boxes",
+    "EncodedImage": "a picture",
+}
+"""How a type is called to a person."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +102,7 @@ def _types(hint: Any) -> tuple[type, ...]:
 def _check_type(name: str, value: Any, allowed: tuple[type, ...]) -> None:
     numbers = (int, float) if float in allowed else allowed
     if isinstance(value, bool) or not isinstance(value, tuple({*allowed, *numbers})):
-        wanted = " or ".join(t.__name__ for t in allowed if t is not type(None))
+        wanted = " or ".join(TYPES.get(t.__name__, t.__name__) for t in allowed if t is not NONE)
         raise RequestError(f"{name} must be {wanted}, got {value!r:.80}.")
     if isinstance(value, tuple) and not all(isinstance(part, Box) for part in value):
         raise RequestError(f"{name} must be boxes, got {value!r:.80}.")

@@ -25,19 +25,29 @@ class Machine:
 
     Args:
         path: A JSON file; None: what is learned is forgotten at the end.
+        kind: Device and precision: each kind is known by itself.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, kind: str = "") -> None:
         self.store = Store(path)
+        self.kind = kind
         self._resident: int | None = None  # bytes between two runs
+
+    def key(self, name: str) -> str:
+        """What a model is called in the file."""
+        return f"{name}, {self.kind}" if self.kind else name
+
+    def of(self, name: str) -> Calibration | None:
+        """What is known of a model; None: nothing."""
+        return self.store.get(self.key(name))
 
     def know(self, name: str, model: Any) -> Calibration:
         """What is known of a loaded model; measured now if nothing is."""
-        known = self.store.get(name)
+        known = self.of(name)
         if known is None:
             known = calibration_of(model)
             known.rates["rest"] = self.store.times("rest")  # nearly the same for all models
-            self.store.put(name, known)
+            self.store.put(self.key(name), known)
         self._resident = resident()
         return known
 
@@ -47,7 +57,7 @@ class Machine:
         Raises:
             MemoryBudgetError: If it cannot be made in this room; says what could.
         """
-        known = self.store.get(name)
+        known = self.of(name)
         if known is None:
             return None
         found = expected(request, known, room)
@@ -61,7 +71,7 @@ class Machine:
 
     def facts(self, name: str, model: Any) -> Facts:
         """Of a loaded model."""
-        known = self.store.get(name) or self.know(name, model)
+        known = self.of(name) or self.know(name, model)
         return known.facts
 
 
@@ -71,7 +81,7 @@ class Watch:
     def __init__(self, machine: Machine, name: str, model: Any, request: Any, room: Room) -> None:
         self.machine, self.name, self.model, self.request = machine, name, model, request
         self.site = Site(lambda: machine.facts(name, model), room)
-        known = machine.store.get(name)
+        known = machine.of(name)
         self.estimate = known and machine.estimate(name, request, room)
         reset_peak()
         self._begin = time.perf_counter()
@@ -88,7 +98,7 @@ class Watch:
 
     def learn(self, event: Any) -> None:
         """After the result: next time the estimate knows what this run took."""
-        if not isinstance(event, Result) or self.machine.store.get(self.name) is None:
+        if not isinstance(event, Result) or self.machine.of(self.name) is None:
             return
         try:
             self._learn()
@@ -104,4 +114,4 @@ class Watch:
             networks += took.seconds * took.times
         made = pixels(self.request, known.facts, canvases(self.request, known.facts))
         known.learn("rest", made, self.seconds - networks)
-        self.machine.store.put(self.name, known)
+        self.machine.store.put(self.machine.key(self.name), known)

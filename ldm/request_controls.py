@@ -111,12 +111,12 @@ def cover() -> Any:
     )
 
 
-def seamless() -> Any:
+def seamless(help_text: str = "Opposite edges meet, as a texture or a panorama needs it") -> Any:
     """Which opposite edges meet."""
     return control(
         "no",
         label="Seamless",
-        help="Opposite edges meet, as a texture or a panorama needs it",
+        help=help_text,
         choices=SEAMLESS,
         advanced=True,
     )

@@ -214,7 +214,7 @@ class Upscale:
     seed: int | None = shared.seed()
     count: int = shared.count()
     cover: str = shared.cover()
-    seamless: str = shared.seamless()
+    seamless: str = shared.seamless("Where opposite edges meet already, they still do afterwards")
 
     def __post_init__(self) -> None:
         check(self)

@@ -58,7 +58,8 @@ class Studio:
         self.out_dir = out_dir
         self.canvas_budget = canvas_budget
         self.cores = Cores()
-        self.machine = Machine(None if out_dir else self.data_dir / "machine.json")
+        kind = f"{self.manager.device.type} {str(self.manager.dtype).removeprefix('torch.')}"
+        self.machine = Machine(None if out_dir else self.data_dir / "machine.json", kind)
 
     def run(self, request: Any) -> Iterator[Progress | Result]:
         """Meet a request; closing the iterator stops the work within a step.
@@ -133,7 +134,11 @@ def save_pictures(result: Result, folder: Path, weights_sha256: str) -> Result:
     try:
         for request, image in zip(result.requests, result.images, strict=True):
             path = new_path(folder, f"{datetime.now().strftime('%H%M%S')}-{request.seed}")
-            metadata.save(path, image, request, weights_sha256)
+            try:
+                metadata.save(path, image, request, weights_sha256)
+            except OSError:
+                path.unlink()  # it holds nothing yet
+                raise
             paths.append(path)
     except OSError as error:
         raise _unwritable(folder, error) from error

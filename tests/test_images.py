@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from ldm.errors import RequestError
-from ldm.images import grid, open_image, to_arrays, to_tensor
+from ldm.images import EncodedImage, grid, open_image, to_arrays, to_tensor
 
 
 def noise(height, width):
@@ -94,5 +94,18 @@ def test_what_is_no_picture_is_refused(tmp_path, content):
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(RequestError, match="none.png is no readable picture"):
+    with pytest.raises(RequestError, match="there is no file .*none.png"):
         open_image(tmp_path / "none.png")
+
+
+def test_grey_of_16_bits_keeps_its_greys(tmp_path):
+    ramp = np.linspace(0, 65535, 256).astype(np.uint16)[None].repeat(2, 0)
+    for name in ("ramp.png", "ramp.tif"):
+        Image.fromarray(ramp).save(tmp_path / name)
+        array = EncodedImage.from_file(tmp_path / name).array()
+        assert (array == np.arange(256, dtype=np.uint8)[None, :, None]).all()
+    Image.fromarray(ramp.astype(np.float32)).save(tmp_path / "float.tif")
+    with pytest.raises(RequestError, match=r"float.tif is no readable picture"):
+        EncodedImage.from_file(tmp_path / "float.tif")
+    with pytest.raises(RequestError, match=r"there is no file '.*missing.png'"):
+        EncodedImage.from_file(tmp_path / "missing.png")

@@ -48,7 +48,7 @@ def test_a_second_model_begins_with_what_the_first_one_took_beside_its_networks(
     list(tiny_studio.run(REQUEST))
     with tiny_studio.manager.use(REQUEST.preset) as model:
         second = tiny_studio.machine.know("another", model)
-    first = tiny_studio.machine.store.get(REQUEST.preset)
+    first = tiny_studio.machine.of(REQUEST.preset)
     assert second.rates["rest"] == first.rates["rest"]
     assert [pixels for pixels, _ in second.rates["rest"].times] == [16 * 16]
 

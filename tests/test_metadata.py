@@ -94,7 +94,7 @@ def test_no_half_file_is_left_behind(tmp_path, monkeypatch):
         (record(request={"prompt": "a lake"}), "task must be one of text-to-image, .*, got None"),
         (record(request={"task": ["text-to-image"]}), "task must be one of"),
         (record(request={"task": "text-to-image"}), "needs the field 'prompt'"),
-        (record(request={"task": "text-to-image", "prompt": 3}), "prompt must be str, got 3"),
+        (record(request={"task": "text-to-image", "prompt": 3}), "prompt must be text, got 3"),
         (record(request={"task": "text-to-image", "prompt": "x", "cfg": 3}), "no field 'cfg'"),
         (record(request={"task": "text-to-image", "prompt": "x", "steps": 0}), "steps must be 1"),
         (record(request={"task": "text-to-image", "prompt": "x", "seed": 1.5}), "seed must be"),

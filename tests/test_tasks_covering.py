@@ -9,12 +9,12 @@ import torch
 
 from ldm.canvas.calibration import Calibration, Rates
 from ldm.canvas.estimate import facts_of
-from ldm.canvas.plan import Room
+from ldm.canvas.plan import Room, plan
 from ldm.errors import LDMError, MemoryBudgetError
 from ldm.events import Progress, Result
 from ldm.images import EncodedImage
-from ldm.requests import Inpaint, TextToImage, Upscale
-from ldm.tasks import covering
+from ldm.requests import ClassConditional, Inpaint, TextToImage, Upscale
+from ldm.tasks import covering, estimating
 from ldm.tasks.covering import Site
 from ldm.tasks.estimating import canvases, expected, pixels
 from ldm.tasks.text_to_image import run
@@ -178,6 +178,24 @@ def test_only_an_area_that_goes_all_around_has_edges_that_meet(facts):
     assert (canvas.rows, canvas.columns, canvas.encodes) == (32, 16 + 16, True)
     (canvas,) = canvases(replace(request, seamless="down"), facts)
     assert (canvas.rows, canvas.columns) == (32, 16)
+
+
+def test_any_class_is_guided_by_none(facts):
+    request = ClassConditional(width=64, height=64, steps=3, sampler="ddim", eta=0.0, seed=1,
+                               temperature=1.0, guidance_scale=3.0, coarse=0.0)  # fmt: skip
+    assert [c.passes for c in canvases(request, facts)] == [1]
+    assert [c.passes for c in canvases(replace(request, class_index=1), facts)] == [2]
+
+
+def test_both_passes_of_an_enlargement_are_covered_as_it_is_asked(facts, monkeypatch):
+    image = EncodedImage.from_array(np.zeros((64, 64, 3), np.uint8))
+    request = Upscale(image=image, passes=2, steps=3, sampler="ddim", eta=0.0, temperature=1.0,
+                      seed=1, cover="bands")  # fmt: skip
+    asked = []
+    monkeypatch.setattr(estimating, "plan", lambda *about: asked.append(about[-1]) or plan(*about))
+    known = Calibration(replace(facts, factor=4, multiple=16), {})
+    estimating.expected(request, known, Room(2**40))
+    assert asked == ["bands", "bands"]
 
 
 def test_the_canvas_of_a_seamless_texture_is_continued_where_it_meets(facts):

@@ -15,7 +15,7 @@ from ldm.events import Result
 from ldm.requests import Box, ClassConditional, EncodedImage, Inpaint, Layout, Semantic, Upscale
 from ldm.studio import resolve
 from ldm.tasks import RUNNERS
-from ldm.tasks.inpaint import area_around, changed, feathered, put_back
+from ldm.tasks.inpaint import area_around, changed, feathered, hole_of, put_back
 
 RNG = np.random.default_rng(0)
 HOW = {"steps": 2, "seed": 3}
@@ -133,6 +133,23 @@ def test_a_seamless_texture_stays_one_wherever_it_begins(name):
     assert made(0, "both").shape == (36, 80, 3)
 
 
+def test_a_painted_texture_meets_itself_at_any_width():
+    labels = np.zeros((32, 20), np.uint8)
+    labels[8:24, 5:12] = 2
+
+    def made(start):
+        torch.manual_seed(0)
+        given = grey(np.roll(labels, start, axis=1))
+        request = Semantic(label_map=given, seamless="across", temperature=0.0, **HOW)
+        return run(request).images[0].astype(float)
+
+    still = made(0)
+    assert still.shape == (32, 20, 3)
+    assert np.abs(made(8) - np.roll(still, 8, axis=1)).mean() < 1
+    with pytest.raises(RequestError, match="width must be a multiple of 4 px .* 20 or 24"):
+        run(Semantic(label_map=grey(np.zeros((32, 21))), seamless="across", **HOW))
+
+
 def filled(array, mask, seamless, **how):
     """A filling at its own size, by random weights that are always the same."""
     torch.manual_seed(0)
@@ -242,6 +259,16 @@ def test_outpainting_keeps_the_picture_where_it_was():
     assert (after[:40, 24:] == image.array()).all()
 
 
+def test_a_mask_that_shrinks_leaves_what_was_added_to_the_canvas():
+    image, mask = picture(40, 56), np.zeros((40, 56), bool)
+    mask[10:20, 10:20] = True
+    request = Inpaint(image=image, mask=grey(255 * mask), outpaint_left=16, mask_grow=-2,
+                      mask_feather=0, working_size=64, **HOW)  # fmt: skip
+    made = hole_of(request).alpha == 1
+    assert made[:, :16].all()
+    assert made[:, 16:].sum() == made[12:18, 28:34].sum() > 20
+
+
 def test_one_pixel_and_full_masks_are_fine():
     for side in (1, 5, 64):
         request = Inpaint(image=picture(side, side), mask=grey(np.full((side, side), 255)), **HOW)
@@ -305,7 +332,7 @@ def test_label_maps_keep_the_indices_of_a_palette(tmp_path):
         (lambda: Box("tree", -0.1, 0, 0.5, 1), "must lie on the canvas"),
         (lambda: Box("", 0, 0, 0.5, 1), "needs a class name"),
         (lambda: Upscale(image=picture(300, 2), passes=2), "at most 256 px a side for 16 times"),
-        (lambda: Upscale(image="cat.png"), "image must be EncodedImage"),
+        (lambda: Upscale(image="cat.png"), "image must be a picture, got 'cat.png'"),
     ],
 )
 def test_bad_requests_are_refused(make, says):

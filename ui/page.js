@@ -4,6 +4,7 @@ const TAB_KEY = "latent-canvas-tab";
 const FIRST_TAB = "text-to-image";
 const SHADE_KEY = "latent-canvas-shade";
 const MAX_JOBS = 60;
+const RATIO_MS = 300; // until a tab that is opened is there
 
 function stored(storage, key, otherwise) {
   try { return JSON.parse(storage.getItem(key)) ?? otherwise; } catch { return otherwise; }
@@ -101,7 +102,13 @@ function openTab(task) {
 
 document.addEventListener("click", (event) => {
   const id = event.target.closest?.("#tabs button[role=tab]")?.id;
-  if (id) localStorage.setItem(TAB_KEY, JSON.stringify(id.slice("tab-".length, -"-button".length)));
+  if (!id) return;
+  const task = id.slice("tab-".length, -"-button".length);
+  localStorage.setItem(TAB_KEY, JSON.stringify(task));
+  setTimeout(() => { // a tab's own buttons are made when it is opened for the first time
+    const [width, height] = ["width", "height"].map((side) => document.querySelector(`#${task}-${side} input`)?.value);
+    if (width) markRatio(task, +width, +height);
+  }, RATIO_MS);
 });
 
 async function copyText(text) {

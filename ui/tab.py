@@ -11,6 +11,7 @@ import gradio as gr
 
 from ldm import metadata
 from ldm.errors import LDMError
+from ldm.requests import EncodedImage
 from ui.run import Visit, fail
 from ui.stage import QUIET, Stage
 
@@ -94,6 +95,10 @@ def load_request(path: Path) -> Any:
         gr.Error: If it was not.
     """
     try:
-        return metadata.load(path).request
+        request = metadata.load(path).request
+        for value in vars(request).values():
+            if isinstance(value, EncodedImage):
+                value.array()  # a damaged one is told here
+        return request
     except LDMError as error:
         raise fail(str(error)) from error

@@ -41,7 +41,7 @@ def write_grid(preset_name: str, path: Path) -> None:
     """Draw examples with a preset's defaults and write one PNG.
 
     Raises:
-        PresetError: If there are no examples of what the preset does.
+        PresetError: If there are no examples of what the preset does, or `path` cannot be written.
     """
     preset = load_preset(preset_name)
     if preset.task not in MODULES:
@@ -51,8 +51,11 @@ def write_grid(preset_name: str, path: Path) -> None:
     module = importlib.import_module(f"ldm.evaluation.{MODULES[preset.task]}")
     with ModelManager().use(preset.name) as model:
         blocks = module.examples(preset, model)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sheet(blocks, columns=2).save(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sheet(blocks, columns=2).save(path)
+    except (OSError, ValueError) as error:  # Pillow: a name that ends in no known format
+        raise PresetError(f"{path} cannot be written ({error}).") from error
 
 
 def sheet(blocks: Sequence[Block], columns: int) -> Image.Image:

@@ -11,6 +11,7 @@ from ldm.catalog.schema import Preset
 from ldm.errors import PresetError
 
 SCENES = 96  # that a diffusion model is measured on, at its trained size
+FEWEST = 4  # scenes: one of the largest size
 KEPT = "kept of it at 4 x the trained width"  # a share of the measure at the trained size
 
 
@@ -38,9 +39,11 @@ def evaluate(preset_name: str, *, scenes: int | None = None) -> list[Row]:
         scenes: Held-out scenes to use; None takes each measure's own number.
 
     Raises:
-        PresetError: If there is no such preset, or its task has no measures.
+        PresetError: If there is no such preset, its task has no measures or the scenes are too few.
     """
     preset = load_preset(preset_name)
+    if scenes is not None and scenes < FEWEST:
+        raise PresetError(f"scenes must be at least {FEWEST}, got {scenes}.")
     if preset.task not in EVALUATORS:
         raise PresetError(
             f"{preset.name} does {preset.task}, which has no measures; "

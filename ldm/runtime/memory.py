@@ -41,9 +41,7 @@ def parse_bytes(text: str) -> int:
     unit = match.group(2).upper() if match else None
     amount = int(Decimal(match.group(1)) * UNITS[unit]) if match and unit in UNITS else 0
     if amount < 1:
-        raise RequestError(
-            f"a memory budget must be an amount like 4GiB or 500MB, got {text!r:.40}."
-        )
+        raise RequestError(f"memory must be an amount like 4GiB or 500MB, got {text!r:.40}.")
     return amount
 
 

@@ -9,9 +9,9 @@ from typing import Any
 from ldm.canvas.calibration import Calibration
 from ldm.canvas.facts import Facts
 from ldm.canvas.plan import Canvas, Plan, Room, plan
-from ldm.requests import Inpaint, Semantic, Upscale
+from ldm.requests import ClassConditional, Inpaint, Semantic, Upscale
 from ldm.tasks.inpaint import hole_of, sampling_on
-from ldm.tasks.settings import Sampling, canvas_of, multiples_of, of_request, small_of
+from ldm.tasks.settings import WRAPS, Sampling, canvas_of, multiples_of, of_request, small_of
 
 ENCODED, PUT_BACK = 2.0, 0.3  # what such a px takes, of one that is made, measured on a CPU
 
@@ -60,16 +60,21 @@ def pixels(request: Any, facts: Facts, found: Sequence[Canvas]) -> int:
 
 def _sampling(request: Any, facts: Facts) -> Sampling:
     """At a size in px that is padded to what the model takes."""
-
-    def padded(height: int, width: int) -> tuple[int, int]:
-        return tuple(-(-side // facts.multiple) * facts.multiple for side in (height, width))
-
     if isinstance(request, Inpaint):
         area = hole_of(request).area
-        return sampling_on(area, request, padded(area.height, area.width))
+        sides = (area.height, area.width)
+        return sampling_on(area, request, _padded(sides, (facts.multiple, facts.multiple)))
+    multiples = multiples_of(facts, WRAPS[request.seamless])
     if isinstance(request, Semantic):
-        return of_request(request, padded(request.label_map.height, request.label_map.width))
-    return of_request(request, padded(request.height, request.width))
+        sides = (request.label_map.height, request.label_map.width)
+        return of_request(request, _padded(sides, multiples))
+    sampling = of_request(request, _padded((request.height, request.width), multiples))
+    is_any = isinstance(request, ClassConditional) and request.class_index is None
+    return replace(sampling, guidance_scale=1.0) if is_any else sampling
+
+
+def _padded(sides: tuple[int, int], multiples: tuple[int, int]) -> tuple[int, int]:
+    return tuple(-(-side // n) * n for side, n in zip(sides, multiples, strict=True))
 
 
 def _enlarged(request: Upscale, facts: Facts) -> list[Canvas]:
@@ -77,15 +82,11 @@ def _enlarged(request: Upscale, facts: Facts) -> list[Canvas]:
     multiples = multiples_of(facts, sampling.wrap)
     made = []
     for number in range(request.passes):
-        height, width = (
-            -(-side * facts.factor // multiple) * multiple
-            for side, multiple in zip((sampling.height, sampling.width), multiples, strict=True)
-        )
+        sides = (facts.factor * sampling.height, facts.factor * sampling.width)
+        height, width = _padded(sides, multiples)
         canvas = canvas_of(facts, replace(sampling, height=height, width=width))
         made += [canvas] if number == 0 else [replace(canvas, count=1)] * request.count
-        sampling = replace(
-            sampling, height=facts.factor * sampling.height, width=facts.factor * sampling.width
-        )
+        sampling = replace(sampling, height=sides[0], width=sides[1])
     return made
 
 
@@ -100,7 +101,9 @@ def expected(request: Any, known: Calibration, room: Room) -> Expected:
     plans = []
     found = canvases(request, known.facts)
     for canvas in found:
-        asked = getattr(request, "cover", "auto") if canvas is found[-1] else "auto"
+        # a small picture that only helps is covered as it fits
+        is_made = canvas is found[-1] or isinstance(request, Upscale)
+        asked = getattr(request, "cover", "auto") if is_made else "auto"
         chosen = plan(canvas, known.facts, room, asked)
         plans.append(chosen)
         part = known.seconds(canvas, max(1, round(canvas.share * request.steps)), chosen)

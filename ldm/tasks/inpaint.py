@@ -111,6 +111,8 @@ def hole_of(request: Inpaint) -> Hole:
     sides = ((mask.any(axis=1), wrap.down), (mask.any(axis=0), wrap.across))
     turn = tuple(_turn(marked) if meets else 0 for marked, meets in sides)
     mask = changed(turned(mask, turn), request.mask_grow)
+    if request.mask_grow < 0:  # what is painted shrinks, what was added to the canvas does not
+        mask |= turned(grown_mask(request, painted=False), turn)
     alpha = feathered(mask, request.mask_feather)
     if not alpha.any():
         raise RequestError("mask must say what to make anew; nothing is left of it.")
@@ -147,10 +149,14 @@ def _turn(marked: np.ndarray) -> int:
     return -int(places[widest] + (gaps[widest] + 1) // 2) if gaps[widest] > 1 else 0
 
 
-def grown_mask(request: Inpaint) -> np.ndarray:
-    """The mask (H, W) bool of the canvas with its new margins, which are all made anew."""
+def grown_mask(request: Inpaint, *, painted: bool = True) -> np.ndarray:
+    """The mask (H, W) bool of the canvas with its new margins, which are all made anew.
+
+    `painted`: whether what was painted is, too.
+    """
     size = (request.image.height, request.image.width)
-    mask = np.zeros(size, bool) if request.mask is None else _opaque(request.mask)
+    is_bare = request.mask is None or not painted
+    mask = np.zeros(size, bool) if is_bare else _opaque(request.mask)
     left, top, right, bottom = request.outpaint
     return np.pad(mask, ((top, bottom), (left, right)), constant_values=True)
 

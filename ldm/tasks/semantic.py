@@ -15,24 +15,27 @@ from ldm.latent_diffusion import LatentDiffusion
 from ldm.requests import Semantic
 from ldm.tasks.covering import Site
 from ldm.tasks.sampling import padded, result, sample
-from ldm.tasks.settings import check, of_request
+from ldm.tasks.settings import WRAPS, check, of_request
 
 
 @torch.no_grad()
 def run(
     model: LatentDiffusion, request: Semantic, site: Site | None = None
 ) -> Iterator[Progress | Result]:
-    """Make `request.count` pictures at the map's size; its edge is padded to what the model takes.
+    """Make `request.count` pictures at the map's size; an edge that meets no other is padded to
+    what the model takes.
 
     Yields:
         Progress after every step, then one Result.
 
     Raises:
-        RequestError: If the map holds a class that the model does not know.
+        RequestError: If the map holds a class that the model does not know, or a side that meets
+            itself is no multiple of a latent cell's.
     """
     labels = request.label_map.array()
     height, width = labels.shape
-    labels = padded(labels, model.size_multiple)
+    wrap = WRAPS[request.seamless]
+    labels = padded(labels, model.size_multiple, down=not wrap.down, across=not wrap.across)
     sampling = of_request(request, labels.shape)
     check(model, sampling)
     cond = model.condition(one_hot(labels, model.conditioner.classes))

@@ -113,6 +113,8 @@ def load_config(path: Path) -> TrainConfig:
         return OmegaConf.to_object(merged)
     except FileNotFoundError:
         raise TrainingError(f"{path} does not exist; give the path of a training YAML.") from None
+    except OSError as error:
+        raise TrainingError(f"{path} cannot be read ({error.strerror}).") from error
     except (OmegaConfBaseException, YAMLError, ValueError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise TrainingError(f"{path} is no training configuration: {reason}") from error
