@@ -1,5 +1,6 @@
 """Folders of weights under `models/`: what a person dropped there, and what was downloaded."""
 
+import json
 import lzma
 import shutil
 from pathlib import Path
@@ -36,6 +37,21 @@ def test_a_dropped_folder_is_listed_and_usable(models_dir):
     load_files(model, preset.weight_paths)
     with torch.no_grad():
         assert model.unet(torch.zeros(1, 4, 8, 8), torch.tensor([5])).isfinite().all()
+
+
+@pytest.mark.parametrize("values", [{"_class_name": []}, {"_class_name": "LDMPipeline", "unet": 3}])
+def test_a_folder_that_makes_no_sense_is_left_out(models_dir, values):
+    """One bad folder must not take the page down."""
+    folder = models_dir / "odd"
+    folder.mkdir()
+    (folder / "model_index.json").write_text(json.dumps(values))
+    for part in ("unet", "vqvae"):
+        (folder / part).mkdir()
+        about = {"block_out_channels": [32, 64], "down_block_types": 5, "sample_size": 8}
+        (folder / part / "config.json").write_text(json.dumps(about | {"latent_channels": 3}))
+    with pytest.raises(PresetError, match="odd"):
+        load_preset("odd", models_dir)
+    assert "odd" not in {preset.name for preset in list_presets(models_dir)}
 
 
 def test_a_converted_file_comes_before_the_checkpoint(models_dir):

@@ -31,6 +31,14 @@ def test_the_same_weights_under_the_same_names(checkpoint, tmp_path):
     assert [p.name for p in out.parent.iterdir()] == ["model.safetensors"]
 
 
+def test_a_number_repeated_without_end_is_refused(tmp_path):
+    """A file of two kilobytes must not become one of gigabytes."""
+    torch.save({"a": torch.ones(1).expand(20_000, 20_000)}, tmp_path / "v.pt")
+    with pytest.raises(CheckpointError, match="a claims 1600000000 bytes and has 4"):
+        convert(tmp_path / "v.pt", tmp_path / "v.safetensors")
+    assert [p.name for p in tmp_path.iterdir()] == ["v.pt"]
+
+
 def test_views_of_one_tensor_are_written_apart(tmp_path):
     whole = torch.arange(6.0).reshape(2, 3)
     torch.save({"a": whole[0], "b": whole[1], "c": whole.T, "d": whole}, tmp_path / "v.pt")

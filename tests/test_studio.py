@@ -133,6 +133,17 @@ def test_the_time_left_is_measured(tiny_studio, monkeypatch):
     assert [event.eta_seconds for event in timed] == [9, 8]
 
 
+def test_the_time_left_begins_anew_with_another_canvas(monkeypatch):
+    """Ten small steps took a second each, the two large ones take a hundred."""
+    clock = iter([0, *range(1, 11), 20, 120, 220])
+    monkeypatch.setattr(studio.time, "perf_counter", lambda: next(clock))
+    small = [Progress("sampling", step, 12) for step in range(1, 11)]
+    large = [Progress("enlarging"), *(Progress("sampling", step, 12) for step in (10, 11))]
+    *_, enlarging, first, second = studio._timed(iter([*small, *large]), begin=0)
+    assert (enlarging.eta_seconds, first.eta_seconds) == (None, None)
+    assert second.eta_seconds == 100
+
+
 def test_the_model_is_pinned_while_it_works_and_let_go_when_closed(tiny_studio):
     events = tiny_studio.run(REQUEST)
     next(events), next(events)

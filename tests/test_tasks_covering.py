@@ -106,6 +106,8 @@ def test_half_precision_that_overflows_is_made_again_in_float32(tiny_model, monk
     monkeypatch.setattr(type(half), "decode", lambda self, z: decode(self, z) * torch.nan)
     with pytest.raises(LDMError, match="grew without bound"):
         made(tiny_model, site=site)
+    with pytest.raises(LDMError, match="grew without bound"):  # in float32, too
+        made(half, site=site)
 
 
 @pytest.fixture

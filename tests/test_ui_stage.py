@@ -5,6 +5,7 @@ import time
 from ldm.events import Progress, Result
 from ldm.jobs import JobQueue
 from ldm.requests import TextToImage
+from ui.run import fail
 from ui.stage import PACE, paced
 
 STEP = 0.002  # s
@@ -18,6 +19,11 @@ class FastStudio:
             time.sleep(STEP)
             yield Progress("sampling", step, 300)
         yield Result((request,), ())
+
+
+def test_what_is_told_is_text_and_no_html():
+    """Gradio shows an error as HTML, and it may quote a file of a stranger."""
+    assert fail("got <img src=//evil>.").message == "got &lt;img src=//evil&gt;."
 
 
 def test_a_fast_model_does_not_flood_the_page():
