@@ -8,6 +8,7 @@ from ldm import studio
 from ldm.errors import MemoryBudgetError
 from ldm.events import Result
 from ldm.jobs import JobQueue
+from ldm.machine import Machine
 from ldm.requests import TextToImage
 from ldm.runtime.manager import ModelManager
 from ldm.studio import Studio
@@ -41,6 +42,9 @@ def test_an_estimate_is_known_once_the_model_is(tiny_studio, tmp_path):
     assert (tmp_path / "machine.json").read_text() != before  # it has learned
     again = Studio(data_dir=tmp_path, manager=tiny_studio.manager)
     assert again.estimate(REQUEST).seconds > 0
+    known = again.machine.store
+    assert Machine(tmp_path / "machine.json", "cpu bfloat16").of(REQUEST.preset) is None
+    assert known.get(f"{REQUEST.preset}, cpu float32") is not None
 
 
 def test_a_second_model_begins_with_what_the_first_one_took_beside_its_networks(tiny_studio):

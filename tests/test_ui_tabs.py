@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ldm import metadata
 from ldm.catalog.registry import list_presets, load_preset
 from ldm.errors import RequestError
 from ldm.images import EncodedImage
-from ldm.requests import Box, ClassConditional, Layout, Upscale
+from ldm.requests import Box, ClassConditional, Inpaint, Layout, Upscale
 from ui.boxes import BoxEditor, read_boxes, sketch
 from ui.classes import ClassPicker, class_index
 from ui.run import Picture, class_name, make_request
@@ -147,6 +148,17 @@ def test_every_example_brings_its_tab_back():
     for path in paths:
         assert load_request(path).task == path.parent.name
         assert path.stat().st_size < 200_000, path
+
+
+def test_a_damaged_mask_is_told_when_it_is_restored(tmp_path):
+    from ui.tab import load_request  # noqa: PLC0415
+
+    png = bytearray(EncodedImage.from_array(noise(9, 13)).png)
+    png[60:90] = bytes(30)
+    request = Inpaint(image=EncodedImage.from_array(noise(9, 13, 3)), mask=EncodedImage(bytes(png)))
+    metadata.save(tmp_path / "a.png", noise(9, 13, 3), request, "0" * 64)
+    with pytest.raises(gr.Error, match="damaged"):
+        load_request(tmp_path / "a.png")
 
 
 def test_gradio_takes_the_components():
