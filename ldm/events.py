@@ -66,3 +66,7 @@ class Failed:
 @dataclass(frozen=True)
 class Cancelled:
     """The run was cancelled."""
+
+
+Event = Queued | Progress | Result | Failed | Cancelled
+ENDS = (Result, Failed, Cancelled)

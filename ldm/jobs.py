@@ -1,9 +1,8 @@
 """The queue in front of the studio: any page can submit, follow and cancel a job by its id.
 
 One worker thread runs the jobs in order; one that nobody follows any more is given up when another
-one waits. What followers see is the job's latest event: a slow
-reader misses some previews, never the end. Importing this module needs no torch; the studio is
-made in the worker.
+one waits. What followers see is the job's latest event: a slow reader misses some previews, never
+the end. Importing this module needs no torch; the studio is made in the worker.
 """
 
 from __future__ import annotations
@@ -18,19 +17,16 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ldm.errors import LDMError, RequestError
-from ldm.events import Cancelled, Estimate, Failed, Progress, Queued, Result
+from ldm.events import ENDS, Cancelled, Estimate, Event, Failed, Progress, Queued, Result
 
 if TYPE_CHECKING:
     from ldm.studio import Studio
 
 KEPT_JOBS = 200  # finished ones that can still be asked for
 KEPT_PICTURES = 20  # of those, how many keep the saved pictures in memory too
-KEPT_BYTES = 256 * 2**20  # of the pictures in finished jobs' requests; older jobs are forgotten
+KEPT_BYTES = 256 * 2**20  # of the pictures in those requests; the newest job is always kept
 MAX_QUEUED = 100
 PATIENCE = 60.0  # s: a job that nobody has looked at for so long gives way to one that waits
-
-Event = Queued | Progress | Result | Failed | Cancelled
-ENDS = (Result, Failed, Cancelled)
 
 log = logging.getLogger(__name__)
 
@@ -255,7 +251,7 @@ class JobQueue:
         kept = 0
         for number, job in enumerate(reversed(done), start=1):
             kept += job.bytes
-            if number > KEPT_JOBS or kept > KEPT_BYTES:
+            if number > KEPT_JOBS or (kept > KEPT_BYTES and number > 1):
                 del self._jobs[job.id]
 
     def _work(self) -> None:

@@ -156,7 +156,7 @@ def _timed(events: Iterator[Progress | Result], begin: float) -> Iterator[Progre
         now = time.perf_counter()
         if isinstance(event, Result):
             yield replace(event, seconds=now - begin)
-            return
+            continue
         if stage not in (None, event.stage):
             start, first = now, event.step  # bands are no steps, nor are those before an encode
         stage = event.stage

@@ -136,6 +136,11 @@ CASES: dict[str, tuple[str, str, Callable[[Path], bytes]]] = {
         "damaged",
         lambda _: header({"a": {"dtype": "F7", "shape": [2], "data_offsets": [0, 8]}}, bytes(8)),
     ),
+    "offsets that are text": (
+        "m.safetensors",
+        "damaged",
+        lambda _: header({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, "8"]}}, bytes(8)),
+    ),
     "safetensors as ckpt": ("m.ckpt", "rename", lambda _: save(WEIGHTS)),
     "ckpt as safetensors": ("m.safetensors", "rename", lambda _: saved(WEIGHTS)),
     "downloaded archive": (

@@ -1,7 +1,9 @@
+import numpy as np
 import pytest
 import torch
 
 from ldm.errors import PresetError
+from ldm.evaluation import grid, semantic
 from ldm.evaluation.critic import judge, load_critic
 from ldm.evaluation.held_out import held_out
 from ldm.evaluation.metrics import mean_iou
@@ -47,3 +49,18 @@ def test_the_critic_knows_the_world():
     # and it is not fooled by a picture without anything in it
     blank = judge(load_critic(), torch.zeros(1, 3, 128, 128))
     assert float((blank.answers == real.truth[:1]).float().mean()) < 0.9
+
+
+@pytest.mark.parametrize("scenes", [3, 0, -5])
+def test_too_few_scenes_are_refused(scenes):
+    with pytest.raises(PresetError, match=f"scenes must be at least 4, got {scenes}"):
+        evaluate("demo-kl-f4", scenes=scenes)
+
+
+@pytest.mark.parametrize("name", ["a-file/grid.png", "grid.nothing"])
+def test_a_grid_that_cannot_be_written_is_told(tmp_path, monkeypatch, name):
+    (tmp_path / "a-file").touch()
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    monkeypatch.setattr(semantic, "examples", lambda preset, model: [grid.Block("x", [pixels])])
+    with pytest.raises(PresetError, match="cannot be written"):
+        grid.write_grid("demo-semantic", tmp_path / name)

@@ -63,34 +63,6 @@ def test_places_move_up(queue, busy):
     assert isinstance(end(queue, third), Result)
 
 
-def test_a_job_that_nobody_looks_at_gives_way_to_one_that_waits(queue, monkeypatch):
-    """A page that is closed takes its job's id along."""
-    gate = Gate(3)
-    left = queue.submit(gate)
-    events = queue.follow(left)
-    while not isinstance(next(events), Progress):
-        pass
-    monkeypatch.setattr(module, "PATIENCE", 0.0)
-    gate.let(1)
-    assert isinstance(next(events), Progress)  # followed, or nobody waits: it goes on
-    waiting = queue.submit(quick)
-    gate.let(1)
-    assert isinstance(next(events), Progress)
-    events.close()
-    gate.let(1)
-    assert isinstance(end(queue, waiting), Result)
-    assert queue.status(left) == Cancelled()
-
-
-def test_a_job_that_was_left_ends_in_peace_if_nobody_waits(queue, monkeypatch):
-    monkeypatch.setattr(module, "PATIENCE", 0.0)
-    gate = Gate(3)
-    left = queue.submit(gate)
-    queue.follow(left).close()
-    gate.let(1000)
-    assert isinstance(end(queue, left), Result)
-
-
 def test_follow_shows_the_way_from_the_queue_to_the_result(queue, busy):
     gate = Gate(2)
     events = queue.follow(queue.submit(gate))
@@ -243,6 +215,27 @@ def test_a_full_queue_says_so(queue, busy):
         queue.submit(quick)
     with pytest.raises(RequestError, match="100 jobs are waiting already"):
         queue.submit(quick)
+
+
+def test_jobs_with_large_pictures_are_forgotten_sooner(queue, monkeypatch):
+    monkeypatch.setattr(module, "KEPT_BYTES", 250)
+
+    class WithPicture:
+        def __init__(self):
+            self.image = SimpleNamespace(png=bytes(100))
+
+        def __call__(self):
+            return quick()
+
+    ids = [queue.submit(WithPicture()) for _ in range(4)]
+    end(queue, ids[-1])
+    queue.submit(quick)
+    assert [job_id in queue._jobs for job_id in ids] == [False, False, True, True]
+    monkeypatch.setattr(module, "KEPT_BYTES", 50)
+    last = queue.submit(WithPicture())
+    end(queue, last)
+    queue.submit(WithPicture())
+    assert last in queue._jobs  # its page may still ask
 
 
 def test_old_jobs_are_forgotten_and_recent_ones_kept(queue):

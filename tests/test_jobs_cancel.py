@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from ldm import jobs as module
 from ldm.errors import LDMError, RequestError
 from ldm.events import Cancelled, Failed, Progress, Result
 from ldm.jobs import JobQueue
@@ -203,3 +204,31 @@ def test_close_without_a_job():
     queue = JobQueue(FakeStudio)
     assert queue.close()
     assert queue.close()
+
+
+def test_a_job_that_nobody_looks_at_gives_way_to_one_that_waits(queue, monkeypatch):
+    """A page that is closed takes its job's id along."""
+    gate = Gate(3)
+    left = queue.submit(gate)
+    events = queue.follow(left)
+    while not isinstance(next(events), Progress):
+        pass
+    monkeypatch.setattr(module, "PATIENCE", 0.0)
+    gate.let(1)
+    assert isinstance(next(events), Progress)  # followed, or nobody waits: it goes on
+    waiting = queue.submit(quick)
+    gate.let(1)
+    assert isinstance(next(events), Progress)
+    events.close()
+    gate.let(1)
+    assert isinstance(end(queue, waiting), Result)
+    assert queue.status(left) == Cancelled()
+
+
+def test_a_job_that_was_left_ends_in_peace_if_nobody_waits(queue, monkeypatch):
+    monkeypatch.setattr(module, "PATIENCE", 0.0)
+    gate = Gate(3)
+    left = queue.submit(gate)
+    queue.follow(left).close()
+    gate.let(1000)
+    assert isinstance(end(queue, left), Result)

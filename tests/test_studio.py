@@ -200,6 +200,7 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
     result = Result((REQUEST,), (np.zeros((2, 2, 3), np.uint8),))
     with pytest.raises(LDMError, match="No space left on device"):
         save_pictures(result, tmp_path, "")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,8 @@ def test_a_wrong_config_is_one_sentence(tmp_path, text):
 def test_a_missing_config_is_named(tmp_path):
     with pytest.raises(TrainingError, match="absent.yaml does not exist"):
         load_config(tmp_path / "absent.yaml")
+    with pytest.raises(TrainingError, match="cannot be read .Is a directory"):
+        load_config(tmp_path)
 
 
 def test_ema_follows_the_published_rule():

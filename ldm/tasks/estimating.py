@@ -11,7 +11,15 @@ from ldm.canvas.facts import Facts
 from ldm.canvas.plan import Canvas, Plan, Room, plan
 from ldm.requests import ClassConditional, Inpaint, Semantic, Upscale
 from ldm.tasks.inpaint import hole_of, sampling_on
-from ldm.tasks.settings import WRAPS, Sampling, canvas_of, multiples_of, of_request, small_of
+from ldm.tasks.settings import (
+    WRAPS,
+    Sampling,
+    canvas_of,
+    multiples_of,
+    of_request,
+    rounded_up,
+    small_of,
+)
 
 ENCODED, PUT_BACK = 2.0, 0.3  # what such a px takes, of one that is made, measured on a CPU
 
@@ -74,7 +82,7 @@ def _sampling(request: Any, facts: Facts) -> Sampling:
 
 
 def _padded(sides: tuple[int, int], multiples: tuple[int, int]) -> tuple[int, int]:
-    return tuple(-(-side // n) * n for side, n in zip(sides, multiples, strict=True))
+    return tuple(rounded_up(*pair) for pair in zip(sides, multiples, strict=True))
 
 
 def _enlarged(request: Upscale, facts: Facts) -> list[Canvas]:

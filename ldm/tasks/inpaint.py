@@ -23,7 +23,7 @@ from ldm.requests import EncodedImage, Inpaint
 from ldm.tasks.covering import Site, cover, pausing
 from ldm.tasks.joining import joined
 from ldm.tasks.sampling import padded, result, sample
-from ldm.tasks.settings import WRAPS, Sampling, canvas_of, check, of_request
+from ldm.tasks.settings import WRAPS, Sampling, canvas_of, check, of_request, rounded_up
 
 CONTEXT = 2.0  # the area that the model sees, in sides of the hole's box
 OPAQUE = 128  # from this value on, a mask's pixel is made anew
@@ -48,11 +48,10 @@ class Area:
 
     def fitted(self, multiple: int) -> Area:
         """The same, its sides multiples where they meet: nothing can be added to those."""
-        sides = ((self.height, self.wrap.down), (self.width, self.wrap.across))
-        height, width = (
-            -(-side // multiple) * multiple if meets else side for side, meets in sides
+        down, across = (multiple if meets else 1 for meets in (self.wrap.down, self.wrap.across))
+        return replace(
+            self, height=rounded_up(self.height, down), width=rounded_up(self.width, across)
         )
-        return replace(self, height=height, width=width)
 
 
 @dataclass(frozen=True)
@@ -121,8 +120,7 @@ def hole_of(request: Inpaint) -> Hole:
 
 def sampling_on(area: Area, request: Inpaint, size: tuple[int, int]) -> Sampling:
     """How an area is sampled, at `size` px: edges meet if it goes around the whole canvas."""
-    seamless = next(name for name, wrap in WRAPS.items() if wrap == area.wrap)
-    return replace(of_request(request, size), seamless=seamless)
+    return replace(of_request(request, size), wrap=area.wrap)
 
 
 def _condition(

@@ -12,7 +12,7 @@ from ldm.errors import RequestError
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.request_controls import MAX_SEED
 
-CANVAS_FIELDS = ("cover", "seamless", "coarse", "coarse_hold")  # of requests that have them
+CANVAS_FIELDS = ("cover", "coarse", "coarse_hold")  # of requests that have them
 WRAPS = {
     "no": Wrap(),
     "across": Wrap(across=True),
@@ -43,14 +43,9 @@ class Sampling:
     width: int  # px
     temperature: float = 1.0
     cover: str = "auto"
-    seamless: str = "no"
+    wrap: Wrap = WRAPS["no"]  # which edges of the canvas meet
     coarse: float = 0.0
     coarse_hold: float = 0.0
-
-    @property
-    def wrap(self) -> Wrap:
-        """Which edges of the canvas meet."""
-        return WRAPS[self.seamless]
 
     @property
     def again(self) -> int:
@@ -76,6 +71,7 @@ def of_request(request: Any, size: tuple[int, int] | None = None) -> Sampling:
         height=height,
         width=width,
         temperature=request.temperature,
+        wrap=WRAPS[request.seamless],
         **{name: getattr(request, name) for name in CANVAS_FIELDS if hasattr(request, name)},
     )
 
@@ -98,6 +94,11 @@ def multiples_of(about: Measures, wrap: Wrap) -> tuple[int, int]:
     """Px that height and width are multiples of; sides that meet are continued to more of them."""
     sides = (wrap.down, wrap.across)
     return tuple(about.factor if meets else about.size_multiple for meets in sides)
+
+
+def rounded_up(side: int, multiple: int) -> int:
+    """The next multiple of a number of px."""
+    return -(-side // multiple) * multiple
 
 
 def _windows(about: Measures) -> EvenWindows | None:
