@@ -9,12 +9,8 @@ import psutil
 import pytest
 import torch
 
-from ldm.catalog.build import build_model
-from ldm.catalog.registry import list_presets, load_preset
-from ldm.checkpoints.apply import load_files
-from ldm.errors import CheckpointError, MemoryBudgetError, PresetError, RequestError
-from ldm.models.inference import prepare
-from ldm.models.packed import PackedConv2d
+from ldm.catalog.registry import load_preset
+from ldm.errors import CheckpointError, MemoryBudgetError, PresetError
 from ldm.runtime import manager as module
 from ldm.runtime.manager import ModelManager
 
@@ -283,51 +279,3 @@ def test_thirty_switches_of_a_real_model_leave_no_growth(loader, tiny_model):
         sizes.append(process.memory_info().rss)
     assert [reference() is None for reference in dead] == [True] * 32 + [False]
     assert sizes[-1] - sizes[2] < 4 * nbytes
-
-
-def test_the_real_loader_names_the_missing_file_before_it_makes_room():
-    manager = ModelManager(device="cpu", memory_budget=2**40)
-    name = next(p.name for p in list_presets() if p.weights.url and not p.is_on_disk)
-    with pytest.raises(CheckpointError, match=f"{name} is not on disk: .*ldm download {name}"):
-        use(manager, name)
-
-
-def test_the_estimate_is_what_the_model_takes(monkeypatch):
-    """Bytes counted from the preset alone equal those of the tensors, once all have been used."""
-    preset = load_preset("demo-text-to-image")
-    monkeypatch.setattr(type(preset), "weight_paths", ())
-    manager = ModelManager(device="cpu", memory_budget=2**40)
-    model = prepare(build_model(preset, "cpu"), torch.float32)
-    with torch.no_grad():
-        cond = model.condition(["a lake"])
-        model.denoise(torch.zeros(1, 3, 8, 8), torch.tensor([1]), cond)
-        model.decode(model.encode(torch.zeros(1, 3, 32, 32)))
-    held = sum(p.numel() * 4 for p in model.parameters())
-    for layer in model.modules():
-        kernel = getattr(layer, "_kernel", None)
-        tensors = kernel if isinstance(kernel, tuple) else (kernel,)
-        held += sum(t.nbytes for t in tensors if t is not None)
-    (unused,) = model.conditioner.transformer.to_logits._kernel  # published, never used
-    assert unused.numel() > 0
-    assert manager._estimate(preset) == held
-
-
-def test_precision_is_a_choice():
-    assert ModelManager(device="cpu", precision="bfloat16").dtype == torch.bfloat16
-    assert ModelManager(device="cpu").dtype == torch.float32
-    with pytest.raises(RequestError, match="float32, bfloat16, got 'int8'"):
-        ModelManager(device="cpu", precision="int8")
-
-
-@torch.no_grad()
-def test_a_loaded_model_is_the_plain_one_made_fast():
-    manager = ModelManager(device="cpu", memory_budget=2**40)
-    preset = load_preset("demo-text-to-image")
-    plain = build_model(preset)
-    load_files(plain, preset.weight_paths, dtype=torch.float32, device="cpu")
-    x, t = torch.randn(1, 3, 16, 16), torch.tensor([300])
-    with manager.use(preset.name) as fast:
-        assert type(fast.unet.input_blocks[0][0]) is PackedConv2d
-        for model in (fast, plain):
-            model.made = model.decode(model.denoise(x, t, model.condition(["a lake"])))
-        torch.testing.assert_close(fast.made, plain.made, rtol=0, atol=1e-4)

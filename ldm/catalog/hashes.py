@@ -31,13 +31,22 @@ def weights_sha256(preset: Preset) -> str:
         PresetError: If a weight file is missing.
     """
     try:
-        files = [file for path in preset.weight_paths for file in _files(path)]
-        digests = [_cached(file, (at := file.stat()).st_size, at.st_mtime_ns) for file in files]
+        digests = [_cached(*stamp) for stamp in weight_stamps(preset)]
     except OSError as error:
         raise PresetError(f"{preset.name} has no weights at {error.filename}.") from error
     if len(digests) == 1:
         return digests[0]
     return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def weight_stamps(preset: Preset) -> tuple[tuple[Path, int, int], ...]:
+    """Every weight file with its size in bytes and its time in ns: others when one is replaced.
+
+    Raises:
+        OSError: If one is missing.
+    """
+    files = [file for path in preset.weight_paths for file in _files(path)]
+    return tuple((file, (at := file.stat()).st_size, at.st_mtime_ns) for file in files)
 
 
 def _files(path: Path) -> list[Path]:

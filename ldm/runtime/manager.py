@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from ldm.catalog.build import build_model, count_parameters
+from ldm.catalog.hashes import weight_stamps
 from ldm.catalog.registry import load_preset
 from ldm.catalog.schema import Preset
 from ldm.checkpoints.apply import load_files
@@ -32,6 +33,7 @@ class _Entry:
 
     model: Any
     nbytes: int
+    stamps: Any  # of the weight files that it was read from
     pins: int = 0
 
 
@@ -97,32 +99,37 @@ class ModelManager:
         return True
 
     def _pin(self, name: str) -> _Entry:
-        with self._lock:
-            if entry := self._take(name):
-                return entry
         preset = load_preset(name)
         with self._lock:
+            if entry := self._take(preset):
+                return entry
             name_lock = self._name_locks.setdefault(name, threading.Lock())
         with name_lock:  # one load per model at a time; other models go on
             with self._lock:
-                if entry := self._take(name):
+                if entry := self._take(preset):
                     return entry
             return self._load_and_pin(preset)
 
-    def _take(self, name: str) -> _Entry | None:
-        """The entry, pinned and marked as just used. The lock is held."""
-        entry = self._entries.get(name)
-        if entry is not None:
-            self._entries.move_to_end(name)
-            entry.pins += 1
+    def _take(self, preset: Preset) -> _Entry | None:
+        """The entry, pinned and marked as just used; none if its files were replaced since. The
+        lock is held."""
+        entry = self._entries.get(preset.name)
+        if entry is None:
+            return None
+        if not entry.pins and _stamps(preset) not in (None, entry.stamps):
+            del self._entries[preset.name]
+            return None
+        self._entries.move_to_end(preset.name)
+        entry.pins += 1
         return entry
 
     def _load_and_pin(self, preset: Preset) -> _Entry:
         nbytes = self._size_of(preset)
         dropped = self._reserve(preset.name, nbytes)
         begin = time.perf_counter()
+        stamps = _stamps(preset)
         try:
-            entry = _Entry(self._load(preset), nbytes, pins=1)
+            entry = _Entry(self._load(preset), nbytes, stamps, pins=1)
         except BaseException as error:
             with self._lock:
                 self._reserved -= nbytes
@@ -197,6 +204,14 @@ class ModelManager:
             return model.eval()
         load_files(model, preset.weight_paths, dtype=self.dtype, device=self.device)
         return model.eval().requires_grad_(False)
+
+
+def _stamps(preset: Preset) -> Any:
+    """Of its weight files; None where one is missing: what is loaded can still be used."""
+    try:
+        return weight_stamps(preset)
+    except OSError:
+        return None
 
 
 def _missing(preset: Preset, path: Path) -> str:

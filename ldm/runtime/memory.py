@@ -59,6 +59,8 @@ def default_budget(device: torch.device) -> int:
         import torch  # noqa: PLC0415  (loaded long since by whoever has a device)
 
         free, _ = torch.cuda.mem_get_info(device)
+        # torch keeps blocks that it has freed, for itself
+        free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     else:
         free = psutil.virtual_memory().available
     return int(SHARE_OF_FREE * free)

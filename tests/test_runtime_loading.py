@@ -1,0 +1,117 @@
+"""The manager with real presets and weight files."""
+
+import os
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+
+from ldm.catalog.build import build_model
+from ldm.catalog.registry import list_presets, load_preset
+from ldm.checkpoints.apply import load_files
+from ldm.errors import CheckpointError, RequestError
+from ldm.models.inference import prepare
+from ldm.models.packed import PackedConv2d
+from ldm.runtime import manager as module
+from ldm.runtime.manager import ModelManager
+
+
+@pytest.fixture
+def moved(tmp_path, monkeypatch):
+    """The shipped preset of classes, its weight files where a test may replace them."""
+    preset = load_preset("demo-class-conditional")
+    first_stage = tmp_path / preset.first_stage_path.name
+    for path in preset.weight_paths:
+        shutil.copy(path, tmp_path)
+    preset = replace(preset, folder=tmp_path, first_stage_path=first_stage)
+    monkeypatch.setattr(module, "load_preset", lambda name: preset)
+    return preset
+
+
+def replace_file(path):
+    """As a training does it: another file moved into its place."""
+    other = path.with_suffix(".new")
+    shutil.copy(path, other)
+    os.utime(other, ns=(1, path.stat().st_mtime_ns + 1))
+    os.replace(other, path)
+
+
+def loaded(manager, name="demo-class-conditional"):
+    with manager.use(name) as model:
+        return model
+
+
+def test_a_replaced_weight_file_is_read_at_the_next_use(moved):
+    manager = ModelManager(device="cpu", memory_budget=2**40)
+    first = loaded(manager)
+    assert loaded(manager) is first
+    for path in moved.weight_paths:  # the first stage's too
+        replace_file(path)
+        second = loaded(manager)
+        assert second is not first
+        first = second
+    assert loaded(manager) is first
+
+
+def test_a_model_in_use_outlives_its_replaced_file(moved):
+    manager = ModelManager(device="cpu", memory_budget=2**40)
+    with manager.use("a") as first:
+        replace_file(moved.weight_path)
+        assert loaded(manager) is first
+    assert loaded(manager) is not first
+
+
+def test_a_loaded_model_outlives_its_deleted_file(moved):
+    manager = ModelManager(device="cpu", memory_budget=2**40)
+    first = loaded(manager)
+    moved.weight_path.unlink()
+    assert loaded(manager) is first
+
+
+def test_the_real_loader_names_the_missing_file_before_it_makes_room():
+    manager = ModelManager(device="cpu", memory_budget=2**40)
+    name = next(p.name for p in list_presets() if p.weights.url and not p.is_on_disk)
+    with pytest.raises(CheckpointError, match=f"{name} is not on disk: .*ldm download {name}"):
+        loaded(manager, name)
+
+
+def test_the_estimate_is_what_the_model_takes(monkeypatch):
+    """Bytes counted from the preset alone equal those of the tensors, once all have been used."""
+    preset = load_preset("demo-text-to-image")
+    monkeypatch.setattr(type(preset), "weight_paths", ())
+    manager = ModelManager(device="cpu", memory_budget=2**40)
+    model = prepare(build_model(preset, "cpu"), torch.float32)
+    with torch.no_grad():
+        cond = model.condition(["a lake"])
+        model.denoise(torch.zeros(1, 3, 8, 8), torch.tensor([1]), cond)
+        model.decode(model.encode(torch.zeros(1, 3, 32, 32)))
+    held = sum(p.numel() * 4 for p in model.parameters())
+    for layer in model.modules():
+        kernel = getattr(layer, "_kernel", None)
+        tensors = kernel if isinstance(kernel, tuple) else (kernel,)
+        held += sum(t.nbytes for t in tensors if t is not None)
+    (unused,) = model.conditioner.transformer.to_logits._kernel  # published, never used
+    assert unused.numel() > 0
+    assert manager._estimate(preset) == held
+
+
+def test_precision_is_a_choice():
+    assert ModelManager(device="cpu", precision="bfloat16").dtype == torch.bfloat16
+    assert ModelManager(device="cpu").dtype == torch.float32
+    with pytest.raises(RequestError, match="float32, bfloat16, got 'int8'"):
+        ModelManager(device="cpu", precision="int8")
+
+
+@torch.no_grad()
+def test_a_loaded_model_is_the_plain_one_made_fast():
+    manager = ModelManager(device="cpu", memory_budget=2**40)
+    preset = load_preset("demo-text-to-image")
+    plain = build_model(preset)
+    load_files(plain, preset.weight_paths, dtype=torch.float32, device="cpu")
+    x, t = torch.randn(1, 3, 16, 16), torch.tensor([300])
+    with manager.use(preset.name) as fast:
+        assert type(fast.unet.input_blocks[0][0]) is PackedConv2d
+        for model in (fast, plain):
+            model.made = model.decode(model.denoise(x, t, model.condition(["a lake"])))
+        torch.testing.assert_close(fast.made, plain.made, rtol=0, atol=1e-4)
