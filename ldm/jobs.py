@@ -13,50 +13,18 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ldm.errors import LDMError, RequestError
-from ldm.events import ENDS, Cancelled, Estimate, Event, Failed, Progress, Queued, Result
+from ldm.events import Cancelled, Estimate, Event, Failed, Queued, Result
+from ldm.job import Job, forgotten, with_preview
 
 if TYPE_CHECKING:
     from ldm.studio import Studio
 
-KEPT_JOBS = 200  # finished ones that can still be asked for
-KEPT_PICTURES = 20  # of those, how many keep the saved pictures in memory too
-KEPT_BYTES = 256 * 2**20  # of the pictures in those requests; the newest job is always kept
 MAX_QUEUED = 100
-PATIENCE = 60.0  # s: a job that nobody has looked at for so long gives way to one that waits
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(eq=False)
-class _Job:
-    """One request on its way."""
-
-    id: str
-    request: Any
-    event: Event
-    version: int = 0  # counts the events, so that a follower knows which it has seen
-    preview: Any = None  # the latest one
-    cancelled: bool = False
-    followers: int = 0
-    seen: float = field(default_factory=time.monotonic)  # when somebody last looked, in s
-
-    @property
-    def is_done(self) -> bool:
-        return isinstance(self.event, ENDS)
-
-    @property
-    def is_abandoned(self) -> bool:
-        """Whether its page was closed: nobody but this page knows its id."""
-        return not self.followers and time.monotonic() - self.seen > PATIENCE
-
-    @property
-    def bytes(self) -> int:
-        """Of the pictures in its request."""
-        return sum(len(getattr(value, "png", b"")) for value in vars(self.request).values())
 
 
 class JobQueue:
@@ -69,9 +37,9 @@ class JobQueue:
     def __init__(self, studio_factory: Callable[[], Studio]) -> None:
         self._factory = studio_factory
         self._studio: Studio | None = None
-        self._jobs: OrderedDict[str, _Job] = OrderedDict()
-        self._waiting: deque[_Job] = deque()
-        self._running: _Job | None = None
+        self._jobs: OrderedDict[str, Job] = OrderedDict()
+        self._waiting: deque[Job] = deque()
+        self._running: Job | None = None
         self._changed = threading.Condition()
         self._warm: deque[str] = deque()  # presets to prepare
         self._asked: set[str] = set()  # of all those that were ever to be prepared
@@ -91,7 +59,7 @@ class JobQueue:
             if len(self._waiting) >= MAX_QUEUED:
                 raise RequestError(f"{MAX_QUEUED} jobs are waiting already; try again later.")
             before = len(self._waiting) + (self._running is not None)
-            job = _Job(secrets.token_hex(8), request, Queued(before))
+            job = Job(secrets.token_hex(8), request, Queued(before))
             self._jobs[job.id] = job
             self._waiting.append(job)
             self._forget_old()
@@ -109,7 +77,7 @@ class JobQueue:
         """
         return self._events(self._find(job_id))
 
-    def _events(self, job: _Job) -> Iterator[Event]:
+    def _events(self, job: Job) -> Iterator[Event]:
         seen = -1
         with self._changed:
             job.followers += 1
@@ -215,7 +183,7 @@ class JobQueue:
         self._worker.join(timeout)
         return not self._worker.is_alive()
 
-    def _find(self, job_id: str) -> _Job:
+    def _find(self, job_id: str) -> Job:
         with self._changed:
             job = self._jobs.get(job_id)
         if job is None:
@@ -227,13 +195,13 @@ class JobQueue:
             self._worker = threading.Thread(target=self._work, name="jobs", daemon=True)
             self._worker.start()
 
-    def _set(self, job: _Job, event: Event) -> None:
+    def _set(self, job: Job, event: Event) -> None:
         """Publish an event. The lock is held."""
         job.event = event
         job.version += 1
         self._changed.notify_all()
 
-    def _publish(self, job: _Job, event: Event) -> None:
+    def _publish(self, job: Job, event: Event) -> None:
         with self._changed:
             self._set(job, event)
 
@@ -244,15 +212,8 @@ class JobQueue:
 
     def _forget_old(self) -> None:
         """Keep memory bounded. The lock is held."""
-        done = [job for job in self._jobs.values() if job.is_done]
-        for job in done[:-KEPT_PICTURES]:
-            if isinstance(job.event, Result) and job.event.paths:
-                job.event = replace(job.event, images=())
-        kept = 0
-        for number, job in enumerate(reversed(done), start=1):
-            kept += job.bytes
-            if number > KEPT_JOBS or (kept > KEPT_BYTES and number > 1):
-                del self._jobs[job.id]
+        for job in forgotten(self._jobs.values()):
+            del self._jobs[job.id]
 
     def _work(self) -> None:
         while True:
@@ -289,7 +250,7 @@ class JobQueue:
             self._studio = self._factory()
         return self._studio
 
-    def _run(self, job: _Job) -> None:
+    def _run(self, job: Job) -> None:
         try:
             events = self._make_studio().run(job.request)
             for event in events:
@@ -298,7 +259,7 @@ class JobQueue:
                     events.close()
                     self._publish(job, Cancelled())
                     return
-                self._publish(job, _with_preview(job, event))
+                self._publish(job, with_preview(job, event))
         except LDMError as error:
             self._publish(job, Failed(str(error)))
         except Exception:
@@ -306,14 +267,3 @@ class JobQueue:
             self._publish(job, Failed(f"something went wrong here; the log says what ({job.id})."))
         if not job.is_done:
             self._publish(job, Failed(f"the run ended without a picture ({job.id})."))
-
-
-def _with_preview(job: _Job, event: Event) -> Event:
-    """Progress without a new preview keeps the last one, so that no follower can miss it."""
-    if not isinstance(event, Progress):
-        job.preview = None
-        return event
-    if event.preview is not None:
-        job.preview = event.preview
-        return event
-    return replace(event, preview=job.preview)

@@ -58,7 +58,8 @@ MAY_IMPORT = {
         "machine",
         "canvas.plan",
     },
-    "jobs": {"requests", "studio"},
+    "job": {"requests"},
+    "jobs": {"job", "requests", "studio"},
     "training": {
         "models",
         "diffusion",

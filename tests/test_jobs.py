@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from ldm import job
 from ldm import jobs as module
 from ldm.errors import LDMError, RequestError
 from ldm.events import Cancelled, Progress, Queued, Result
@@ -217,55 +218,23 @@ def test_a_full_queue_says_so(queue, busy):
         queue.submit(quick)
 
 
-def test_jobs_with_large_pictures_are_forgotten_sooner(queue, monkeypatch):
-    monkeypatch.setattr(module, "KEPT_BYTES", 250)
-
-    class WithPicture:
-        def __init__(self):
-            self.image = SimpleNamespace(png=bytes(100))
-
-        def __call__(self):
-            return quick()
-
-    ids = [queue.submit(WithPicture()) for _ in range(4)]
-    end(queue, ids[-1])
-    queue.submit(quick)
-    assert [job_id in queue._jobs for job_id in ids] == [False, False, True, True]
-    monkeypatch.setattr(module, "KEPT_BYTES", 50)
-    last = queue.submit(WithPicture())
-    end(queue, last)
-    queue.submit(WithPicture())
-    assert last in queue._jobs  # its page may still ask
-
-
 def test_old_jobs_are_forgotten_and_recent_ones_kept(queue):
     ids = [queue.submit(quick) for _ in range(50)]
-    for _ in range(module.KEPT_JOBS):
+    for _ in range(job.KEPT_JOBS):
         end(queue, queue.submit(quick))
     ids += [queue.submit(quick)]
-    assert len(queue._jobs) <= module.KEPT_JOBS + 2
+    assert len(queue._jobs) <= job.KEPT_JOBS + 2
     with pytest.raises(RequestError, match="too long ago"):
         queue.follow(ids[0])
     assert isinstance(end(queue, ids[-1]), Result)
 
 
 def test_a_waiting_job_is_never_forgotten(queue, busy, monkeypatch):
-    monkeypatch.setattr(module, "KEPT_JOBS", 1)
+    monkeypatch.setattr(job, "KEPT_JOBS", 1)
     waiting = queue.submit(quick)
     for _ in range(5):
         queue.cancel(queue.submit(quick))
     assert queue.status(waiting) == Queued(1)
-
-
-def test_pictures_of_older_jobs_are_left_to_their_files(queue):
-    def request():
-        yield Result((), ("pixels",), paths=("a.png",))
-
-    ids = [queue.submit(request) for _ in range(module.KEPT_PICTURES + 5)]
-    end(queue, ids[-1])
-    queue.submit(quick)
-    assert queue.status(ids[0]) == Result((), (), paths=("a.png",))
-    assert queue.status(ids[-1]).images == ("pixels",)
 
 
 def test_a_thousand_jobs_from_eight_threads_none_lost_or_doubled(queue):
@@ -277,7 +246,7 @@ def test_a_thousand_jobs_from_eight_threads_none_lost_or_doubled(queue):
             with lock:
                 ran.append(key)
             yield Progress("sampling", 1, 1)
-            yield Result((), (key,))
+            yield Result((key,), ())
 
         return run
 
@@ -303,7 +272,7 @@ def test_a_thousand_jobs_from_eight_threads_none_lost_or_doubled(queue):
     assert len(ids) == 1000
     assert len(ran) == len(set(ran))
     finished = {key for key, event in ids.items() if isinstance(event, Result)}
-    assert all(event.images == (key,) for key, event in ids.items() if key in finished)
+    assert all(event.requests == (key,) for key, event in ids.items() if key in finished)
     assert finished <= set(ran)
     assert {type(event) for event in ids.values()} == {Result, Cancelled}
     assert len(queue._waiting) == 0

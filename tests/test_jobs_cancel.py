@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from ldm import jobs as module
+from ldm import job
 from ldm.errors import LDMError, RequestError
 from ldm.events import Cancelled, Failed, Progress, Result
 from ldm.jobs import JobQueue
@@ -213,7 +213,7 @@ def test_a_job_that_nobody_looks_at_gives_way_to_one_that_waits(queue, monkeypat
     events = queue.follow(left)
     while not isinstance(next(events), Progress):
         pass
-    monkeypatch.setattr(module, "PATIENCE", 0.0)
+    monkeypatch.setattr(job, "PATIENCE", 0.0)
     gate.let(1)
     assert isinstance(next(events), Progress)  # followed, or nobody waits: it goes on
     waiting = queue.submit(quick)
@@ -226,7 +226,7 @@ def test_a_job_that_nobody_looks_at_gives_way_to_one_that_waits(queue, monkeypat
 
 
 def test_a_job_that_was_left_ends_in_peace_if_nobody_waits(queue, monkeypatch):
-    monkeypatch.setattr(module, "PATIENCE", 0.0)
+    monkeypatch.setattr(job, "PATIENCE", 0.0)
     gate = Gate(3)
     left = queue.submit(gate)
     queue.follow(left).close()

@@ -1,0 +1,79 @@
+"""One request on its way through the queue, and what is kept of it when it is over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ldm.events import ENDS, Event, Progress, Result
+
+KEPT_JOBS = 200  # finished ones that can still be asked for
+KEPT_BYTES = 256 * 2**20  # of the pictures in their requests; the newest job is always kept
+KEPT_RESULTS = 20  # of those, how many keep the saved pictures in memory too
+KEPT_RESULT_BYTES = 256 * 2**20  # of these pictures; those of the newest job are always kept
+PATIENCE = 60.0  # s: a job that nobody has looked at for so long gives way to one that waits
+
+
+@dataclass(eq=False)
+class Job:
+    """One request, its latest event, and who looks at it."""
+
+    id: str
+    request: Any
+    event: Event
+    version: int = 0  # counts the events, so that a follower knows which it has seen
+    preview: Any = None  # the latest one
+    cancelled: bool = False
+    followers: int = 0
+    seen: float = field(default_factory=time.monotonic)  # when somebody last looked, in s
+
+    @property
+    def is_done(self) -> bool:
+        return isinstance(self.event, ENDS)
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether its page was closed: nobody but this page knows its id."""
+        return not self.followers and time.monotonic() - self.seen > PATIENCE
+
+    @property
+    def request_bytes(self) -> int:
+        """Of the pictures in its request."""
+        return sum(len(getattr(value, "png", b"")) for value in vars(self.request).values())
+
+    @property
+    def result_bytes(self) -> int:
+        """Of the pictures that were made, while they are in memory."""
+        images = self.event.images if isinstance(self.event, Result) else ()
+        return sum(image.nbytes for image in images)
+
+    def leave_to_files(self) -> None:
+        """Let go of pictures that can be read again where they were saved."""
+        if isinstance(self.event, Result) and self.event.paths:
+            self.event = replace(self.event, images=())
+
+
+def forgotten(jobs: Iterable[Job]) -> list[Job]:
+    """Those of all jobs, the oldest first, that need not be kept; others lose their pictures."""
+    gone, requested, made = [], 0, 0
+    newest_first = reversed([job for job in jobs if job.is_done])
+    for number, job in enumerate(newest_first, start=1):
+        requested, made = requested + job.request_bytes, made + job.result_bytes
+        if number > KEPT_JOBS or (requested > KEPT_BYTES and number > 1):
+            gone.append(job)
+        elif number > KEPT_RESULTS or (made > KEPT_RESULT_BYTES and number > 1):
+            job.leave_to_files()
+    return gone
+
+
+def with_preview(job: Job, event: Event) -> Event:
+    """Progress without a new preview keeps the last one, so that no follower can miss it."""
+    if not isinstance(event, Progress):
+        job.preview = None
+        return event
+    if event.preview is not None:
+        job.preview = event.preview
+        return event
+    return replace(event, preview=job.preview)
