@@ -80,7 +80,8 @@ class Studio:
                 weights = weights_sha256(preset)  # now: the file may be replaced meanwhile
                 watch = self.machine.watch(preset.name, model, request, self._room(folder))
                 events = self.cores.fitted(RUNNERS[request.task](model, request, watch.site))
-                for event in _timed(events, begin):
+                expected = watch.estimate and watch.estimate.seconds
+                for event in _timed(events, begin, expected):
                     if isinstance(event, Result):
                         event = watch.finished(save_pictures(event, folder, weights))
                     yield event
@@ -149,8 +150,14 @@ def _unwritable(folder: Path, error: OSError) -> LDMError:
     return LDMError(f"no picture can be saved in {folder}: {error.strerror}.")
 
 
-def _timed(events: Iterator[Progress | Result], begin: float) -> Iterator[Progress | Result]:
-    """The events with the seconds since `begin` and, from the speed so far, those still to go."""
+def _timed(
+    events: Iterator[Progress | Result], begin: float, expected: float | None = None
+) -> Iterator[Progress | Result]:
+    """The events with the seconds since `begin` and, from the speed so far, those still to go.
+
+    The steps of a small picture tell nothing of the large one's, nor any of the decode: no less
+    is to go than what was expected of the whole run.
+    """
     start, first, stage = time.perf_counter(), 0, None
     for event in events:
         now = time.perf_counter()
@@ -164,6 +171,8 @@ def _timed(events: Iterator[Progress | Result], begin: float) -> Iterator[Progre
         left = (now - start) / done * (event.total - event.step) if done > 0 else None
         if event.total and event.step == event.total:
             left = 0.0
+        if expected is not None and (rest := expected - (now - begin)) > (left or 0.0):
+            left = rest
         yield replace(event, seconds=now - begin, eta_seconds=left)
 
 

@@ -144,6 +144,16 @@ def test_the_time_left_begins_anew_with_another_canvas(monkeypatch):
     assert second.eta_seconds == 100
 
 
+def test_no_less_is_left_than_was_expected(monkeypatch):
+    """Two quick steps know nothing of a decode that takes most of the time."""
+    clock = iter([0, 1, 2, 3, 52, 60])
+    monkeypatch.setattr(studio.time, "perf_counter", lambda: next(clock))
+    steps = [Progress("sampling", step, 2) for step in range(3)]
+    events = [*steps, Progress("decoding", 2, 2), Progress("decoding", 2, 2)]
+    timed = studio._timed(iter(events), begin=0, expected=50.0)
+    assert [event.eta_seconds for event in timed] == [49, 48, 47, 0, 0]
+
+
 def test_the_model_is_pinned_while_it_works_and_let_go_when_closed(tiny_studio):
     events = tiny_studio.run(REQUEST)
     next(events), next(events)
