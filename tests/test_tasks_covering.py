@@ -3,6 +3,7 @@
 import copy
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -14,6 +15,7 @@ from ldm.errors import LDMError, MemoryBudgetError
 from ldm.events import Progress, Result
 from ldm.images import EncodedImage
 from ldm.requests import ClassConditional, Inpaint, TextToImage, Upscale
+from ldm.runtime.manager import ModelManager
 from ldm.tasks import covering, estimating
 from ldm.tasks.covering import Site
 from ldm.tasks.estimating import canvases, expected, pixels
@@ -158,6 +160,24 @@ def test_small_first_takes_its_steps_twice_and_says_so(trained_small, facts):
     assert (small.rows, small.columns) == (16, 24)
     assert (large.rows, large.columns, large.encodes) == (32, 48, True)
     assert large.share == pytest.approx(2 / 3)
+
+
+def test_a_large_picture_is_held_to_its_small_one():
+    request = TextToImage(
+        prompt="a lake", width=256, height=256, steps=4, sampler="ddim", seed=1, eta=0.0,
+        temperature=1.0, guidance_scale=1.0, coarse=0.75,
+    )  # fmt: skip
+    with ModelManager(device="cpu").use(request.preset) as model:
+        small, free, held = (
+            cv2.resize(made(model, asked)[1].images[0], (16, 16), interpolation=cv2.INTER_AREA)
+            for asked in (
+                replace(request, width=128, height=128, coarse=0.0),
+                request,
+                replace(request, coarse_hold=1.0),
+            )
+        )
+    gaps = [np.abs(rough.astype(float) - small).mean() for rough in (free, held)]
+    assert gaps[1] < 0.7 * gaps[0], gaps
 
 
 def test_a_canvas_of_the_trained_size_has_no_small_picture(tiny_model):

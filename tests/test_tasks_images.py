@@ -177,6 +177,18 @@ def test_not_one_pixel_changes_outside_the_feathered_mask(seed):
         assert (area.of(after)[inside] == made[inside]).all()
 
 
+def test_what_is_made_meets_the_picture_around_the_hole():
+    """A model without knowledge makes any colours: they are moved to those of the rim."""
+    mask = np.zeros((64, 64))
+    mask[16:48, 16:48] = 255
+    given = grey(np.full((64, 64, 3), 90))
+    torch.manual_seed(0)
+    got = run(Inpaint(image=given, mask=grey(mask), mask_feather=0, working_size=64, **HOW))
+    (made,) = got.images
+    rim = np.concatenate([made[[16, 47], 16:48], made[16:48, [16, 47]].swapaxes(0, 1)])
+    assert np.abs(rim.mean((0, 1)) - 90).mean() < 15
+
+
 def test_outpainting_keeps_the_picture_where_it_was():
     image = picture(40, 56)
     request = Inpaint(image=image, outpaint_left=24, outpaint_bottom=8, mask_feather=0, **HOW)
