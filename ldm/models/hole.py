@@ -42,6 +42,7 @@ def pull_push(image: Tensor, hole: Tensor, relaxations: int = 0) -> Tensor:
 def _neighbours_mean(image: Tensor) -> Tensor:
     """Of each pixel and the four beside it; the border repeats."""
     padded = F.pad(image, (1, 1, 1, 1), mode="replicate")
-    beside = padded[..., 1:-1, :-2] + padded[..., 1:-1, 2:]
-    above = padded[..., :-2, 1:-1] + padded[..., 2:, 1:-1]
-    return (image + beside + above) / 5
+    total = image + padded[..., 1:-1, :-2]
+    for beside in (padded[..., 1:-1, 2:], padded[..., :-2, 1:-1], padded[..., 2:, 1:-1]):
+        total += beside
+    return total.div_(5)
