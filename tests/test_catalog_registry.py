@@ -166,6 +166,7 @@ def test_own_presets_lie_beside_their_weights(own, tmp_path):
         ("title: Mine", "name: mine", "must not be given"),
         ("title: Mine", "title: [", "no readable YAML"),
         ("title: Mine", "title: Mine\ncolour: red", "colour"),
+        ("title: Mine", "title: ${oc.env:HOME}", "written out"),
         ("{kind: vq,", "{preset: mine, kind: vq,", "must name one other preset"),
     ],
 )

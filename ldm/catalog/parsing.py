@@ -53,7 +53,10 @@ def parse(schema: type[_T], values: Mapping[str, Any], where: str) -> _T:
         PresetError: Naming `where` and the key or value at fault.
     """
     try:
-        return _parsed(schema, json.dumps(values, default=str))
+        text = json.dumps(values, default=str)
+        if "${" in text:  # OmegaConf would look it up, in the environment too
+            raise PresetError("values must be written out, without ${...}")
+        return _parsed(schema, text)
     except (OmegaConfBaseException, PresetError, ValueError, TypeError) as error:
         key = getattr(error, "full_key", None)
         reason = str(error).splitlines()[0].rstrip(".")
