@@ -106,6 +106,13 @@ class LatentDiffusion(nn.Module):
         """What the UNet computes in."""
         return next(self.unet.parameters()).dtype
 
+    def wait(self) -> None:
+        """Until the device has done all that it was given: only then a clock says how long."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
+
     def encode(self, image: Tensor, noise: Tensor | None = None) -> Tensor:
         """Picture -> scaled latents.
 

@@ -26,11 +26,13 @@ class Machine:
     Args:
         path: A JSON file; None: what is learned is forgotten at the end.
         kind: Device and precision: each kind is known by itself.
+        device: Whose memory is watched; None: that of the process.
     """
 
-    def __init__(self, path: Path | None, kind: str = "") -> None:
+    def __init__(self, path: Path | None, kind: str = "", device: Any = None) -> None:
         self.store = Store(path)
         self.kind = kind
+        self.device = device
         self._resident: int | None = None  # bytes between two runs
 
     def key(self, name: str) -> str:
@@ -48,7 +50,7 @@ class Machine:
             known = calibration_of(model)
             known.rates["rest"] = self.store.times("rest")  # nearly the same for all models
             self.store.put(self.key(name), known)
-        self._resident = resident()
+        self._resident = resident(self.device)
         return known
 
     def estimate(self, name: str, request: Any, room: Room) -> Estimate | None:
@@ -66,7 +68,7 @@ class Machine:
 
     def watch(self, name: str, model: Any, request: Any, room: Room) -> Watch:
         """Begin to watch a run."""
-        self._resident = resident()
+        self._resident = resident(self.device)
         return Watch(self, name, model, request, room)
 
     def facts(self, name: str, model: Any) -> Facts:
@@ -83,7 +85,7 @@ class Watch:
         self.site = Site(lambda: machine.facts(name, model), room)
         known = machine.of(name)
         self.estimate = known and machine.estimate(name, request, room)
-        reset_peak()
+        reset_peak(machine.device)
         self._begin = time.perf_counter()
 
     def finished(self, result: Result) -> Result:
@@ -93,7 +95,7 @@ class Watch:
             result,
             notes=(*result.notes, *self.site.notes),
             estimate=self.estimate,
-            memory_bytes=peak_resident(),
+            memory_bytes=peak_resident(self.machine.device),
         )
 
     def learn(self, event: Any) -> None:

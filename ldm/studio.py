@@ -58,8 +58,9 @@ class Studio:
         self.out_dir = out_dir
         self.canvas_budget = canvas_budget
         self.cores = Cores()
-        kind = f"{self.manager.device.type} {str(self.manager.dtype).removeprefix('torch.')}"
-        self.machine = Machine(None if out_dir else self.data_dir / "machine.json", kind)
+        device, dtype = self.manager.device, str(self.manager.dtype).removeprefix("torch.")
+        known = None if out_dir else self.data_dir / "machine.json"
+        self.machine = Machine(known, f"{device.type} {dtype}", device)
 
     def run(self, request: Any) -> Iterator[Progress | Result]:
         """Meet a request; closing the iterator stops the work within a step.

@@ -7,7 +7,7 @@ import ctypes
 import re
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
@@ -55,36 +55,53 @@ def format_bytes(amount: int) -> str:
 
 def default_budget(device: torch.device) -> int:
     """A fixed share of what is free on the device now."""
-    if device.type == "cuda":
-        import torch  # noqa: PLC0415  (loaded long since by whoever has a device)
-
-        free, _ = torch.cuda.mem_get_info(device)
+    if (cuda := _cuda(device)) is not None:
+        free, _ = cuda.mem_get_info(device)
         # torch keeps blocks that it has freed, for itself
-        free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        free += cuda.memory_reserved(device) - cuda.memory_allocated(device)
     else:
         free = psutil.virtual_memory().available
     return int(SHARE_OF_FREE * free)
 
 
-def resident() -> int:
-    """Bytes of this process in memory now; what was freed is given back to the system first."""
+def resident(device: torch.device | None = None) -> int:
+    """Bytes in memory now: of this process, or on a CUDA device what torch has in use there.
+
+    What the process has freed is given back to the system first.
+    """
+    if (cuda := _cuda(device)) is not None:
+        return cuda.memory_allocated(device)
     with contextlib.suppress(OSError, AttributeError):  # glibc only
         ctypes.CDLL(None).malloc_trim(0)
     return psutil.Process().memory_info().rss
 
 
-def reset_peak() -> None:
+def reset_peak(device: torch.device | None = None) -> None:
     """Let `peak_resident` count from now on, where the system can."""
+    if (cuda := _cuda(device)) is not None:
+        cuda.reset_peak_memory_stats(device)
+        return
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def peak_resident() -> int | None:
-    """Most bytes of this process in memory since `reset_peak`; None: the system does not say."""
+def peak_resident(device: torch.device | None = None) -> int | None:
+    """Most bytes in memory since `reset_peak`, as `resident`; None: the system does not say."""
+    if (cuda := _cuda(device)) is not None:
+        return cuda.max_memory_allocated(device)
     with contextlib.suppress(OSError, StopIteration, ValueError):
         lines = Path("/proc/self/status").read_text().splitlines()
         return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
     return None
+
+
+def _cuda(device: torch.device | None) -> Any:
+    """`torch.cuda` if that is where the device is."""
+    if device is None or device.type != "cuda":
+        return None
+    import torch  # noqa: PLC0415  (loaded long since by whoever has a device)
+
+    return torch.cuda
 
 
 def is_out_of_memory(error: BaseException) -> bool:

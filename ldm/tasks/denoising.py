@@ -77,6 +77,7 @@ def denoised(
         picture = _preview(on.model, step.x0) if show else None
         yield Progress("sampling", track.done + step.index + 1, track.total, preview=picture)
     if site is not None:
+        on.model.wait()
         site.took.append(_took_steps(on, sampling, number, time.perf_counter() - begin))
     return step.x_t.to(on.model.dtype)
 
@@ -103,6 +104,7 @@ def decoded(
         yield Progress("decoding", track.done, track.total)
         made = on.model.decode(padded)
     if site is not None:
+        on.model.wait()
         cells = padded.shape[2] * padded.shape[3]
         seconds = time.perf_counter() - begin
         site.took.append(Took("decoder", len(latents), cells, seconds))
