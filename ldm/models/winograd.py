@@ -16,7 +16,8 @@ from torch import Tensor
 
 from ldm.models.kernels import LinearKernel
 
-CHANNELS = 192  # in and out, from which on it pays
+CHANNELS = 160  # at least, in and out, ...
+PAIRS = 192 * 192  # ... and of pairs of them, from which on it pays
 CHUNK_BYTES = 16 * 2**20  # of turned tiles at a time: they stay in the cache
 # G of the paper; its last row is negated, so that the last product is added like the others
 TURN_KERNEL = torch.tensor([[1.0, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, -1]])
@@ -25,7 +26,8 @@ TURN_KERNEL = torch.tensor([[1.0, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 
 def pays(weight: Tensor, stride: int, padding: int) -> bool:
     """Whether a convolution is faster this way."""
     outputs, inputs, *sides = weight.shape
-    return (*sides, stride, padding) == (3, 3, 1, 1) and min(inputs, outputs) >= CHANNELS
+    many = min(inputs, outputs) >= CHANNELS and inputs * outputs >= PAIRS
+    return many and (*sides, stride, padding) == (3, 3, 1, 1)
 
 
 class Winograd:
