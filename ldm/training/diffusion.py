@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ldm.catalog.build import build_model
 from ldm.catalog.registry import load_preset
+from ldm.catalog.schema import Preset
 from ldm.diffusion import noise as noises
 from ldm.diffusion.conditioning import Conditioning
 from ldm.diffusion.guidance import classifier_free, conditioned
@@ -22,6 +23,7 @@ from ldm.models.first_stage import DiagonalGaussian
 from ldm.training.autoencoder import to_tensor
 from ldm.training.conditions import CONDITIONS, Material
 from ldm.training.config import TrainConfig
+from ldm.training.deeper import Depths
 from ldm.training.samples import save_grid
 from ldm.training.snapshots import export_weights, start_alike, warm_start
 from ldm.training.world import World, open_world, save_array, with_close_views
@@ -69,8 +71,7 @@ class DiffusionRun:
         self.model = Denoiser(self.diffusion).train()
         known = warm_start(self.model, self.preset.weight_path, published_name)
         if config.start_from is not None and not known:
-            relative = load_preset(config.start_from).weight_path
-            start_alike(self.model, relative, self.diffusion.latent_channels, published_name)
+            self._start_from(load_preset(config.start_from))
         weights = encoder_key(self.diffusion.first_stage)
         cache = config.data.folder / f"latents-{weights}-{world.key}.npy"
         latents = encode_world(self.diffusion.first_stage, world, cache)
@@ -81,6 +82,19 @@ class DiffusionRun:
         self.condition = CONDITIONS[self.preset.task](given)
         if not known:
             self.condition.start(self.model.conditioner)
+
+    def _start_from(self, relative: Preset) -> None:
+        """Take over what a trained relative knows, which may have fewer blocks per level."""
+        depths = Depths(*(p.architecture.unet.num_res_blocks for p in (self.preset, relative)))
+        if depths.fewer < depths.blocks:
+            depths.pass_on(self.diffusion.unet)
+
+        def name_there(name: str) -> str | None:
+            found = depths.shallower(name)
+            return found and published_name(found)
+
+        channels = self.diffusion.latent_channels
+        start_alike(self.model, relative.weight_path, channels, name_there)
 
     def batch(self, rng: np.random.Generator, size: int) -> tuple[Tensor, ...]:
         """x0, noise (size, C, h, w), t (size,), the conditions, and the weight of each cell.

@@ -66,7 +66,7 @@ def warm_start(model: nn.Module, path: Path, rename: Callable[[str], str] = str)
 
 
 def start_alike(
-    model: nn.Module, path: Path, latent_channels: int, rename: Callable[[str], str] = str
+    model: nn.Module, path: Path, latent_channels: int, rename: Callable[[str], str | None] = str
 ) -> int:
     """Start a denoiser from the weights of a relative: all of the same name and shape.
 
@@ -77,7 +77,7 @@ def start_alike(
         model: Takes the weights, in its own precision.
         path: A shipped weight file of another model.
         latent_channels: The first inputs, which mean the same in both.
-        rename: The model's parameter name -> the file's.
+        rename: The model's parameter name -> the file's; None: it has none like it.
 
     Returns:
         How many weights were taken.
