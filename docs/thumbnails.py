@@ -15,7 +15,6 @@ from ldm.studio import Studio
 
 CLASSES = Path(__file__).parents[1] / "ui" / "examples" / "classes"
 SIDE_PX = 96
-STEPS = 14
 
 
 def main() -> None:
@@ -28,9 +27,7 @@ def main() -> None:
     folder = CLASSES / preset.name
     folder.mkdir(parents=True, exist_ok=True)
     for number, name in enumerate(preset.classes):
-        request = ClassConditional(
-            class_index=number, preset=preset.name, seed=flags.seed, steps=STEPS, sampler="dpmpp_2m"
-        )
+        request = ClassConditional(class_index=number, preset=preset.name, seed=flags.seed)
         result = next(event for event in studio.run(request) if isinstance(event, Result))
         path = folder / f"{number}.jpg"
         Image.fromarray(result.images[0]).resize((SIDE_PX, SIDE_PX)).save(path, quality=85)
