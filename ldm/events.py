@@ -53,7 +53,7 @@ class Result:
     notes: tuple[str, ...] = ()  # what a person should know, e.g. words the model has never seen
     paths: tuple[Path, ...] = ()  # the saved PNGs, filled in by the studio
     estimate: Estimate | None = None  # what was expected; None: nothing was known of this model
-    memory_bytes: int | None = None  # of the process at its worst moment, where that can be seen
+    memory_bytes: int | None = None  # at its worst, of the process or on the GPU; None: not seen
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,6 @@ from ldm.events import ENDS, Event, Progress, Result
 
 KEPT_JOBS = 200  # finished ones that can still be asked for
 KEPT_BYTES = 256 * 2**20  # of the pictures in their requests; the newest job is always kept
-KEPT_RESULTS = 20  # of those, how many keep the saved pictures in memory too
-KEPT_RESULT_BYTES = 256 * 2**20  # of these pictures; those of the newest job are always kept
 PATIENCE = 60.0  # s: a job that nobody has looked at for so long gives way to one that waits
 
 
@@ -43,35 +41,27 @@ class Job:
         """Of the pictures in its request."""
         return sum(len(getattr(value, "png", b"")) for value in vars(self.request).values())
 
-    @property
-    def result_bytes(self) -> int:
-        """Of the pictures that were made, while they are in memory."""
-        images = self.event.images if isinstance(self.event, Result) else ()
-        return sum(image.nbytes for image in images)
-
-    def leave_to_files(self) -> None:
-        """Let go of pictures that can be read again where they were saved."""
-        if isinstance(self.event, Result) and self.event.paths:
-            self.event = replace(self.event, images=())
-
 
 def forgotten(jobs: Iterable[Job]) -> list[Job]:
-    """Those of all jobs, the oldest first, that need not be kept; others lose their pictures."""
-    gone, requested, made = [], 0, 0
+    """Those of all jobs, the oldest first, that need not be kept."""
+    gone, requested = [], 0
     newest_first = reversed([job for job in jobs if job.is_done])
     for number, job in enumerate(newest_first, start=1):
-        requested, made = requested + job.request_bytes, made + job.result_bytes
+        requested += job.request_bytes
         if number > KEPT_JOBS or (requested > KEPT_BYTES and number > 1):
             gone.append(job)
-        elif number > KEPT_RESULTS or (made > KEPT_RESULT_BYTES and number > 1):
-            job.leave_to_files()
     return gone
 
 
-def with_preview(job: Job, event: Event) -> Event:
-    """Progress without a new preview keeps the last one, so that no follower can miss it."""
+def published(job: Job, event: Event) -> Event:
+    """An event as followers see it.
+
+    Progress without a new preview keeps the last one, so that no follower can miss it; pictures
+    that are saved are left to their files.
+    """
+    if isinstance(event, Result):
+        return replace(event, images=()) if event.paths else event
     if not isinstance(event, Progress):
-        job.preview = None
         return event
     if event.preview is not None:
         job.preview = event.preview

@@ -8,6 +8,7 @@ the end. Importing this module needs no torch; the studio is made in the worker.
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 import threading
 import time
@@ -17,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from ldm.errors import LDMError, RequestError
 from ldm.events import Cancelled, Estimate, Event, Failed, Queued, Result
-from ldm.job import Job, forgotten, with_preview
+from ldm.job import Job, forgotten, published
 
 if TYPE_CHECKING:
     from ldm.studio import Studio
 
 MAX_QUEUED = 100
+RETRY = 60.0  # s, after which a model that could not be prepared is tried again
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +44,7 @@ class JobQueue:
         self._running: Job | None = None
         self._changed = threading.Condition()
         self._warm: deque[str] = deque()  # presets to prepare
-        self._asked: set[str] = set()  # of all those that were ever to be prepared
+        self._asked: dict[str, float] = {}  # all that were ever to be prepared, and when, in s
         self._warmed: set[str] = set()  # those that were, or could not be
         self._closed = False
         self._worker: threading.Thread | None = None
@@ -137,7 +139,7 @@ class JobQueue:
         """Make the studio and load a preset in the background, before the first job needs it."""
         with self._changed:
             self._warm.append(preset_name)
-            self._asked.add(preset_name)
+            self._asked[preset_name] = time.monotonic()
             self._start()
             self._changed.notify_all()
 
@@ -157,7 +159,7 @@ class JobQueue:
         found, name = self._known(request), request.preset
         if found is not None:
             return found
-        if name not in self._asked:
+        if time.monotonic() - self._asked.get(name, -math.inf) > RETRY:  # it may be there by now
             self.warm_up(name)
         with self._changed:
             self._changed.wait_for(lambda: name in self._warmed or self._closed, wait)
@@ -199,6 +201,8 @@ class JobQueue:
         """Publish an event. The lock is held."""
         job.event = event
         job.version += 1
+        if job.is_done:
+            job.preview = None
         self._changed.notify_all()
 
     def _publish(self, job: Job, event: Event) -> None:
@@ -259,7 +263,7 @@ class JobQueue:
                     events.close()
                     self._publish(job, Cancelled())
                     return
-                self._publish(job, with_preview(job, event))
+                self._publish(job, published(job, event))
         except LDMError as error:
             self._publish(job, Failed(str(error)))
         except Exception:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import secrets
 import shutil
@@ -76,10 +77,12 @@ class Studio:
         request = resolve(request, preset)
         folder = self._folder()  # told before the work if it cannot be written
         yield Progress(f"loading {preset.title}")
+        too_large = f"{preset.name} needs more memory than there is; take a smaller model."
         try:
             with self.manager.use(preset.name) as model:
+                too_large = _too_large(request)
                 weights = weights_sha256(preset)  # now: the file may be replaced meanwhile
-                watch = self.machine.watch(preset.name, model, request, self._room(folder))
+                watch = self.machine.watch(known_as(preset), model, request, self._room(folder))
                 events = self.cores.fitted(RUNNERS[request.task](model, request, watch.site))
                 expected = watch.estimate and watch.estimate.seconds
                 for event in _timed(events, begin, expected):
@@ -89,13 +92,13 @@ class Studio:
                 watch.learn(event)
         except (MemoryError, RuntimeError) as error:
             if is_out_of_memory(error):
-                raise MemoryBudgetError(_too_large(request)) from error
+                raise MemoryBudgetError(too_large) from error
             raise
 
     def load(self, preset_name: str) -> None:
         """Bring a model into memory before it is asked for, and what its first run needs."""
         with self.cores.fit(), self.manager.use(preset_name) as model:
-            self.machine.know(preset_name, model)
+            self.machine.know(known_as(load_preset(preset_name)), model)
             model.fit_preview()
 
     def estimate(self, request: Any) -> Estimate | None:
@@ -107,7 +110,7 @@ class Studio:
             LDMError: If the request cannot be met; in one sentence.
         """
         preset = load_preset(request.preset)
-        return self.machine.estimate(preset.name, resolve(request, preset), self._room(None))
+        return self.machine.estimate(known_as(preset), resolve(request, preset), self._room(None))
 
     def _room(self, folder: Path | None) -> Room:
         """Memory and disk for a run; maps that do not fit go beside the pictures."""
@@ -124,6 +127,12 @@ class Studio:
         except OSError as error:
             raise _unwritable(folder, error) from error
         return folder
+
+
+def known_as(preset: Preset) -> str:
+    """What a model is called among those that were measured: one of another shape is another."""
+    shape = hashlib.sha256(repr(preset.architecture).encode()).hexdigest()[:8]
+    return f"{preset.name} {shape}"
 
 
 def save_pictures(result: Result, folder: Path, weights_sha256: str) -> Result:
@@ -159,7 +168,8 @@ def _timed(
     The steps of a small picture tell nothing of the large one's, nor any of the decode: no less
     is to go than what was expected of the whole run.
     """
-    start, first, stage = time.perf_counter(), 0, None
+    loaded = start = time.perf_counter()  # what is expected does not count the loading
+    first, stage = 0, None
     for event in events:
         now = time.perf_counter()
         if isinstance(event, Result):
@@ -172,14 +182,15 @@ def _timed(
         left = (now - start) / done * (event.total - event.step) if done > 0 else None
         if event.total and event.step == event.total:
             left = 0.0
-        if expected is not None and (rest := expected - (now - begin)) > (left or 0.0):
+        if expected is not None and (rest := expected - (now - loaded)) > (left or 0.0):
             left = rest
         yield replace(event, seconds=now - begin, eta_seconds=left)
 
 
 def _too_large(request: Any) -> str:
+    count, needs = ("a picture", "needs") if request.count == 1 else (request.count, "need")
     size = f" of {request.width} x {request.height} px" if hasattr(request, "width") else ""
-    return f"{request.count}{size} need more memory than there is; take a smaller size."
+    return f"{count}{size} {needs} more memory than there is; take a smaller size."
 
 
 def resolve(request: Any, preset: Preset) -> Any:

@@ -3,11 +3,10 @@
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
 
 from ldm import job as module
 from ldm.events import Progress, Queued, Result
-from ldm.job import Job, forgotten
+from ldm.job import Job, forgotten, published
 
 PIXELS = np.zeros((4, 5, 3), np.uint8)  # 60 bytes
 SAVED = Result((), (PIXELS,), paths=("a.png",))
@@ -33,20 +32,8 @@ def test_jobs_that_are_not_over_are_neither_forgotten_nor_counted(monkeypatch):
     assert forgotten(jobs) == [jobs[0]]
 
 
-@pytest.mark.parametrize(
-    ("limit", "value", "kept"),
-    [("KEPT_RESULTS", 2, 2), ("KEPT_RESULT_BYTES", 130, 2), ("KEPT_RESULT_BYTES", 10, 1)],
-)
-def test_pictures_of_older_jobs_are_left_to_their_files(monkeypatch, limit, value, kept):
-    monkeypatch.setattr(module, limit, value)
-    jobs = jobs_of(*[SAVED] * 5)
-    assert forgotten(jobs) == []
-    assert [len(job.event.images) for job in jobs] == [0] * (5 - kept) + [1] * kept
-    assert all(job.event.paths == ("a.png",) for job in jobs)
-
-
-def test_pictures_that_were_not_saved_are_kept(monkeypatch):
-    monkeypatch.setattr(module, "KEPT_RESULTS", 1)
-    jobs = jobs_of(Result((), (PIXELS,)), SAVED)
-    forgotten(jobs)
-    assert len(jobs[0].event.images) == 1
+def test_saved_pictures_are_left_to_their_files():
+    (job,) = jobs_of(Queued(0))
+    assert published(job, SAVED) == Result((), (), paths=("a.png",))
+    unsaved = Result((), (PIXELS,))
+    assert published(job, unsaved) is unsaved

@@ -10,7 +10,7 @@ import pytest
 from ldm import job
 from ldm import jobs as module
 from ldm.errors import LDMError, RequestError
-from ldm.events import Cancelled, Progress, Queued, Result
+from ldm.events import Cancelled, Failed, Progress, Queued, Result
 from ldm.jobs import JobQueue
 from tests.gate import WAIT, FakeStudio, Gate, end, quick, wait_until
 
@@ -129,6 +129,16 @@ def test_a_follower_sees_every_event_that_it_has_time_for(queue):
     assert steps[:4] == [1, 2, 3, 4]  # the end may overtake the last one
 
 
+def test_the_preview_of_a_job_that_failed_is_let_go(queue):
+    def request():
+        yield Progress("sampling", 1, 3, preview="picture of step 1")
+        raise LDMError("no more.")
+
+    job_id = queue.submit(request)
+    assert end(queue, job_id) == Failed("no more.")
+    assert queue._jobs[job_id].preview is None
+
+
 def test_a_late_reader_still_gets_the_last_preview(queue):
     hold = threading.Event()
 
@@ -206,6 +216,19 @@ def test_an_estimate_of_a_model_that_cannot_be_loaded_does_not_wait_for_ever(que
     queue._factory = Measuring
     queue._make_studio().load = lambda name: 1 / 0
     assert queue.estimate(SimpleNamespace(preset="demo"), wait=WAIT) is None
+
+
+def test_a_model_that_could_not_be_loaded_is_tried_again_later(queue, monkeypatch):
+    queue._factory = Measuring
+    studio = queue._make_studio()
+    load, studio.load = studio.load, lambda name: 1 / 0
+    request = SimpleNamespace(preset="demo")
+    assert queue.estimate(request, wait=WAIT) is None
+    studio.load = load
+    assert queue.estimate(request, wait=WAIT) is None  # not at every key that is pressed
+    monkeypatch.setattr(module, "RETRY", 0.0)
+    queue.estimate(request)
+    wait_until(lambda: queue.estimate(request) == "of demo")
 
 
 # limits

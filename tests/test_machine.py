@@ -4,14 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from ldm import studio
+from ldm import machine, studio
+from ldm.canvas.estimate import calibration_of
+from ldm.catalog.registry import load_preset
 from ldm.errors import MemoryBudgetError
 from ldm.events import Result
 from ldm.jobs import JobQueue
 from ldm.machine import Machine
 from ldm.requests import TextToImage
 from ldm.runtime.manager import ModelManager
-from ldm.studio import Studio
+from ldm.studio import Studio, known_as
 
 REQUEST = TextToImage(prompt="a red house", width=16, height=16, steps=4, seed=5)
 
@@ -43,8 +45,32 @@ def test_an_estimate_is_known_once_the_model_is(tiny_studio, tmp_path):
     again = Studio(data_dir=tmp_path, manager=tiny_studio.manager)
     assert again.estimate(REQUEST).seconds > 0
     known = again.machine.store
-    assert Machine(tmp_path / "machine.json", "cpu bfloat16").of(REQUEST.preset) is None
-    assert known.get(f"{REQUEST.preset}, cpu float32") is not None
+    name = known_as(load_preset(REQUEST.preset))
+    assert Machine(tmp_path / "machine.json", "cpu bfloat16").of(name) is None
+    assert known.get(f"{name}, cpu float32") is not None
+
+
+def test_measuring_a_model_is_no_part_of_its_run(tiny_studio, monkeypatch):
+    """A clock that stands still but while a model is measured."""
+    now = [0.0]
+
+    def measure(model):
+        now[0] += 100
+        return calibration_of(model)
+
+    monkeypatch.setattr(machine, "calibration_of", measure)
+    monkeypatch.setattr(machine.time, "perf_counter", lambda: now[0])
+    list(tiny_studio.run(replace(REQUEST, cover="whole")))
+    assert now[0] == 100
+    assert not tiny_studio.machine.of(known_as(load_preset(REQUEST.preset))).rates["rest"].times
+
+
+def test_a_model_of_another_shape_is_measured_by_itself():
+    preset = load_preset(REQUEST.preset)
+    deeper = replace(preset.architecture.unet, num_res_blocks=3)
+    other = replace(preset, architecture=replace(preset.architecture, unet=deeper))
+    assert known_as(other) != known_as(preset)
+    assert known_as(replace(preset, title="Another")) == known_as(preset)
 
 
 def test_a_second_model_begins_with_what_the_first_one_took_beside_its_networks(tiny_studio):
@@ -52,7 +78,7 @@ def test_a_second_model_begins_with_what_the_first_one_took_beside_its_networks(
     list(tiny_studio.run(REQUEST))
     with tiny_studio.manager.use(REQUEST.preset) as model:
         second = tiny_studio.machine.know("another", model)
-    first = tiny_studio.machine.of(REQUEST.preset)
+    first = tiny_studio.machine.of(known_as(load_preset(REQUEST.preset)))
     assert second.rates["rest"] == first.rates["rest"]
     assert [pixels for pixels, _ in second.rates["rest"].times] == [16 * 16]
 

@@ -45,6 +45,8 @@ def test_a_strip(zeros):
 def test_only_plain_wide_convolutions_are_turned():
     wide, narrow = torch.empty(256, 256, 3, 3), torch.empty(256, 64, 3, 3)
     assert pays(wide, 1, 1)
+    sizes = ((320, 160), (160, 320), (160, 160), (512, 128))
+    assert [pays(torch.empty(*size, 3, 3), 1, 1) for size in sizes] == [True, True, False, False]
     assert not pays(narrow, 1, 1)
     assert not pays(wide, 2, 1)
     assert not pays(wide, 1, 0)

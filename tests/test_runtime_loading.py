@@ -62,11 +62,20 @@ def test_a_model_in_use_outlives_its_replaced_file(moved):
     assert loaded(manager) is not first
 
 
-def test_a_loaded_model_outlives_its_deleted_file(moved):
+def test_a_deleted_file_is_missed_at_the_next_use(moved):
+    manager = ModelManager(device="cpu", memory_budget=2**40)
+    loaded(manager)
+    moved.weight_path.unlink()
+    with pytest.raises(CheckpointError, match="is missing"):
+        loaded(manager)
+
+
+def test_a_changed_preset_is_made_anew(moved, monkeypatch):
     manager = ModelManager(device="cpu", memory_budget=2**40)
     first = loaded(manager)
-    moved.weight_path.unlink()
-    assert loaded(manager) is first
+    other = replace(moved, architecture=replace(moved.architecture, prediction="eps"))
+    monkeypatch.setattr(module, "load_preset", lambda name: other)
+    assert loaded(manager) is not first
 
 
 def test_the_real_loader_names_the_missing_file_before_it_makes_room():

@@ -43,6 +43,14 @@ def made(model, request=REQUEST, site=None):
     return progress, result
 
 
+def test_a_clock_is_read_when_the_device_is_done(tiny_model, facts, monkeypatch):
+    waited = []
+    monkeypatch.setattr(type(tiny_model), "wait", lambda model: waited.append(1))
+    site = Site(lambda: facts, LITTLE)
+    made(tiny_model, site=site)
+    assert len(waited) == len(site.took) == 2
+
+
 @pytest.mark.usefixtures("small_canvases_count")
 def test_bands_whole_batch_and_single_make_the_same_picture(tiny_model, facts):
     _, whole = made(tiny_model)

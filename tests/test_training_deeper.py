@@ -1,11 +1,26 @@
 """A deeper network that begins as a shallower one."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
+from ldm.catalog.registry import load_preset
+from ldm.errors import TrainingError
 from ldm.models.unet import UNetModel
 from ldm.training.deeper import Depths
+from ldm.training.diffusion import DiffusionRun
 from ldm.training.snapshots import export_weights, start_alike
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("demo-kl-f4", "no UNet"), ("celeba256", "2 blocks per level")]
+)
+def test_a_relative_that_cannot_be_one_is_named(name, says):
+    run = SimpleNamespace(preset=load_preset("demo-semantic"))
+    with pytest.raises(TrainingError, match=f"at most 1 blocks per level, got {name} with {says}"):
+        DiffusionRun._start_from(run, load_preset(name))
+
 
 HOW = {
     "in_channels": 3, "out_channels": 3, "model_channels": 32, "channel_mult": (1, 2, 2),

@@ -17,9 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from ldm.canvas.facts import Bands, Facts, Line, Work
 from ldm.canvas.plan import Canvas, Plan
 
@@ -107,7 +104,7 @@ def calibrate(facts: Facts, runs: dict[str, Callable[[int], Any]], side: int) ->
 
     Args:
         facts: Of the model.
-        runs: "unet" and "decoder": runs it whole on a square of so many cells a side.
+        runs: "unet" and "decoder": runs it whole on a square of so many cells a side, to its end.
         side: The smallest one, in cells.
     """
     made = Calibration(facts, {})
@@ -127,9 +124,7 @@ def _time(run: Callable[[], Any]) -> float:
     times = []
     for _ in range(2):
         begin = time.perf_counter()
-        result = run()
-        if isinstance(result, Tensor) and result.is_cuda:
-            torch.cuda.synchronize(result.device)
+        run()
         times.append(time.perf_counter() - begin)
     return min(times)
 

@@ -200,7 +200,7 @@ def calibration_of(model: Any) -> Calibration:
     """Facts and first times of a model; takes a second or two."""
     trial = Trial(model)
     runs = {
-        "unet": lambda side: trial.denoise(trial.noisy(side)),
-        "decoder": lambda side: trial.decode(trial.latents(side)),
+        "unet": lambda side: (trial.denoise(trial.noisy(side)), model.wait()),
+        "decoder": lambda side: (trial.decode(trial.latents(side)), model.wait()),
     }
     return calibrate(facts_of(model), runs, trial.sides[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -53,14 +54,22 @@ def parse(schema: type[_T], values: Mapping[str, Any], where: str) -> _T:
         PresetError: Naming `where` and the key or value at fault.
     """
     try:
-        text = json.dumps(values, default=str)
-        if "${" in text:  # OmegaConf would look it up, in the environment too
-            raise PresetError("values must be written out, without ${...}")
-        return _parsed(schema, text)
+        return _parsed(schema, written_out(json.dumps(values, default=str)))
     except (OmegaConfBaseException, PresetError, ValueError, TypeError) as error:
         key = getattr(error, "full_key", None)
         reason = str(error).splitlines()[0].rstrip(".")
         raise PresetError(f"{where}: {f'{key}: ' if key else ''}{reason}.") from error
+
+
+def written_out(text: str) -> str:
+    """The text, unless OmegaConf would look something up for it, in the environment too.
+
+    Raises:
+        ValueError: Naming what it would look up.
+    """
+    if found := re.search(r"\$\{[^}\"]*\}?", text):
+        raise ValueError(f"values must be written out, got {found.group():.60}")
+    return text
 
 
 @lru_cache(maxsize=128)

@@ -33,7 +33,7 @@ class _Entry:
 
     model: Any
     nbytes: int
-    stamps: Any  # of the weight files that it was read from
+    source: Any  # its preset and the state of the weight files that it was read from
     pins: int = 0
 
 
@@ -100,26 +100,27 @@ class ModelManager:
 
     def _pin(self, name: str) -> _Entry:
         preset = load_preset(name)
+        source = _source(preset)
         with self._lock:
-            if entry := self._take(preset):
+            if entry := self._take(name, source):
                 return entry
             name_lock = self._name_locks.setdefault(name, threading.Lock())
         with name_lock:  # one load per model at a time; other models go on
             with self._lock:
-                if entry := self._take(preset):
+                if entry := self._take(name, source):
                     return entry
             return self._load_and_pin(preset)
 
-    def _take(self, preset: Preset) -> _Entry | None:
+    def _take(self, name: str, source: Any) -> _Entry | None:
         """The entry, pinned and marked as just used; none if its files were replaced since. The
         lock is held."""
-        entry = self._entries.get(preset.name)
+        entry = self._entries.get(name)
         if entry is None:
             return None
-        if not entry.pins and _stamps(preset) not in (None, entry.stamps):
-            del self._entries[preset.name]
+        if not entry.pins and entry.source != source:
+            del self._entries[name]
             return None
-        self._entries.move_to_end(preset.name)
+        self._entries.move_to_end(name)
         entry.pins += 1
         return entry
 
@@ -127,9 +128,9 @@ class ModelManager:
         nbytes = self._size_of(preset)
         dropped = self._reserve(preset.name, nbytes)
         begin = time.perf_counter()
-        stamps = _stamps(preset)
+        source = _source(preset)
         try:
-            entry = _Entry(self._load(preset), nbytes, stamps, pins=1)
+            entry = _Entry(self._load(preset), nbytes, source, pins=1)
         except BaseException as error:
             with self._lock:
                 self._reserved -= nbytes
@@ -206,12 +207,12 @@ class ModelManager:
         return model.eval().requires_grad_(False)
 
 
-def _stamps(preset: Preset) -> Any:
-    """Of its weight files; None where one is missing: what is loaded can still be used."""
+def _source(preset: Preset) -> Any:
+    """What a model is made of: others if its preset or a weight file is changed or gone."""
     try:
-        return weight_stamps(preset)
+        return preset, weight_stamps(preset)
     except OSError:
-        return None
+        return preset, None
 
 
 def _missing(preset: Preset, path: Path) -> str:

@@ -69,10 +69,10 @@ def resident(device: torch.device | None = None) -> int:
 
     What the process has freed is given back to the system first.
     """
-    if (cuda := _cuda(device)) is not None:
-        return cuda.memory_allocated(device)
     with contextlib.suppress(OSError, AttributeError):  # glibc only
         ctypes.CDLL(None).malloc_trim(0)
+    if (cuda := _cuda(device)) is not None:
+        return cuda.memory_allocated(device)
     return psutil.Process().memory_info().rss
 
 

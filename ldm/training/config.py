@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from ldm.catalog.parsing import written_out
 from ldm.errors import TrainingError
 
 KINDS = ("first_stage", "latent_diffusion", "critic")
@@ -109,7 +110,8 @@ def load_config(path: Path) -> TrainConfig:
         TrainingError: If the file is missing, is no YAML, or has an unknown key or a wrong value.
     """
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(TrainConfig), OmegaConf.load(path))
+        given = OmegaConf.create(written_out(path.read_text("utf-8")))
+        merged = OmegaConf.merge(OmegaConf.structured(TrainConfig), given)
         return OmegaConf.to_object(merged)
     except FileNotFoundError:
         raise TrainingError(f"{path} does not exist; give the path of a training YAML.") from None

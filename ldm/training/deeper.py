@@ -25,7 +25,7 @@ class Depths:
 
     Args:
         blocks: Of the deeper network.
-        fewer: Of the shallower one.
+        fewer: Of the shallower one, at most as many.
     """
 
     blocks: int
