@@ -27,6 +27,8 @@ from ldm.runtime.manager import ModelManager
 from ldm.runtime.memory import default_budget, is_out_of_memory
 from ldm.tasks import RUNNERS
 
+LONG_LOADING = 3.0  # s
+
 
 class Studio:
     """Runs requests, one after the other.
@@ -82,12 +84,14 @@ class Studio:
             with self.manager.use(preset.name) as model:
                 too_large = _too_large(request)
                 weights = weights_sha256(preset)  # now: the file may be replaced meanwhile
+                loading = time.perf_counter() - begin
                 watch = self.machine.watch(known_as(preset), model, request, self._room(folder))
                 events = self.cores.fitted(RUNNERS[request.task](model, request, watch.site))
                 expected = watch.estimate and watch.estimate.seconds
                 for event in _timed(events, begin, expected):
                     if isinstance(event, Result):
                         event = watch.finished(save_pictures(event, folder, weights))
+                        event = _with_loading(event, loading)
                     yield event
                 watch.learn(event)
         except (MemoryError, RuntimeError) as error:
@@ -154,6 +158,13 @@ def save_pictures(result: Result, folder: Path, weights_sha256: str) -> Result:
     except OSError as error:
         raise _unwritable(folder, error) from error
     return replace(result, paths=tuple(paths))
+
+
+def _with_loading(result: Result, seconds: float) -> Result:
+    """What was expected does not count the loading, so a long one is told."""
+    if seconds < LONG_LOADING:
+        return result
+    return replace(result, notes=(*result.notes, f"The model was loaded in {seconds:.0f} s."))
 
 
 def _unwritable(folder: Path, error: OSError) -> LDMError:

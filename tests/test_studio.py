@@ -144,6 +144,12 @@ def test_the_time_left_begins_anew_with_another_canvas(monkeypatch):
     assert second.eta_seconds == 100
 
 
+def test_a_long_loading_is_told(tiny_studio, monkeypatch):
+    assert not any("loaded in" in note for note in run(tiny_studio).notes)
+    monkeypatch.setattr(studio, "LONG_LOADING", 0.0)
+    assert "The model was loaded in 0 s." in run(tiny_studio).notes
+
+
 def test_no_less_is_left_than_was_expected(monkeypatch):
     """Two quick steps know nothing of a decode that takes most of the time."""
     clock = iter([30, 31, 32, 33, 82, 90])  # it was loaded in 30 s
