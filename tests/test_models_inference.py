@@ -7,8 +7,9 @@ import torch
 
 from ldm.canvas.bounded import BoundedFirstStage, BoundedUNet
 from ldm.canvas.workspace import Workspace
+from ldm.models import fast_attention
 from ldm.models.autoencoder import Decoder, Encoder
-from ldm.models.fast_attention import FastCrossAttention
+from ldm.models.fast_attention import FastCrossAttention, attend
 from ldm.models.first_stage import AutoencoderKL
 from ldm.models.inference import prepare
 from ldm.models.unet import UNetModel
@@ -34,6 +35,12 @@ UNETS = {
     },
     "pooling": {"attention_resolutions": (), "num_heads": 4, "conv_resample": False},
     "classes": {"attention_resolutions": (), "num_heads": 4, "num_classes": 5},
+    "classes as scale and shift": {
+        "attention_resolutions": (),
+        "num_heads": 4,
+        "num_classes": 5,
+        "use_scale_shift_norm": True,
+    },
     "wide": {"attention_resolutions": (), "num_heads": 4, "model_channels": 192},
 }
 DECODERS = {"attention": {"attn_resolutions": (16,)}, "none": {"attn_type": "none"}}
@@ -98,6 +105,19 @@ def test_a_first_stage(kind, randomise):
     fast = prepare(copy.deepcopy(plain))
     assert difference(fast.encode(image).mode(), z) < 1e-5
     assert difference(fast.decode(z), plain.decode(z)) < 1e-5
+
+
+@pytest.mark.parametrize("tokens", [(256, 256), (256, 5), (300, 77)])
+@torch.no_grad()
+def test_attention_in_chunks(tokens, monkeypatch):
+    """The last chunk is a smaller one."""
+    monkeypatch.setattr(fast_attention, "CHUNK_BYTES", 2 * 6 * tokens[1] * 70)  # 70 queries
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(2, 3, count, 8).bfloat16() for count in (tokens[0], *tokens[1:] * 2))
+    want = torch.nn.functional.scaled_dot_product_attention(q.double(), k.double(), v.double())
+    got = attend(q, k, v)
+    assert got.shape == (2, tokens[0], 24)
+    assert difference(got, want.transpose(1, 2).flatten(2)) < 2e-2
 
 
 @torch.no_grad()

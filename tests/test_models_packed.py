@@ -80,6 +80,21 @@ def test_linear_layers_side_by_side(operators):
         torch.testing.assert_close(fast(x), want)
 
 
+@torch.no_grad()
+def test_sums_products_and_activations_of_linear_layers(operators):
+    torch.manual_seed(0)
+    layer, x, other = nn.Linear(6, 4), torch.randn(2, 3, 6), torch.randn(2, 3, 4)
+    before = other.clone()
+    fast = PackedLinear.of(layer, dtype=None)
+    torch.testing.assert_close(fast.plus(x, other), layer(x) + other)
+    torch.testing.assert_close(fast.times(x, other), layer(x) * other)
+    assert torch.equal(other, before)
+    strewn = other.transpose(1, 2).contiguous().transpose(1, 2)
+    torch.testing.assert_close(fast.plus(x, strewn), layer(x) + other)
+    curved = PackedLinear((layer.weight,), layer.bias, None, "gelu")
+    torch.testing.assert_close(curved(x), F.gelu(layer(x)))
+
+
 @pytest.mark.parametrize("name", ["3x3", "wide"])
 @torch.no_grad()
 def test_the_plain_weights_are_let_go(name):

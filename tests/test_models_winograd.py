@@ -14,10 +14,10 @@ def numbers(*shape):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (3, 8), (7, 5), (16, 6)])
-@pytest.mark.parametrize("chunk", [1, 2**24])  # bytes: one row of tiles at a time, all at once
+@pytest.mark.parametrize("chunk", [1, 2**22])  # numbers: one row of tiles at a time, all at once
 @torch.no_grad()
 def test_equal_to_the_direct_sum(size, chunk, monkeypatch):
-    monkeypatch.setattr(winograd, "CHUNK_BYTES", chunk)
+    monkeypatch.setattr(winograd, "CHUNK", chunk)
     x, weight, bias = numbers(2, 5, *size), numbers(4, 5, 3, 3), numbers(4)
     plus = numbers(2, 4, *size)
     kernel = Winograd(weight, torch.float32)

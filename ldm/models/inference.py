@@ -7,6 +7,7 @@ rounding, but no published names and no gradients: files, checks and training us
 - Weights are packed (`ldm.models.packed`) and maps are channels-last.
 - Activations and sums are written in place or by the convolution itself.
 - Nearest doubling and a 3x3 convolution are one 2x2 convolution at the low resolution.
+- What residual blocks add for the time is one product for all of them.
 - Attention (`ldm.models.fast_attention`) computes the keys and values of a context once, not at
   every step.
 
@@ -26,9 +27,9 @@ from torch import Tensor, nn
 from torch.overrides import has_torch_function_unary
 
 from ldm.models import autoencoder, unet, winograd
-from ldm.models.attention import GEGLU, AttentionBlock, BasicTransformerBlock
+from ldm.models.attention import AttentionBlock, BasicTransformerBlock
 from ldm.models.autoencoder import AttnBlock, ResnetBlock
-from ldm.models.fast_attention import FastAttentionBlock, FastGEGLU, FastTransformerBlock
+from ldm.models.fast_attention import FastAttentionBlock, FastTransformerBlock
 from ldm.models.kernels import ConvolutionKernel, can_pack
 from ldm.models.packed import PackedConv2d, PackedLinear
 from ldm.models.strips import Window, along_rows
@@ -92,9 +93,13 @@ class FastGroupNorm(nn.GroupNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> the same shape."""
-        if has_torch_function_unary(x) or not self._is_slow(x):
+        if has_torch_function_unary(x):
             return super().forward(x)
-        return super().forward(x.contiguous()).contiguous(memory_format=torch.channels_last)
+        about = self.num_groups, self.weight, self.bias, self.eps
+        if not self._is_slow(x):
+            return torch.group_norm(x, *about)
+        made = torch.group_norm(x.contiguous(), *about)
+        return made.contiguous(memory_format=torch.channels_last)
 
     def _is_slow(self, x: Tensor) -> bool:
         """Maps below 1024 positions go through a kernel that walks along a group's channels."""
@@ -132,6 +137,35 @@ class FastResBlock(ResBlock):
         return conv(silu(h), plus=self.skip_connection(x))
 
 
+class FastUNet(unet.UNetModel):
+    """`UNetModel` that computes what its residual blocks add for the time in one product."""
+
+    def __init__(self, network: unet.UNetModel) -> None:
+        nn.Module.__init__(self)
+        self.__dict__.update(network.__dict__)
+        blocks = [m for m in network.modules() if isinstance(m, FastResBlock)]
+        layers = [block.emb_layers[1] for block in blocks]
+        self.for_blocks = PackedLinear.of_all(layers)
+        ends = itertools.accumulate(layer.outputs for layer in layers)
+        for block, layer, end in zip(blocks, layers, ends, strict=True):
+            block.emb_layers = Part(end - layer.outputs, end)
+
+    def _embedding(self, t: Tensor, y: Tensor | None, dtype: torch.dtype) -> Tensor:
+        return self.for_blocks(silu(super()._embedding(t, y, dtype)))
+
+
+class Part(nn.Module):
+    """Some of the numbers of each row."""
+
+    def __init__(self, start: int, stop: int) -> None:
+        super().__init__()
+        self.start, self.stop = start, stop
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, n) -> (B, stop - start)."""
+        return x[:, self.start : self.stop]
+
+
 class FastResnetBlock(ResnetBlock):
     """`ResnetBlock` with activations in place and the last sum inside the convolution."""
 
@@ -162,7 +196,7 @@ class UpsampleConv(nn.Module):
         super().__init__()
         self.products = 4 * conv.in_channels
         self.dtype = dtype or conv.weight.dtype
-        bias = None if conv.bias is None else conv.bias.detach().to(self.dtype)
+        bias = None if conv.bias is None else conv.bias.detach().to(self.dtype).repeat(4)
         self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
         self.outputs = conv.out_channels
         self._kernel: Tensor | ConvolutionKernel = conv.weight.detach()
@@ -185,8 +219,7 @@ class UpsampleConv(nn.Module):
             sums = torch.einsum("pyi,qxj,ocij->pqocyx", _SPREAD, _SPREAD, kernel.float())
             kernel = ConvolutionKernel(sums.flatten(0, 2).to(self.dtype), 1, 1)
             self._kernel = kernel
-        bias = None if self.bias is None else self.bias.repeat(4)
-        return self._interleave(kernel.strip(part, bias, above, below))
+        return self._interleave(kernel.strip(part, self.bias, above, below))
 
     def shape_of(self, shape: Sequence[int]) -> list[int]:
         """As of a `RowLayer`."""
@@ -225,5 +258,5 @@ _OF_PREPARED: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
     nn.GroupNorm: FastGroupNorm,
     ResBlock: FastResBlock,
     ResnetBlock: FastResnetBlock,
-    GEGLU: FastGEGLU,
+    unet.UNetModel: FastUNet,
 }

@@ -104,10 +104,12 @@ class LinearKernel:
 
     Args:
         weight: (outputs, inputs) in the precision of the computation.
+        activation: What a product that is alone goes through: "none" or "gelu".
     """
 
-    def __init__(self, weight: Tensor) -> None:
+    def __init__(self, weight: Tensor, activation: str = "none") -> None:
         self.is_packed = can_pack()
+        self.activation = activation
         self._weight = weight.detach().contiguous()
         if self.is_packed:
             self._weight = torch.ops.mkldnn._reorder_linear_weight(self._weight, ROWS)
@@ -117,14 +119,29 @@ class LinearKernel:
         """Of the weights."""
         return _nbytes(self._weight)
 
-    def __call__(self, x: Tensor, bias: Tensor | None = None, plus: Tensor | None = None) -> Tensor:
-        """(..., inputs) -> (..., outputs), added to `plus`."""
+    def __call__(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """(..., inputs) -> (..., outputs)."""
         if not self.is_packed:
             made = F.linear(x, self._weight, bias)
-            return made if plus is None else made.add_(plus)
-        if plus is None:
-            return torch.ops.mkldnn._linear_pointwise(x, self._weight, bias, "none", [], "")
-        return torch.ops.mkldnn._linear_pointwise.binary(x, plus, self._weight, bias, "add")
+            return F.gelu(made) if self.activation == "gelu" else made
+        about = self.activation, [], "none"
+        return torch.ops.mkldnn._linear_pointwise(x, self._weight, bias, *about)
+
+    def plus(self, x: Tensor, bias: Tensor | None, other: Tensor) -> Tensor:
+        """The product, added to another of its shape, which stays as it is."""
+        if not self.is_packed:
+            return F.linear(x, self._weight, bias).add_(other)
+        return self._with(x, bias, other, "add")
+
+    def times(self, x: Tensor, bias: Tensor | None, other: Tensor) -> Tensor:
+        """The product, multiplied by another of its shape, which stays as it is."""
+        if not self.is_packed:
+            return F.linear(x, self._weight, bias).mul_(other)
+        return self._with(x, bias, other, "mul")
+
+    def _with(self, x: Tensor, bias: Tensor | None, other: Tensor, how: str) -> Tensor:
+        other = other.contiguous()
+        return torch.ops.mkldnn._linear_pointwise.binary(x, other, self._weight, bias, how)
 
 
 def _nbytes(weight: Tensor) -> int:

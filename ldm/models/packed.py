@@ -86,14 +86,20 @@ class PackedLinear(nn.Module):
         weights: (outputs, inputs) each.
         bias: (all outputs,) or None.
         dtype: Of the computation; None keeps that of the weights.
+        activation: What the outputs go through where nothing is done to them here: "none", "gelu".
     """
 
     window = POINT
 
     def __init__(
-        self, weights: Sequence[Tensor], bias: Tensor | None, dtype: torch.dtype | None = None
+        self,
+        weights: Sequence[Tensor],
+        bias: Tensor | None,
+        dtype: torch.dtype | None = None,
+        activation: str = "none",
     ) -> None:
         super().__init__()
+        self.activation = activation
         self.outputs = sum(map(len, weights))
         self.products = weights[0].shape[1]
         self.dtype = dtype or weights[0].dtype
@@ -108,21 +114,38 @@ class PackedLinear(nn.Module):
         bias = torch.cat([layer.bias for layer in layers]) if has_bias else None
         return cls(weights, bias, dtype)
 
+    @classmethod
+    def of_all(cls, layers: Sequence[PackedLinear]) -> PackedLinear:
+        """From such layers over the same input, none of them used yet."""
+        weights = [weight for layer in layers for weight in layer._kernel]
+        return cls(weights, torch.cat([layer.bias for layer in layers]), layers[0].dtype)
+
     def forward(self, x: Tensor) -> Tensor:
         """(..., inputs) -> (..., outputs)."""
+        return along_rows(x, self) if has_torch_function_unary(x) else self._packed()(x, self.bias)
+
+    def plus(self, x: Tensor, other: Tensor) -> Tensor:
+        """(..., inputs) -> (..., outputs), added to another, which stays as it is."""
         if has_torch_function_unary(x):
-            return along_rows(x, self)
-        kernel = self._kernel
-        if isinstance(kernel, tuple):
-            kernel = self._kernel = LinearKernel(self._joined(kernel))
-        return kernel(x, self.bias)
+            return other + along_rows(x, self)
+        return self._packed().plus(x, self.bias, other)
+
+    def times(self, x: Tensor, other: Tensor) -> Tensor:
+        """(..., inputs) -> (..., outputs), multiplied by another, which stays as it is."""
+        if has_torch_function_unary(x):
+            return other * along_rows(x, self)
+        return self._packed().times(x, self.bias, other)
 
     def shape_of(self, shape: Sequence[int]) -> list[int]:
         """As of a `RowLayer`."""
         return [*shape[:-1], self.outputs]
 
-    def _joined(self, weights: tuple[Tensor, ...]) -> Tensor:
-        return torch.cat([weight.to(self.dtype) for weight in weights])
+    def _packed(self) -> LinearKernel:
+        kernel = self._kernel
+        if isinstance(kernel, tuple):  # two threads may both do this; they make the same
+            weight = torch.cat([part.to(self.dtype) for part in kernel])
+            self._kernel = kernel = LinearKernel(weight, self.activation)
+        return kernel
 
 
 def _constant(bias: Tensor | None, dtype: torch.dtype) -> nn.Parameter | None:

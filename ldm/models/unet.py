@@ -284,9 +284,7 @@ class UNetModel(nn.Module):
                 no multiple of `factor`.
         """
         self._check(x, context, y)
-        emb = self.time_embed(timestep_embedding(t, self.model_channels).to(x.dtype))
-        if self.label_emb is not None:
-            emb = emb + self.label_emb(y)
+        emb = self._embedding(t, y, x.dtype)
         skips = []
         for layer in self.input_blocks:
             x = layer(x, emb, context)
@@ -295,6 +293,11 @@ class UNetModel(nn.Module):
         for layer in self.output_blocks:
             x = layer(torch.cat([x, skips.pop()], dim=1), emb, context)
         return self.out(x)
+
+    def _embedding(self, t: Tensor, y: Tensor | None, dtype: torch.dtype) -> Tensor:
+        """Of time and label, (B, time_dim)."""
+        emb = self.time_embed(timestep_embedding(t, self.model_channels).to(dtype))
+        return emb if self.label_emb is None else emb + self.label_emb(y)
 
     def _check(self, x: Tensor, context: Tensor | None, y: Tensor | None) -> None:
         if x.shape[1] != self.in_channels:

@@ -18,7 +18,7 @@ from ldm.models.kernels import LinearKernel
 
 CHANNELS = 160  # at least, in and out, ...
 PAIRS = 192 * 192  # ... and of pairs of them, from which on it pays
-CHUNK_BYTES = 16 * 2**20  # of turned tiles at a time: they stay in the cache
+CHUNK = 4 * 2**20  # numbers of turned tiles at a time: they stay in the cache
 # G of the paper; its last row is negated, so that the last product is added like the others
 TURN_KERNEL = torch.tensor([[1.0, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, -1]])
 
@@ -56,7 +56,7 @@ class Winograd:
         x = F.pad(part.permute(0, 2, 3, 1), (0, 0, 1, 1 + W % 2, above, below + H % 2))
         down, across = (H + 1) // 2, (W + 1) // 2  # tiles
         out = x.new_empty(B, 2 * down, 2 * across, self.outputs)
-        per_chunk = max(1, CHUNK_BYTES // (16 * B * across * inputs * x.element_size()))
+        per_chunk = max(1, CHUNK // (16 * B * across * inputs))
         for start in range(0, down, per_chunk):
             stop = min(start + per_chunk, down)
             self._chunk(x[:, 2 * start : 2 * stop + 2], bias, out[:, 2 * start : 2 * stop])
@@ -74,8 +74,8 @@ class Winograd:
             lower = third(flat[2, j])
             upper = middle + lower
             lower = torch.sub(middle, lower, out=lower)
-            rows[0].append(first(flat[0, j], plus=upper))
-            rows[1].append(fourth(flat[3, j], plus=lower))
+            rows[0].append(first.plus(flat[0, j], None, upper))
+            rows[1].append(fourth.plus(flat[3, j], None, lower))
         for i, parts in enumerate(rows):
             a, b, c, d = (part.view(*tiles.shape[2:5], -1) for part in parts)
             torch.add(a.add_(b), c, out=out[:, i::2, 0::2])
