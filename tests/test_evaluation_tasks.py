@@ -1,5 +1,6 @@
 """The measures of each task, on pictures whose quality is known: no model is needed for that."""
 
+import re
 from contextlib import nullcontext
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from ldm.catalog.layout_tokens import LayoutTokens
 from ldm.catalog.registry import load_preset
 from ldm.data import attributes
+from ldm.data.masks import KINDS
 from ldm.data.scenes import ATTRIBUTES, IDS, Box
 from ldm.evaluation import class_conditional, inpaint, layout, semantic, upscale
 from ldm.evaluation.drawing import Size
@@ -90,6 +92,9 @@ def test_a_filling_that_is_nearly_true_beats_opencv(monkeypatch):
     monkeypatch.setattr(inpaint, "draw_filled", nearly_true)
     rows = inpaint.measure(preset, 4)
     assert [row for row in rows if not row.passed] == []
+    kinds = dict(re.findall(r"the hole, (\w+) \((\d+)\)", "\n".join(row.measure for row in rows)))
+    assert set(kinds) < set(KINDS)
+    assert sum(map(int, kinds.values())) == 4
     telea = inpaint.filled_by_opencv
     monkeypatch.setattr(
         inpaint, "draw_filled", lambda model, images, holes, size: telea(images, holes, "Telea")

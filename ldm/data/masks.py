@@ -24,8 +24,17 @@ def draw(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
         width: px.
         height: px.
     """
+    return draw_kind(choose(rng), rng, width, height)
+
+
+def choose(rng: np.random.Generator) -> str:
+    """One of KINDS, as often as it is drawn."""
     names = list(KINDS)
-    kind = names[int(rng.choice(len(names), p=[KINDS[name][0] for name in names]))]
+    return names[int(rng.choice(len(names), p=[KINDS[name][0] for name in names]))]
+
+
+def draw_kind(kind: str, rng: np.random.Generator, width: int, height: int) -> np.ndarray:
+    """A random hole of one of KINDS."""
     if kind == "all":
         return np.ones((height, width), np.uint8)
     while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import cv2
@@ -25,6 +26,7 @@ from ldm.runtime.manager import ModelManager
 from ldm.tasks.joining import joined
 
 BAR = 2.0  # times better than the better one of OpenCV's
+NEAR = "perceptual distance in the hole"
 METHODS = {"Telea": cv2.INPAINT_TELEA, "Navier-Stokes": cv2.INPAINT_NS}
 HOLE_GREY = 0.6  # of holes on the sheet of samples
 BLOCKS = 12  # scenes on it
@@ -41,29 +43,47 @@ def measure(preset: Preset, scenes: int) -> list[Row]:
             truth = judge(critic, real).features
             filled = {"ours": draw_filled(model, real, holes, size)}
             filled |= {name: filled_by_opencv(real, holes, name) for name in METHODS}
-            near = {n: float(distances(critic, x, real, holes).mean()) for n, x in filled.items()}
+            each = {n: distances(critic, x, real, holes) for n, x in filled.items()}
+            near = {n: float(x.mean()) for n, x in each.items()}
             fids = {
                 n: frechet_distance(judge(critic, x).features, truth) for n, x in filled.items()
             }
-            for name, values in (("perceptual distance in the hole", near), ("Frechet", fids)):
+            for name, values in ((NEAR, near), ("Frechet", fids)):
                 theirs = min(values[method] for method in METHODS)
                 bar = BAR if size.times == 1 else None
                 gain = theirs / values["ours"]
                 rows.append(Row(f"{name}: OpenCV's / ours", gain, "", bar, str(size)))
                 rows.append(Row(name, values["ours"], size=str(size)))
+            if size == trained_size(preset, scenes):
+                rows += _by_kind(each, size)
+    return rows
+
+
+def _by_kind(each: dict[str, Tensor], size: Size) -> list[Row]:
+    """The perceptual distances (N,) of every way, for each kind of hole alone."""
+    kinds, rows = np.array([kind for kind, _ in _drawn(size)]), []
+    for kind in masks.KINDS:
+        some = torch.from_numpy(kinds == kind)
+        if some.any():
+            near = {name: float(values[some].mean()) for name, values in each.items()}
+            gain = min(near[method] for method in METHODS) / near["ours"]
+            name = f"{NEAR}, {kind} ({int(some.sum())}): OpenCV's / ours"
+            rows.append(Row(name, gain, size=str(size)))
     return rows
 
 
 def draw_holes(size: Size) -> Tensor:
     """Hole i by the randomness of seed i, none of them a whole picture: (N, 1, H, W) of 0 and 1."""
-    drawn = []
+    return torch.from_numpy(np.stack([mask for _, mask in _drawn(size)]))[:, None].float()
+
+
+def _drawn(size: Size) -> Iterator[tuple[str, np.ndarray]]:
+    """Kind and hole, (H, W) uint8, of each picture."""
     for i in range(size.count):
         rng = np.random.default_rng(i)
-        mask = masks.draw(rng, size.width, size.height)
-        while mask.all():
-            mask = masks.draw(rng, size.width, size.height)
-        drawn.append(mask)
-    return torch.from_numpy(np.stack(drawn))[:, None].float()
+        while (kind := masks.choose(rng)) == "all":
+            pass
+        yield kind, masks.draw_kind(kind, rng, size.width, size.height)
 
 
 def draw_filled(
