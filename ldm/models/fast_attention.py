@@ -29,8 +29,9 @@ from ldm.models.attention import (
 from ldm.models.autoencoder import AttnBlock
 from ldm.models.packed import PackedLinear
 
-QUERIES = 256  # at least, for attention in chunks
-CHUNK_BYTES = 2 * 2**20  # of attention weights at a time
+QUERIES = 256  # at a time, for attention by plain products
+KEYS = 1024  # at most, for heads that are not ...
+WIDE = 256  # channels
 Prepare = Callable[[nn.Module, torch.dtype | None], nn.Module]
 
 
@@ -157,18 +158,17 @@ class FastTransformerBlock(nn.Module):
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """softmax(q k^T / sqrt(d)) v, (B, heads, L, d) -> (B, L, heads * d).
 
-    In bfloat16 plain products and a softmax, of as many queries at a time as stay in the cache,
-    take half to nine tenths of the time of torch's fused kernel where there are many of them; their
-    rounding error is twice its.
+    In bfloat16 plain products and a softmax, of some queries at a time, take half to nine tenths of
+    the time of torch's fused kernel, but for few queries, and for narrow heads over many keys;
+    their rounding error is twice its.
     """
-    few = q.shape[2] < QUERIES
-    if q.dtype != torch.bfloat16 or few or has_torch_function_unary(q):
+    is_fused = q.shape[2] < QUERIES or (k.shape[2] > KEYS and q.shape[3] < WIDE)  # measured
+    if q.dtype != torch.bfloat16 or is_fused or has_torch_function_unary(q):
         return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
     B, heads, L, d = q.shape
     q, k, v = (part.flatten(0, 1) for part in (q * d**-0.5, k.transpose(2, 3), v))
     k, v = k.contiguous(), v.contiguous()  # once, not for each chunk
-    count = max(1, CHUNK_BYTES // (len(q) * v.shape[1] * q.element_size()))
-    parts = [torch.bmm(torch.bmm(some, k).softmax(-1), v) for some in q.split(count, dim=1)]
+    parts = [torch.bmm(torch.bmm(some, k).softmax(-1), v) for some in q.split(QUERIES, dim=1)]
     return torch.cat(parts, 1).unflatten(0, (B, heads)).transpose(1, 2).flatten(2)
 
 
