@@ -2,7 +2,15 @@ import pytest
 import torch
 
 from ldm.errors import RequestError
-from ldm.runtime.memory import default_budget, format_bytes, is_out_of_memory, parse_bytes
+from ldm.runtime.memory import (
+    default_budget,
+    format_bytes,
+    is_out_of_memory,
+    parse_bytes,
+    peak_resident,
+    reset_peak,
+    resident,
+)
 
 
 @pytest.mark.parametrize(
@@ -39,6 +47,31 @@ def test_the_default_budget_leaves_room_to_compute(monkeypatch):
     free = 10 * 2**30
     monkeypatch.setattr("psutil.virtual_memory", lambda: type("Memory", (), {"available": free}))
     assert 0.3 * free < default_budget(torch.device("cpu")) < 0.8 * free
+
+
+def test_on_cuda_it_is_the_device_that_counts(monkeypatch):
+    """Its free memory and what torch keeps there; and what torch has in use, not this process."""
+    asked, device = [], torch.device("cuda", 1)
+    answers = {
+        "mem_get_info": (700, 1000),
+        "memory_reserved": 300,
+        "memory_allocated": 100,
+        "max_memory_allocated": 250,
+        "reset_peak_memory_stats": None,
+    }
+    for name in answers:
+
+        def answer(which, name=name):
+            asked.append((name, which))
+            return answers[name]
+
+        monkeypatch.setattr(torch.cuda, name, answer)
+    free = 700 + 300 - 100
+    assert 0.3 * free < default_budget(device) < 0.8 * free
+    assert (resident(device), peak_resident(device)) == (100, 250)
+    reset_peak(device)
+    assert asked[-1] == ("reset_peak_memory_stats", device)
+    assert {which for _, which in asked} == {device}
 
 
 def test_out_of_memory_is_recognised():
