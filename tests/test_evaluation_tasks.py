@@ -15,8 +15,8 @@ from ldm.data.scenes import ATTRIBUTES, IDS, Box
 from ldm.evaluation import class_conditional, inpaint, layout, semantic, upscale
 from ldm.evaluation.drawing import Size
 from ldm.evaluation.grid import Block, sheet
-from ldm.evaluation.held_out import held_out
-from ldm.evaluation.text_to_image import object_shares
+from ldm.evaluation.held_out import HeldOut, held_out
+from ldm.evaluation.text_to_image import object_shares, share_counted
 from ldm.evaluation.upscale import enlarged
 from ldm.tasks.joining import joined
 
@@ -209,3 +209,15 @@ def test_objects_that_are_named_are_told_from_those_that_are_not():
     assert object_shares(held.truth, held) == {"named": 1.0, "not named": 0.0}
     assert object_shares(everything, held) == {"named": 1.0, "not named": 1.0}
     assert object_shares(torch.zeros_like(everything), held) == {"named": 0.0, "not named": 0.0}
+
+
+def test_objects_are_counted_where_a_number_is_named():
+    """Four are 'several', touching ones are one, specks none."""
+    seen = torch.zeros(3, 64, 64, dtype=torch.int64)
+    for scene, across, side in ((0, 4, 8), (0, 30, 8), (1, 4, 8), (1, 12, 8), (2, 4, 2)):
+        seen[scene, 20 : 20 + side, across : across + side] = IDS["pine"]
+    trees = {name: tuple(Box(name, 0, 0, 9, 9) for _ in range(4)) for name in ("pine", "tree")}
+    named = [trees["pine"][:2] + trees["tree"], trees["pine"][:2], trees["pine"][:1]]
+    held = HeldOut(torch.empty(0), seen, [], torch.empty(0), named)
+    assert share_counted(seen, held) == pytest.approx(1 / 3)
+    assert share_counted(held_out(24).labels[:, ::2, ::2], held_out(24)) > 0.7

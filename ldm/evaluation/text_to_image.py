@@ -3,12 +3,17 @@ those it gives for real pictures of the same sentences."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
+import cv2
+import numpy as np
 from torch import Tensor
 
 from ldm.catalog.schema import Preset
 from ldm.data import attributes
+from ldm.data.captions import COUNTS
+from ldm.data.scenes import IDS
 from ldm.evaluation.critic import judge, load_critic
 from ldm.evaluation.drawing import Size, draw, sizes, trained_size
 from ldm.evaluation.grid import Block
@@ -31,6 +36,7 @@ PROMPTS = (
     "a yellow cottage on the left, fog, early in the morning",
 )
 SEEDS = 4  # of each prompt, on the sheet of samples
+SMALLEST = 12  # of the critic's cells, 2 x 2 px each, for an object to count
 GROUPS = {
     "time": ("time",),
     "weather": ("weather",),
@@ -53,6 +59,8 @@ def measure(preset: Preset, scenes: int) -> list[Row]:
                 rows.append(Row(what, share, "", bar, str(size)))
             for name, share in object_shares(seen.answers, real).items():
                 rows.append(Row(f"objects drawn where {name}", share, size=str(size)))
+            ours, theirs = (share_counted(x.labels, real) for x in (seen, truth))
+            rows.append(Row("numbers of objects, share of real", ours / theirs, size=str(size)))
             distance = frechet_distance(seen.features, truth.features)
             rows.append(Row("Frechet distance of the critic's features", distance, size=str(size)))
     return rows
@@ -81,6 +89,25 @@ def object_shares(seen: Tensor, held: HeldOut) -> dict[str, float]:
     drawn, is_named = seen[:, which] > 0, held.truth[:, which] > 0
     shares = {"named": drawn[is_named], "not named": drawn[~is_named]}
     return {name: float(share.float().mean()) for name, share in shares.items()}
+
+
+def share_counted(labels: Tensor, held: HeldOut) -> float:
+    """How often there are as many objects of a kind as the sentence says, where it gives a number.
+
+    Objects that touch are seen as one: only the share of what real pictures have says something.
+
+    Args:
+        labels: What the critic sees, (N, H / 2, W / 2) class ids.
+        held: The scenes, whose sentences name every object.
+    """
+    right = []
+    for seen, boxes in zip(labels.numpy(), held.boxes, strict=True):
+        named = Counter(box.label for box in boxes if box.label in GROUPS["objects"])
+        for kind, number in named.items():
+            if number in COUNTS:
+                _, _, stats, _ = cv2.connectedComponentsWithStats((seen == IDS[kind]).astype("u1"))
+                right.append((stats[1:, cv2.CC_STAT_AREA] >= SMALLEST).sum() == number)
+    return float(np.mean(right))
 
 
 def draw_captions(
