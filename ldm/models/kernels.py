@@ -140,7 +140,6 @@ class LinearKernel:
         return self._with(x, bias, other, "mul")
 
     def _with(self, x: Tensor, bias: Tensor | None, other: Tensor, how: str) -> Tensor:
-        other = other.contiguous()
         return torch.ops.mkldnn._linear_pointwise.binary(x, other, self._weight, bias, how)
 
 
