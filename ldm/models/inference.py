@@ -61,15 +61,15 @@ def prepare(network: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
 def prepared_bytes(network: nn.Module, dtype: torch.dtype) -> int:
     """What a plain network will take when it is prepared and everything in it has been used."""
     grown = [m.weight for m in network.modules() if isinstance(m, nn.Conv2d) and _is_turned(m)]
-    grown += [
-        m.conv.weight
+    doubled = [
+        m.conv
         for m in network.modules()
-        if isinstance(m, (unet.Upsample, autoencoder.Upsample))
-        and m.conv is not None
-        and not _is_turned(m.conv)
+        if isinstance(m, (unet.Upsample, autoencoder.Upsample)) and m.conv is not None
     ]
+    grown += [conv.weight for conv in doubled if not _is_turned(conv)]
     count = sum(parameter.numel() for parameter in network.parameters())
     more = sum(weight.numel() for weight in grown) * 7 // 9  # 16 numbers for every 9
+    more += sum(3 * conv.bias.numel() for conv in doubled if conv.bias is not None)
     return (count + more) * dtype.itemsize
 
 
