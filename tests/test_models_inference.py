@@ -168,6 +168,18 @@ def test_in_bands(kind, randomise):
         fast(x, t, **about)
 
 
+@torch.no_grad()
+def test_in_bands_in_bfloat16(randomise):
+    """Whole, its attention is of plain products; in bands it is fused."""
+    fast = prepare(unet("spatial transformer", randomise), torch.bfloat16)
+    _, t, about = inputs("spatial transformer")
+    x = torch.randn(2, 3, 24, 16, generator=torch.Generator().manual_seed(5)).bfloat16()
+    context = about["context"].bfloat16()
+    whole = fast(x, t, context=context)
+    banded = BoundedUNet(fast, Workspace(2**22))(x, t, context=context)
+    assert 0 < difference(banded, whole) < 2e-2
+
+
 @pytest.mark.parametrize("kind", DECODERS)
 @torch.no_grad()
 def test_a_decode_in_bands(kind, randomise):

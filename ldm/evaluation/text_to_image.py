@@ -7,7 +7,6 @@ from collections import Counter
 from typing import Any
 
 import cv2
-import numpy as np
 from torch import Tensor
 
 from ldm.catalog.schema import Preset
@@ -59,8 +58,9 @@ def measure(preset: Preset, scenes: int) -> list[Row]:
                 rows.append(Row(what, share, "", bar, str(size)))
             for name, share in object_shares(seen.answers, real).items():
                 rows.append(Row(f"objects drawn where {name}", share, size=str(size)))
-            ours, theirs = (share_counted(x.labels, real) for x in (seen, truth))
-            rows.append(Row("numbers of objects, share of real", ours / theirs, size=str(size)))
+            ours, theirs = (times_counted(x.labels, real) for x in (seen, truth))
+            if theirs:  # a few scenes may name no number
+                rows.append(Row("numbers of objects, share of real", ours / theirs, size=str(size)))
             distance = frechet_distance(seen.features, truth.features)
             rows.append(Row("Frechet distance of the critic's features", distance, size=str(size)))
     return rows
@@ -91,23 +91,23 @@ def object_shares(seen: Tensor, held: HeldOut) -> dict[str, float]:
     return {name: float(share.float().mean()) for name, share in shares.items()}
 
 
-def share_counted(labels: Tensor, held: HeldOut) -> float:
-    """How often there are as many objects of a kind as the sentence says, where it gives a number.
+def times_counted(labels: Tensor, held: HeldOut) -> int:
+    """How many times there are as many objects of a kind as the sentence says, of those it numbers.
 
-    Objects that touch are seen as one: only the share of what real pictures have says something.
+    Objects that touch are seen as one: beside what real pictures have it says something.
 
     Args:
         labels: What the critic sees, (N, H / 2, W / 2) class ids.
         held: The scenes, whose sentences name every object.
     """
-    right = []
+    right = 0
     for seen, boxes in zip(labels.numpy(), held.boxes, strict=True):
         named = Counter(box.label for box in boxes if box.label in GROUPS["objects"])
         for kind, number in named.items():
             if number in COUNTS:
                 _, _, stats, _ = cv2.connectedComponentsWithStats((seen == IDS[kind]).astype("u1"))
-                right.append((stats[1:, cv2.CC_STAT_AREA] >= SMALLEST).sum() == number)
-    return float(np.mean(right))
+                right += int((stats[1:, cv2.CC_STAT_AREA] >= SMALLEST).sum() == number)
+    return right
 
 
 def draw_captions(

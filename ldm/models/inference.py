@@ -93,13 +93,9 @@ class FastGroupNorm(nn.GroupNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> the same shape."""
-        if has_torch_function_unary(x):
+        if has_torch_function_unary(x) or not self._is_slow(x):
             return super().forward(x)
-        about = self.num_groups, self.weight, self.bias, self.eps
-        if not self._is_slow(x):
-            return torch.group_norm(x, *about)
-        made = torch.group_norm(x.contiguous(), *about)
-        return made.contiguous(memory_format=torch.channels_last)
+        return super().forward(x.contiguous()).contiguous(memory_format=torch.channels_last)
 
     def _is_slow(self, x: Tensor) -> bool:
         """Maps below 1024 positions go through a kernel that walks along a group's channels."""
@@ -138,11 +134,14 @@ class FastResBlock(ResBlock):
 
 
 class FastUNet(unet.UNetModel):
-    """`UNetModel` that computes what its residual blocks add for the time in one product."""
+    """`UNetModel` that computes what its residual blocks add for the time in one product.
+
+    Its embedding is what all of them add, side by side; each takes its own part.
+    """
 
     def __init__(self, network: unet.UNetModel) -> None:
         nn.Module.__init__(self)
-        self.__dict__.update(network.__dict__)
+        self.__dict__.update(network.__dict__)  # all its layers, which are prepared already
         blocks = [m for m in network.modules() if isinstance(m, FastResBlock)]
         layers = [block.emb_layers[1] for block in blocks]
         self.for_blocks = PackedLinear.of_all(layers)
@@ -151,6 +150,7 @@ class FastUNet(unet.UNetModel):
             block.emb_layers = Part(end - layer.outputs, end)
 
     def _embedding(self, t: Tensor, y: Tensor | None, dtype: torch.dtype) -> Tensor:
+        """(B, outputs of all blocks)."""
         return self.for_blocks(silu(super()._embedding(t, y, dtype)))
 
 

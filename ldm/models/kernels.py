@@ -104,7 +104,7 @@ class LinearKernel:
 
     Args:
         weight: (outputs, inputs) in the precision of the computation.
-        activation: What a product that is alone goes through: "none" or "gelu".
+        activation: What a call puts the product through: "none" or "gelu".
     """
 
     def __init__(self, weight: Tensor, activation: str = "none") -> None:

@@ -86,7 +86,7 @@ class PackedLinear(nn.Module):
         weights: (outputs, inputs) each.
         bias: (all outputs,) or None.
         dtype: Of the computation; None keeps that of the weights.
-        activation: What the outputs go through where nothing is done to them here: "none", "gelu".
+        activation: What `forward` puts the outputs through: "none" or "gelu".
     """
 
     window = POINT
