@@ -16,6 +16,7 @@ from ldm.evaluation import class_conditional, inpaint, layout, semantic, upscale
 from ldm.evaluation.drawing import Size
 from ldm.evaluation.grid import Block, sheet
 from ldm.evaluation.held_out import HeldOut, held_out
+from ldm.evaluation.report import IN_PIECES
 from ldm.evaluation.text_to_image import object_shares, times_counted
 from ldm.evaluation.upscale import enlarged
 from ldm.tasks.joining import joined
@@ -62,6 +63,8 @@ def test_bicubic_enlargement_is_no_better_than_itself(monkeypatch):
     rows = upscale.measure(preset, 4)
     assert values(rows, "perceptual distance: ") == [1.0]
     assert values(rows, "Frechet distance: ") == [1.0]
+    # pieces are the same but for their borders
+    assert values(rows, IN_PIECES, "512 x 128") == [pytest.approx(1, rel=0.05)]
 
     def nearly_true(model, low, size):
         return 0.9 * real_pictures(size) + 0.1 * enlarged(low)

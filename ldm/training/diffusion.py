@@ -84,19 +84,15 @@ class DiffusionRun:
             self.condition.start(self.model.conditioner)
 
     def _start_from(self, relative: Preset) -> None:
-        """Take over what a trained relative knows, which may have fewer blocks per level."""
+        """Take over what a trained relative knows, which may have other blocks per level."""
         ours, theirs = (p.architecture.unet for p in (self.preset, relative))
-        if theirs is None or theirs.num_res_blocks > ours.num_res_blocks:
-            has = "no UNet" if theirs is None else f"{theirs.num_res_blocks} blocks per level"
-            raise TrainingError(
-                f"start_from must name a preset of a UNet with at most {ours.num_res_blocks} "
-                f"blocks per level, got {relative.name} with {has}."
-            )
+        if theirs is None:
+            raise TrainingError(f"start_from must name a preset of a UNet, got {relative.name}.")
         depths = Depths(ours.num_res_blocks, theirs.num_res_blocks)
         depths.pass_on(self.diffusion.unet)
 
         def name_there(name: str) -> str | None:
-            found = depths.shallower(name)
+            found = depths.name_there(name)
             return found and published_name(found)
 
         channels = self.diffusion.latent_channels
