@@ -228,13 +228,14 @@ class Upscale:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassConditional:
-    """Make pictures of a class, or of any (LDM App. D.4).
+    """Make pictures of a class, or of any (LDM App. D.4); or by a model that knows no classes.
 
     Raises:
         RequestError: If a field is of the wrong type or out of the range that its control states.
     """
 
     task: ClassVar[str] = "class-conditional"
+    done_by: ClassVar[tuple[str, ...]] = ("class-conditional", "unconditional")
 
     class_index: int | None = control(
         None, label="Class", help="Number of the class; none: any", minimum=0, maximum=9999, step=1
@@ -265,3 +266,8 @@ def _by(image: EncodedImage) -> str:
 _TYPES = (TextToImage, Inpaint, Semantic, Layout, Upscale, ClassConditional)
 REQUESTS: dict[str, type] = {request_type.task: request_type for request_type in _TYPES}
 """Task name -> request type."""
+
+
+def done_by(request_type: type) -> tuple[str, ...]:
+    """The tasks of the presets that meet a kind of request; mostly its own."""
+    return getattr(request_type, "done_by", (request_type.task,))

@@ -68,7 +68,9 @@ def run(request, **changes):
     return events[-1]
 
 
-PRESETS = {task: [p.name for p in list_presets(task=task)] for task in RUNNERS}
+PRESETS = {
+    task: [p.name for p in list_presets(tasks=[task])] for task in (*RUNNERS, "unconditional")
+}
 REQUESTS = {
     "inpaint": lambda name: Inpaint(
         image=picture(70, 50), mask=grey(255 * np.eye(70, 50)), preset=name, working_size=64, **HOW
@@ -85,8 +87,14 @@ REQUESTS = {
     "class-conditional": lambda name: ClassConditional(
         class_index=3, guidance_scale=1.0, preset=name, width=64, height=64, **HOW
     ),
+    "unconditional": lambda name: ClassConditional(preset=name, width=128, height=128, **HOW),
 }
-SIZES = {"inpaint": (70, 50), "semantic": (70, 50), "upscale": (68, 52)}
+SIZES = {
+    "inpaint": (70, 50),
+    "semantic": (70, 50),
+    "upscale": (68, 52),
+    "unconditional": (128, 128),
+}
 
 
 @pytest.mark.parametrize(
@@ -138,6 +146,7 @@ def test_a_class_of_none_is_the_null_class():
         (Layout(boxes=(Box("tree", 0, 0, 1, 1),) * 21, **HOW), "at most 20 for this model, got 21"),
         (ClassConditional(class_index=16, **HOW), "class_index must be 0 to 15"),
         (ClassConditional(preset="cin256", **HOW), "must name a class"),
+        (ClassConditional(preset="ffhq256", class_index=3, **HOW), "knows no classes, got 3"),
         (ClassConditional(preset="cin256", class_index=1, guidance_scale=3.0, **HOW), "must be 1"),
         (
             Inpaint(image=picture(32, 32), mask=grey(np.zeros((32, 32))), **HOW),

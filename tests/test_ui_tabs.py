@@ -15,7 +15,7 @@ from ldm.errors import RequestError
 from ldm.images import EncodedImage
 from ldm.requests import Box, ClassConditional, Inpaint, Layout, Upscale
 from ui.boxes import BoxEditor, read_boxes, sketch
-from ui.classes import ClassPicker, class_index
+from ui.classes import ANY, ClassPicker, class_index
 from ui.run import Picture, class_name, make_request
 from ui.tabs import class_conditional, layout, upscale
 
@@ -43,7 +43,7 @@ def test_every_scene_is_a_layout_for_the_shipped_model():
         assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 2
 
 
-@pytest.mark.parametrize("preset", list_presets(task="layout"), ids=lambda preset: preset.name)
+@pytest.mark.parametrize("preset", list_presets(tasks=["layout"]), ids=lambda preset: preset.name)
 def test_the_editor_knows_every_layout_model(preset):
     about = layout.about_classes(preset)
     assert about["limit"] == preset.max_boxes > 0
@@ -74,6 +74,8 @@ def test_a_class_goes_to_the_page_and_back(index):
 
 def test_the_picker_offers_any_class_only_where_the_model_can():
     with_null = class_conditional.about_classes(load_preset("demo-class-conditional"))
+    without_classes = class_conditional.about_classes(load_preset("celeba256"))
+    assert without_classes == {"classes": [], "any": True, "value": ANY}
     without = class_conditional.about_classes(load_preset("cin256"))
     assert (with_null["any"], len(with_null["classes"])) == (True, 16)
     assert (without["any"], len(without["classes"])) == (False, 1000)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from ldm.catalog import diffusers
 from ldm.catalog.compvis import PRESETS_DIR, preset_values
 from ldm.catalog.parsing import parse, read_yaml
-from ldm.catalog.schema import Preset
+from ldm.catalog.schema import TASKS, Preset
 from ldm.errors import PresetError
 
 MODELS_DIR = Path("models")
@@ -29,11 +29,11 @@ log = logging.getLogger(__name__)
 
 
 def list_presets(
-    models_dir: Path = MODELS_DIR, presets_dir: Path = PRESETS_DIR, task: str | None = None
+    models_dir: Path = MODELS_DIR, presets_dir: Path = PRESETS_DIR, tasks: Collection[str] = TASKS
 ) -> list[Preset]:
     """Every preset, the shipped ones first, then the published ones, then the user's folders.
 
-    With a `task`, only its presets; the others are not even parsed, which is most of the time.
+    Those of other than the given tasks are not even parsed, which is most of the time.
 
     A user's folder that cannot be read is left out with a warning; naming it in `load_preset`
     tells why. A broken preset file of the project itself is an error.
@@ -41,16 +41,16 @@ def list_presets(
     Raises:
         PresetError: If a preset file is broken.
     """
-    files = _preset_files(presets_dir).values()
-    if task is not None:
-        files = [path for path in files if read_yaml(path).get("task") == task]
+    files = list(_preset_files(presets_dir).values())
+    if tasks is not TASKS:
+        files = [path for path in files if read_yaml(path).get("task") in tasks]
     presets = [_load(path, models_dir, presets_dir) for path in files]
     for folder in _model_folders(models_dir, presets_dir).values():
         try:
             presets.append(_load_folder(folder))
         except PresetError as error:
             log.warning("left out: %s", error)
-    return [preset for preset in presets if task is None or preset.task == task]
+    return [preset for preset in presets if preset.task in tasks]
 
 
 def load_preset(

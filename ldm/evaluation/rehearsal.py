@@ -44,7 +44,7 @@ def rehearse(preset_name: str) -> Check:
         raise PresetError(f"{preset.name} does {preset.task}; rehearsed are {', '.join(EXAMPLES)}.")
     begin = time.perf_counter()
     request = resolve(EXAMPLES[preset.task](preset), preset)
-    *_, result = RUNNERS[preset.task](_random_model(preset), request)
+    *_, result = RUNNERS[request.task](_random_model(preset), request)
     image = result.images[0]
     height, width, _ = image.shape
     detail = f"{width} x {height} px in {time.perf_counter() - begin:.0f} s, {STEPS} steps"
@@ -101,6 +101,7 @@ EXAMPLES: dict[str, Callable[[Preset], Any]] = {
     "layout": _with(_layout),
     "upscale": _with(_upscale),
     "class-conditional": _with(lambda of, **how: ClassConditional(class_index=0, **how)),
+    "unconditional": _with(lambda of, **how: ClassConditional(**how)),
 }
 """Task -> a request at the preset's published size."""
 

@@ -1,4 +1,4 @@
-"""Pictures of a class, or of any class (LDM App. D.4)."""
+"""Pictures of a class, or of any (LDM App. D.4); or of a model without classes (Sec. 4.2)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import torch
 
+from ldm.diffusion.conditioning import Conditioning
 from ldm.errors import RequestError
 from ldm.events import Progress, Result
 from ldm.latent_diffusion import LatentDiffusion
@@ -28,8 +29,8 @@ def run(
     Raises:
         RequestError: If the model has no such class, or cannot do without one.
     """
-    chosen = _class_of(model, request.class_index)
     sampling, null = of_request(request), model.null_class
+    chosen = _class_of(model, request.class_index)
     if chosen == null:  # nothing to guide away from
         sampling = replace(sampling, guidance_scale=1.0)
     check(model, sampling)
@@ -38,14 +39,24 @@ def run(
             f"guidance_scale must be 1 for this model, got {sampling.guidance_scale:g}; it was not "
             "trained without a class."
         )
-    cond = model.condition(torch.tensor([chosen]))
-    uncond = cond if null is None else model.condition(torch.tensor([null]))
+    cond = _condition(model, chosen)
+    uncond = cond if null is None else _condition(model, null)
     images = yield from sample(model, sampling, cond, uncond, site)
     yield result(request, images)
 
 
-def _class_of(model: LatentDiffusion, index: int | None) -> int:
-    """The number that the embedding takes."""
+def _condition(model: LatentDiffusion, number: int | None) -> Conditioning:
+    return Conditioning() if number is None else model.condition(torch.tensor([number]))
+
+
+def _class_of(model: LatentDiffusion, index: int | None) -> int | None:
+    """The number that the embedding takes; None for a model without one."""
+    if model.conditioning == "none":
+        if index is not None:
+            raise RequestError(
+                f"class_index must be left out: this model knows no classes, got {index}."
+            )
+        return None
     if index is None:
         if model.null_class is None:
             raise RequestError("class_index must name a class; this model knows none without.")

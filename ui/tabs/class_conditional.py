@@ -46,6 +46,8 @@ def about_classes(preset: Preset) -> dict[str, Any]:
         [name, colour, _address(folder / f"{number}.jpg") if folder.is_dir() else None]
         for number, (name, colour) in enumerate(preset.palette)
     ]
+    if not tiles:
+        return {"classes": [], "any": True, "value": ANY}
     return {"classes": tiles, "any": preset.null_class is not None}
 
 
