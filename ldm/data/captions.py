@@ -8,45 +8,91 @@ from typing import Any
 import numpy as np
 
 TIMES = {
-    "day": ("by day", "in daylight", "in the afternoon", "at noon"),
-    "dawn": ("at dawn", "at sunrise", "early in the morning"),
-    "sunset": ("at sunset", "at dusk", "in the evening"),
-    "night": ("at night", "by night", "in the dark"),
+    "day": ("by day", "in daylight", "in the afternoon", "at noon", "at midday", "during the day"),
+    "dawn": ("at dawn", "at sunrise", "early in the morning", "at daybreak", "in the morning"),
+    "sunset": ("at sunset", "at dusk", "in the evening", "at twilight", "late in the evening"),
+    "night": ("at night", "by night", "in the dark", "at midnight", "late at night"),
 }
 WEATHERS = {
-    "clear": ("clear sky", "a cloudless sky", "clear weather"),
-    "cloudy": ("white clouds", "a cloudy sky", "some clouds", "puffy clouds"),
-    "overcast": ("an overcast sky", "a grey sky", "heavy clouds"),
-    "fog": ("fog", "mist", "foggy weather"),
-    "snowfall": ("falling snow", "snowfall", "snowy weather"),
+    "clear": ("clear sky", "a cloudless sky", "clear weather", "a clear sky", "fine weather"),
+    "cloudy": ("white clouds", "a cloudy sky", "some clouds", "puffy clouds", "scattered clouds"),
+    "overcast": ("an overcast sky", "a grey sky", "heavy clouds", "dark clouds", "a gray sky"),
+    "fog": ("fog", "mist", "foggy weather", "haze", "a misty landscape"),
+    "snowfall": ("falling snow", "snowfall", "snowy weather", "snowflakes", "a snowstorm"),
 }
 GROUNDS = {
-    "grass": ("a green meadow", "green grass", "a grassy field", "a summer meadow"),
-    "autumn": ("an autumn meadow", "golden grass", "an autumn field"),
-    "snow": ("snow", "a snowy field", "snow covered ground", "a winter field"),
-    "sand": ("a sandy beach", "sand", "a sand beach"),
+    "grass": (
+        *("a green meadow", "green grass", "a grassy field", "a summer meadow", "a green field"),
+        *("grassland", "a lawn", "a green pasture", "green land in spring"),
+    ),
+    "autumn": (
+        *("an autumn meadow", "golden grass", "an autumn field", "a golden field", "a wheat field"),
+        *("an autumn landscape", "a meadow in fall", "dry grass"),
+    ),
+    "snow": (
+        *("snow", "a snowy field", "snow covered ground", "a winter field", "a winter landscape"),
+        *("deep snow", "a snowy landscape", "a meadow in winter", "snowy ground"),
+    ),
+    "sand": (
+        *("a sandy beach", "sand", "a sand beach", "a beach", "a desert", "dunes", "sand dunes"),
+        *("a sandy shore", "a sandy desert"),
+    ),
 }
-LAKES = ("a lake", "a calm lake", "still water", "a quiet lake")
-MOUNTAINS = ("mountains", "a mountain range", "high mountains", "distant mountains")
-NO_MOUNTAINS = ("low hills", "rolling hills", "hills")
+LAKES = (
+    *("a lake", "a calm lake", "still water", "a quiet lake", "water", "a pond"),
+    *("the sea", "a calm sea", "the ocean", "a river", "a bay"),
+)
+MOUNTAINS = (
+    *("mountains", "a mountain range", "high mountains", "distant mountains", "a mountain"),
+    *("tall mountains", "rocky mountains", "mountain peaks", "the alps"),
+)
+NO_MOUNTAINS = ("low hills", "rolling hills", "hills", "gentle hills", "a hill", "distant hills")
 NOUNS = {
-    "pine": (("pine tree", "pine trees"), ("conifer", "conifers"), ("fir", "firs")),
-    "tree": (("tree", "trees"), ("leafy tree", "leafy trees"), ("round tree", "round trees")),
-    "house": (("house", "houses"), ("cottage", "cottages"), ("cabin", "cabins")),
-    "boat": (("sailing boat", "sailing boats"), ("boat", "boats"), ("sailboat", "sailboats")),
+    "pine": (
+        *(("pine tree", "pine trees"), ("conifer", "conifers"), ("fir", "firs")),
+        *(("pine", "pines"), ("fir tree", "fir trees"), ("spruce", "spruces")),
+        ("evergreen", "evergreens"),
+    ),
+    "tree": (
+        *(("tree", "trees"), ("leafy tree", "leafy trees"), ("round tree", "round trees")),
+        *(("oak", "oaks"), ("oak tree", "oak trees")),
+    ),
+    "house": (
+        *(("house", "houses"), ("cottage", "cottages"), ("cabin", "cabins")),
+        *(("hut", "huts"), ("home", "homes"), ("barn", "barns"), ("farmhouse", "farmhouses")),
+    ),
+    "boat": (
+        *(("sailing boat", "sailing boats"), ("boat", "boats"), ("sailboat", "sailboats")),
+        *(("ship", "ships"), ("sailing ship", "sailing ships"), ("yacht", "yachts")),
+    ),
 }
-COUNTS = {1: ("a", "one", "a single"), 2: ("two", "a pair of"), 3: ("three",)}
-MANY = ("several", "many")
+CROWDS = {
+    "pine": ("a forest", "a pine forest", "woods"),
+    "tree": ("a grove", "a grove of trees", "woodland"),
+    "house": ("a village", "a small village", "a hamlet"),
+    "boat": ("a fleet of boats",),
+}
+CROWD, CROWD_SHARE = 4, 0.3  # so many of a kind may be named as one, and how often they are
+COUNTS = {
+    1: ("a", "one", "a single"),
+    2: ("two", "a pair of", "a couple of"),
+    3: ("three",),
+    4: ("four", "several", "many"),
+}
+MANY = ("several", "many", "a group of")
 SIDES = {
-    "left": ("on the left", "at the left"),
-    "middle": ("in the middle", "in the centre"),
-    "right": ("on the right", "at the right"),
+    "left": ("on the left", "at the left", "to the left"),
+    "middle": ("in the middle", "in the centre", "in the center"),
+    "right": ("on the right", "at the right", "to the right"),
 }
 DISCS = {
-    "sun": ("the sun", "a bright sun", "the sun in the sky"),
-    "moon": ("the moon", "a full moon"),
+    "sun": ("the sun", "a bright sun", "the sun in the sky", "sunshine", "a sun"),
+    "moon": ("the moon", "a full moon", "moonlight", "a moon"),
 }
-STARTS = ("", "", "", "a landscape with ", "a picture of ", "a view of ", "an illustration of ")
+STARTS = (
+    *("", "", "", "a landscape with ", "a picture of ", "a view of ", "an illustration of "),
+    *("a painting of ", "a drawing of ", "a photo of "),
+)
 JOINS = (", ", ", ", " with ", " and ")
 
 
@@ -67,7 +113,7 @@ def describe(about: Mapping[str, Any], rng: np.random.Generator, share: float = 
     def named() -> bool:
         return share >= 1 or rng.random() < share
 
-    parts = [_group(group, pick, named()) for group in about["groups"]]
+    parts = [_group(group, pick, named(), rng.random() < CROWD_SHARE) for group in about["groups"]]
     if about["lake"]:
         parts.append(pick(LAKES))
     if not about["lake"] or named():
@@ -98,20 +144,19 @@ def _join(parts: list[str], pick: Any) -> str:
     return text
 
 
-def _group(group: tuple[str, int, str | None, str | None], pick: Any, detailed: bool) -> str:
+def _group(
+    group: tuple[str, int, str | None, str | None], pick: Any, detailed: bool, crowded: bool
+) -> str:
     kind, count, colour, side = group
-    one, several = pick(NOUNS[kind])
+    noun = pick(NOUNS[kind])[count > 1]
+    if kind == "house" and colour and detailed:
+        noun = f"{colour} {noun}"
     number = pick(COUNTS.get(count, MANY))
-    if colour and detailed:
-        what = f"{colour} sail" if kind == "boat" else f"{colour} walls"
-        noun = (
-            f"{colour} {one if count == 1 else several}"
-            if kind == "house"
-            else (one if count == 1 else several)
-        )
-        text = f"{number} {noun}" + (f" with a {what}" if kind == "boat" and count == 1 else "")
-    else:
-        text = f"{number} {one if count == 1 else several}"
+    if number == "a" and noun[0] in "aeiou":
+        number = "an"
+    text = pick(CROWDS[kind]) if crowded and count >= CROWD else f"{number} {noun}"
+    if kind == "boat" and count == 1 and colour and detailed:
+        text += f" with a {colour} sail"
     if side and detailed:
         text += " " + pick(SIDES[side])
     return text
@@ -121,7 +166,8 @@ def vocabulary() -> tuple[str, ...]:
     """Every word that a caption can contain, sorted."""
     tables = (TIMES, WEATHERS, GROUNDS, DISCS, COUNTS, SIDES)
     texts = [text for table in tables for options in table.values() for text in options]
-    texts += [*LAKES, *MOUNTAINS, *NO_MOUNTAINS, *MANY, *STARTS, "and with a , sail walls"]
+    texts += [*LAKES, *MOUNTAINS, *NO_MOUNTAINS, *MANY, *STARTS, "an and with a , sail walls"]
+    texts += [text for options in CROWDS.values() for text in options]
     texts += [name for pairs in NOUNS.values() for pair in pairs for name in pair]
     texts += ["white red yellow blue"]
     return tuple(sorted({word for text in texts for word in text.split()}))

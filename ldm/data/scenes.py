@@ -45,6 +45,12 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
 """Exclusive attributes and their values; `objects` lists which of OBJECTS are there besides."""
 
 OBJECTS = ("pine", "tree", "house", "boat")
+CHANCES = {"house": 0.42, "pine": 0.45, "tree": 0.42, "boat": 0.6}  # of a kind to be there at all
+Counts = dict[str, tuple[int, ...]]
+USUAL: Counts = {"house": (1,), "pine": (1, 2, 3), "tree": (1, 2), "boat": (1, 2)}
+"""How many of a kind stand together, if any do, for every 128 px of the width."""
+MORE: Counts = dict.fromkeys(OBJECTS, (1, 1, 2, 3, 4))
+"""The same for a world in which numbers can be learned."""
 GROUND_CLASS = {"grass": "grass", "autumn": "meadow", "snow": "snow", "sand": "sand"}
 VOCABULARY = captions.vocabulary()
 
@@ -103,13 +109,16 @@ class Sample:
     about: dict[str, Any]  # what captions may name, for `caption`
 
 
-def sample(rng: np.random.Generator, width: int = 128, height: int = 128) -> Scene:
+def sample(
+    rng: np.random.Generator, width: int = 128, height: int = 128, counts: Counts = USUAL
+) -> Scene:
     """Draw the parameters of a scene.
 
     Args:
         rng: All of its randomness.
         width: px, at least 64.
         height: px, at least 64.
+        counts: How many of a kind there may be; all are as likely.
     """
     unit = _unit(height)
     time = _pick(rng, ATTRIBUTES["time"])
@@ -139,15 +148,15 @@ def sample(rng: np.random.Generator, width: int = 128, height: int = 128) -> Sce
         shore=shore,
         disc=disc,
         clouds=_clouds(rng, weather, width, horizon, unit),
-        things=_things(rng, width, height, horizon, shore, lake, unit),
+        things=_things(rng, width, height, horizon, shore, lake, unit, counts),
         seed=int(rng.integers(2**31)),
     )
 
 
-def with_other_things(scene: Scene, rng: np.random.Generator) -> Scene:
+def with_other_things(scene: Scene, rng: np.random.Generator, counts: Counts = USUAL) -> Scene:
     """The same land under the same sky, with trees, houses and boats drawn anew."""
     size, shores = (scene.width, scene.height), (scene.horizon, scene.shore)
-    things = _things(rng, *size, *shores, scene.lake, _unit(scene.height))
+    things = _things(rng, *size, *shores, scene.lake, _unit(scene.height), counts)
     return replace(scene, things=things)
 
 
@@ -193,6 +202,7 @@ def _things(
     shore: float,
     lake: bool,
     unit: float,
+    counts: Counts,
 ) -> tuple[Thing, ...]:
     """Groups of alike objects on the land, and boats on the lake; far ones first."""
     span = width / (128 * unit)
@@ -200,11 +210,10 @@ def _things(
     slots = _slots(rng, span, width)
     land = np.clip((height - shore) / (height - horizon), 0.15, 1)
     for kind in ("house", "pine", "tree"):
-        chance, most = {"house": (0.42, 1), "pine": (0.45, 3), "tree": (0.42, 2)}[kind]
-        if rng.random() >= chance:
+        if rng.random() >= CHANCES[kind]:
             continue
         colour = _pick(rng, tuple(palettes.WALLS)) if kind == "house" else None
-        for _ in range(max(1, round(rng.integers(1, most + 1) * span))):
+        for _ in range(_count(rng, counts[kind], span)):
             if not slots:
                 break
             depth = rng.uniform(0.15, 0.8)
@@ -215,16 +224,19 @@ def _things(
             things.append(
                 Thing(kind, slots.pop(), float(y), float(size), colour, int(rng.integers(9)))
             )
-    if lake and rng.random() < 0.6:
+    if lake and rng.random() < CHANCES["boat"]:
         colour = _pick(rng, tuple(palettes.SAILS))
-        for x in rng.permutation(_slots(rng, span, width))[
-            : max(1, round(rng.integers(1, 3) * span))
-        ]:
+        places = rng.permutation(_slots(rng, span, width))
+        for x in places[: _count(rng, counts["boat"], span)]:
             depth = rng.uniform(0.3, 0.75)
             y = horizon + (shore - horizon) * depth
             size = rng.uniform(22, 30) * (0.75 + 0.35 * depth) * unit
             things.append(Thing("boat", float(x), float(y), float(size), colour))
     return tuple(sorted(things, key=lambda thing: thing.y))
+
+
+def _count(rng: np.random.Generator, options: tuple[int, ...], span: float) -> int:
+    return max(1, round(options[rng.integers(len(options))] * span))
 
 
 def _slots(rng: np.random.Generator, span: float, width: int) -> list[float]:

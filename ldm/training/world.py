@@ -54,7 +54,8 @@ class World:
 def open_world(folder: Path, split: str, *, count: int, size: int, captions: int = 8) -> World:
     """The first `count` scenes of a split at `size` x `size` px; missing ones are rendered.
 
-    Of "pairs", every second scene is the one before it with other trees, houses and boats.
+    Of "pairs", every second scene is the one before it with other trees, houses and boats, of
+    which there are up to four of a kind.
     """
     folder = folder / f"{split}-{size}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -138,9 +139,10 @@ def _render_shard(job: tuple[Path, str, int, int, int]) -> None:
 def _scene(split: str, i: int, size: int) -> tuple[scenes.Scene, np.random.Generator]:
     """Scene i of a split, and the randomness for its captions."""
     group = GROUPS.get(split, 1)
+    counts = scenes.MORE if split == "pairs" else scenes.USUAL
     rng = np.random.default_rng([SPLITS[split], i // group])
-    scene = scenes.sample(rng, size, size)
-    return (scenes.with_other_things(scene, rng) if i % group else scene), rng
+    scene = scenes.sample(rng, size, size, counts)
+    return (scenes.with_other_things(scene, rng, counts) if i % group else scene), rng
 
 
 def _about_path(folder: Path, shard: int) -> Path:
