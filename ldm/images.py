@@ -194,8 +194,11 @@ class EncodedImage:
             RequestError: If the PNG is damaged.
         """
         try:
-            return np.asarray(Image.open(io.BytesIO(self.png)))
-        except (OSError, SyntaxError, ValueError) as error:
+            image = Image.open(io.BytesIO(self.png), formats=["PNG"])
+            if (image.size, image.mode) != (self.size, self.mode):  # a second header
+                raise ValueError(f"it holds {image.mode} of {image.width} x {image.height} px")
+            return np.asarray(image)
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise RequestError(f"the picture is damaged: {error}.") from error
 
 

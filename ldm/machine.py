@@ -63,7 +63,7 @@ class Machine:
         if known is None:
             return None
         found = expected(request, known, room)
-        beside = self._resident or 0
+        beside = resident(self.device) if self._resident is None else self._resident
         return Estimate(found.seconds, beside + found.memory, found.plan.why)
 
     def watch(self, name: str, model: Any, request: Any, room: Room) -> Watch:

@@ -91,6 +91,9 @@ def _together(values: dict[str, Any], chunks: list[bytes]) -> dict[str, Any]:
     """The values with the pictures in place of their names; the inverse of `_apart`."""
     pictures = {PICTURE + chunk[:32].hex(): chunk[32:] for chunk in chunks}
     named = {key: values[key] for key in PICTURE_FIELDS if isinstance(values.get(key), str)}
+    for key, name in named.items():
+        if name.startswith(PICTURE) and name not in pictures:
+            raise RequestError(f"the {key} that it was made of was taken out of the file.")
     found = {key: EncodedImage(pictures[name]) for key, name in named.items() if name in pictures}
     return values | found
 

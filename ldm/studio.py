@@ -143,22 +143,34 @@ def known_as(preset: Preset) -> str:
 def save_pictures(result: Result, folder: Path, weights_sha256: str) -> Result:
     """Write each picture as a new file; returns the result with their paths.
 
+    Where the disk is full half-way, the result is what was saved, with a note.
+
     Raises:
-        LDMError: If they cannot be written.
+        LDMError: If none can be written.
     """
-    paths = []
+    paths: list[Path] = []
+    made = list(zip(result.requests, result.images, strict=True))
     try:
-        for request, image in zip(result.requests, result.images, strict=True):
-            path = new_path(folder, f"{datetime.now().strftime('%H%M%S')}-{request.seed}")
-            try:
-                metadata.save(path, image, request, weights_sha256)
-            except OSError:
-                path.unlink()  # it holds nothing yet
-                raise
-            paths.append(path)
+        for request, image in made:
+            paths.append(_saved(folder, image, request, weights_sha256))
     except OSError as error:
-        raise _unwritable(folder, error) from error
+        if not paths:
+            raise _unwritable(folder, error) from error
+        number = len(paths)
+        note = f"Only {number} of {len(made)} pictures could be saved: {error.strerror or error}."
+        kept = {"requests": result.requests[:number], "images": result.images[:number]}
+        result = replace(result, **kept, notes=(*result.notes, note))
     return replace(result, paths=tuple(paths))
+
+
+def _saved(folder: Path, image: Any, request: Any, weights_sha256: str) -> Path:
+    path = new_path(folder, f"{datetime.now().strftime('%H%M%S')}-{request.seed}")
+    try:
+        metadata.save(path, image, request, weights_sha256)
+    except BaseException:
+        path.unlink()  # it holds nothing yet
+        raise
+    return path
 
 
 def _with_loading(result: Result, seconds: float) -> Result:
@@ -169,7 +181,7 @@ def _with_loading(result: Result, seconds: float) -> Result:
 
 
 def _unwritable(folder: Path, error: OSError) -> LDMError:
-    return LDMError(f"no picture can be saved in {folder}: {error.strerror}.")
+    return LDMError(f"no picture can be saved in {folder}: {error.strerror or error}.")
 
 
 def _timed(

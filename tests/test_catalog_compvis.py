@@ -229,6 +229,9 @@ def test_a_diffusers_folder_in_models_is_a_preset(tmp_path):
     assert preset in list_presets(models_dir=tmp_path)
     assert preset.weight_path == tmp_path / "hub-model"
     assert preset.is_on_disk
+    (tmp_path / "hub.safetensors").write_text("another model's")
+    with_a_dot = (tmp_path / "hub-model").rename(tmp_path / "hub.v2")
+    assert load_preset("hub.v2", models_dir=tmp_path).weight_path == with_a_dot
 
 
 @pytest.mark.parametrize(
@@ -241,6 +244,10 @@ def test_a_diffusers_folder_in_models_is_a_preset(tmp_path):
         ("unet/config.json", "block_out_channels", "wide", "list of whole numbers"),
         ("unet/config.json", "sample_size", [32], "sample_size"),
         ("unet/config.json", "in_channels", None, "in_channels"),
+        ("unet/config.json", "transformer_layers_per_block", 2, "per_block must be 1, got 2"),
+        ("vqvae/config.json", "norm_num_groups", 16, "norm_num_groups must be 32"),
+        ("bert/config.json", "encoder_attention_heads", 16, "heads must be 8, got 16"),
+        ("scheduler/scheduler_config.json", "trained_betas", [0.1], "trained_betas must be None"),
         ("scheduler/scheduler_config.json", "beta_schedule", "wild", "beta_schedule"),
         ("scheduler/scheduler_config.json", "prediction_type", "wild", "prediction_type"),
     ],

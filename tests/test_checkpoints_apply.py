@@ -160,7 +160,9 @@ def test_only_declared_names_may_be_left_over():
         load_weights(model, tensors, "some.ckpt", allow=())
 
 
-@pytest.mark.parametrize("value", [torch.tensor(0.0), torch.tensor(math.nan), torch.ones(2), None])
+@pytest.mark.parametrize(
+    "value", [torch.tensor(0.0), torch.tensor(math.nan), torch.ones(2), torch.tensor(1j), None]
+)
 def test_a_scale_factor_must_be_a_positive_number(case, value):
     path, architecture = case(CHURCHES)
     tensors = to_our_names(read_checkpoint(path), str(path))

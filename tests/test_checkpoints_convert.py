@@ -39,6 +39,13 @@ def test_a_number_repeated_without_end_is_refused(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["v.pt"]
 
 
+def test_numbers_that_the_format_lacks_are_refused(tmp_path):
+    torch.save({"a": torch.ones(1, dtype=torch.complex128)}, tmp_path / "v.pt")
+    with pytest.raises(CheckpointError, match="cannot be written"):
+        convert(tmp_path / "v.pt", tmp_path / "v.safetensors")
+    assert [p.name for p in tmp_path.iterdir()] == ["v.pt"]
+
+
 def test_views_of_one_tensor_are_written_apart(tmp_path):
     whole = torch.arange(6.0).reshape(2, 3)
     torch.save({"a": whole[0], "b": whole[1], "c": whole.T, "d": whole}, tmp_path / "v.pt")

@@ -105,6 +105,11 @@ CASES: dict[str, tuple[str, str, Callable[[Path], bytes]]] = {
     ),
     "web page": ("m.ckpt", "web page", lambda _: b"\n<!DOCTYPE html><html>not found</html>"),
     "server message": ("m.safetensors", "text file", lambda _: b'{"error": "gated"}'),
+    "endless offsets": (
+        "m.safetensors",
+        "unreadable header",
+        lambda _: header({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 1e999]}}),
+    ),
     "other name": ("m.txt", "by its name", lambda _: saved(WEIGHTS)),
     "no suffix": ("model", "by its name", lambda _: saved(WEIGHTS)),
     "random bytes": ("m.ckpt", "no checkpoint", lambda _: bytes(range(7, 256)) * 9),

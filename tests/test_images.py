@@ -62,6 +62,16 @@ def test_a_turned_photograph_is_opened_upright(tmp_path):
     assert open_image(path).size == (6, 4)
 
 
+def test_a_picture_with_a_second_header_is_damaged(png_of_size):
+    small, other = (png_of_size(*size).read_bytes() for size in ((8, 8), (64, 32)))
+    image = EncodedImage(small[:33] + other[8:])  # the signature and a header are 33 bytes
+    assert image.size == (8, 8)
+    with pytest.raises(RequestError, match="the picture is damaged"):
+        image.array()
+    with pytest.raises(RequestError, match="the picture is damaged"):
+        EncodedImage(small[:33] + png_of_size(30_000, 30_000).read_bytes()[8:]).array()
+
+
 @pytest.mark.parametrize(
     ("width", "height", "says"),
     [

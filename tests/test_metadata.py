@@ -108,6 +108,13 @@ def test_parameters_that_cannot_be_restored(tmp_path, text, says):
     assert len(str(caught.value)) < 300
 
 
+def test_a_picture_that_was_taken_out_of_the_file_is_named(tmp_path):
+    values = {"task": "upscale", "image": "sha256:" + "ab" * 32}
+    path = write(tmp_path / "a.png", **{metadata.KEY: record(request=values)})
+    with pytest.raises(RequestError, match="the image that it was made of was taken out"):
+        metadata.load(path)
+
+
 def test_a_png_without_parameters(tmp_path):
     with pytest.raises(RequestError, match="a.png carries no parameters"):
         metadata.load(write(tmp_path / "a.png", parameters="a lake"))

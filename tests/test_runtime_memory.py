@@ -6,6 +6,7 @@ from ldm.runtime.memory import (
     default_budget,
     format_bytes,
     is_out_of_memory,
+    left_to_container,
     parse_bytes,
     peak_resident,
     reset_peak,
@@ -47,6 +48,22 @@ def test_the_default_budget_leaves_room_to_compute(monkeypatch):
     free = 10 * 2**30
     monkeypatch.setattr("psutil.virtual_memory", lambda: type("Memory", (), {"available": free}))
     assert 0.3 * free < default_budget(torch.device("cpu")) < 0.8 * free
+
+
+def test_what_a_container_may_use_is_the_limit(tmp_path, monkeypatch):
+    assert left_to_container(tmp_path) > 2**60
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("1000\n")
+    assert left_to_container(tmp_path) > 2**60
+    (tmp_path / "memory.max").write_text("5000\n")
+    assert left_to_container(tmp_path) == 4000
+    monkeypatch.setattr("ldm.runtime.memory.left_to_container", lambda: 4000)
+    assert default_budget(torch.device("cpu")) < 4000
+    old = tmp_path / "old" / "memory"
+    old.mkdir(parents=True)
+    (old / "memory.limit_in_bytes").write_text("5000")
+    (old / "memory.usage_in_bytes").write_text("6000")
+    assert left_to_container(old.parent) == 0
 
 
 def test_on_cuda_it_is_the_device_that_counts(monkeypatch):

@@ -219,6 +219,24 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_was_saved_before_the_disk_was_full_is_not_lost(tmp_path, monkeypatch):
+    save = metadata.save
+
+    def full_at_the_third(path, image, *rest):
+        if image[0, 0, 0] == 2:
+            raise OSError(28, "No space left on device")
+        save(path, image, *rest)
+
+    monkeypatch.setattr(metadata, "save", full_at_the_third)
+    requests = tuple(replace(REQUEST, seed=i) for i in range(4))
+    images = tuple(np.full((2, 2, 3), i, np.uint8) for i in range(4))
+    result = save_pictures(Result(requests, images), tmp_path, "")
+    assert sorted(tmp_path.iterdir()) == sorted(result.paths)
+    assert [metadata.load(path).request.seed for path in result.paths] == [0, 1]
+    assert result.requests == requests[:2]
+    assert result.notes == ("Only 2 of 4 pictures could be saved: No space left on device.",)
+
+
 @pytest.mark.parametrize(
     "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
 )

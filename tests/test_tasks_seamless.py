@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from ldm.errors import RequestError
-from ldm.requests import EncodedImage, Inpaint, Semantic, Upscale
+from ldm.requests import ClassConditional, EncodedImage, Inpaint, Semantic, Upscale
+from ldm.tasks.inpaint import hole_of
 from tests.test_tasks_images import HOW, grey, run
 
 RNG = np.random.default_rng(0)
@@ -70,6 +71,28 @@ def test_a_hole_across_the_edge_of_a_texture_is_like_any_other():
     assert (both == np.roll(want, (47, 66), (0, 1))).all()
     apart = filled(np.roll(array, 66, 1), np.roll(hole, 66, 1), "no")
     assert (apart != turned).any()
+
+
+def test_the_soft_edge_of_a_hole_goes_around():
+    array = np.zeros((64, 64, 3), np.uint8)
+    hole = np.zeros((64, 64), np.uint8)
+    hole[4:9, :40] = hole[30:35, 24:] = 255  # no column is free of it, so that nothing is turned
+    for how in ({"mask_grow": 6}, {"mask_feather": 8}, {"mask_grow": -1}):
+        alphas = []
+        for by in (0, 20):
+            request = Inpaint(
+                image=EncodedImage.from_array(array), mask=grey(np.roll(hole, by, 1)),
+                seamless="across", working_size=64, **HOW, **how,
+            )  # fmt: skip
+            found = hole_of(request)
+            alphas.append(np.roll(found.alpha, -by - found.turn[1], 1))
+        np.testing.assert_array_equal(*alphas)
+
+
+def test_a_network_that_halves_too_often_has_no_seamless_edges():
+    request = ClassConditional(preset="lsun-churches256", seamless="across", **HOW)
+    with pytest.raises(RequestError, match="seamless must be no for this model"):
+        run(request, width=128, height=128)
 
 
 def test_a_texture_filled_all_around_meets_itself():

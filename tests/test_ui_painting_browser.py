@@ -1,5 +1,7 @@
 """A hand on the canvas: what the server gets is what was painted, pixel for pixel."""
 
+import re
+
 import gradio as gr
 import numpy as np
 import pytest
@@ -159,6 +161,14 @@ def test_tools_tabs_zoom_undo_and_a_reload_lose_nothing(hand, tmp_path):
     expect(hand.page.locator("#mask .about")).to_contain_text(f"· {marked} % marked")
     hand.check()
     hand.page.wait_for_timeout(1500)  # what is remembered is written a little later
+    hand.page.reload()
+    hand.page.locator("#mask .painter.filled").wait_for()
+    hand.check()
+    hand.page.route(re.compile("/file=|/upload"), lambda route: route.abort())
+    hand.page.reload()  # the picture cannot be shown: what was painted on it is kept
+    expect(hand.page.locator("#mask .note")).to_contain_text("could not be shown")
+    hand.page.wait_for_timeout(1500)
+    hand.page.unroute_all()
     hand.page.reload()
     hand.page.locator("#mask .painter.filled").wait_for()
     hand.check()

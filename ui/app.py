@@ -17,6 +17,7 @@ from ui.tab import Component, Tab, load_request
 from ui.tabs import class_conditional, inpaint, layout, semantic, text_to_image, upscale
 
 TITLE = "Latent Canvas"
+MAX_UPLOAD = "320mb"  # a result of 40 megapixels with the picture that it was made of
 CACHE_SECONDS = (3600, 86400)  # how often previews are swept, and how old they may get
 TABS: dict[str, tuple[str, Callable[[JobQueue], Tab]]] = {
     "text-to-image": ("Text to image", text_to_image.create),
@@ -115,7 +116,7 @@ def launch_options() -> dict[str, Any]:
         "run_history": False,
         "ssr_mode": False,
         "show_error": False,
-        "max_file_size": "40mb",
+        "max_file_size": MAX_UPLOAD,
         # one is taken by each page and program that waits for a picture, and all can wait
         "max_threads": MAX_QUEUED + 60,
         "quiet": True,

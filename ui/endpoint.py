@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import gradio as gr
@@ -38,7 +39,8 @@ def open_endpoint(jobs: JobQueue, request_type: type) -> None:
                     paths[0] if paths else None,
                 )
         finally:
-            jobs.cancel(job_id)  # whoever asked has gone; nothing happens if it is over
+            with suppress(LDMError):  # it is over and forgotten
+                jobs.cancel(job_id)  # whoever asked has gone; nothing happens if it is over
 
     run.__name__ = request_type.task.replace("-", "_")
     run.__doc__ = request_type.__doc__.split("\n")[0]

@@ -129,7 +129,7 @@ def _numbers(path: Path) -> np.ndarray | None:
     try:
         with Image.open(path) as image:
             grey = image.mode == "L"
-    except OSError:
+    except (OSError, Image.DecompressionBombError):
         return None  # whoever reads it next says what is wrong
     return EncodedImage.labels_from_file(path).array() if grey else None
 

@@ -18,13 +18,13 @@ root.dataset.kind = kind;
 
 const snapshot = () => surface && { width: surface.width, height: surface.height, runs: runsOf(surface, wholeOf(surface)), picture };
 
-function send() {
+function send(keep = true) {
   const runs = surface && runsOf(surface, wholeOf(surface));
   sent = surface && { width: surface.width, height: surface.height, labels: toBase64(runs), picture: picture && picture.file };
   if (sent || props.value) props.value = sent; // Gradio makes "" of null: setting it again never ends
   tell(runs);
   root.dataset.changes = ++changes;
-  if (store) remember();
+  if (store && keep) remember();
 }
 
 let rememberTimer = 0;
@@ -41,7 +41,7 @@ function remember() {
 let remembered = null;
 
 // Everything anew: another size or another picture.
-function replace(next, nextPicture, { undoable = true } = {}) {
+function replace(next, nextPicture, { undoable = true, keep = true } = {}) {
   const before = snapshot();
   if (picture && nextPicture !== picture && surface.labels.includes(1)) last = { ...before, picture: null };
   surface = next;
@@ -49,7 +49,7 @@ function replace(next, nextPicture, { undoable = true } = {}) {
   shadow = surface && surface.labels.slice();
   if (undoable && before) past.push({ whole: true, before, after: snapshot() ?? { width: 0, height: 0 } });
   arrange();
-  send();
+  send(keep);
 }
 
 function restore(part) {
@@ -449,8 +449,10 @@ async function recall() {
     try {
       next = await fetchPicture(file);
     } catch { // the server has been started anew
-      if (!blob) return false;
-      file = (await ask("picture_of_file", new File([blob], "picture.png", { type: "image/png" }))).file;
+      if (!blob) throw new Error("its picture is gone");
+      const answer = await ask("picture_of_file", new File([blob], "picture.png", { type: "image/png" }));
+      if (answer.error) throw new Error(answer.error);
+      file = answer.file;
       next = await fetchPicture(file);
     }
   }
@@ -466,10 +468,12 @@ async function start() {
   usePalette();
   new ResizeObserver(() => { view.resize(); view.drawAll(); }).observe(board);
   window.addEventListener("resize", () => { view.resize(); view.drawAll(); });
-  let found = false;
+  let found = false, lost = null;
   if (props.value) await accept(props.value, { undoable: false });
-  else if (store) found = await recall().catch(() => false);
-  if (!props.value && !found && turn <= 1) accept(null, { undoable: false });
+  else if (store) found = await recall().catch((error) => { lost = error; return false; });
+  // what cannot be shown now may be another time: it is kept until something else is painted
+  if (!props.value && !found && turn <= 1) accept(null, { undoable: false, keep: !lost });
+  if (lost) note(`What was here before could not be shown: ${lost.message ?? lost}.`, true);
   root.dataset.ready = "yes";
 }
 

@@ -24,7 +24,7 @@ TASKS = {
 }
 _ATTENDED = ("CrossAttnDownBlock2D", "AttnDownBlock2D")
 _UNATTENDED = ("DownBlock2D",)
-# What every published latent diffusion UNet has; absent keys stand for the same.
+# What every published latent diffusion model has; absent keys stand for the same.
 _UNET_FIXED: Values = {
     "act_fn": "silu",
     "center_input_sample": False,
@@ -36,7 +36,13 @@ _UNET_FIXED: Values = {
     "class_embed_type": None,
     "addition_embed_type": None,
     "time_embedding_type": "positional",
+    "transformer_layers_per_block": 1,
+    "num_attention_heads": None,
+    "encoder_hid_dim": None,
 }
+_FIRST_STAGE_FIXED: Values = {"act_fn": "silu", "norm_num_groups": 32}
+_TEXT_FIXED: Values = {"activation_function": "gelu", "encoder_attention_heads": 8, "head_dim": 64}
+_SCHEDULER_FIXED: Values = {"trained_betas": None, "rescale_betas_zero_snr": False}
 
 
 def preset_values(folder: Path) -> Values:
@@ -82,10 +88,14 @@ def _read(path: Path) -> Values:
     return values
 
 
+def _check_fixed(about: Values, fixed: Values, where: str) -> None:
+    for key, value in fixed.items():
+        if about.get(key, value) != value:
+            raise PresetError(f"{where}: {key} must be {value}, got {about[key]!r:.80}.")
+
+
 def _unet(about: Values, where: str) -> Values:
-    for key, fixed in _UNET_FIXED.items():
-        if about.get(key, fixed) != fixed:
-            raise PresetError(f"{where}: {key} must be {fixed}, got {about[key]!r:.80}.")
+    _check_fixed(about, _UNET_FIXED, where)
     widths, kinds = _list(about, "block_out_channels", where), about.get("down_block_types")
     if not isinstance(kinds, list) or set(kinds) - set(_ATTENDED + _UNATTENDED):
         raise PresetError(f"{where}: down_block_types {kinds!r:.80} are not known.")
@@ -110,6 +120,7 @@ def _unet(about: Values, where: str) -> Values:
 
 
 def _first_stage(about: Values, where: str) -> Values:
+    _check_fixed(about, _FIRST_STAGE_FIXED, where)
     widths, kinds = _list(about, "block_out_channels", where), about.get("down_block_types", [])
     side = 2 ** (len(widths) + 4)  # any nominal side will do: only the level counts
     attended = [side >> i for i, kind in enumerate(kinds) if kind == "AttnDownEncoderBlock2D"]
@@ -137,6 +148,7 @@ def _conditioning(kind: str, folder: Path) -> Values:
         return {}
     where = str(folder / "bert" / "config.json")
     about = _read(Path(where))
+    _check_fixed(about, _TEXT_FIXED, where)
     text = {
         "kind": "text",
         "n_embed": _whole(about, "d_model", where),
@@ -149,6 +161,7 @@ def _conditioning(kind: str, folder: Path) -> Values:
 
 
 def _schedule(about: Values, where: str) -> Values:
+    _check_fixed(about, _SCHEDULER_FIXED, where)
     kinds = {"scaled_linear": "scaled_linear", "linear": "linear", "squaredcos_cap_v2": "cosine"}
     kind = about.get("beta_schedule", "linear")
     if kind not in kinds:

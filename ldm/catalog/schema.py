@@ -132,7 +132,7 @@ class Preset:
         """The model's own weight file; a converted .safetensors beside a .ckpt comes first."""
         declared = self.folder / self.weights.file
         converted = declared.with_suffix(".safetensors")
-        return converted if converted.exists() else declared
+        return converted if converted.exists() and not declared.is_dir() else declared
 
     @property
     def weight_paths(self) -> tuple[Path, ...]:

@@ -185,7 +185,7 @@ def _scale_factor(model: nn.Module, tensors: Mapping[str, Tensor], source: str) 
             raise CheckpointError(f"{source} lacks scale_factor, which this model stores there.")
         return current
     stated = tensors["scale_factor"]
-    if stated.numel() != 1 or not 0 < float(stated) < math.inf:
+    if stated.numel() != 1 or stated.is_complex() or not 0 < float(stated) < math.inf:
         raise CheckpointError(f"{source} has a scale_factor that is no positive number.")
     return float(stated)
 
@@ -200,7 +200,8 @@ def _convert(
     if not tensor.is_floating_point():
         raise CheckpointError(f"{source} holds {tensor.dtype} numbers in {name}, not weights.")
     converted = tensor.detach().to(device=device, dtype=dtype)
-    low, high = torch.aminmax(converted) if converted.numel() else (0.0, 0.0)
+    checked = converted.float() if converted.dtype.itemsize == 1 else converted
+    low, high = torch.aminmax(checked) if checked.numel() else (0.0, 0.0)
     if not math.isfinite(float(low)) or not math.isfinite(float(high)):
         raise CheckpointError(
             f"{source} holds numbers that are infinite or not a number in {name}"

@@ -39,7 +39,7 @@ def convert(checkpoint: Path, out: Path) -> Path:
         out.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, part, metadata={"source": checkpoint.name})
         os.replace(part, out)
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, KeyError) as error:  # KeyError: a kind of number it lacks
         with suppress(OSError):
             part.unlink(missing_ok=True)
         reason = " ".join(str(error).split())[:120]

@@ -139,7 +139,14 @@ def _check_header(path: Path, start: bytes) -> None:
                 (int(e["data_offsets"][1]) for k, e in entries.items() if k != "__metadata__"),
                 default=0,
             )
-        except (ValueError, RecursionError, AttributeError, LookupError, TypeError):
+        except (
+            ValueError,
+            ArithmeticError,
+            RecursionError,
+            AttributeError,
+            LookupError,
+            TypeError,
+        ):
             raise CheckpointError(f"{path} has an unreadable header; download it again.") from None
     if end > size - 8 - length:
         raise CheckpointError(

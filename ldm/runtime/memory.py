@@ -28,6 +28,7 @@ UNITS = {
     "TB": 10**12,
 }
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+CGROUP = Path("/sys/fs/cgroup")  # what a container may use
 SHARE_OF_FREE = 0.6  # of the free memory for models; the rest is for what they compute
 
 
@@ -60,8 +61,20 @@ def default_budget(device: torch.device) -> int:
         # torch keeps blocks that it has freed, for itself
         free += cuda.memory_reserved(device) - cuda.memory_allocated(device)
     else:
-        free = psutil.virtual_memory().available
+        free = min(psutil.virtual_memory().available, left_to_container())
     return int(SHARE_OF_FREE * free)
+
+
+def left_to_container(folder: Path = CGROUP) -> int:
+    """Bytes that this container may still take; a large number where nothing limits it."""
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),  # before version 2
+    ):
+        with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
+            most, taken = (int((folder / name).read_text()) for name in (limit, used))
+            return max(0, most - taken)
+    return 2**63
 
 
 def resident(device: torch.device | None = None) -> int:

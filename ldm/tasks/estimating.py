@@ -24,6 +24,9 @@ from ldm.tasks.settings import (
 ENCODED, PUT_BACK = 2.0, 0.3  # what such a px takes, of one that is made, measured on a CPU
 
 
+HELD, KEPT = 16, 3  # bytes of a px of the whole picture beside its hole, and of each result
+
+
 @dataclass(frozen=True)
 class Expected:
     """What a run should take."""
@@ -58,12 +61,17 @@ def pixels(request: Any, facts: Facts, found: Sequence[Canvas]) -> int:
     made = sum(canvas.count * canvas.cells for canvas in found) * facts.factor**2
     area = found[-1].cells * facts.factor**2
     encoded = (len(found) - 1) * request.count * area if not isinstance(request, Upscale) else 0
-    whole = 0
     if isinstance(request, Inpaint):
-        left, top, right, bottom = request.outpaint
-        width, height = request.image.width + left + right, request.image.height + top + bottom
-        encoded, whole = encoded + area, request.count * width * height
-    return round(made + ENCODED * encoded + PUT_BACK * whole)
+        encoded += area
+    return round(made + ENCODED * encoded + PUT_BACK * request.count * _put_back_to(request))
+
+
+def _put_back_to(request: Any) -> int:
+    """Px of the whole picture that a hole's area is put back to; 0 for other requests."""
+    if not isinstance(request, Inpaint):
+        return 0
+    left, top, right, bottom = request.outpaint
+    return (request.image.width + left + right) * (request.image.height + top + bottom)
 
 
 def _sampling(request: Any, facts: Facts) -> Sampling:
@@ -119,4 +127,5 @@ def expected(request: Any, known: Calibration, room: Room) -> Expected:
     if seconds is not None:
         seconds += known.rest(pixels(request, known.facts, found))
     largest = max(plans, key=lambda chosen: chosen.memory)
-    return Expected(seconds, largest.memory, largest)
+    beside = (HELD + KEPT * request.count) * _put_back_to(request)
+    return Expected(seconds, largest.memory + beside, largest)

@@ -26,6 +26,7 @@ from ldm.tasks.sampling import padded, result, sample
 from ldm.tasks.settings import WRAPS, Sampling, canvas_of, check, of_request, rounded_up
 
 CONTEXT = 2.0  # the area that the model sees, in sides of the hole's box
+STRIP_ROWS = 64  # of a canvas that are blended at a time
 OPAQUE = 128  # from this value on, a mask's pixel is made anew
 
 
@@ -109,10 +110,14 @@ def hole_of(request: Inpaint) -> Hole:
     mask, wrap = grown_mask(request), WRAPS[request.seamless]
     sides = ((mask.any(axis=1), wrap.down), (mask.any(axis=0), wrap.across))
     turn = tuple(_turn(marked) if meets else 0 for marked, meets in sides)
-    mask = changed(turned(mask, turn), request.mask_grow)
+    # what is soft or grown at an edge that meets another goes on there
+    more = abs(request.mask_grow) + request.mask_feather + 1
+    above, left = (more if meets else 0 for meets in (wrap.down, wrap.across))
+    mask = changed(_continued(turned(mask, turn), above, left), request.mask_grow)
     if request.mask_grow < 0:  # what is painted shrinks, what was added to the canvas does not
-        mask |= turned(grown_mask(request, painted=False), turn)
-    alpha = feathered(mask, request.mask_feather)
+        mask |= _continued(turned(grown_mask(request, painted=False), turn), above, left)
+    height, width = mask.shape
+    alpha = feathered(mask, request.mask_feather)[above : height - above, left : width - left]
     if not alpha.any():
         raise RequestError("mask must say what to make anew; nothing is left of it.")
     return Hole(turn, alpha, area_around(alpha > 0, request.working_size, wrap))
@@ -260,11 +265,14 @@ def _continued(array: np.ndarray, above: int, left: int) -> np.ndarray:
 def put_back(area: Area, canvas: np.ndarray, alpha: np.ndarray, made: np.ndarray) -> np.ndarray:
     """The canvas with the made part, at the area's working size, blended in by `alpha`; where that
     is 0, nothing changes."""
-    before, weight = area.of(canvas), area.of(alpha)[:, :, None]
+    before, weights = area.of(canvas), area.of(alpha)[:, :, None]
     if made.shape != before.shape:
         size = (before.shape[1], before.shape[0])
         made = cv2.resize(made, size, interpolation=cv2.INTER_CUBIC)
-    blended = np.rint(weight * made + (1 - weight) * before).astype(np.uint8)
     after = canvas.copy()
-    area.of(after)[:] = np.where(weight > 0, blended, before)
+    for top in range(0, len(before), STRIP_ROWS):  # in floats, a photograph is large
+        rows = slice(top, top + STRIP_ROWS)
+        weight = weights[rows]
+        blended = np.rint(weight * made[rows] + (1 - weight) * before[rows]).astype(np.uint8)
+        area.of(after)[rows] = np.where(weight > 0, blended, before[rows])
     return after

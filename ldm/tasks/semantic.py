@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from ldm.diffusion.conditioning import Conditioning
 from ldm.errors import RequestError
 from ldm.events import Progress, Result
 from ldm.latent_diffusion import LatentDiffusion
@@ -16,6 +16,8 @@ from ldm.requests import Semantic
 from ldm.tasks.covering import Site
 from ldm.tasks.sampling import padded, result, sample
 from ldm.tasks.settings import WRAPS, check, of_request
+
+STRIP_VALUES = 2**23  # numbers of a strip of a map, 32 MiB
 
 
 @torch.no_grad()
@@ -38,20 +40,34 @@ def run(
     labels = padded(labels, model.size_multiple, down=not wrap.down, across=not wrap.across)
     sampling = of_request(request, labels.shape)
     check(model, sampling)
-    cond = model.condition(one_hot(labels, model.conditioner.classes))
+    cond = condition(model, labels)
     images = yield from sample(model, sampling, cond, cond, site)
     yield result(request, [image[:height, :width] for image in images])
 
 
-def one_hot(labels: np.ndarray, classes: int) -> Tensor:
-    """(H, W) class numbers -> (1, classes, H, W), 1 in the channel of the class.
+def condition(model: LatentDiffusion, labels: np.ndarray) -> Conditioning:
+    """The conditioning of a map (H, W) of class numbers, its sides multiples of a latent cell.
+
+    One channel per class is many times what the picture takes, so it is made strip by strip. A cell
+    is made of its own pixels alone, so that strips are the same as the whole.
 
     Raises:
         RequestError: If a number is no class.
     """
+    classes = model.conditioner.classes
     if labels.max() >= classes:
         raise RequestError(
             f"label_map must hold the numbers 0 to {classes - 1}, got {labels.max()}."
         )
-    ids = torch.from_numpy(labels.astype(np.int64))
-    return F.one_hot(ids, classes).permute(2, 0, 1)[None].float()
+    rows = max(1, STRIP_VALUES // (classes * labels.shape[1] * model.factor)) * model.factor
+    strips = [
+        model.condition(one_hot(labels[top : top + rows], classes)).concat
+        for top in range(0, len(labels), rows)
+    ]
+    return Conditioning(concat=torch.cat(strips, dim=2))
+
+
+def one_hot(labels: np.ndarray, classes: int) -> Tensor:
+    """(H, W) class numbers below `classes` -> (1, classes, H, W), 1 in the channel of the class."""
+    ids = torch.from_numpy(np.ascontiguousarray(labels)).long()
+    return torch.zeros(1, classes, *ids.shape).scatter_(1, ids[None, None], 1.0)

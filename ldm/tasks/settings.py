@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from ldm.canvas.plan import Canvas
 from ldm.canvas.windows import EvenWindows
-from ldm.canvas.wrapped import Wrap
+from ldm.canvas.wrapped import MARGIN, Wrap
 from ldm.errors import RequestError
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.request_controls import MAX_SEED
@@ -136,6 +136,11 @@ def check(model: LatentDiffusion, sampling: Sampling) -> None:
     down, across = multiples_of(model, sampling.wrap)
     _check_side("width", sampling.width, across)
     _check_side("height", sampling.height, down)
+    if sampling.wrap and MARGIN % model.unet.factor:
+        raise RequestError(
+            f"seamless must be no for this model: its network halves a canvas to cells of "
+            f"{model.unet.factor}, edges meet in cells of {MARGIN}."
+        )
     if sampling.steps > model.schedule.length:
         raise RequestError(
             f"steps must be at most {model.schedule.length} for this model, got {sampling.steps}."
