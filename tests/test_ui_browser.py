@@ -80,6 +80,14 @@ def test_generate_with_previews_then_restore_the_png(page, tmp_path):
     assert seed(page).input_value() == "7"
 
 
+def test_an_example_is_on_show_at_once(page):
+    page.locator(f"{TAB}-examples button.thumbnail-lg").first.click()
+    page.locator(f"{TAB}-picture img").wait_for()
+    expect(page.locator(f"{TAB}-plate")).to_contain_text(prompt(page).input_value())
+    assert "lake" in prompt(page).input_value()
+    expect(page.locator(f"{TAB}-results img")).to_have_count(0)
+
+
 def test_cancel_and_go_on(page):
     prompt(page).fill("mountains at night")
     set_steps(page, 250)

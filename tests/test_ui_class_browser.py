@@ -20,6 +20,13 @@ def test_a_class_any_class_and_a_thousand(page, tmp_path):
     open_tab(page, "class-conditional")
     tiles = page.locator("#class-conditional-class-index .tile")
     expect(tiles).to_have_count(17)
+    tiles.first.focus()  # any class, on a row of its own
+    for key, checked in (("ArrowDown", 1), ("ArrowRight", 2), ("ArrowDown", 6), ("ArrowUp", 2)):
+        page.keyboard.press(key)
+        expect(tiles.nth(checked)).to_have_attribute("aria-checked", "true")
+    for key, checked in (("ArrowUp", 0), ("End", 16), ("Home", 0)):
+        page.keyboard.press(key)
+        expect(tiles.nth(checked)).to_have_attribute("aria-checked", "true")
     tiles.filter(has_text="snow at night").click()
     set_steps(page, "class-conditional", 2)
     page.locator("#class-conditional-go:not([disabled])").click()

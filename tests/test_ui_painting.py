@@ -150,7 +150,7 @@ def test_a_text_file_named_png_is_one_sentence(cache):
     (cache / "note.png").write_text("hello")
     for ask in (painting.picture_of_file, painting.mask_of_file, painting.map_of_file):
         asked = {"path": str(cache / "note.png"), "width": 4, "height": 4, "colours": COLOURS}
-        assert ask(asked)["error"] == "Note.png is no readable picture; PNG and JPEG work."
+        assert ask(asked)["error"] == "note.png is no readable picture; PNG and JPEG work."
 
 
 @pytest.mark.parametrize(

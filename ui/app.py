@@ -54,35 +54,36 @@ def build(jobs: JobQueue) -> gr.Blocks:
 
 def _restore(frame: gr.Tabs, tabs: list[Tab]) -> None:
     """Any tab takes any picture that was made here: the tab that made it opens, all filled in."""
-    by_task = {tab.task: tab for tab in tabs}
 
-    def restore(path: str) -> dict[Component, Any]:
-        request = load_request(Path(path))
-        tab = by_task[request.task]
-        return {frame: gr.Tabs(selected=tab.task)} | tab.updates(request)
+    def restore(path: str, *visits: Visit) -> dict[Component, Any]:
+        task = load_request(Path(path)).task
+        tab, visit = next(pair for pair in zip(tabs, visits, strict=True) if pair[0].task == task)
+        return {frame: gr.Tabs(selected=task)} | tab.open(Path(path), visit)
 
-    outputs = [frame, *(box for tab in tabs for box in tab.inputs.values())]
+    visits = [tab.stage.visit for tab in tabs]
+    changed = (box for tab in tabs for box in (*tab.inputs.values(), *tab.stage.shown_one))
+    outputs = [frame, *changed]
     for tab in tabs:
-        tab.restore.upload(restore, tab.restore, outputs, **QUIET)
+        tab.restore.upload(restore, [tab.restore, *visits], outputs, **QUIET)
 
 
 def _send(frame: gr.Tabs, tabs: list[Tab]) -> None:
     """The picture on show goes to the tab whose button is pressed."""
-    takers = {tab.task for tab in tabs if tab.receives is not None}
-    for tab in tabs:
-        for task, button in tab.stage.send.items():
-            button.visible = task in takers
-    for target in (tab for tab in tabs if tab.receives is not None):
-        box = target.inputs[target.receives]
+    takers = [tab for tab in tabs if tab.receive is not None]
+    for target in takers:
 
-        def send(visit: Visit, target: Tab = target, box: Component = box) -> dict[Any, Any]:
+        def send(visit: Visit, target: Tab = target) -> dict[Any, Any]:
             if visit.shown is None:
                 return {}
-            received = target.receive(Path(visit.shown.path))
-            return {frame: gr.Tabs(selected=target.task), box: received}
+            received = target.widgets(target.receive(Path(visit.shown.path)))
+            return {frame: gr.Tabs(selected=target.task)} | received
 
+        outputs = [frame, *target.inputs.values()]
         for tab in tabs:
-            tab.stage.send[target.task].click(send, tab.stage.visit, [frame, box], **QUIET)
+            tab.stage.send[target.task].click(send, tab.stage.visit, outputs, **QUIET)
+    for tab in tabs:
+        for task, button in tab.stage.send.items():
+            button.visible = task in {taker.task for taker in takers}
 
 
 def _remember(page: gr.Blocks, tabs: list[Tab]) -> None:

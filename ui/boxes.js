@@ -100,6 +100,7 @@ function travel(from, to) {
   boxes = JSON.parse(from.pop());
   lastStep = { kind: "", time: 0 };
   if (!find(selected)) selected = null;
+  say("");
   commit();
 }
 const undo = () => travel(past, future), redo = () => travel(future, past);

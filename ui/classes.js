@@ -65,8 +65,10 @@ function choose(node) {
 }
 tiles.addEventListener("click", (event) => choose(event.target.closest(".tile")));
 tiles.addEventListener("keydown", (event) => {
-  const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: across(), ArrowUp: -across() }[event.key];
   const all = [...tiles.children], at = all.indexOf(document.activeElement);
+  const wide = all[0]?.classList.contains("any") ? 1 : 0; // the first tile takes a row of its own
+  const down = at < wide ? 1 : across(), up = wide && at <= across() ? at : across();
+  const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: down, ArrowUp: -up, Home: -at, End: all.length - 1 - at }[event.key];
   if (!step || at < 0) return;
   event.preventDefault();
   const next = all[Math.min(Math.max(at + step, 0), all.length - 1)];

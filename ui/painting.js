@@ -141,7 +141,15 @@ function tell(runs) {
   const share = 100 * (counts.get(1) ?? 0) / surface.labels.length;
   const marked = share > 0 && share < 0.1 ? "under 0.1" : share > 99.9 && share < 100 ? "over 99.9" : +share.toFixed(1);
   const what = kind === "mask" ? `${marked} % marked` : counts.size === 1 ? "1 class" : `${counts.size} classes`;
-  parts.about.textContent = `${surface.width} × ${surface.height} px · ${what}`;
+  described = what;
+  tellSize();
+}
+let described = ""; // what is painted, in words
+function tellSize() {
+  if (!surface) return;
+  const [left, top, right, bottom] = view.margins;
+  const grown = view.margins.some(Boolean) ? ` → ${surface.width + left + right} × ${surface.height + top + bottom}` : "";
+  parts.about.textContent = `${surface.width} × ${surface.height}${grown} px · ${described}`;
 }
 
 const sizeLimit = () => Math.max(4, surface ? Math.min(surface.width, surface.height) : 512);
@@ -149,6 +157,7 @@ function showSize() {
   size = Math.min(size, sizeLimit());
   parts.size.value = Math.round(100 * Math.log(size / 2) / Math.log(sizeLimit() / 2));
   parts.shown.textContent = `${size} px`;
+  parts.size.setAttribute("aria-valuetext", `${size} px`);
 }
 function setSize(value) {
   size = Math.max(2, Math.round(value));
@@ -330,7 +339,10 @@ root.addEventListener("click", (event) => {
   if (!button || !root.contains(button)) return;
   event.stopPropagation();
   if (button.dataset.tool) setTool(button.dataset.tool);
-  if (button.dataset.do) DO[button.dataset.do]();
+  if (button.dataset.do) {
+    DO[button.dataset.do]();
+    if (event.detail) board.focus({ preventScroll: true }); // by mouse: Ctrl+Z takes it back
+  }
   if (button.dataset.across) takeRatio(+button.dataset.across, +button.dataset.down);
 });
 
@@ -360,6 +372,7 @@ parts.size.addEventListener("input", () => setSize(2 * (sizeLimit() / 2) ** (par
 function takeSize(width, height) {
   if (!surface || (width === surface.width && height === surface.height)) return;
   finish();
+  note("");
   replace(resized(surface, width, height), null);
 }
 function takeRatio(across, down) {
@@ -426,6 +439,7 @@ document.addEventListener("paste", (event) => {
 
 async function accept(value, options) {
   const mine = ++turn;
+  note("");
   if (!value) {
     replace(kind === "map" ? blank() : null, null, options);
     return;
@@ -498,6 +512,7 @@ root.painter = {
     view.margins = margins;
     view.soften(whole(px[4], -64, 64), whole(px[5], 0, 64));
     if (!surface || isSame) return;
+    tellSize();
     shape();
     view.fitted = true;
     view.resize();

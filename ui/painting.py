@@ -223,7 +223,8 @@ def _answer(asked: Any, cache: Path, read: Callable[[Path], dict[str, Any]]) -> 
         return read(_uploaded(asked, cache))
     except LDMError as error:
         message = str(error)
-        return {"error": message[:1].upper() + message[1:]}
+        is_name = "." in message.partition(" ")[0]  # a file's, which is left as it is
+        return {"error": message if is_name else message[:1].upper() + message[1:]}
 
 
 def _labels(labels: np.ndarray, note: str) -> dict[str, Any]:

@@ -98,7 +98,7 @@ function makeView(board, kind) {
     paper.clearRect(0, 0, under.width, under.height);
     if (!picture) return;
     const k = view.scale * view.ratio;
-    paper.imageSmoothingEnabled = k < 4; // close up, pixels are seen as they are
+    paper.imageSmoothingEnabled = view.fitted || k < 4; // close up, pixels are seen as they are
     paper.imageSmoothingQuality = "high";
     const source = picture.proxy && k * surface.width <= picture.proxy.width ? picture.proxy : picture.bitmap;
     paper.drawImage(source, view.x * view.ratio, view.y * view.ratio, surface.width * k, surface.height * k);

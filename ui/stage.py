@@ -23,7 +23,7 @@ TARGETS = {"inpaint": "Inpaint", "upscale": "Upscale"}  # tabs that take a pictu
 FOLLOWERS = 32  # pages that can watch their runs at once
 PACE = 0.1  # s between two things that a page is told of a run
 EMPTY = """
-<div class="empty-canvas"><h2>An empty canvas</h2>
+<div class="empty-canvas"><h2>The picture comes here</h2>
 <p>{hint}</p></div>
 """
 ZOOM_BAR = """
@@ -66,7 +66,12 @@ class Stage:
     @property
     def shown(self) -> list[gr.components.Component]:
         """What shows the visit's pictures."""
-        return [self.plate, self.gallery, self.picture, *self.beside]
+        return [*self.shown_one, self.gallery]
+
+    @property
+    def shown_one(self) -> list[gr.components.Component]:
+        """What shows one picture."""
+        return [self.plate, self.picture, *self.beside]
 
     def running(self, event: Any, job_id: str) -> Updates:
         """A run goes on: it can be stopped, not started again."""
@@ -184,8 +189,7 @@ def connect(
         lambda: stage.buttons(busy=False), None, [stage.go, stage.stop], queue=False, **QUIET
     )
     stage.stop.click(lambda visit: visit.stop(jobs), stage.visit, None, queue=False, **QUIET)
-    shown = [box for box in stage.shown if box is not stage.gallery]
-    stage.gallery.select(_select(stage), stage.visit, shown, **QUIET)
+    stage.gallery.select(_select(stage), stage.visit, stage.shown_one, **QUIET)
 
 
 def _follow(jobs: JobQueue, stage: Stage, visit: Visit) -> Iterator[Updates]:

@@ -12,7 +12,7 @@ import gradio as gr
 from ldm import metadata
 from ldm.errors import LDMError
 from ldm.requests import EncodedImage
-from ui.run import Visit, fail
+from ui.run import Picture, Visit, fail
 from ui.stage import QUIET, Stage
 
 EXAMPLES = Path(__file__).parent / "examples"  # pictures that were made here, a folder per task
@@ -44,8 +44,7 @@ class Tab:
     examples: gr.Gallery | None = None
     to_fields: Callable[[Values], Values] = dict  # the widgets' values -> the request's fields
     to_values: Callable[[Any], Values] = fields_of  # and back
-    receives: str | None = None  # the input that takes a picture from another tab
-    receive: Callable[[Path], Any] = str  # a picture's path -> the value of that input
+    receive: Callable[[Path], Values] | None = None  # widgets' values for another tab's picture
     not_kept: frozenset[str] = frozenset()  # inputs too large for links and the browser's memory
 
     @property
@@ -60,16 +59,28 @@ class Tab:
 
     def updates(self, request: Any) -> dict[Component, Any]:
         """Widgets' new values for a request."""
-        values = self.to_values(request)
+        return self.widgets(self.to_values(request))
+
+    def widgets(self, values: Values) -> dict[Component, Any]:
+        """Values by widget instead of by name."""
         return {self.inputs[name]: values[name] for name in self.inputs if name in values}
+
+    def open(self, path: Path, visit: Visit) -> dict[Component, Any]:
+        """A picture that was made here comes on show, and its settings into the widgets.
+
+        Raises:
+            gr.Error: If it was not made here.
+        """
+        visit.shown = Picture(str(path), load_request(path))
+        return self.updates(visit.shown.request) | self.stage.show_one(visit.shown)
 
 
 def connect(tab: Tab, reuse: gr.Button) -> None:
     """Settings from an example, from the picture on show, and into the browser's memory."""
     place, widgets = tab.stage, list(tab.inputs.values())
 
-    def take_example(event: gr.SelectData) -> Mapping[Component, Any]:
-        return tab.updates(load_request(example_paths(tab.task)[event.index]))
+    def take_example(visit: Visit, event: gr.SelectData) -> Mapping[Component, Any]:
+        return tab.open(example_paths(tab.task)[event.index], visit)
 
     def use(visit: Visit) -> Mapping[Component, Any]:
         return tab.updates(visit.shown.request) if visit.shown else {}
@@ -78,7 +89,8 @@ def connect(tab: Tab, reuse: gr.Button) -> None:
         return str(visit.shown.request.seed) if visit.shown else gr.skip()
 
     if tab.examples is not None:
-        tab.examples.select(take_example, None, widgets, **QUIET)
+        shown = [*widgets, *place.shown_one]
+        tab.examples.select(take_example, place.visit, shown, **QUIET)
     place.use.click(use, place.visit, widgets, **QUIET)
     reuse.click(seed, place.visit, tab.inputs["seed"], **QUIET)
 

@@ -20,7 +20,7 @@ from ui.run import Picture
 from ui.stage import QUIET, Updates, before_and_after
 from ui.tab import Tab, Values, fields_of
 
-HINT = "Load a picture, paint over what shall be made anew, and press Generate."
+HINT = "Load a picture, paint over what should change, and press Generate."
 EDGE = ("mask_grow", "mask_feather")
 SIDES = ("outpaint_left", "outpaint_top", "outpaint_right", "outpaint_bottom")
 BEYOND = 236  # grey of what was not there before the canvas grew
@@ -43,7 +43,6 @@ def create(jobs: JobQueue) -> Tab:
         jobs,
         to_fields=to_fields,
         to_values=to_values,
-        receives="painting",
         receive=received,
         not_kept=frozenset({"painting"}),
     )
@@ -124,7 +123,8 @@ def to_values(request: Any) -> Values:
     return values | {"working_size": str(request.working_size or "")}
 
 
-def received(path: Path) -> Painting:
-    """A picture from another tab, with nothing painted on it yet."""
+def received(path: Path) -> Values:
+    """A picture from another tab, with nothing painted on it yet, on a canvas of its own size."""
     picture = EncodedImage.from_file(path)
-    return Painting(np.zeros(picture.size[::-1], np.uint8), picture)
+    painting = Painting(np.zeros(picture.size[::-1], np.uint8), picture)
+    return {"painting": painting} | dict.fromkeys(SIDES, 0)

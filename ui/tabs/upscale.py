@@ -40,8 +40,8 @@ def create(jobs: JobQueue) -> Tab:
             slider, radio = beside = _comparison(made)
             made.show(HINT, beside=beside, compare=lambda shown: _compare(slider, radio, shown))
             samples = made.start_from(SAMPLES, shrunk(), format="png")
-    image = frozenset({"image"})
-    tab = made.tab(jobs, to_fields=to_fields, to_values=to_values, receives="image", not_kept=image)
+    how = {"to_fields": to_fields, "to_values": to_values, "receive": received}
+    tab = made.tab(jobs, not_kept=frozenset({"image"}), **how)
     _connect(tab, note, slider, radio)
     samples.select(_take, None, tab.inputs["image"], **QUIET)
     return tab
@@ -146,6 +146,11 @@ def to_fields(values: Values) -> Values:
         RequestError: If there is no picture, or it cannot be read.
     """
     return values | {"image": _read(values["image"])}
+
+
+def received(path: Path) -> Values:
+    """A picture from another tab."""
+    return {"image": str(path)}
 
 
 def to_values(request: Upscale) -> Values:
