@@ -22,11 +22,11 @@ WIDTH, HEIGHT = 256, 160
 # name, sentence, seed
 SENTENCES = (
     ("1-sunset", "a calm lake with mountains at sunset", 13),
-    ("2-meadow", "several pine trees, a green meadow, white clouds in the afternoon", 11),
+    ("2-oaks", "several oaks, an autumn field, low hills, clear sky at noon", 11),
     ("3-beach", "a sandy beach, still water, the sun in the sky at noon", 12),
-    ("4-snow", "several firs, snow covered ground, distant mountains, falling snow by day", 12),
-    ("5-autumn", "an autumn field, many conifers, low hills, clear sky at sunrise", 13),
-    ("6-night", "several conifers, a snowy field at night, the moon, mountains", 12),
+    ("4-village", "a village, snow, mountains, the moon at night", 12),
+    ("5-pines", "several pines, a green meadow, white clouds in the afternoon", 13),
+    ("6-forest", "a pine forest, deep snow, distant mountains, falling snow by day", 12),
 )
 # name, number of the scene, seed of the picture
 MAPS = (
