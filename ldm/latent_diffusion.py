@@ -17,9 +17,11 @@ from ldm.diffusion.conditioning import Conditioning
 from ldm.diffusion.guidance import as_eps
 from ldm.diffusion.schedule import NoiseSchedule
 from ldm.models.boxes import drawn_boxes
+from ldm.models.conditioners import one_hot
 from ldm.models.first_stage import DiagonalGaussian
 from ldm.models.hole import pull_push
 
+STRIP_VALUES = 2**23  # numbers of a strip of a label map, 32 MiB
 Tokenizer = Callable[[Sequence[Any]], Tensor]
 
 
@@ -156,6 +158,20 @@ class LatentDiffusion(nn.Module):
             inputs = inputs.to(self.dtype)
         code = inputs if self.conditioner is None else self.conditioner(inputs)
         return Conditioning(**{_FIELDS[self.conditioning]: code})
+
+    def condition_map(self, labels: Tensor) -> Conditioning:
+        """The conditioning of semantic models.
+
+        One channel per class is many times what the picture takes, so it is made strip by strip: a
+        cell is made of its own pixels alone, and strips are the same as the whole.
+
+        Args:
+            labels: (B, H, W), whole numbers of classes; sides that are multiples of a latent cell.
+        """
+        classes, factor = self.conditioner.classes, self.factor
+        rows = factor * max(1, STRIP_VALUES // (classes * factor * labels[:, 0].numel()))
+        strips = [self.condition(one_hot(part, classes)).concat for part in labels.split(rows, 1)]
+        return Conditioning(concat=torch.cat(strips, dim=2))
 
     def condition_layout(self, tokens: Tensor, height: int, width: int) -> Conditioning:
         """The conditioning of layout models.

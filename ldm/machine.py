@@ -15,7 +15,7 @@ from ldm.canvas.plan import Room
 from ldm.events import Estimate, Result
 from ldm.runtime.memory import peak_resident, reset_peak, resident
 from ldm.tasks.covering import Site
-from ldm.tasks.estimating import canvases, expected, pixels
+from ldm.tasks.estimating import bytes_beside, canvases, expected, pixels
 
 log = logging.getLogger(__name__)
 
@@ -62,9 +62,10 @@ class Machine:
         known = self.of(name)
         if known is None:
             return None
-        found = expected(request, known, room)
-        beside = resident(self.device) if self._resident is None else self._resident
-        return Estimate(found.seconds, beside + found.memory, found.plan.why)
+        found = expected(request, known, _left_of(room, request))
+        now = resident(self.device) if self._resident is None else self._resident
+        memory = now + bytes_beside(request) + found.memory
+        return Estimate(found.seconds, memory, found.plan.why)
 
     def watch(self, name: str, model: Any, request: Any, room: Room) -> Watch:
         """Begin to watch a run."""
@@ -82,7 +83,7 @@ class Watch:
 
     def __init__(self, machine: Machine, name: str, model: Any, request: Any, room: Room) -> None:
         self.machine, self.name, self.model, self.request = machine, name, model, request
-        self.site = Site(self._facts, room)
+        self.site = Site(self._facts, _left_of(room, request))
         known = machine.of(name)
         self.estimate = known and machine.estimate(name, request, room)
         reset_peak(machine.device)
@@ -124,3 +125,8 @@ class Watch:
         made = pixels(self.request, known.facts, canvases(self.request, known.facts))
         known.learn("rest", made, self.seconds - networks)
         self.machine.store.put(self.machine.key(self.name), known)
+
+
+def _left_of(room: Room, request: Any) -> Room:
+    """The room for a request's canvases."""
+    return replace(room, memory=max(0, room.memory - bytes_beside(request)))

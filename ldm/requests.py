@@ -235,7 +235,6 @@ class ClassConditional:
     """
 
     task: ClassVar[str] = "class-conditional"
-    done_by: ClassVar[tuple[str, ...]] = ("class-conditional", "unconditional")
 
     class_index: int | None = control(
         None, label="Class", help="Number of the class; none: any", minimum=0, maximum=9999, step=1
@@ -267,7 +266,8 @@ _TYPES = (TextToImage, Inpaint, Semantic, Layout, Upscale, ClassConditional)
 REQUESTS: dict[str, type] = {request_type.task: request_type for request_type in _TYPES}
 """Task name -> request type."""
 
-
-def done_by(request_type: type) -> tuple[str, ...]:
-    """The tasks of the presets that meet a kind of request; mostly its own."""
-    return getattr(request_type, "done_by", (request_type.task,))
+MET_BY: dict[str, tuple[str, ...]] = {
+    **{task: (task,) for task in REQUESTS},
+    "class-conditional": ("class-conditional", "unconditional"),
+}
+"""Task name -> the tasks of the presets that meet such a request."""

@@ -22,7 +22,7 @@ from ldm.errors import LDMError, MemoryBudgetError, RequestError
 from ldm.events import Estimate, Progress, Result
 from ldm.machine import Machine
 from ldm.request_controls import MAX_SEED
-from ldm.requests import done_by
+from ldm.requests import MET_BY
 from ldm.runtime.cores import Cores
 from ldm.runtime.manager import ModelManager
 from ldm.runtime.memory import default_budget, is_out_of_memory
@@ -223,7 +223,7 @@ def resolve(request: Any, preset: Preset) -> Any:
     Raises:
         RequestError: If the preset is for another task.
     """
-    if preset.task not in done_by(type(request)):
+    if preset.task not in MET_BY[request.task]:
         raise RequestError(f"{preset.name} does {preset.task}, not {request.task}.")
     defaults = {
         "width": preset.width,

@@ -3,7 +3,7 @@ import pytest
 from ldm.catalog.registry import list_presets
 from ldm.errors import PresetError
 from ldm.evaluation.rehearsal import EXAMPLES, rehearse
-from ldm.requests import REQUESTS, done_by
+from ldm.requests import MET_BY
 from ldm.studio import resolve
 
 
@@ -15,7 +15,7 @@ def test_a_task_runs_without_its_weight_file(name):
 
 
 def test_every_task_can_be_rehearsed_and_nothing_else():
-    assert set(EXAMPLES) == {task for kind in REQUESTS.values() for task in done_by(kind)}
+    assert set(EXAMPLES) == {task for tasks in MET_BY.values() for task in tasks}
     with pytest.raises(PresetError, match="does first-stage; rehearsed are text-to-image"):
         rehearse("kl-f8")
 

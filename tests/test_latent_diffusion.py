@@ -1,11 +1,12 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from ldm.diffusion.conditioning import Conditioning
 from ldm.diffusion.schedule import NoiseSchedule
 from ldm.latent_diffusion import LatentDiffusion
-from ldm.models.conditioners import ClassEmbedder
+from ldm.models.conditioners import ClassEmbedder, SpatialRescaler
 from ldm.models.first_stage import DiagonalGaussian, IdentityFirstStage
 
 SCHEDULE = NoiseSchedule.scaled_linear(0.0015, 0.0195, 1000)
@@ -153,3 +154,20 @@ def test_preview_is_the_decoder_as_far_as_it_is_linear():
     latents = normal(2, 3, 4, 6)
     expected = about.decode(latents)[:, :, ::4, ::4]
     assert torch.allclose(about.preview(latents), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("classes", [15, 182])
+def test_a_map_is_conditioned_strip_by_strip_as_it_is_whole(classes, monkeypatch):
+    rescaler = SpatialRescaler(n_stages=2, in_channels=classes, out_channels=3)
+    model = LatentDiffusion(
+        unet=Recorder(), first_stage=Quarter(), conditioner=rescaler, schedule=SCHEDULE,
+        conditioning="concat",
+    ).requires_grad_(False)  # fmt: skip
+    labels = torch.randint(0, classes, (2, 44, 20), dtype=torch.uint8)
+    by_torch = F.one_hot(labels.long(), classes).permute(0, 3, 1, 2).float()
+    torch.testing.assert_close(model.condition_map(labels).concat, rescaler(by_torch))
+    heights = []
+    monkeypatch.setattr("ldm.latent_diffusion.STRIP_VALUES", classes * 2 * 20 * 8)
+    rescaler.register_forward_hook(lambda _, given, __: heights.append(given[0].shape[2]))
+    torch.testing.assert_close(model.condition_map(labels).concat, rescaler(by_torch))
+    assert heights == [8, 8, 8, 8, 8, 4, 44]

@@ -2,18 +2,21 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from ldm import machine, studio
 from ldm.canvas.estimate import calibration_of
+from ldm.canvas.plan import Room
 from ldm.catalog.registry import load_preset
 from ldm.errors import MemoryBudgetError
 from ldm.events import Result
 from ldm.jobs import JobQueue
 from ldm.machine import Machine
-from ldm.requests import TextToImage
+from ldm.requests import EncodedImage, Inpaint, TextToImage
 from ldm.runtime.manager import ModelManager
-from ldm.studio import Studio, known_as
+from ldm.studio import Studio, known_as, resolve
+from ldm.tasks.estimating import bytes_beside
 
 REQUEST = TextToImage(prompt="a red house", width=16, height=16, steps=4, seed=5)
 
@@ -91,6 +94,23 @@ def test_what_cannot_fit_is_said_by_the_estimate_and_the_run(tiny_studio):
         tiny_studio.estimate(request)
     with pytest.raises(MemoryBudgetError, match="4096 x 4096 px needs at least"):
         list(tiny_studio.run(request))
+
+
+def test_the_photograph_around_a_hole_counts(tiny_studio):
+    """Twice: it takes memory, and leaves less for the canvas."""
+    tiny_studio.load(REQUEST.preset)
+    name, found = known_as(load_preset(REQUEST.preset)), []
+    for side in (200, 1000):
+        mask = np.zeros((side, side), np.uint8)
+        mask[80:100, 80:100] = 255
+        image = EncodedImage.from_array(np.zeros((side, side, 3), np.uint8))
+        hole = Inpaint(image=image, mask=EncodedImage.from_array(mask), working_size=64, steps=2)
+        request = resolve(replace(hole, count=2), load_preset("demo-inpaint"))
+        found.append(tiny_studio.machine.estimate(name, request, Room(2**30)).memory_bytes)
+        least = bytes_beside(request)
+    assert found[1] - found[0] == (16 + 2 * 3) * (1000**2 - 200**2)
+    with pytest.raises(MemoryBudgetError):
+        tiny_studio.machine.estimate(name, request, Room(least))
 
 
 def test_the_queue_estimates_without_waiting(tiny_studio):

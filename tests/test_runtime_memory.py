@@ -56,13 +56,15 @@ def test_what_a_container_may_use_is_the_limit(tmp_path, monkeypatch):
     (tmp_path / "memory.current").write_text("1000\n")
     assert left_to_container(tmp_path) > 2**60
     (tmp_path / "memory.max").write_text("5000\n")
-    assert left_to_container(tmp_path) == 4000
+    (tmp_path / "memory.stat").write_text("anon 600\nactive_file 100\ninactive_file 200\n")
+    assert left_to_container(tmp_path) == 4300
     monkeypatch.setattr("ldm.runtime.memory.left_to_container", lambda: 4000)
     assert default_budget(torch.device("cpu")) < 4000
     old = tmp_path / "old" / "memory"
     old.mkdir(parents=True)
     (old / "memory.limit_in_bytes").write_text("5000")
     (old / "memory.usage_in_bytes").write_text("6000")
+    (old / "memory.stat").write_text("cache 1\n")
     assert left_to_container(old.parent) == 0
 
 

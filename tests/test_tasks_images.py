@@ -14,7 +14,7 @@ from ldm.errors import RequestError
 from ldm.events import Result
 from ldm.requests import Box, ClassConditional, EncodedImage, Inpaint, Layout, Semantic, Upscale
 from ldm.studio import resolve
-from ldm.tasks import RUNNERS, semantic
+from ldm.tasks import RUNNERS
 from ldm.tasks.inpaint import area_around, changed, feathered, hole_of, put_back
 
 RNG = np.random.default_rng(0)
@@ -131,23 +131,6 @@ def test_a_large_hole_is_begun_at_the_trained_size(side, steps):
     *_, last, made = RUNNERS["inpaint"](model, request)
     assert (last.step, last.total) == (steps, steps)
     assert made.images[0].shape == (side, side, 3)
-
-
-@pytest.mark.parametrize("name", ["demo-semantic", "semantic-synthesis256"])
-def test_a_map_is_conditioned_strip_by_strip_as_it_is_whole(name, monkeypatch):
-    model = build_model(thin(name), "cpu").requires_grad_(False)
-    classes = model.conditioner.classes
-    labels = RNG.integers(0, classes, (44, 20), dtype=np.uint8)
-    whole = model.condition(semantic.one_hot(labels, classes)).concat
-    assert torch.equal(semantic.condition(model, labels).concat, whole)
-    heights = []
-    monkeypatch.setattr(semantic, "STRIP_VALUES", classes * 20 * 8)
-    one_hot = semantic.one_hot
-    monkeypatch.setattr(
-        semantic, "one_hot", lambda part, n: heights.append(len(part)) or one_hot(part, n)
-    )
-    torch.testing.assert_close(semantic.condition(model, labels).concat, whole)
-    assert heights == [8] * 5 + [4]
 
 
 def test_a_class_of_none_is_the_null_class():

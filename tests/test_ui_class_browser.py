@@ -44,7 +44,12 @@ def test_a_class_any_class_and_a_thousand(page, tmp_path):
     expect(page.locator("#class-conditional-plate")).to_contain_text("Any class")
     page.locator("#class-conditional-tools input[type=file]").first.set_input_files(path)
     expect(tiles.filter(has_text="snow at night")).to_have_attribute("aria-checked", "true")
+    expect(page.locator("#class-conditional-plate")).to_contain_text("Snow at night")  # on show
 
+    page.locator("#class-conditional-preset input").click()
+    page.get_by_role("option", name=re.compile("CelebA")).click()
+    expect(tiles).to_have_count(1)  # a model without classes
+    expect(tiles).to_have_attribute("aria-checked", "true")
     page.locator("#class-conditional-preset input").click()
     page.get_by_role("option", name=re.compile("LDM-4-G")).click()
     search = page.locator("#class-conditional-class-index input[type=search]")

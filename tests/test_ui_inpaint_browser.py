@@ -110,6 +110,7 @@ def test_outpainting_is_seen_on_the_canvas_and_a_phone_has_room(page, url, tmp_p
         "(s) => document.querySelector('#inpaint-painting .painter').painter.view.scale < s",
         arg=scale,
     )
+    expect(page.locator("#inpaint-painting .about")).to_contain_text("96 × 64 → 144 × 64 px")
     page.locator("#inpaint-go:not([disabled])").click()
     wait_done(page, "inpaint")
     request = save_result(page, tmp_path / "wide.png")

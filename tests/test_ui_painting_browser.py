@@ -131,6 +131,23 @@ def test_the_server_gets_exactly_what_was_painted_at_twelve_sizes(hand, tmp_path
         hand.check()
 
 
+def test_what_cannot_be_shown_after_a_reload_is_kept(hand, tmp_path):
+    path = tmp_path / "picture.png"
+    Image.new("RGB", (120, 80), "teal").save(path)
+    hand.load(path)
+    hand.brush((0.2, 0.2), (0.8, 0.7))
+    hand.check()
+    hand.page.wait_for_timeout(1500)  # what is remembered is written a little later
+    hand.page.route(re.compile("/file=|/upload"), lambda route: route.abort())
+    hand.page.reload()
+    expect(hand.page.locator("#mask .note")).to_contain_text("could not be shown")
+    hand.page.wait_for_timeout(1500)
+    hand.page.unroute_all()
+    hand.page.reload()
+    hand.page.locator("#mask .painter.filled").wait_for()
+    hand.check()
+
+
 def test_tools_tabs_zoom_undo_and_a_reload_lose_nothing(hand, tmp_path):
     path = tmp_path / "picture.png"
     Image.new("RGB", (301, 203), "teal").save(path)
@@ -159,14 +176,6 @@ def test_tools_tabs_zoom_undo_and_a_reload_lose_nothing(hand, tmp_path):
     expect(hand.page.locator("#mask .about")).to_contain_text(f"· {marked} % marked")
     hand.check()
     hand.page.wait_for_timeout(1500)  # what is remembered is written a little later
-    hand.page.reload()
-    hand.page.locator("#mask .painter.filled").wait_for()
-    hand.check()
-    hand.page.route(re.compile("/file=|/upload"), lambda route: route.abort())
-    hand.page.reload()  # the picture cannot be shown: what was painted on it is kept
-    expect(hand.page.locator("#mask .note")).to_contain_text("could not be shown")
-    hand.page.wait_for_timeout(1500)
-    hand.page.unroute_all()
     hand.page.reload()
     hand.page.locator("#mask .painter.filled").wait_for()
     hand.check()

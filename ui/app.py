@@ -13,7 +13,7 @@ from ldm.jobs import MAX_QUEUED, JobQueue
 from ui import estimate, stage, theme
 from ui.run import Visit
 from ui.stage import QUIET
-from ui.tab import Component, Tab, load_request
+from ui.tab import Component, Tab, load_picture
 from ui.tabs import class_conditional, inpaint, layout, semantic, text_to_image, upscale
 
 TITLE = "Latent Canvas"
@@ -56,9 +56,10 @@ def _restore(frame: gr.Tabs, tabs: list[Tab]) -> None:
     """Any tab takes any picture that was made here: the tab that made it opens, all filled in."""
 
     def restore(path: str, *visits: Visit) -> dict[Component, Any]:
-        task = load_request(Path(path)).task
+        picture = load_picture(Path(path))
+        task = picture.request.task
         tab, visit = next(pair for pair in zip(tabs, visits, strict=True) if pair[0].task == task)
-        return {frame: gr.Tabs(selected=task)} | tab.open(Path(path), visit)
+        return {frame: gr.Tabs(selected=task)} | tab.open(picture, visit)
 
     visits = [tab.stage.visit for tab in tabs]
     changed = (box for tab in tabs for box in (*tab.inputs.values(), *tab.stage.shown_one))

@@ -16,7 +16,7 @@ from ldm.catalog.registry import list_presets, load_preset
 from ldm.catalog.schema import Defaults, Preset
 from ldm.errors import LDMError
 from ldm.jobs import JobQueue
-from ldm.requests import controls, done_by
+from ldm.requests import MET_BY, controls
 from ui import stage
 from ui import tab as tabs
 from ui.controls import widget
@@ -50,7 +50,7 @@ class Form:
     examples: gr.Gallery | None = None
 
     def __post_init__(self) -> None:
-        self.presets = list_presets(tasks=done_by(self.request_type))
+        self.presets = list_presets(tasks=MET_BY[self.task])
         chosen = next(f.default for f in fields(self.request_type) if f.name == "preset")
         on_disk = [preset for preset in self.presets if preset.is_on_disk] or self.presets
         self.start = next((preset for preset in on_disk if preset.name == chosen), on_disk[0])

@@ -219,12 +219,15 @@ def map_of_file(asked: Any) -> dict[str, Any]:
 
 def _answer(asked: Any, cache: Path, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
     """What `read` makes of the uploaded file, or the sentence why not."""
+    name = None
     try:
-        return read(_uploaded(asked, cache))
+        path = _uploaded(asked, cache)
+        name = path.name
+        return read(path)
     except LDMError as error:
         message = str(error)
-        is_name = "." in message.partition(" ")[0]  # a file's, which is left as it is
-        return {"error": message if is_name else message[:1].upper() + message[1:]}
+        is_named = name is not None and message.startswith(name)  # names are left as they are
+        return {"error": message if is_named else message[:1].upper() + message[1:]}
 
 
 def _labels(labels: np.ndarray, note: str) -> dict[str, Any]:

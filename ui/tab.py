@@ -65,14 +65,10 @@ class Tab:
         """Values by widget instead of by name."""
         return {self.inputs[name]: values[name] for name in self.inputs if name in values}
 
-    def open(self, path: Path, visit: Visit) -> dict[Component, Any]:
-        """A picture that was made here comes on show, and its settings into the widgets.
-
-        Raises:
-            gr.Error: If it was not made here.
-        """
-        visit.shown = Picture(str(path), load_request(path))
-        return self.updates(visit.shown.request) | self.stage.show_one(visit.shown)
+    def open(self, picture: Picture, visit: Visit) -> dict[Component, Any]:
+        """A picture comes on show, and its settings into the widgets."""
+        visit.shown = picture
+        return self.updates(picture.request) | self.stage.show_one(picture)
 
 
 def connect(tab: Tab, reuse: gr.Button) -> None:
@@ -80,7 +76,7 @@ def connect(tab: Tab, reuse: gr.Button) -> None:
     place, widgets = tab.stage, list(tab.inputs.values())
 
     def take_example(visit: Visit, event: gr.SelectData) -> Mapping[Component, Any]:
-        return tab.open(example_paths(tab.task)[event.index], visit)
+        return tab.open(load_picture(example_paths(tab.task)[event.index]), visit)
 
     def use(visit: Visit) -> Mapping[Component, Any]:
         return tab.updates(visit.shown.request) if visit.shown else {}
@@ -98,6 +94,11 @@ def connect(tab: Tab, reuse: gr.Button) -> None:
 def example_paths(task: str) -> list[Path]:
     """Pictures of a task that were made here, each with its request inside."""
     return sorted((EXAMPLES / task).glob("*.png"))
+
+
+def load_picture(path: Path) -> Picture:
+    """A PNG that was made here, see `load_request`."""
+    return Picture(str(path), load_request(path))
 
 
 def load_request(path: Path) -> Any:

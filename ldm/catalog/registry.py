@@ -16,7 +16,7 @@ from typing import Any
 from ldm.catalog import diffusers
 from ldm.catalog.compvis import PRESETS_DIR, preset_values
 from ldm.catalog.parsing import parse, read_yaml
-from ldm.catalog.schema import TASKS, Preset
+from ldm.catalog.schema import Preset
 from ldm.errors import PresetError
 
 MODELS_DIR = Path("models")
@@ -29,11 +29,13 @@ log = logging.getLogger(__name__)
 
 
 def list_presets(
-    models_dir: Path = MODELS_DIR, presets_dir: Path = PRESETS_DIR, tasks: Collection[str] = TASKS
+    models_dir: Path = MODELS_DIR,
+    presets_dir: Path = PRESETS_DIR,
+    tasks: Collection[str] | None = None,
 ) -> list[Preset]:
     """Every preset, the shipped ones first, then the published ones, then the user's folders.
 
-    Those of other than the given tasks are not even parsed, which is most of the time.
+    With `tasks`, only theirs; the others are not even parsed, which is most of the time.
 
     A user's folder that cannot be read is left out with a warning; naming it in `load_preset`
     tells why. A broken preset file of the project itself is an error.
@@ -41,8 +43,8 @@ def list_presets(
     Raises:
         PresetError: If a preset file is broken.
     """
-    files = list(_preset_files(presets_dir).values())
-    if tasks is not TASKS:
+    files = _preset_files(presets_dir).values()
+    if tasks is not None:
         files = [path for path in files if read_yaml(path).get("task") in tasks]
     presets = [_load(path, models_dir, presets_dir) for path in files]
     for folder in _model_folders(models_dir, presets_dir).values():
@@ -50,7 +52,7 @@ def list_presets(
             presets.append(_load_folder(folder))
         except PresetError as error:
             log.warning("left out: %s", error)
-    return [preset for preset in presets if preset.task in tasks]
+    return [preset for preset in presets if tasks is None or preset.task in tasks]
 
 
 def load_preset(

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ldm.catalog.architecture import Architecture
@@ -67,9 +66,7 @@ class Case:
         if kind == "first_stage":
             return model.condition_hole(2 * given["inpaint/image01"] - 1, given["inpaint/mask01"])
         if kind == "spatial_rescaler":
-            labels = given[f"{branch}/segmentation_labels"].long()
-            classes = self.architecture.conditioner.in_channels
-            return model.condition(F.one_hot(labels, classes).permute(0, 3, 1, 2).float())
+            return model.condition_map(given[f"{branch}/segmentation_labels"])
         inputs = {"class": "class_label", "identity": "LR_image"}.get(kind, "tokens")
         return model.condition(given[f"{branch}/{inputs}"])
 

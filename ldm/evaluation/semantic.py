@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ldm.catalog.schema import Preset
@@ -46,7 +45,7 @@ def measure(preset: Preset, scenes: int) -> list[Row]:
 
 def draw_maps(model: LatentDiffusion, labels: Tensor, size: Size, **how: Any) -> Tensor:
     """One picture per label map (N, H, W): (N, 3, H, W)."""
-    return draw(model, lambda some: model.condition(one_hot(labels[some])), size, **how)
+    return draw(model, lambda some: model.condition_map(labels[some]), size, **how)
 
 
 def examples(preset: Preset, model: LatentDiffusion) -> list[Block]:
@@ -62,11 +61,6 @@ def examples(preset: Preset, model: LatentDiffusion) -> list[Block]:
         Block("painted, and three pictures of it", [colours[painted], *images[i : i + SEEDS]])
         for i, painted in zip(range(0, len(images), SEEDS), labels.numpy(), strict=True)
     ]
-
-
-def one_hot(labels: Tensor) -> Tensor:
-    """Class ids (B, H, W) -> (B, classes, H, W) float32."""
-    return torch.nn.functional.one_hot(labels, len(CLASSES)).permute(0, 3, 1, 2).float()
 
 
 def _iou(judgement: Judgement, labels: Tensor) -> float:

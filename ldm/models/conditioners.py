@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -45,3 +46,9 @@ class SpatialRescaler(nn.Module):
         for _ in range(self.n_stages):
             x = F.interpolate(x, scale_factor=0.5, mode="bilinear")
         return self.channel_mapper(x)
+
+
+def one_hot(labels: Tensor, classes: int) -> Tensor:
+    """Class ids (B, H, W), whole -> (B, classes, H, W) float32, 1 in the channel of the class."""
+    channels = torch.zeros(len(labels), classes, *labels.shape[1:], device=labels.device)
+    return channels.scatter_(1, labels[:, None].long(), 1.0)

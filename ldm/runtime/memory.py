@@ -67,14 +67,21 @@ def default_budget(device: torch.device) -> int:
 
 def left_to_container(folder: Path = CGROUP) -> int:
     """Bytes that this container may still take; a large number where nothing limits it."""
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),  # before version 2
+    for limit, used, about in (
+        ("memory.max", "memory.current", "memory.stat"),
+        # before version 2
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
     ):
         with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
             most, taken = (int((folder / name).read_text()) for name in (limit, used))
-            return max(0, most - taken)
+            return max(0, most - taken + _cached((folder / about).read_text()))
     return 2**63
+
+
+def _cached(about: str) -> int:
+    """Bytes of files that are counted as taken and given back when they are wanted."""
+    counts = dict(line.split() for line in about.splitlines())
+    return sum(int(counts.get(f"{kind}_file", 0)) for kind in ("active", "inactive"))
 
 
 def resident(device: torch.device | None = None) -> int:

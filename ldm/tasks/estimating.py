@@ -22,9 +22,7 @@ from ldm.tasks.settings import (
 )
 
 ENCODED, PUT_BACK = 2.0, 0.3  # what such a px takes, of one that is made, measured on a CPU
-
-
-HELD, KEPT = 16, 3  # bytes of a px of the whole picture beside its hole, and of each result
+HELD, RESULT = 16, 3  # bytes of a px of the picture around a hole, and of one of each result
 
 
 @dataclass(frozen=True)
@@ -64,6 +62,11 @@ def pixels(request: Any, facts: Facts, found: Sequence[Canvas]) -> int:
     if isinstance(request, Inpaint):
         encoded += area
     return round(made + ENCODED * encoded + PUT_BACK * request.count * _put_back_to(request))
+
+
+def bytes_beside(request: Any) -> int:
+    """What a request holds beside its canvases: a whole picture, to fill a hole in it."""
+    return (HELD + RESULT * request.count) * _put_back_to(request)
 
 
 def _put_back_to(request: Any) -> int:
@@ -127,5 +130,4 @@ def expected(request: Any, known: Calibration, room: Room) -> Expected:
     if seconds is not None:
         seconds += known.rest(pixels(request, known.facts, found))
     largest = max(plans, key=lambda chosen: chosen.memory)
-    beside = (HELD + KEPT * request.count) * _put_back_to(request)
-    return Expected(seconds, largest.memory + beside, largest)
+    return Expected(seconds, largest.memory, largest)

@@ -24,6 +24,7 @@ from ldm.data.masks import to_cells
 from ldm.data.scenes import BOX_CLASSES, CLASSES, IDS, OBJECTS
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.models.boxes import SLOTS_PER_BOX, drawn_boxes
+from ldm.models.conditioners import one_hot
 from ldm.training.autoencoder import to_tensor
 from ldm.training.boxes import corner_waves, outlined_boxes, relative_boxes
 from ldm.training.config import TrainConfig
@@ -185,11 +186,11 @@ class LabelMaps(Condition):
         some = given.held_out.labels[:EXAMPLES]
         colours = np.array(list(CLASSES.values()), np.float32) / 127.5 - 1
         shown = torch.from_numpy(colours[some]).permute(0, 3, 1, 2)
-        self.examples = Examples(one_hot(some), shown=shown)
+        self.examples = Examples(channels_of(some), shown=shown)
 
     def draw(self, rng: np.random.Generator, rows: np.ndarray) -> Tensor:
         """(B, classes, H, W) float32."""
-        return one_hot(self.labels[rows])
+        return channels_of(self.labels[rows])
 
     def weight(self, rows: np.ndarray, inputs: Tensor) -> Tensor:
         """Objects are few cells, and of more parts than the land."""
@@ -271,11 +272,9 @@ def draw_holes(rng: np.random.Generator, images: Tensor, factor: int) -> Tensor:
     return torch.from_numpy(np.stack(drawn))[:, None].float()
 
 
-def one_hot(labels: np.ndarray) -> Tensor:
-    """Class ids (B, H, W) -> (B, classes, H, W) float32, 1 in the channel of the class."""
-    ids = torch.from_numpy(np.ascontiguousarray(labels)).long()[:, None]
-    channels = torch.zeros(len(ids), len(CLASSES), *ids.shape[2:])
-    return channels.scatter_(1, ids, 1.0)
+def channels_of(labels: np.ndarray) -> Tensor:
+    """Class ids (B, H, W) uint8 -> (B, classes, H, W) float32."""
+    return one_hot(torch.tensor(labels), len(CLASSES))
 
 
 CONDITIONS: dict[str, type[Condition]] = {

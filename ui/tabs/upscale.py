@@ -40,8 +40,13 @@ def create(jobs: JobQueue) -> Tab:
             slider, radio = beside = _comparison(made)
             made.show(HINT, beside=beside, compare=lambda shown: _compare(slider, radio, shown))
             samples = made.start_from(SAMPLES, shrunk(), format="png")
-    how = {"to_fields": to_fields, "to_values": to_values, "receive": received}
-    tab = made.tab(jobs, not_kept=frozenset({"image"}), **how)
+    tab = made.tab(
+        jobs,
+        to_fields=to_fields,
+        to_values=to_values,
+        receive=received,
+        not_kept=frozenset({"image"}),
+    )
     _connect(tab, note, slider, radio)
     samples.select(_take, None, tab.inputs["image"], **QUIET)
     return tab
