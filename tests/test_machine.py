@@ -108,7 +108,7 @@ def test_the_photograph_around_a_hole_counts(tiny_studio):
         request = resolve(replace(hole, count=2), load_preset("demo-inpaint"))
         found.append(tiny_studio.machine.estimate(name, request, Room(2**30)).memory_bytes)
         least = bytes_beside(request)
-    assert found[1] - found[0] == (16 + 2 * 3) * (1000**2 - 200**2)
+    assert found[1] - found[0] == (12 + 2 * 4) * (1000**2 - 200**2)
     with pytest.raises(MemoryBudgetError):
         tiny_studio.machine.estimate(name, request, Room(least))
 
