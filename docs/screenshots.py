@@ -16,9 +16,9 @@ SHOTS = {"light": (1440, 960), "dark": (1440, 960), "phone": (390, 844)}
 PROMPTS = (
     ("several conifers, a snowy field at night, the moon, mountains", 12),
     ("a sandy beach, still water, the sun in the sky at noon", 11),
-    ("a village, snow, mountains, the moon at night", 12),
     ("several oaks, an autumn field, low hills, clear sky at noon", 11),
-    ("several pine trees, a green meadow, white clouds in the afternoon", 11),
+    ("several pines, a green meadow, white clouds in the afternoon", 13),
+    ("a village in a snowy landscape, mountains, clear sky in the afternoon", 12),
 )
 
 

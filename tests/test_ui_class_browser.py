@@ -48,8 +48,10 @@ def test_a_class_any_class_and_a_thousand(page, tmp_path):
 
     page.locator("#class-conditional-preset input").click()
     page.get_by_role("option", name=re.compile("CelebA")).click()
-    expect(tiles).to_have_count(1)  # a model without classes
+    expect(tiles).to_have_count(1)
     expect(tiles).to_have_attribute("aria-checked", "true")
+    expect(tiles).to_have_text("This model knows no classes")
+    expect(page.locator("#class-conditional-class-index .note")).to_be_hidden()
     page.locator("#class-conditional-preset input").click()
     page.get_by_role("option", name=re.compile("LDM-4-G")).click()
     search = page.locator("#class-conditional-class-index input[type=search]")

@@ -40,11 +40,11 @@ function draw() {
   let shown = fitting.slice(0, SHOWN);
   if (chosen && !wanted && !shown.includes(chosen)) shown = [chosen, ...shown.slice(1)];
   const nodes = shown.map(({ number, name, rest }) => tile(String(number), all.length > FEW ? `${number} ${name}` : name, ...rest));
-  if (props.any && !wanted) nodes.unshift(tile(ANY, "Any class: no condition at all"));
+  if (props.any && !wanted) nodes.unshift(tile(ANY, all.length ? "Any class: no condition at all" : "This model knows no classes"));
   tiles.replaceChildren(...nodes);
   const more = fitting.length - shown.length;
   const note = $("note");
-  note.textContent = !fitting.length ? "No class of that name." : more > 0 ? `${more} more: search for them.` : "";
+  note.textContent = all.length && !fitting.length ? "No class of that name." : more > 0 ? `${more} more: search for them.` : "";
   note.hidden = !note.textContent;
   mark();
 }
