@@ -13,19 +13,18 @@ from ldm.data.classes import NAMES, NO_CLASS
 from ldm.data.scenes import CLASSES, IDS
 from ldm.training.autoencoder import to_tensor
 from ldm.training.boxes import corner_waves
+from ldm.training.condition import EXAMPLES, Material
 from ldm.training.conditions import (
     CONDITIONS,
-    EXAMPLES,
     OUTSIDE_WEIGHT,
-    Holes,
     LabelMaps,
     Layouts,
     LowResolution,
-    Material,
     SceneClasses,
     share_of_objects,
 )
 from ldm.training.config import DataConfig, LossConfig, TrainConfig
+from ldm.training.holes import holes_of
 from ldm.training.world import World
 
 
@@ -45,7 +44,7 @@ def test_label_maps_are_the_scenes_own():
     scenes = world(EXAMPLES + 4)
     condition = LabelMaps(material(scenes, SimpleNamespace(factor=4)))
     rows = np.array([3, 17, 3])
-    maps = condition.draw(np.random.default_rng(1), rows)
+    maps = condition.prepared(condition.draw(np.random.default_rng(1), rows))
     assert maps.shape == (3, len(CLASSES), 8, 8)
     assert torch.equal(maps.sum(1), torch.ones(3, 8, 8))
     assert np.array_equal(maps.argmax(1).numpy(), scenes.labels[rows])
@@ -73,7 +72,7 @@ def test_holes_are_encoded_once_and_are_those_of_their_scenes(tmp_path, tiny_mod
     """A draw equals `condition_hole` of the scene itself, up to the cache's half precision."""
     scenes = world(EXAMPLES + 2, side=16)
     given = material(scenes, tiny_model, data=DataConfig(holes=2, folder=tmp_path))
-    condition = Holes(given)
+    condition = holes_of(given)
     rows = np.array([0, 5, 17])
     drawn = condition.draw(np.random.default_rng(0), rows)
     factor = tiny_model.factor
@@ -83,8 +82,24 @@ def test_holes_are_encoded_once_and_are_those_of_their_scenes(tmp_path, tiny_mod
     assert (again - drawn).abs().max() < 0.02 * again.abs().max()
     written = next(tmp_path.glob("holes-*.npy"))
     before = written.stat().st_mtime_ns
-    assert torch.equal(Holes(given).draw(np.random.default_rng(0), rows), drawn)
+    assert torch.equal(holes_of(given).draw(np.random.default_rng(0), rows), drawn)
     assert written.stat().st_mtime_ns == before
+
+
+def test_new_holes_are_encoded_as_the_model_does_itself(tmp_path, tiny_model):
+    scenes = world(EXAMPLES, side=16)
+    condition = holes_of(material(scenes, tiny_model, data=DataConfig(holes=0, folder=tmp_path)))
+    rows = np.array([0, 5, 5, 13])
+    drawn = condition.draw(np.random.default_rng(0), rows)
+    assert torch.equal(drawn[:, :3], torch.from_numpy(scenes.images[rows]).permute(0, 3, 1, 2))
+    prepared = condition.prepared(drawn)
+    again = tiny_model.condition_hole(to_tensor(scenes.images[rows]), drawn[:, 3:].float()).concat
+    assert (again - prepared).abs().max() < 0.02 * again.abs().max()
+    in_hole = prepared[:, -1:] == 1
+    assert 0 < in_hole.float().mean() < 1
+    assert ((condition.weight(rows, drawn) == 1) == in_hole).all()
+    assert not torch.equal(drawn[1], drawn[2])  # the same scene, another hole
+    assert not list(tmp_path.iterdir())
 
 
 class FakeModel:

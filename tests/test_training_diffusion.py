@@ -66,12 +66,13 @@ def make(world, tmp_path, monkeypatch):
 def test_what_is_exported_predicts_what_was_trained(name, make, randomise):
     run = make(name)
     randomise(run.model)
-    x0, noise, t, inputs, cells = run.batch(np.random.default_rng(0), 2)
+    x0, noise, t, drawn, cells = run.batch(np.random.default_rng(0), 2)
     assert x0.shape == noise.shape == (2, 3, 32, 32)
     # latents have the spread that the schedule expects
     assert abs(float(run.latents.std()) - 1) < 1e-3
-    terms = run.loss(run.model, (x0, noise, t, inputs, cells))
+    terms = run.loss(run.model, (x0, noise, t, drawn, cells))
     assert torch.isfinite(terms["loss"])
+    inputs = run.condition.prepared(drawn)
     run.export(run.model, step=1)
     loaded = build_model(run.preset)
     load_files(loaded, run.preset.weight_paths, dtype=torch.float32)

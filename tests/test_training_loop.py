@@ -1,4 +1,5 @@
-"""A run that is killed and resumed ends exactly where an unbroken one does."""
+"""A run that is killed and resumed ends exactly where an unbroken one does, whose batches other
+processes drew ahead."""
 
 import json
 import os
@@ -41,6 +42,7 @@ class Run:
 
 config = TrainConfig(kind="critic", preset="x", steps=40, batch_size=8, accumulate=2,
     precision="no", log_every=1, snapshot_every=5,
+    workers=2 if "--ahead" in sys.argv else 0,
     optimizer=OptimizerConfig(learning_rate=1e-2, warmup_steps=4, decay_steps=10))
 train(Run(float(sys.argv[2])), config, Path(sys.argv[1]), resume="--resume" in sys.argv)
 """
@@ -56,7 +58,7 @@ def environment() -> dict[str, str]:
 
 def test_kill_9_and_resume_equals_an_unbroken_run(tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    subprocess.run(command(whole, 0), env=environment(), check=True, capture_output=True)
+    subprocess.run(command(whole, 0, "--ahead"), env=environment(), check=True, capture_output=True)
     process = subprocess.Popen(command(broken, 0.05), env=environment())
     stats = broken / "stats.jsonl"
     deadline = time.monotonic() + 60

@@ -10,69 +10,26 @@ N: scenes; B: batch; H, W: sides of the pictures in px; h, w: of their latents.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ldm.data import classes, masks
+from ldm.data import classes
 from ldm.data.classes import NO_CLASS, class_of
 from ldm.data.degradations import FACTOR, bicubic, bsr
-from ldm.data.masks import to_cells
 from ldm.data.scenes import BOX_CLASSES, CLASSES, IDS, OBJECTS
-from ldm.latent_diffusion import LatentDiffusion
 from ldm.models.boxes import SLOTS_PER_BOX, drawn_boxes
 from ldm.models.conditioners import one_hot
 from ldm.training.autoencoder import to_tensor
 from ldm.training.boxes import corner_waves, outlined_boxes, relative_boxes
-from ldm.training.config import TrainConfig
-from ldm.training.world import SPLITS, World, save_array
+from ldm.training.condition import EXAMPLES, Condition, Examples, Material
+from ldm.training.holes import holes_of
 
-ENCODE_BATCH = 16  # pictures whose holes are encoded at once
-KNOWN_WEIGHT = 0.1  # of a latent cell outside the hole, in the loss of inpainting
 OUTSIDE_WEIGHT = 0.2  # of a latent cell outside all boxes, in the loss of layouts
-EXAMPLES = 16  # held-out scenes of the pictures along the way
 START_SCALE = 0.3  # of vectors that are set before the training of layouts
 UNKNOWN_SHARE = 0.02  # of the words, replaced by [UNK], so that an unknown word does no harm
-
-
-@dataclass(frozen=True)
-class Material:
-    """What conditions are made of."""
-
-    config: TrainConfig
-    model: LatentDiffusion
-    world: World
-    held_out: World
-    weights: str  # names the first stage's weights, for what is encoded and cached
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Conditions of held-out scenes."""
-
-    inputs: Tensor  # for EXAMPLES pictures, as `draw` gives them
-    empty: Tensor | None = None  # the same without a condition; None: sampled without guidance
-    shown: Tensor | None = None  # the conditions as pictures, (EXAMPLES, 3, H, W) in [-1, 1]
-
-
-class Condition:
-    """One kind of condition; made of a `Material`."""
-
-    examples: Examples
-
-    def draw(self, rng: np.random.Generator, rows: np.ndarray) -> Tensor:
-        """The conditions of these training scenes, (B, ...), by the randomness of `rng` alone."""
-        raise NotImplementedError
-
-    def weight(self, rows: np.ndarray, inputs: Tensor) -> Tensor:
-        """How much each latent cell of these scenes counts, (B, 1, h, w); here: all the same."""
-        return torch.ones(1, 1, 1, 1)
-
-    def start(self, conditioner: nn.Module) -> None:
-        """Prepare a conditioner that has learned nothing yet."""
 
 
 class Captions(Condition):
@@ -186,11 +143,15 @@ class LabelMaps(Condition):
         some = given.held_out.labels[:EXAMPLES]
         colours = np.array(list(CLASSES.values()), np.float32) / 127.5 - 1
         shown = torch.from_numpy(colours[some]).permute(0, 3, 1, 2)
-        self.examples = Examples(channels_of(some), shown=shown)
+        self.examples = Examples(self.prepared(torch.from_numpy(some)), shown=shown)
 
     def draw(self, rng: np.random.Generator, rows: np.ndarray) -> Tensor:
+        """(B, H, W) uint8."""
+        return torch.from_numpy(self.labels[rows])
+
+    def prepared(self, drawn: Tensor) -> Tensor:
         """(B, classes, H, W) float32."""
-        return channels_of(self.labels[rows])
+        return one_hot(drawn, len(CLASSES))
 
     def weight(self, rows: np.ndarray, inputs: Tensor) -> Tensor:
         """Objects are few cells, and of more parts than the land."""
@@ -221,68 +182,12 @@ SHRINK: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
 }
 
 
-class Holes(Condition):
-    """Pictures with holes, as `LatentDiffusion.condition_hole` gives them: (B, C + 1, h, w).
-
-    Holes are whole latent cells, as they are when a picture is filled in. Encoding is dear, so
-    every picture is encoded with `data.holes` holes, once, and kept beside the world.
-    """
-
-    def __init__(self, given: Material) -> None:
-        about, key = given.config.data, given.world.key
-        self.holes = about.holes
-        kind = "smooth" if given.model.smooth_holes else "black"
-        cache = about.folder / f"holes-{kind}-{given.weights}-{key}-{self.holes}.npy"
-        if not cache.exists():
-            save_array(cache, self._encoded(given).half().numpy())
-        self.encoded = np.load(cache, mmap_mode="r")
-        rng = np.random.default_rng([SPLITS["held-out"], 0])
-        images = to_tensor(given.held_out.images[:EXAMPLES])
-        holes = draw_holes(rng, images, given.model.factor)
-        inputs = given.model.condition_hole(images, holes).concat
-        self.examples = Examples(inputs, shown=images.masked_fill(holes.bool(), 0.0))
-
-    def draw(self, rng: np.random.Generator, rows: np.ndarray) -> Tensor:
-        """(B, C + 1, h, w) float32."""
-        which = rng.integers(self.holes, size=len(rows))
-        return torch.from_numpy(self.encoded[rows * self.holes + which]).float()
-
-    def weight(self, rows: np.ndarray, inputs: Tensor) -> Tensor:
-        """The hole counts; of the rest nothing is kept, so it only steadies the training."""
-        hole = (inputs[:, -1:] + 1) / 2
-        return KNOWN_WEIGHT + (1 - KNOWN_WEIGHT) * hole
-
-    def _encoded(self, given: Material) -> Tensor:
-        """(N * holes, C + 1, h, w): all of the first picture, all of the second, and so on."""
-        parts = []
-        for start in range(0, len(given.world), ENCODE_BATCH):
-            images = to_tensor(given.world.images[start : start + ENCODE_BATCH])
-            images = images.repeat_interleave(self.holes, dim=0)
-            rng = np.random.default_rng([SPLITS["train"], start])
-            holes = draw_holes(rng, images, given.model.factor)
-            with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
-                parts.append(given.model.condition_hole(images, holes).concat.float())
-        return torch.cat(parts)
-
-
-def draw_holes(rng: np.random.Generator, images: Tensor, factor: int) -> Tensor:
-    """A hole of whole latent cells for each picture: (B, 1, H, W) of 0 and 1."""
-    height, width = images.shape[2:]
-    drawn = [to_cells(masks.draw(rng, width, height), factor) for _ in images]
-    return torch.from_numpy(np.stack(drawn))[:, None].float()
-
-
-def channels_of(labels: np.ndarray) -> Tensor:
-    """Class ids (B, H, W) uint8 -> (B, classes, H, W) float32."""
-    return one_hot(torch.tensor(labels), len(CLASSES))
-
-
-CONDITIONS: dict[str, type[Condition]] = {
+CONDITIONS: dict[str, Callable[[Material], Condition]] = {
     "text-to-image": Captions,
     "layout": Layouts,
     "class-conditional": SceneClasses,
     "semantic": LabelMaps,
     "upscale": LowResolution,
-    "inpaint": Holes,
+    "inpaint": holes_of,
 }
 """The task of a preset -> its condition, made of a `Material`."""

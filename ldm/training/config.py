@@ -27,7 +27,7 @@ class DataConfig:
     captions: int = 8  # wordings kept per scene
     degradation: str = "bicubic"  # upscale: how the low-resolution pictures are made
     zoom: float = 1.0  # upscale: above 1, half of the pictures are drawn up to this much larger
-    holes: int = 2  # inpaint: holes per picture, encoded once
+    holes: int = 2  # inpaint: holes per picture, encoded once; 0: a new one at every sight
     pairs: bool = False  # text-to-image: batches of scenes that differ in their objects alone
     folder: Path = Path("runs/world")
 
@@ -35,8 +35,8 @@ class DataConfig:
         _check_choice("data.degradation", self.degradation, DEGRADATIONS)
         if self.zoom < 1:
             raise TrainingError(f"data.zoom must be at least 1, got {self.zoom:g}.")
-        if self.holes < 1:
-            raise TrainingError(f"data.holes must be at least 1, got {self.holes}.")
+        if self.holes < 0:
+            raise TrainingError(f"data.holes must be at least 0, got {self.holes}.")
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,8 @@ class TrainConfig:
     accumulate: int = 1  # batches per optimiser step
     ema_decay: float = 0.999
     precision: str = "bf16"
+    compile: bool = False  # minutes of torch.compile first; for long runs on CUDA
+    workers: int = 0  # processes that draw batches ahead; 0: drawn between the steps
     seed: int = 0
     data: DataConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -94,6 +96,8 @@ class TrainConfig:
         for name in ("steps", "batch_size", "accumulate", "snapshot_every", "log_every"):
             if getattr(self, name) < 1:
                 raise TrainingError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if self.workers < 0:
+            raise TrainingError(f"workers must be at least 0, got {self.workers}.")
         if self.data.pairs and self.batch_size % 2:
             raise TrainingError(f"batch_size must be even with data.pairs, got {self.batch_size}.")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from torch import Tensor, nn
 
 from ldm.catalog.build import build_model
@@ -21,7 +22,8 @@ from ldm.latent_diffusion import LatentDiffusion
 from ldm.models.boxes import drawn_boxes
 from ldm.models.first_stage import DiagonalGaussian
 from ldm.training.autoencoder import to_tensor
-from ldm.training.conditions import CONDITIONS, Material
+from ldm.training.condition import Material
+from ldm.training.conditions import CONDITIONS
 from ldm.training.config import TrainConfig
 from ldm.training.deeper import Depths
 from ldm.training.samples import save_grid
@@ -31,7 +33,7 @@ from ldm.training.world import World, open_world, save_array, with_close_views
 SAMPLE_STEPS = 25
 SAMPLE_GUIDANCE = 3.0
 COLUMNS = 8  # of the pictures along the way
-ENCODE_BATCH = 32
+ENCODE_BATCH = 128
 
 
 class Denoiser(nn.Module):
@@ -68,6 +70,7 @@ class DiffusionRun:
         self.diffusion = build_model(self.preset, "cpu")
         if not warm_start(self.diffusion.first_stage, self.preset.first_stage_path):
             raise TrainingError(f"{self.preset.first_stage_path} is missing; train it first.")
+        self.diffusion.to(PartialState().device)
         self.model = Denoiser(self.diffusion).train()
         known = warm_start(self.model, self.preset.weight_path, published_name)
         if config.start_from is not None and not known:
@@ -99,7 +102,7 @@ class DiffusionRun:
         start_alike(self.model, relative.weight_path, channels, name_there)
 
     def batch(self, rng: np.random.Generator, size: int) -> tuple[Tensor, ...]:
-        """x0, noise (size, C, h, w), t (size,), the conditions, and the weight of each cell.
+        """x0, noise (size, C, h, w), t (size,), conditions as drawn, and the weight of each cell.
 
         Scenes that differ in their things alone get the same noise and t: what the network
         cannot know about the rest is then the same error in both, and drops out of what their
@@ -122,7 +125,8 @@ class DiffusionRun:
         min-SNR weights leave next to nothing of the noisiest steps, where the condition decides:
         a short training with them learns pictures but not to follow the condition.
         """
-        x0, noise, t, inputs, cells = batch
+        x0, noise, t, drawn, cells = batch
+        inputs = self.condition.prepared(drawn)
         if self.diffusion.smooth_holes:
             x0 = x0 - self.diffusion.guess(inputs)
         schedule, kind = self.diffusion.schedule, self.diffusion.prediction
@@ -139,11 +143,11 @@ class DiffusionRun:
     def sample(self, model: nn.Module, path: Path) -> None:
         """Pictures under held-out conditions, those above them where they can be shown."""
         averaged, examples = self._averaged(model), self.condition.examples
-        cond = self._condition(averaged, examples.inputs)
+        cond = self._condition(averaged, examples.inputs.to(averaged.device))
         if examples.empty is None:
             eps = conditioned(averaged.denoise, cond)
         else:
-            uncond = self._condition(averaged, examples.empty)
+            uncond = self._condition(averaged, examples.empty.to(averaged.device))
             eps = classifier_free(averaged.denoise, cond, uncond, SAMPLE_GUIDANCE)
         shape = tuple(self.latents.shape[1:])
         x_T = noises.batch_noise(range(len(examples.inputs)), 0, shape).to(averaged.device)
@@ -164,7 +168,7 @@ class DiffusionRun:
         parts = self.diffusion
         return LatentDiffusion(
             unet=model.unet,
-            first_stage=parts.first_stage.to(next(model.parameters()).device),
+            first_stage=parts.first_stage,
             conditioner=model.conditioner,
             schedule=parts.schedule,
             scale_factor=parts.scale_factor,
@@ -202,7 +206,7 @@ def encoder_key(first_stage: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, value in first_stage.state_dict().items():
         if name.startswith(("encoder.", "quant_conv.")):
-            digest.update(name.encode() + value.float().numpy().tobytes())
+            digest.update(name.encode() + value.float().cpu().numpy().tobytes())
     return digest.hexdigest()[:12]
 
 
@@ -213,12 +217,15 @@ def encode_world(first_stage: nn.Module, world: World, cache: Path) -> Tensor:
     They are written to `cache` as float16 and read from there the next time.
     """
     if not cache.exists():
+        device = next(first_stage.parameters()).device
         rows = []
         for start in range(0, len(world), ENCODE_BATCH):
-            with torch.autocast("cpu", torch.bfloat16):
-                code = first_stage.encode(to_tensor(world.images[start : start + ENCODE_BATCH]))
-            rows.append(code.mode() if isinstance(code, DiagonalGaussian) else code)
-        save_array(cache, torch.cat(rows).half().numpy())
+            images = to_tensor(world.images[start : start + ENCODE_BATCH]).to(device)
+            with torch.autocast(device.type, torch.bfloat16):
+                code = first_stage.encode(images)
+            code = code.mode() if isinstance(code, DiagonalGaussian) else code
+            rows.append(code.half().cpu())
+        save_array(cache, torch.cat(rows).numpy())
     return torch.from_numpy(np.load(cache)).float()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +19,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.data import DataLoader, Dataset
 
 from ldm.training.config import OptimizerConfig, TrainConfig
 from ldm.training.ema import EMA
@@ -32,7 +34,8 @@ class Run(Protocol):
     model: nn.Module  # all that is trained, behind one forward
 
     def batch(self, rng: np.random.Generator, size: int) -> tuple[Tensor, ...]:
-        """`size` training examples, drawn from `rng` alone; CPU tensors."""
+        """`size` training examples, drawn from `rng` alone; CPU tensors, maybe in a process of
+        its own."""
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """The terms to log; `loss` is the one to minimise. `model` may wrap `self.model`."""
@@ -53,10 +56,13 @@ def train(run: Run, config: TrainConfig, folder: Path, *, resume: bool) -> None:
     model, optimizer = accelerator.prepare(run.model, optimizer)
     step = _restore(folder, run.model, ema, optimizer) if resume else 0
     ema.model.to(accelerator.device)
+    if config.compile:
+        model = torch.compile(model)
+    batches = iter(_batches(run, config, step, accelerator))
     stats = Stats(folder / "stats.jsonl", config, accelerator.is_main_process)
     while step < config.steps:
         _set_rate(optimizer, config, step)
-        terms = _step(accelerator, model, optimizer, run, config, step)
+        terms = _step(accelerator, model, optimizer, run, config, batches)
         ema.update(run.model)
         step += 1
         stats.add(step, terms, optimizer.param_groups[0]["lr"])
@@ -74,14 +80,13 @@ def _step(
     optimizer: torch.optim.Optimizer,
     run: Run,
     config: TrainConfig,
-    step: int,
+    batches: Iterator[tuple[int, tuple[Tensor, ...]]],
 ) -> dict[str, Tensor]:
     """One optimiser step over `accumulate` batches; returns the terms of the last one."""
-    for part in range(config.accumulate):
-        seed = [config.seed, step, part, accelerator.process_index]
-        torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
-        batch = run.batch(np.random.default_rng(seed), config.batch_size)
-        batch = tuple(t.to(accelerator.device) for t in batch)
+    for _ in range(config.accumulate):
+        seed, batch = next(batches)
+        torch.manual_seed(seed)
+        batch = tuple(t.to(accelerator.device, non_blocking=True) for t in batch)
         with attention_kernel(accelerator.device):
             terms = run.loss(model, batch)
             accelerator.backward(terms["loss"] / config.accumulate)
@@ -89,6 +94,30 @@ def _step(
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return terms
+
+
+class _Drawn(Dataset):
+    """(step, part) -> the seed of what the step itself draws, and its batch."""
+
+    def __init__(self, run: Run, config: TrainConfig, process: int) -> None:
+        self.run, self.config, self.process = run, config, process
+
+    def __getitem__(self, at: tuple[int, int]) -> tuple[int, tuple[Tensor, ...]]:
+        seed = [self.config.seed, *at, self.process]
+        batch = self.run.batch(np.random.default_rng(seed), self.config.batch_size)
+        return int(np.random.SeedSequence(seed).generate_state(1)[0]), batch
+
+
+def _batches(run: Run, config: TrainConfig, step: int, accelerator: Accelerator) -> DataLoader:
+    """All batches from `step` on, drawn ahead by `config.workers` processes; they are the same
+    however many there are."""
+    return DataLoader(
+        _Drawn(run, config, accelerator.process_index),
+        batch_size=None,
+        sampler=[(k, part) for k in range(step, config.steps) for part in range(config.accumulate)],
+        num_workers=config.workers,
+        pin_memory=accelerator.device.type == "cuda",
+    )
 
 
 def _memory_format(device: torch.device) -> torch.memory_format:
@@ -108,7 +137,8 @@ def _optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimiz
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas)
+    fused = next(model.parameters()).is_cuda or None  # None: as the library chooses
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=fused)
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, step: int) -> None:
