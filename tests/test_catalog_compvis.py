@@ -102,6 +102,8 @@ UNET, STAGE = "model/params/unet_config", "model/params/first_stage_config"
         (f"{UNET}/extra", 1, "unknown key 'extra'"),
         (f"{UNET}/params/dims", 3, "dims must be 2, got 3"),
         (f"{UNET}/params/use_new_attention_order", True, "must be False"),
+        (f"{UNET}/params/num_heads_upsample", 3, "num_heads_upsample must be 4, got 3"),
+        ("model/params/cosine_s", 0.1, "cosine_s must be 0.008, got 0.1"),
         (f"{UNET}/params/model_channels", None, "model_channels"),
         (f"{UNET}/params/model_channels", "wide", "model_channels"),
         (f"{STAGE}/params/ddconfig/double_z", False, "double_z must be True"),

@@ -29,7 +29,7 @@ _TRAINING = {
     "v_posterior", "clip_denoised",
 }  # fmt: skip
 _LDM = {
-    "linear_start", "linear_end", "timesteps", "beta_schedule", "cosine_s", "image_size",
+    "linear_start", "linear_end", "timesteps", "beta_schedule", "image_size",
     "channels", "conditioning_key", "concat_mode", "scale_factor", "scale_by_std",
     "parameterization", "unet_config", "first_stage_config", "cond_stage_config",
 }  # fmt: skip
@@ -114,7 +114,7 @@ def _task(architecture: Architecture, where: str) -> str:
 
 
 def _latent_diffusion(params: Values, where: str) -> Values:
-    _only(params, _LDM | _TRAINING, where)
+    _only(params, _LDM | _TRAINING, where, cosine_s=0.008)
     kinds = {"linear": "scaled_linear", "sqrt_linear": "linear", "cosine": "cosine"}
     schedule = {"kind": _look_up(kinds, params.get("beta_schedule", "linear"), where)}
     for ours, theirs in (("start", "linear_start"), ("end", "linear_end"), ("length", "timesteps")):
@@ -149,12 +149,21 @@ def _conditioning(params: Values, conditioner: Any, where: str) -> str:
 
 def _unet(params: Values, where: str) -> Values:
     _only(params, _UNET | _UNET_WITHOUT_EFFECT, where, dims=2, use_new_attention_order=False)
+    _check_heads(params, where)
     return {key: value for key, value in params.items() if key in _UNET}
+
+
+def _check_heads(params: Values, where: str) -> None:
+    """On the way up there are as many heads as on the way down, in all published models."""
+    heads, upwards = params.get("num_heads", -1), params.get("num_heads_upsample", -1)
+    if upwards not in (-1, heads):
+        raise PresetError(f"{where}: num_heads_upsample must be {heads}, got {upwards!r:.80}.")
 
 
 def _classifier(params: Values, where: str) -> Values:
     ours = _CLASSIFIER | {"image_size", "pool"}
     _only(params, ours | _UNET_WITHOUT_EFFECT, where, dims=2, use_new_attention_order=False)
+    _check_heads(params, where)
     return {"classifier": {key: value for key, value in params.items() if key in ours}}
 
 
