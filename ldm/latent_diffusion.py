@@ -81,6 +81,7 @@ class LatentDiffusion(nn.Module):
         self.smooth_holes = smooth_holes
         self.trained_size = trained_size
         self.is_prepared = False  # for inference: then it can be neither copied nor converted
+        self.in_float32: Callable[[], LatentDiffusion] | None = None  # reads it again, plain
         self._preview: Tensor | None = None
 
     @property
