@@ -1,6 +1,9 @@
 """What is recorded and when, with a recording that only calls again."""
 
+import copy
+import gc
 import threading
+import weakref
 
 import pytest
 import torch
@@ -8,6 +11,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ldm.models import graphs
 from ldm.models.graphs import Graphs
+from ldm.models.inference import prepare
+from tests.test_models_inference import (
+    DECODERS,
+    UNETS,
+    difference,
+    first_stage,
+    inputs,
+    unet,
+)
 
 
 class Recorder:
@@ -190,3 +202,49 @@ def test_nothing_is_left_of_those_that_are_cleared(made, recorder):
     assert len(made) == 0
     made(double, (ones(1, 1, 2, 2),))
     assert recorder.count == 2
+
+
+@pytest.mark.parametrize("kind", UNETS)
+@torch.no_grad()
+def test_a_unet_leaves_its_inputs_alone_and_follows_its_context(kind, randomise, recorder):
+    plain = unet(kind, randomise)
+    fast = prepare(copy.deepcopy(plain))
+    fast.graphs = Graphs(2**16, recorder, kind="cpu")
+    x, t, about = inputs(kind)
+    others = {k: v.flip(0) for k, v in about.items()}
+    for some in (about, about, about, others, others, about):
+        assert difference(fast(x, t, **some), plain(x, t, **some)) < 1e-5
+        x, t = x.flip(3), t.flip(0)
+    assert len(fast.graphs) == recorder.count == 1
+
+
+@pytest.mark.parametrize("kind", DECODERS)
+@torch.no_grad()
+def test_a_decoder(kind, randomise, recorder):
+    plain = first_stage(kind, randomise)
+    fast = prepare(copy.deepcopy(plain))
+    fast.decoder.graphs = Graphs(2**16, recorder, kind="cpu")
+    z = torch.randn(1, 3, 10, 6, generator=torch.Generator().manual_seed(1))
+    for _ in range(4):
+        assert difference(fast.decode(z), plain.decode(z)) < 1e-5
+        z = z.flip(2)
+    assert recorder.count == 1
+
+
+@torch.no_grad()
+def test_a_network_that_goes_takes_its_recordings_along(randomise):
+    """At once, not when somebody looks for circles: another model needs the room."""
+    fast = prepare(unet("spatial transformer", randomise))
+    fast.graphs = Graphs(2**16, lambda run, pool: (int, run()), kind="cpu")
+    x, t, about = inputs("spatial transformer")
+    for _ in range(3):
+        fast(x, t, **about)
+    (recorded,) = fast.graphs._known.values()
+    alive = weakref.ref(recorded)
+    del recorded
+    gc.disable()
+    try:
+        del fast
+        assert alive() is None
+    finally:
+        gc.enable()

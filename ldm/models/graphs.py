@@ -13,6 +13,7 @@ large enough to keep the card busy, and wherever something else is in the way, a
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import weakref
@@ -46,7 +47,7 @@ def record_cuda(run: Callable[[], Tensor], pool: Any) -> tuple[Callable[[], Any]
     Returns:
         What repeats the call, and the tensor that it writes.
     """
-    here, aside = torch.cuda.current_stream(), torch.cuda.Stream()
+    here, aside = torch.cuda.current_stream(), _aside(torch.cuda.current_device())
     aside.wait_stream(here)
     with torch.cuda.stream(aside):
         run()  # libraries set themselves up per stream, which cannot be recorded
@@ -55,6 +56,12 @@ def record_cuda(run: Callable[[], Tensor], pool: Any) -> tuple[Callable[[], Any]
     with torch.cuda.graph(graph, pool=pool, stream=aside, capture_error_mode="thread_local"):
         made = run()
     return graph.replay, made
+
+
+@functools.cache
+def _aside(device: int) -> torch.cuda.Stream:
+    """The stream that calls are recorded on: libraries keep memory for each that they meet."""
+    return torch.cuda.Stream(device)
 
 
 class Recorded:
