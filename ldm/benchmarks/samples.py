@@ -11,12 +11,14 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from ldm.benchmarks.networks import randomised
 from ldm.catalog.build import build_model
 from ldm.catalog.registry import load_preset
+from ldm.catalog.schema import Preset
 from ldm.models.inference import prepare
 from ldm.runtime.device import choose_dtype
 from ldm.tasks.sampling import sample
@@ -91,14 +93,7 @@ def _seconds(name: str, row: Row) -> float:
     if math.isnan(model.scale_factor):  # only the weight file knows it
         model.scale_factor = 1.0
     prepare(randomised(model).to(dtype), dtype).is_prepared = True
-    cond = uncond = model.condition(None)
-    if model.conditioning == "crossattn":
-        cond, uncond = (model.condition(torch.tensor([c])) for c in (0, preset.null_class))
-    if model.conditioning == "concat":
-        picture = torch.zeros(1, 3, preset.height, preset.width)
-        mask = torch.zeros(1, 1, preset.height, preset.width)
-        mask[..., : preset.width // 2] = 1
-        cond = uncond = model.condition_hole(picture, mask)
+    cond, uncond = _conditions(model, preset)
     for steps in (4, row.steps):
         sampling = Sampling(
             "ddim", steps, row.guidance, 0.0, tuple(range(row.count)), preset.height, preset.width
@@ -109,3 +104,15 @@ def _seconds(name: str, row: Row) -> float:
             pass
         seconds = time.perf_counter() - begin
     return seconds
+
+
+def _conditions(model: Any, preset: Preset) -> tuple[Any, Any]:
+    """What to follow, and the empty condition: a class, half a picture, or nothing."""
+    if model.conditioning == "crossattn":
+        return tuple(model.condition(torch.tensor([c])) for c in (0, preset.null_class))
+    if model.conditioning == "concat":
+        picture = torch.zeros(1, 3, preset.height, preset.width)
+        mask = torch.zeros(1, 1, preset.height, preset.width)
+        mask[..., : preset.width // 2] = 1
+        return (model.condition_hole(picture, mask),) * 2
+    return (model.condition(None),) * 2

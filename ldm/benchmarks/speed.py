@@ -216,7 +216,7 @@ def _kinds(about: Subject, against: bool) -> dict[str, Kind]:
 def _as(x: Tensor, dtype: torch.dtype) -> Tensor:
     """Half precision is given channels-last on the CPU; on CUDA that is each network's affair."""
     half = dtype == torch.bfloat16 and x.device.type == "cpu"
-    return x.to(dtype).contiguous(memory_format=torch.channels_last) if half else x
+    return x.to(dtype, memory_format=torch.channels_last) if half else x.to(dtype)
 
 
 def _converted(theirs: nn.Module, dtype: torch.dtype) -> nn.Module:
