@@ -28,7 +28,7 @@ from ldm.runtime.device import choose_device, exact_float32
 
 BATCHES = (1, 8)
 STOCK = "diffusers float16"  # what the others are measured against
-SECONDS = 0.25  # of calls in a row
+SECONDS = 0.15  # of calls in a row
 CALLS = (3, 60)  # in a row, at least and at most
 WARM = 4  # calls before anything counts: the second is recorded
 MIB = 2**20

@@ -22,6 +22,7 @@ LAST = torch.channels_last
 WHOLE = 16384  # numbers of a group of one picture: so many are one tile, ...
 TILE = 4096  # ... more are tiles of this size, ...
 MANY = 2**20  # ... and from so many on of the first
+PER_WARP = 1024  # numbers of a tile: each of 32 threads holds 32
 BLOCK = 2048  # numbers of a sum at a time
 LARGEST = 2**31 - 1  # numbers of a map whose places are 32-bit
 log = logging.getLogger(__name__)
@@ -84,7 +85,7 @@ def normalised(
     about = (0 if plus is None else plus.stride(0)), positions, C, norm.num_groups
     shape = {"PER": per, "WIDTH": width, "ROWS": rows, "HAS_PLUS": plus is not None}
     plus = x if plus is None else plus  # some address, which is not read
-    warps = {"num_warps": 8 if rows * width > TILE else 4}
+    warps = {"num_warps": min(16, max(1, rows * width // PER_WARP))}
     found = x  # likewise
     if tiles[1] > 1:
         found = torch.empty(*tiles, 2, dtype=torch.float32, device=x.device)

@@ -21,19 +21,19 @@ def _tile(  # noqa: PLR0913
     ROWS: tl.constexpr,
     HAS_PLUS: tl.constexpr,
 ):
-    """(values, offsets, channel numbers, whether a place is of the map) of this program's tile."""
+    """(values, picture's offset, offsets in it, channels, whether of the map) of a program's tile."""
     picture, group = tl.program_id(0) // groups, tl.program_id(0) % groups
     rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
     columns = tl.arange(0, WIDTH)
     channel = group * PER + columns
     inside = (rows < positions)[:, None] & (columns < PER)[None, :]
     start = picture.to(tl.int64) * positions * channels
-    at = start + rows[:, None].to(tl.int64) * channels + channel[None, :]
-    value = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
+    at = rows[:, None] * channels + channel[None, :]
+    value = tl.load(x + start + at, mask=inside, other=0.0).to(tl.float32)
     if HAS_PLUS:
         more = tl.load(plus + picture * plus_stride + channel, mask=columns < PER, other=0.0)
         value += more.to(tl.float32)[None, :]
-    return tl.where(inside, value, 0.0), at, channel, inside
+    return tl.where(inside, value, 0.0), start, at, channel, inside
 
 
 @triton.jit
@@ -51,7 +51,7 @@ def moments(  # noqa: PLR0913
     HAS_PLUS: tl.constexpr,
 ):
     """Mean and summed squared distance to it of each tile -> found (tiles, 2)."""
-    value, _, _, inside = _tile(
+    value, _, _, _, inside = _tile(
         x, plus, plus_stride, positions, channels, groups, PER, WIDTH, ROWS, HAS_PLUS
     )
     part = tl.program_id(1)
@@ -84,7 +84,7 @@ def normalise(  # noqa: PLR0913
     SILU: tl.constexpr,
 ):
     """The norm of each tile; with PARTS = 1 a tile is a whole group and `found` is not read."""
-    value, at, channel, inside = _tile(
+    value, start, at, channel, inside = _tile(
         x, plus, plus_stride, positions, channels, groups, PER, WIDTH, ROWS, HAS_PLUS
     )
     total = positions * PER
@@ -109,7 +109,7 @@ def normalise(  # noqa: PLR0913
     made = away * tl.rsqrt(spread / total + eps) * scale[None, :] + shift[None, :]
     if SILU:
         made = made / (1.0 + tl.exp(-made))
-    tl.store(out + at, made.to(out.dtype.element_ty), mask=inside)
+    tl.store(out + start + at, made.to(out.dtype.element_ty), mask=inside)
 
 
 @triton.jit
