@@ -21,6 +21,7 @@ from ldm.models.conditioners import one_hot
 from ldm.models.first_stage import DiagonalGaussian
 from ldm.models.hole import pull_push
 
+CUDA_CELLS = 8 * 64 * 64  # of a batch there: more pictures at once are hardly faster
 STRIP_VALUES = 2**23  # numbers of a strip of a label map, 32 MiB
 Tokenizer = Callable[[Sequence[Any]], Tensor]
 
@@ -81,6 +82,7 @@ class LatentDiffusion(nn.Module):
         self.smooth_holes = smooth_holes
         self.trained_size = trained_size
         self.is_prepared = False  # for inference: then it can be neither copied nor converted
+        self.in_float32: Callable[[], LatentDiffusion] | None = None  # reads it again, plain
         self._preview: Tensor | None = None
 
     @property
@@ -107,6 +109,11 @@ class LatentDiffusion(nn.Module):
     def dtype(self) -> torch.dtype:
         """What the UNet computes in."""
         return next(self.unet.parameters()).dtype
+
+    @property
+    def cells_at_once(self) -> int:
+        """Latent cells of a batch that keeps the device busy; 0: as on a CPU."""
+        return CUDA_CELLS if self.device.type == "cuda" else 0
 
     def wait(self) -> None:
         """Until the device has done all that it was given: only then a clock says how long."""
@@ -170,7 +177,8 @@ class LatentDiffusion(nn.Module):
         """
         classes, factor = self.conditioner.classes, self.factor
         rows = factor * max(1, STRIP_VALUES // (classes * factor * labels[:, 0].numel()))
-        strips = [self.condition(one_hot(part, classes)).concat for part in labels.split(rows, 1)]
+        parts = (part.to(self.device) for part in labels.split(rows, 1))
+        strips = [self.condition(one_hot(part, classes)).concat for part in parts]
         return Conditioning(concat=torch.cat(strips, dim=2))
 
     def condition_layout(self, tokens: Tensor, height: int, width: int) -> Conditioning:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ldm.models import kernels, packed
+from ldm.models import kernels
 from ldm.models.kernels import ConvolutionKernel
 from ldm.models.packed import PackedConv2d, PackedLinear
 
@@ -26,7 +26,6 @@ def operators(request, monkeypatch):
     """With the private operators, where they are, and without."""
     if not request.param:
         monkeypatch.setattr(kernels, "can_pack", lambda: False)
-        monkeypatch.setattr(packed, "can_pack", lambda: False)
 
 
 def convolution(name):

@@ -24,6 +24,7 @@ class Gaussian:
 
     MEAN, SPREAD = 0.5, 0.25
     factor, size_multiple, latent_channels, trained_size = 2, 4, 3, None
+    cells_at_once = 0
     dtype, device = torch.float32, torch.device("cpu")
     schedule = NoiseSchedule.scaled_linear(0.0015, 0.0205, 1000)
 

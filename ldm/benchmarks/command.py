@@ -11,6 +11,7 @@ from typing import Any
 # ruff: noqa: PLC0415
 
 DTYPES = ("float32", "bfloat16")
+DEVICES = ("cpu", "cuda")
 WAYS = ("whole", "bands", "diffusers", "diffusers, tiled")
 Lines = Iterable[str]
 
@@ -47,6 +48,14 @@ def _nothing(suite: argparse.ArgumentParser) -> None:
 def _add_speed(suite: argparse.ArgumentParser) -> None:
     _timed(suite)
     suite.add_argument("--model", action="append", default=[], help="only this one, or these")
+    suite.add_argument("--device", choices=DEVICES, default="cpu", help="where (cpu)")
+    suite.add_argument("--batch", type=int, action="append", default=[], help="CUDA: 1 and 8")
+    suite.add_argument(
+        "--search", action="store_true", help="CUDA: let cuDNN try its algorithms for all kinds"
+    )
+    suite.add_argument(
+        "--samples", action="store_true", help="CUDA: whole runs, beside the paper's samples/s"
+    )
 
 
 def _add_canvas(suite: argparse.ArgumentParser) -> None:
@@ -76,9 +85,22 @@ def _startup(arguments: Any) -> Lines:
 
 
 def _speed(arguments: Any) -> Lines:
+    timing = _timing(arguments)
+    if arguments.device == "cuda":
+        from ldm.benchmarks import cuda
+
+        choice = cuda.Choice(
+            models=tuple(arguments.model),
+            batches=tuple(arguments.batch) or cuda.BATCHES,
+            against=timing["against"],
+            rounds=timing["rounds"],
+            search=arguments.search,
+            samples=arguments.samples,
+        )
+        return cuda.table(choice)
     from ldm.benchmarks.speed import table
 
-    return table(arguments.model, **_timing(arguments))
+    return table(arguments.model, **timing)
 
 
 def _request(arguments: Any) -> Lines:

@@ -16,32 +16,33 @@ from ldm.catalog.schema import Preset
 from ldm.checkpoints.apply import load_files, load_first_stage
 
 
-def plain_unet(preset: Preset) -> nn.Module:
-    """The UNet in float32 on the CPU."""
+def plain_unet(preset: Preset, device: str = "cpu") -> nn.Module:
+    """The UNet in float32."""
     if preset.is_on_disk:
         model = build_model(preset)
-        load_files(model, preset.weight_paths, dtype=torch.float32, device="cpu")
+        load_files(model, preset.weight_paths, dtype=torch.float32, device=device)
         return model.unet.requires_grad_(False)
     about = preset.architecture
     stage = dataclasses.replace(about.first_stage, kind="identity", n_embed=None)
     unet = build_model(dataclasses.replace(about, first_stage=stage), "meta").unet
-    return randomised(unet.to_empty(device="cpu"))
+    return randomised(unet.to_empty(device=device))
 
 
-def plain_first_stage(preset: Preset) -> nn.Module:
-    """The autoencoder in float32 on the CPU."""
+def plain_first_stage(preset: Preset, device: str = "cpu") -> nn.Module:
+    """The autoencoder in float32."""
     about = Architecture(first_stage=preset.architecture.first_stage)
     stage = build_first_stage(about)
     if not preset.is_on_disk:
-        return randomised(stage.to_empty(device="cpu"))
+        return randomised(stage.to_empty(device=device))
     path = preset.first_stage_path or preset.weight_paths[0]
-    load_first_stage(stage, path, dtype=torch.float32, device="cpu")
+    load_first_stage(stage, path, dtype=torch.float32, device=device)
     return stage.requires_grad_(False)
 
 
 def randomised(network: nn.Module) -> nn.Module:
     """Weights of a size that keeps the numbers near 1; many begin at zero."""
-    generator = torch.Generator().manual_seed(0)
+    device = next(network.parameters()).device
+    generator = torch.Generator(device).manual_seed(0)
     for parameter in network.parameters():
         fan_in = parameter[0].numel() if parameter.ndim > 1 else 4
         parameter.data.normal_(0.0, fan_in**-0.5, generator=generator)

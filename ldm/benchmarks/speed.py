@@ -47,6 +47,16 @@ Kind = Callable[[], Call]
 
 
 @dataclass(frozen=True)
+class Subject:
+    """The networks of one model with the same weights, and how each is run on the same input."""
+
+    plain: nn.Module  # ours as built, in float32
+    ours: Callable[[nn.Module, torch.dtype], Call]  # plain or prepared
+    peer: Callable[[], nn.Module]  # the library's network, which shares the plain one's weights
+    theirs: Callable[[nn.Module, torch.dtype], Call]
+
+
+@dataclass(frozen=True)
 class Timed:
     """Least seconds of each kind, and how far bfloat16 is from float32."""
 
@@ -96,12 +106,12 @@ def run(name: str, *, against: bool, rounds: int = ROUNDS, busy: bool = False) -
     cells = STEPS[name][1] if name in STEPS else DECODES[name]
     what = f"{name}, {'step' if name in STEPS else 'decode'} of {cells} x {cells} cells"
     error = float((made["float32"] - plain).abs().max() / plain.abs().max())
-    return Timed(what, seconds, error, _psnr(made["bfloat16"], plain))
+    return Timed(what, seconds, error, psnr(made["bfloat16"], plain))
 
 
 def kinds_of(name: str, against: bool) -> dict[str, Kind]:
     """What is compared: each makes its network when it is called, and returns the run of it."""
-    return _steps(name, against) if name in STEPS else _decodes(name, against)
+    return _kinds(subject(name), against)
 
 
 def least_seconds(
@@ -125,65 +135,76 @@ def least_seconds(
     return least
 
 
-def _psnr(got: Tensor, want: Tensor) -> float:
+def psnr(got: Tensor, want: Tensor) -> float:
+    """In dB, the span of what is wanted being the peak."""
     span = float(want.max() - want.min())
     return 20 * math.log10(span) - 10 * math.log10(float((got - want).square().mean()))
 
 
-def _steps(name: str, against: bool) -> dict[str, Kind]:
+def subject(name: str, batch: int | None = None, device: str = "cpu") -> Subject:
+    """What is compared of a model.
+
+    Args:
+        name: One of MODELS.
+        batch: Pictures; None: as many as a step or a decode of the CPU's suite has.
+        device: Where all of it is.
+    """
+    return (_step if name in STEPS else _decode)(name, batch, device)
+
+
+def _step(name: str, batch: int | None, device: str) -> Subject:
     preset = load_preset(name)
     about = preset.architecture.unet
     B, side = STEPS[name]
-    plain = plain_unet(preset)
-    x, t = torch.randn(B, about.in_channels, side, side), torch.full((B,), 500)
-    context = torch.randn(B, TOKENS, about.context_dim) if about.context_dim else None
+    B = batch or B
+    plain = plain_unet(preset, device)
+    x = torch.randn(B, about.in_channels, side, side, device=device)
+    t = torch.full((B,), 500, device=device)
+    has_context = about.context_dim is not None
+    context = torch.randn(B, TOKENS, about.context_dim, device=device) if has_context else None
 
     def ours(unet: nn.Module, dtype: torch.dtype) -> Call:
         given = (_as(x, dtype), t, None if context is None else context.to(dtype))
         return lambda: unet(*given)
 
-    def theirs(dtype: torch.dtype) -> Call:
-        unet = _converted(diffusers_unet(about, plain), dtype)
+    def theirs(unet: nn.Module, dtype: torch.dtype) -> Call:
         given = {} if context is None else {"encoder_hidden_states": context.to(dtype)}
         half = _as(x, dtype)
         return lambda: unet(half, t, **given).sample
 
-    return _kinds(plain, ours, theirs, against)
+    return Subject(plain, ours, lambda: diffusers_unet(about, plain), theirs)
 
 
-def _decodes(name: str, against: bool) -> dict[str, Kind]:
+def _decode(name: str, batch: int | None, device: str) -> Subject:
     preset = load_preset(name)
     about = preset.architecture.first_stage
-    plain = plain_first_stage(preset)
-    z = torch.randn(1, about.embed_dim, DECODES[name], DECODES[name])
+    plain = plain_first_stage(preset, device)
+    z = torch.randn(batch or 1, about.embed_dim, DECODES[name], DECODES[name], device=device)
     vq = {"force_not_quantize": True} if about.kind == "vq" else {}
 
     def ours(stage: nn.Module, dtype: torch.dtype) -> Call:
         given = _as(z, dtype)
         return lambda: stage.decode(given, **vq)
 
-    def theirs(dtype: torch.dtype) -> Call:
-        stage = _converted(diffusers_first_stage(about, plain), dtype)
+    def theirs(stage: nn.Module, dtype: torch.dtype) -> Call:
         given = _as(z, dtype)
         return lambda: stage.decode(given, **vq).sample
 
-    return _kinds(plain, ours, theirs, against)
+    return Subject(plain, ours, lambda: diffusers_first_stage(about, plain), theirs)
 
 
-def _kinds(
-    plain: nn.Module,
-    ours: Callable[[nn.Module, torch.dtype], Call],
-    theirs: Callable[[torch.dtype], Call],
-    against: bool,
-) -> dict[str, Kind]:
-    """KINDS, the last two if diffusers runs too; `plain` is kept for all of them."""
+def _kinds(about: Subject, against: bool) -> dict[str, Kind]:
+    """KINDS, the last two if diffusers runs too; the plain network is kept for all of them."""
 
     def fast(dtype: torch.dtype) -> Call:
-        return ours(prepare(copy.deepcopy(plain), dtype), dtype)
+        return about.ours(prepare(copy.deepcopy(about.plain), dtype), dtype)
+
+    def theirs(dtype: torch.dtype) -> Call:
+        return about.theirs(_converted(about.peer(), dtype), dtype)
 
     single, half = torch.float32, torch.bfloat16
     makers: tuple[Kind, ...] = (
-        lambda: ours(plain, single),
+        lambda: about.ours(about.plain, single),
         lambda: fast(single),
         lambda: fast(half),
         lambda: theirs(single),
@@ -193,9 +214,9 @@ def _kinds(
 
 
 def _as(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """Half precision is given channels-last."""
-    half = dtype == torch.bfloat16
-    return x.to(dtype).contiguous(memory_format=torch.channels_last) if half else x
+    """Half precision is given channels-last on the CPU; on CUDA that is each network's affair."""
+    half = dtype == torch.bfloat16 and x.device.type == "cpu"
+    return x.to(dtype, memory_format=torch.channels_last) if half else x.to(dtype)
 
 
 def _converted(theirs: nn.Module, dtype: torch.dtype) -> nn.Module:

@@ -99,19 +99,24 @@ class Calibration:
             self.rates.setdefault(part, Rates()).learn(work, seconds)
 
 
-def calibrate(facts: Facts, runs: dict[str, Callable[[int], Any]], side: int) -> Calibration:
+def calibrate(
+    facts: Facts, runs: dict[str, Callable[[int], Any]], side: int, unseen: int = 0
+) -> Calibration:
     """Time each network on squares of growing side, until that takes long.
 
     Args:
         facts: Of the model.
         runs: "unet" and "decoder": runs it whole on a square of so many cells a side, to its end.
         side: The smallest one, in cells.
+        unseen: Runs of each size before those that are timed.
     """
     made = Calibration(facts, {})
     for part, run in runs.items():
         work = getattr(facts, f"{part}_work")
         for doublings in range(3):
             cells = side << doublings
+            for _ in range(unseen):
+                run(cells)
             seconds = _time(lambda run=run, cells=cells: run(cells))
             made.learn(part, work.of(1, cells * cells), seconds)
             if seconds > LONGEST:

@@ -72,6 +72,7 @@ class Facts:
     decoder_work: Work
     trained_rows: int = 0  # latent cells of a training picture; 0: nobody knows
     trained_columns: int = 0
+    cells_at_once: int = 0  # latent cells of a batch; 0: as on a CPU
 
     @property
     def size_multiple(self) -> int:

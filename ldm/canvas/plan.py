@@ -15,7 +15,7 @@ from ldm.canvas.windows import EvenWindows
 from ldm.errors import MemoryBudgetError, RequestError
 
 COVERS = ("auto", "whole", "bands", "windows")
-CELLS_PER_BATCH = 8 * 32 * 32  # latent cells that are denoised at once
+CELLS_PER_BATCH = 8 * 32 * 32  # latent cells that are denoised at once, where a model says nothing
 BANDS_BUDGET = 512 * 2**20  # bands are as fast with little memory; more goes to no use
 MIB = 2**20
 PIXEL_BYTES = 16  # of a picture in px: as numbers and as bytes, with what is between
@@ -48,6 +48,7 @@ class Canvas:
         encodes: Whether a picture of that size goes through the encoder first.
         windows: Those of the size that the model was trained at; None: nobody knows it.
         share: How much of the request's steps is taken on this canvas.
+        at_once: Latent cells of a batch, as long as memory does not matter; 0: as on a CPU.
     """
 
     rows: int
@@ -57,6 +58,7 @@ class Canvas:
     encodes: bool = False
     windows: EvenWindows | None = None
     share: float = 1.0
+    at_once: int = 0
 
     @property
     def cells(self) -> int:
@@ -66,7 +68,7 @@ class Canvas:
     @property
     def together(self) -> int:
         """Pictures in one batch, as long as memory does not matter."""
-        return min(self.count, max(1, CELLS_PER_BATCH // self.cells))
+        return min(self.count, max(1, (self.at_once or CELLS_PER_BATCH) // self.cells))
 
 
 @dataclass(frozen=True)

@@ -27,11 +27,13 @@ from ldm.models.attention import (
     FeedForward,
 )
 from ldm.models.autoencoder import AttnBlock
+from ldm.models.graphs import version_of
 from ldm.models.packed import PackedLinear
 
 QUERIES = 256  # at a time, for attention by plain products
 KEYS = 1024  # at most, for heads that are not ...
 WIDE = 256  # channels
+SCORES = 2**26  # of a query to a key: so many are held at once on CUDA, 128 MiB
 Prepare = Callable[[nn.Module, torch.dtype | None], nn.Module]
 
 
@@ -110,12 +112,20 @@ class FastCrossAttention(nn.Module):
     def _keys_and_values(self, context: Tensor, keep: bool) -> tuple[Tensor, ...]:
         if not keep:
             return _heads(self.kv(context), 2, self.heads)
-        version = 0 if context.is_inference() else context._version
         kept = self._kept  # read once: another thread may put another there
-        if kept is None or kept[0]() is not context or kept[1] != version:
-            made = tuple(part.contiguous() for part in _heads(self.kv(context), 2, self.heads))
-            self._kept = kept = (weakref.ref(context), version, made)
+        if kept is None or kept[0]() is not context or kept[1] != version_of(context):
+            return self.keep(context)
         return kept[2]
+
+    def keep(self, context: Tensor) -> tuple[Tensor, ...]:
+        """Keys and values of a context, (B, heads, L', d) each, kept while it lives unchanged."""
+        made = self.of_context(context)
+        self._kept = (weakref.ref(context), version_of(context), made)
+        return made
+
+    def of_context(self, context: Tensor) -> tuple[Tensor, ...]:
+        """Keys and values of a context, computed."""
+        return tuple(part.contiguous() for part in _heads(self.kv(context), 2, self.heads))
 
 
 class FastFeedForward(nn.Module):
@@ -160,9 +170,13 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
     In bfloat16 plain products and a softmax, of some queries at a time, take half to nine tenths of
     the time of torch's fused kernel, but for few queries, and for narrow heads over many keys;
-    their rounding error is twice its.
+    their rounding error is twice its. That is so on a CPU; on CUDA it is only true of heads that
+    are too wide for its fast kernels.
     """
     is_fused = q.shape[2] < QUERIES or (k.shape[2] > KEYS and q.shape[3] < WIDE)  # measured
+    is_cuda = not has_torch_function_unary(q) and q.is_cuda
+    if is_cuda:
+        return _attend_cuda(q, k, v)
     if q.dtype != torch.bfloat16 or is_fused or has_torch_function_unary(q):
         return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
     B, heads, L, d = q.shape
@@ -170,6 +184,15 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     k, v = k.contiguous(), v.contiguous()  # once, not for each chunk
     parts = [torch.bmm(torch.bmm(some, k).softmax(-1), v) for some in q.split(QUERIES, dim=1)]
     return torch.cat(parts, 1).unflatten(0, (B, heads)).transpose(1, 2).flatten(2)
+
+
+def _attend_cuda(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """`attend` there."""
+    scores = q.shape[:3].numel() * k.shape[2]
+    if q.shape[3] <= WIDE or q.dtype == torch.float32 or scores > SCORES:
+        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+    weights = (q * q.shape[3] ** -0.5 @ k.transpose(2, 3)).softmax(-1)
+    return (weights @ v).transpose(1, 2).flatten(2)
 
 
 def _tokens(x: Tensor) -> Tensor:

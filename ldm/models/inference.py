@@ -17,7 +17,7 @@ B, C, H, W: batch, channels, height, width.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -26,18 +26,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import has_torch_function_unary
 
-from ldm.models import autoencoder, unet, winograd
+from ldm.models import autoencoder, fused, unet, winograd
 from ldm.models.attention import AttentionBlock, BasicTransformerBlock
-from ldm.models.autoencoder import AttnBlock, ResnetBlock
-from ldm.models.fast_attention import FastAttentionBlock, FastTransformerBlock
-from ldm.models.kernels import ConvolutionKernel, can_pack
+from ldm.models.autoencoder import AttnBlock, Decoder, ResnetBlock
+from ldm.models.doubling import UpsampleConv
+from ldm.models.fast_attention import (
+    FastAttentionBlock,
+    FastCrossAttention,
+    FastTransformerBlock,
+)
+from ldm.models.graphs import Graphs, Refresh
+from ldm.models.kernels import can_pack
 from ldm.models.packed import PackedConv2d, PackedLinear
-from ldm.models.strips import Window, along_rows
 from ldm.models.unet import ResBlock
+
+GRAPHED_CELLS = 2**16  # of all pictures of a batch in the UNet; larger maps keep a card busy
+GRAPHED_PIXELS = 2**18  # likewise in a decoder, in px
 
 
 def prepare(network: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
-    """Swap the layers of a network on the CPU for their fast kinds.
+    """Swap the layers of a network on the CPU or on CUDA for their fast kinds.
 
     Args:
         network: Built and loaded; it is changed and must not be used otherwise any more.
@@ -58,15 +66,23 @@ def prepare(network: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
     return network if fast is None else fast(network).eval()
 
 
-def prepared_bytes(network: nn.Module, dtype: torch.dtype) -> int:
-    """What a plain network will take when it is prepared and everything in it has been used."""
-    grown = [m.weight for m in network.modules() if isinstance(m, nn.Conv2d) and _is_turned(m)]
+def prepared_bytes(network: nn.Module, dtype: torch.dtype, device: str = "cpu") -> int:
+    """What a plain network will take when it is prepared and everything in it has been used.
+
+    Args:
+        network: Anywhere, as on the meta device.
+        dtype: Of its weights.
+        device: "cpu" or "cuda".
+    """
+    convs = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
+    turned = {conv for conv in convs if device == "cpu" and _is_turned(conv)}
+    grown = [conv.weight for conv in turned]
     doubled = [
         m.conv
         for m in network.modules()
         if isinstance(m, (unet.Upsample, autoencoder.Upsample)) and m.conv is not None
     ]
-    grown += [conv.weight for conv in doubled if not _is_turned(conv)]
+    grown += [conv.weight for conv in doubled if conv not in turned]
     count = sum(parameter.numel() for parameter in network.parameters())
     more = sum(weight.numel() for weight in grown) * 7 // 9  # 16 numbers for every 9
     more += sum(3 * conv.bias.numel() for conv in doubled if conv.bias is not None)
@@ -93,14 +109,29 @@ class FastGroupNorm(nn.GroupNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> the same shape."""
+        if fused.takes(x):
+            return fused.group_norm(self, x, None, silu=False)
         if has_torch_function_unary(x) or not self._is_slow(x):
             return super().forward(x)
         return super().forward(x.contiguous()).contiguous(memory_format=torch.channels_last)
 
+    def then_silu(self, x: Tensor, plus: Tensor | None = None) -> Tensor:
+        """SiLU of the norm of x + plus, of which x may be written over if there is a plus.
+
+        Args:
+            x: (B, C, H, W).
+            plus: (B, C, 1, 1).
+        """
+        if fused.takes(x):
+            return fused.group_norm(self, x, plus, silu=True)
+        if plus is not None:
+            x = x + plus if has_torch_function_unary(x) else x.add_(plus)
+        return silu(self(x))
+
     def _is_slow(self, x: Tensor) -> bool:
         """Maps below 1024 positions go through a kernel that walks along a group's channels."""
         few = 16 if x.dtype == torch.bfloat16 else 4  # measured
-        is_small = x.ndim == 4 and x.shape[2] * x.shape[3] < 1024
+        is_small = x.ndim == 4 and x.device.type == "cpu" and x.shape[2] * x.shape[3] < 1024
         return is_small and self.num_channels // self.num_groups < few
 
 
@@ -115,11 +146,15 @@ class FastResBlock(ResBlock):
         self.emb_layers = block.emb_layers
         self.out_layers = block.out_layers
         self.skip_connection = block.skip_connection
+        conv, linear = block.in_layers[2], block.emb_layers[1]
+        if conv.bias.is_cuda and not self.use_scale_shift_norm:  # there it is a pass of its own
+            linear.bias.data = linear.bias + conv.bias
+            conv.bias = None
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         """(B, inputs, h, w), (B, time_dim) -> (B, outputs, h', w')."""
         norm, _, conv = self.in_layers
-        h = silu(norm(x))
+        h = norm.then_silu(x)
         if self.h_upd is not None:
             h, x = self.h_upd(h), self.h_upd(x)
         h = conv(h)
@@ -127,10 +162,10 @@ class FastResBlock(ResBlock):
         norm, _, _, conv = self.out_layers
         if self.use_scale_shift_norm:
             scale, shift = emb.chunk(2, dim=1)
-            h = torch.addcmul(shift, norm(h), 1 + scale)
+            h = silu(torch.addcmul(shift, norm(h), 1 + scale))
         else:
-            h = norm(h + emb if has_torch_function_unary(h) else h.add_(emb))
-        return conv(silu(h), plus=self.skip_connection(x))
+            h = norm.then_silu(h, emb)
+        return conv(h, plus=self.skip_connection(x))
 
 
 class FastUNet(unet.UNetModel):
@@ -148,10 +183,42 @@ class FastUNet(unet.UNetModel):
         ends = itertools.accumulate(layer.outputs for layer in layers)
         for block, layer, end in zip(blocks, layers, ends, strict=True):
             block.emb_layers = Part(end - layer.outputs, end)
+        self.cross_attentions = [m for m in network.modules() if isinstance(m, FastCrossAttention)]
+        self.graphs = Graphs(GRAPHED_CELLS)
+
+    def forward(
+        self, x: Tensor, t: Tensor, context: Tensor | None = None, y: Tensor | None = None
+    ) -> Tensor:
+        """As of a `UNetModel`; on CUDA small maps are replayed."""
+        return self.graphs(super().forward, (x, t, context, y), 2, self._hold)
+
+    def _hold(self, context: Tensor) -> Refresh:
+        """Keys and values of a recording's own context, and how to bring them up to date."""
+        held = [(layer, layer.keep(context)) for layer in self.cross_attentions]
+
+        def refresh() -> None:
+            for layer, parts in held:
+                for old, new in zip(parts, layer.of_context(context), strict=True):
+                    old.copy_(new)
+
+        return refresh
 
     def _embedding(self, t: Tensor, y: Tensor | None, dtype: torch.dtype) -> Tensor:
         """(B, outputs of all blocks)."""
         return self.for_blocks(silu(super()._embedding(t, y, dtype)))
+
+
+class FastDecoder(Decoder):
+    """`Decoder` that is replayed on CUDA while it is small."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        nn.Module.__init__(self)
+        self.__dict__.update(decoder.__dict__)
+        self.graphs = Graphs(GRAPHED_PIXELS // 4 ** (len(self.up) - 1))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(B, z, h, w) -> (B, out_ch, H, W), not clamped."""
+        return self.graphs(super().forward, (z,))
 
 
 class Part(nn.Module):
@@ -177,71 +244,9 @@ class FastResnetBlock(ResnetBlock):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) -> (B, outputs, H, W)."""
-        h = self.conv1(silu(self.norm1(x)))
+        h = self.conv1(self.norm1.then_silu(x))
         shortcut = x if self.nin_shortcut is None else self.nin_shortcut(x)
-        return self.conv2(silu(self.norm2(h)), plus=shortcut)
-
-
-class UpsampleConv(nn.Module):
-    """Nearest doubling and a 3x3 convolution, without the map in between.
-
-    Each of the four output pixels of an input pixel sees 2x2 input pixels; kernel rows that fall
-    on the same one are added up. Four 2x2 convolutions do 16 products where one 3x3 at the
-    doubled size does 36.
-    """
-
-    window = Window(3, 1, 1, up=2)
-
-    def __init__(self, conv: nn.Conv2d, dtype: torch.dtype | None) -> None:
-        super().__init__()
-        self.products = 4 * conv.in_channels
-        self.dtype = dtype or conv.weight.dtype
-        bias = None if conv.bias is None else conv.bias.detach().to(self.dtype).repeat(4)
-        self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
-        self.outputs = conv.out_channels
-        self._kernel: Tensor | ConvolutionKernel = conv.weight.detach()
-
-    @classmethod
-    def of(
-        cls, layer: unet.Upsample | autoencoder.Upsample, dtype: torch.dtype | None
-    ) -> nn.Module:
-        """From a plain layer; one without a convolution stays."""
-        return layer if layer.conv is None else cls(layer.conv, dtype)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C', 2H, 2W)."""
-        return along_rows(x, self) if has_torch_function_unary(x) else self.strip(x, 1, 1)
-
-    def strip(self, part: Tensor, above: int, below: int) -> Tensor:
-        """As of a `RowLayer`."""
-        kernel = self._kernel
-        if isinstance(kernel, Tensor):
-            sums = torch.einsum("pyi,qxj,ocij->pqocyx", _SPREAD, _SPREAD, kernel.float())
-            kernel = ConvolutionKernel(sums.flatten(0, 2).to(self.dtype), 1, 1)
-            self._kernel = kernel
-        return self._interleave(kernel.strip(part, self.bias, above, below))
-
-    def shape_of(self, shape: Sequence[int]) -> list[int]:
-        """As of a `RowLayer`."""
-        return self.window.shape_of(shape, self.outputs)
-
-    def _interleave(self, four: Tensor) -> Tensor:
-        """(B, 4C', H + 1, W + 1) -> (B, C', 2H, 2W): each pixel's four kinds to their places."""
-        B, _, H, W = four.shape
-        four = four.unflatten(1, (2, 2, -1))
-        made = torch.empty(
-            (B, self.outputs, 2 * H - 2, 2 * W - 2),
-            dtype=four.dtype,
-            memory_format=torch.channels_last,
-        )
-        for p, q in itertools.product((0, 1), repeat=2):
-            part = four[:, p, q, :, p : p + H - 1, q : q + W - 1]
-            made[:, :, p::2, q::2] = part
-        return made
-
-
-# [output pixel, low-resolution row, kernel row]: which kernel rows fall on which row
-_SPREAD = torch.tensor([[[1.0, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])
+        return self.conv2(self.norm2.then_silu(h), plus=shortcut)
 
 
 Dtype = torch.dtype | None
@@ -259,4 +264,5 @@ _OF_PREPARED: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
     ResBlock: FastResBlock,
     ResnetBlock: FastResnetBlock,
     unet.UNetModel: FastUNet,
+    Decoder: FastDecoder,
 }

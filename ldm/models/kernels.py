@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ldm.models import fused
 from ldm.models.strips import Window, convolve_strip
 
 OPERATORS = (
@@ -34,6 +35,11 @@ def can_pack() -> bool:
     return there and all(hasattr(torch.ops.mkldnn, name) for name in OPERATORS)
 
 
+def is_for_cpu(weight: Tensor) -> bool:
+    """Whether a weight can be packed; on other devices the public operators need no other order."""
+    return weight.device.type == "cpu" and can_pack()
+
+
 class ConvolutionKernel:
     """A convolution in one group, without dilation.
 
@@ -45,7 +51,7 @@ class ConvolutionKernel:
 
     def __init__(self, weight: Tensor, stride: int, padding: int) -> None:
         self.window = Window(weight.shape[2], stride, padding)
-        self.is_packed = can_pack()
+        self.is_packed = is_for_cpu(weight)
         plain = weight.detach().contiguous(memory_format=LAST)
         self._ordered: tuple[Tensor, Any] = plain, None  # and what it is in order for
 
@@ -60,7 +66,7 @@ class ConvolutionKernel:
         if plus is None:
             return self._convolved(x, bias, padding)
         if not self.is_packed:
-            return self._convolved(x, bias, padding).add_(plus)
+            return self._convolved_plus(x, bias, padding, plus)
         x, plus = (part.contiguous(memory_format=LAST) for part in (x, plus))
         about = self._geometry(padding)
         return torch.ops.mkldnn._convolution_pointwise.binary(
@@ -81,6 +87,14 @@ class ConvolutionKernel:
         return torch.ops.mkldnn._convolution_pointwise(
             x, self._weight_for(x, about), bias, *about, "none", [], ""
         )
+
+    def _convolved_plus(
+        self, x: Tensor, bias: Tensor | None, padding: list[int], plus: Tensor
+    ) -> Tensor:
+        if bias is None or not fused.takes(x):
+            return self._convolved(x, bias, padding).add_(plus)
+        made = self._convolved(x, None, padding).contiguous(memory_format=LAST)
+        return fused.add_bias_and(made, bias, plus)
 
     def _geometry(self, padding: list[int]) -> tuple[list[int], list[int], list[int], int]:
         return padding, [self.window.stride] * 2, [1, 1], 1
@@ -108,7 +122,7 @@ class LinearKernel:
     """
 
     def __init__(self, weight: Tensor, activation: str = "none") -> None:
-        self.is_packed = can_pack()
+        self.is_packed = is_for_cpu(weight)
         self.activation = activation
         self._weight = weight.detach().contiguous()
         if self.is_packed:

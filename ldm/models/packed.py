@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.overrides import has_torch_function_unary
 
 from ldm.models import winograd
-from ldm.models.kernels import ConvolutionKernel, LinearKernel, can_pack
+from ldm.models.kernels import ConvolutionKernel, LinearKernel, is_for_cpu
 from ldm.models.strips import POINT, Window, along_rows
 from ldm.models.winograd import Winograd
 
@@ -71,7 +71,7 @@ class PackedConv2d(nn.Module):
         kernel = self._kernel
         if isinstance(kernel, Tensor):  # two threads may both do this; they make the same
             about = self.window.stride, self.window.padding
-            if can_pack() and winograd.pays(kernel, *about):
+            if is_for_cpu(kernel) and winograd.pays(kernel, *about):
                 kernel = Winograd(kernel, self.dtype)
             else:
                 kernel = ConvolutionKernel(kernel.to(self.dtype), *about)

@@ -48,6 +48,18 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
+def exact_float32() -> None:
+    """Compute float32 in float32 on CUDA.
+
+    torch rounds the inputs of CUDA's convolutions to 10 bits unless it is told not to; then a
+    picture would depend on its batch and on how its canvas is covered.
+    """
+    import torch  # noqa: PLC0415  (see above)
+
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
 def choose_dtype(device: torch.device, precision: str = "auto") -> torch.dtype:
     """What to compute in.
 

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from ldm.catalog.schema import Preset
 from ldm.checkpoints.apply import load_files
 from ldm.errors import CheckpointError, MemoryBudgetError
 from ldm.models.inference import prepare, prepared_bytes
-from ldm.runtime.device import choose_device, choose_dtype
+from ldm.runtime.device import choose_device, choose_dtype, exact_float32
 from ldm.runtime.memory import default_budget, format_bytes
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,8 @@ class ModelManager:
     ) -> None:
         self.device = choose_device(device)
         self.dtype = choose_dtype(self.device, precision)
+        if self.device.type == "cuda":
+            exact_float32()
         self.memory_budget = default_budget(self.device) if memory_budget is None else memory_budget
         self._load = load or self._load_files
         self._size_of = size_of or self._estimate
@@ -189,21 +192,28 @@ class ModelManager:
         if missing := [path for path in preset.weight_paths if not path.exists()]:
             raise CheckpointError(_missing(preset, missing[0]))
         if self._is_prepared:
-            return prepared_bytes(build_model(preset), self.dtype)
+            return prepared_bytes(build_model(preset), self.dtype, self.device.type)
         return count_parameters(preset) * self.dtype.itemsize
 
     @property
     def _is_prepared(self) -> bool:
-        """Elsewhere than on the CPU the plain networks are what was measured."""
-        return self.device.type == "cpu"
+        """Elsewhere the plain networks are what was tried."""
+        return self.device.type in ("cpu", "cuda")
 
     def _load_files(self, preset: Preset) -> Any:
+        if not self._is_prepared:
+            return self._plain(preset, self.dtype)
+        # on the CPU weights stay in the mapped file until a layer packs its own
+        on_cpu = self.device.type == "cpu"
+        model = self._plain(preset, torch.float32 if on_cpu else self.dtype)
+        prepare(model, self.dtype).is_prepared = True
+        if self.dtype == torch.float16:  # of so small a range that a picture may not fit
+            model.in_float32 = partial(self._plain, preset, torch.float32)
+        return model.eval()
+
+    def _plain(self, preset: Preset, dtype: torch.dtype) -> Any:
         model = build_model(preset)
-        if self._is_prepared:  # weights stay in the mapped file until a layer packs its own
-            load_files(model, preset.weight_paths, dtype=torch.float32, device=self.device)
-            prepare(model, self.dtype).is_prepared = True
-            return model.eval()
-        load_files(model, preset.weight_paths, dtype=self.dtype, device=self.device)
+        load_files(model, preset.weight_paths, dtype=dtype, device=self.device)
         return model.eval().requires_grad_(False)
 
 

@@ -145,11 +145,12 @@ def _in_float32(model: LatentDiffusion, site: Site | None) -> LatentDiffusion:
     Raises:
         LDMError: If it was in float32 already, or in bfloat16 on the CPU, whose range is the same.
     """
-    if model.dtype == torch.float32 or model.is_prepared:
+    can_try = model.in_float32 is not None or not model.is_prepared
+    if model.dtype == torch.float32 or not can_try:
         raise LDMError(_UNBOUNDED)
     if site is not None:
         site.tell("Half precision was too coarse for this picture; it was made in float32.")
-    return copy.deepcopy(model).float()
+    return copy.deepcopy(model).float() if model.in_float32 is None else model.in_float32()
 
 
 def _batches(seeds: tuple[int, ...], size: int) -> list[tuple[int, ...]]:

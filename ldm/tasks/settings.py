@@ -28,6 +28,7 @@ class Measures(Protocol):
     factor: int  # px per latent cell
     size_multiple: int  # px: sides are multiples of it
     trained_size: tuple[int, int] | None  # height and width in px
+    cells_at_once: int  # latent cells of a batch; 0: as on a CPU
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ def canvas_of(about: Measures, sampling: Sampling, *, encodes: bool = False) -> 
         passes=1 if sampling.guidance_scale == 1 else 2,
         encodes=encodes or small_of(about, sampling) is not None,
         windows=_windows(about),
+        at_once=about.cells_at_once,
     )
 
 

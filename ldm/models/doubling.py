@@ -1,0 +1,81 @@
+"""Nearest doubling and a convolution as one convolution at the low resolution.
+
+B, C, H, W: batch, channels, height, width.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import has_torch_function_unary
+
+from ldm.models import autoencoder, unet
+from ldm.models.kernels import ConvolutionKernel
+from ldm.models.strips import Window, along_rows
+
+
+class UpsampleConv(nn.Module):
+    """Nearest doubling and a 3x3 convolution, without the map in between.
+
+    Each of the four output pixels of an input pixel sees 2x2 input pixels; kernel rows that fall
+    on the same one are added up. Four 2x2 convolutions do 16 products where one 3x3 at the
+    doubled size does 36.
+    """
+
+    window = Window(3, 1, 1, up=2)
+
+    def __init__(self, conv: nn.Conv2d, dtype: torch.dtype | None) -> None:
+        super().__init__()
+        self.products = 4 * conv.in_channels
+        self.dtype = dtype or conv.weight.dtype
+        bias = None if conv.bias is None else conv.bias.detach().to(self.dtype).repeat(4)
+        self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
+        self.outputs = conv.out_channels
+        self._kernel: Tensor | ConvolutionKernel = conv.weight.detach()
+
+    @classmethod
+    def of(
+        cls, layer: unet.Upsample | autoencoder.Upsample, dtype: torch.dtype | None
+    ) -> nn.Module:
+        """From a plain layer; one without a convolution stays."""
+        return layer if layer.conv is None else cls(layer.conv, dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C', 2H, 2W)."""
+        return along_rows(x, self) if has_torch_function_unary(x) else self.strip(x, 1, 1)
+
+    def strip(self, part: Tensor, above: int, below: int) -> Tensor:
+        """As of a `RowLayer`."""
+        kernel = self._kernel
+        if isinstance(kernel, Tensor):
+            spread = _SPREAD.to(kernel.device)
+            sums = torch.einsum("pyi,qxj,ocij->pqocyx", spread, spread, kernel.float())
+            kernel = ConvolutionKernel(sums.flatten(0, 2).to(self.dtype), 1, 1)
+            self._kernel = kernel
+        return self._interleave(kernel.strip(part, self.bias, above, below))
+
+    def shape_of(self, shape: Sequence[int]) -> list[int]:
+        """As of a `RowLayer`."""
+        return self.window.shape_of(shape, self.outputs)
+
+    def _interleave(self, four: Tensor) -> Tensor:
+        """(B, 4C', H + 1, W + 1) -> (B, C', 2H, 2W): each pixel's four kinds to their places."""
+        B, _, H, W = four.shape
+        four = four.unflatten(1, (2, 2, -1))
+        made = torch.empty(
+            (B, self.outputs, 2 * H - 2, 2 * W - 2),
+            dtype=four.dtype,
+            device=four.device,
+            memory_format=torch.channels_last,
+        )
+        for p, q in itertools.product((0, 1), repeat=2):
+            part = four[:, p, q, :, p : p + H - 1, q : q + W - 1]
+            made[:, :, p::2, q::2] = part
+        return made
+
+
+# [output pixel, low-resolution row, kernel row]: which kernel rows fall on which row
+_SPREAD = torch.tensor([[[1.0, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])
