@@ -6,7 +6,7 @@ import weakref
 import pytest
 import torch
 
-from ldm.benchmarks import speed
+from ldm.benchmarks import cuda, speed
 from ldm.cli import main
 
 KIND = "demo-kl-f4"
@@ -56,3 +56,27 @@ def test_kinds_that_do_not_fit_beside_each_other_come_one_by_one(monkeypatch):
 def test_an_unknown_model_is_refused(capsys):
     assert main(["bench", "speed", "--model", "none"]) == 2
     assert "--model must be one of demo-text-to-image" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_without_cuda_it_says_so(capsys):
+    assert main(["bench", "speed", "--device", "cuda"]) == 2
+    assert "this machine has no device cuda" in capsys.readouterr().err
+
+
+def test_a_kind_that_fails_on_cuda_does_not_stop_the_others(monkeypatch):
+    seconds = iter([4.0, 2.0, RuntimeError("no kernel image | is available"), 1.0, 0.5])
+
+    def measured(make, rounds):
+        value = next(seconds)
+        if isinstance(value, Exception):
+            raise value
+        return cuda.Measured(value, 3 * 2**20, torch.arange(4.0) + value / 1000, 1)
+
+    monkeypatch.setattr(cuda, "_measured", measured)
+    monkeypatch.setattr(cuda, "_free", lambda: None)
+    subject = speed.Subject(None, None, None, None)
+    lines = list(cuda._kinds_of("a step | 1", subject, cuda.Choice(against=True)))
+    assert [line.split("|")[3].strip() for line in lines] == list(cuda._kinds(subject, True))
+    assert "failed: RuntimeError: no kernel image / is available" in lines[2]
+    assert lines[4].split("|")[4:7] == [" 500.000 ", " 4.00x ", " 59 "]

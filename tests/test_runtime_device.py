@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from ldm.errors import RequestError
-from ldm.runtime.device import check_device_name, choose_device, choose_dtype
+from ldm.runtime.device import check_device_name, choose_device, choose_dtype, exact_float32
 
 
 def machine(monkeypatch, cuda=0, mps=False):
@@ -43,3 +43,9 @@ def test_precision(monkeypatch):
     for native, dtype in ((True, torch.bfloat16), (False, torch.float16)):
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda native=native, **_: native)
         assert choose_dtype(torch.device("cuda")) is dtype
+
+
+def test_float32_is_float32():
+    exact_float32()
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32

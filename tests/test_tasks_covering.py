@@ -120,6 +120,25 @@ def test_half_precision_that_overflows_is_made_again_in_float32(tiny_model, monk
         made(half, site=site)
 
 
+def test_a_prepared_model_is_read_again_in_float32(tiny_model, monkeypatch):
+    """It cannot be converted; the manager tells it how to be read."""
+    half = copy.deepcopy(tiny_model).to(torch.float16)
+    half.is_prepared, half.in_float32 = True, lambda: tiny_model
+    decode = type(half).decode
+
+    def overflowing(self, latents):
+        return decode(self, latents) * (torch.inf if self.dtype == torch.float16 else 1)
+
+    monkeypatch.setattr(type(half), "decode", overflowing)
+    site = Site(lambda: None, LITTLE)
+    _, result = made(half, site=site)
+    assert site.notes == ["Half precision was too coarse for this picture; it was made in float32."]
+    assert result.images[0].std() > 1
+    half.in_float32 = None
+    with pytest.raises(LDMError, match="grew without bound"):
+        made(half, site=site)
+
+
 @pytest.fixture
 def trained_small(tiny_model):
     """The tiny model as if it had been trained at 32 x 32 px."""

@@ -142,7 +142,6 @@ def _kinds(about: Subject, against: bool) -> dict[str, Callable[[], Made]]:
     return {
         "plain float32": plain,
         **(peers if against else {}),
-        "float32": lambda: fast(torch.float32),
         "bfloat16": lambda: fast(torch.bfloat16),
         "float16": lambda: fast(torch.float16),
     }
@@ -187,7 +186,7 @@ def _line(what: str, kind: str, found: dict[str, Measured]) -> str:
 def _failed(what: str, error: Exception) -> str:
     log.error("%s", what, exc_info=error)
     text = " ".join(f"{type(error).__name__}: {error}".split())
-    return f"| {what} | failed: {text:.300} |"
+    return f"| {what} | failed: {text.replace('|', '/'):.300} |"
 
 
 def _free() -> None:

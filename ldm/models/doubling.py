@@ -55,7 +55,8 @@ class UpsampleConv(nn.Module):
             sums = torch.einsum("pyi,qxj,ocij->pqocyx", spread, spread, kernel.float())
             kernel = ConvolutionKernel(sums.flatten(0, 2).to(self.dtype), 1, 1)
             self._kernel = kernel
-        return self._interleave(kernel.strip(part, self.bias, above, below))
+        bias = None if part.is_cuda else self.bias  # there it is a pass of its own
+        return self._interleave(kernel.strip(part, bias, above, below))
 
     def shape_of(self, shape: Sequence[int]) -> list[int]:
         """As of a `RowLayer`."""
@@ -73,7 +74,11 @@ class UpsampleConv(nn.Module):
         )
         for p, q in itertools.product((0, 1), repeat=2):
             part = four[:, p, q, :, p : p + H - 1, q : q + W - 1]
-            made[:, :, p::2, q::2] = part
+            if four.is_cuda and self.bias is not None:
+                bias = self.bias[: self.outputs, None, None]
+                torch.add(part, bias, out=made[:, :, p::2, q::2])
+            else:
+                made[:, :, p::2, q::2] = part
         return made
 
 

@@ -98,6 +98,17 @@ def silu(x: Tensor) -> Tensor:
     return F.silu(x, inplace=not has_torch_function_unary(x))
 
 
+def move_bias(source: nn.Module | None, target: nn.Module) -> None:
+    """On CUDA: let a layer whose output is added to another's leave its bias to that one.
+
+    There a convolution's bias is a pass of its own over the map.
+    """
+    bias = getattr(source, "bias", None)
+    if bias is not None and bias.is_cuda:
+        target.bias.data = target.bias + bias
+        source.bias = None
+
+
 class FastGroupNorm(nn.GroupNorm):
     """`nn.GroupNorm`, around a slow spot of its channels-last kernel."""
 
@@ -147,9 +158,9 @@ class FastResBlock(ResBlock):
         self.out_layers = block.out_layers
         self.skip_connection = block.skip_connection
         conv, linear = block.in_layers[2], block.emb_layers[1]
-        if conv.bias.is_cuda and not self.use_scale_shift_norm:  # there it is a pass of its own
-            linear.bias.data = linear.bias + conv.bias
-            conv.bias = None
+        if not self.use_scale_shift_norm:
+            move_bias(conv, linear)
+        move_bias(self.skip_connection, block.out_layers[3])
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         """(B, inputs, h, w), (B, time_dim) -> (B, outputs, h', w')."""
@@ -241,12 +252,17 @@ class FastResnetBlock(ResnetBlock):
         self.norm1, self.conv1 = block.norm1, block.conv1
         self.norm2, self.conv2 = block.norm2, block.conv2
         self.nin_shortcut = block.nin_shortcut
+        move_bias(self.nin_shortcut, self.conv2)
+        self.plus: Tensor | None = None  # the first convolution's bias, if the norm adds it
+        if self.conv1.bias.is_cuda:
+            self.plus, self.conv1.bias = self.conv1.bias[None, :, None, None], None
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) -> (B, outputs, H, W)."""
         h = self.conv1(self.norm1.then_silu(x))
+        plus = None if self.plus is None else self.plus.expand(h.shape[0], -1, 1, 1)
         shortcut = x if self.nin_shortcut is None else self.nin_shortcut(x)
-        return self.conv2(self.norm2.then_silu(h), plus=shortcut)
+        return self.conv2(self.norm2.then_silu(h, plus), plus=shortcut)
 
 
 Dtype = torch.dtype | None

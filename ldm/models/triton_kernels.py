@@ -21,7 +21,7 @@ def _tile(  # noqa: PLR0913
     ROWS: tl.constexpr,
     HAS_PLUS: tl.constexpr,
 ):
-    """(values, picture's offset, offsets in it, channels, whether of the map) of a program's tile."""
+    """Values, the picture's offset, offsets in it, channels, and whether a place is of the map."""
     picture, group = tl.program_id(0) // groups, tl.program_id(0) % groups
     rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
     columns = tl.arange(0, WIDTH)
