@@ -16,6 +16,8 @@ from ldm.models import autoencoder, unet
 from ldm.models.kernels import ConvolutionKernel
 from ldm.models.strips import Window, along_rows
 
+AT_ONCE = 64  # outputs whose kernels are summed in float32 at once
+
 
 class UpsampleConv(nn.Module):
     """Nearest doubling and a 3x3 convolution, without the map in between.
@@ -51,10 +53,7 @@ class UpsampleConv(nn.Module):
         """As of a `RowLayer`."""
         kernel = self._kernel
         if isinstance(kernel, Tensor):
-            spread = _SPREAD.to(kernel.device)
-            sums = torch.einsum("pyi,qxj,ocij->pqocyx", spread, spread, kernel.float())
-            kernel = ConvolutionKernel(sums.flatten(0, 2).to(self.dtype), 1, 1)
-            self._kernel = kernel
+            kernel = self._kernel = ConvolutionKernel(summed(kernel, self.dtype), 1, 1)
         bias = None if part.is_cuda else self.bias  # there it is a pass of its own
         return self._interleave(kernel.strip(part, bias, above, below))
 
@@ -80,6 +79,20 @@ class UpsampleConv(nn.Module):
             else:
                 made[:, :, p::2, q::2] = part
         return made
+
+
+def summed(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """A 3x3 kernel (C', C, 3, 3) -> the four 2x2 kernels (4 C', C, 2, 2), channels-last."""
+    outputs, inputs = weight.shape[:2]
+    about = {"dtype": dtype, "device": weight.device, "memory_format": torch.channels_last}
+    made = torch.empty((4 * outputs, inputs, 2, 2), **about)
+    four, spread = made.unflatten(0, (2, 2, outputs)), _SPREAD.to(weight.device)
+    for start in range(0, outputs, AT_ONCE):
+        some = weight[start : start + AT_ONCE].float()
+        four[:, :, start : start + AT_ONCE] = torch.einsum(
+            "pyi,qxj,ocij->pqocyx", spread, spread, some
+        )
+    return made
 
 
 # [output pixel, low-resolution row, kernel row]: which kernel rows fall on which row
