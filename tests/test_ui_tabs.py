@@ -127,7 +127,7 @@ def test_the_note_says_the_size_or_the_limit(sent, tmp_path):
 
 
 def test_no_picture_is_a_sentence():
-    with pytest.raises(RequestError, match="there is none yet"):
+    with pytest.raises(RequestError, match="There is no picture yet"):
         upscale.to_fields({"image": None})
 
 

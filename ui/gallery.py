@@ -1,11 +1,21 @@
-"""Small pictures side by side, to choose from."""
+"""Small pictures side by side, to choose from; and the row of what a visit has made."""
 
 from __future__ import annotations
 
+import html
+import json
+import zipfile
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import gradio as gr
+from gradio.processing_utils import save_file_to_cache
+from gradio.utils import get_upload_folder
+
+from ui.run import Visit, settings, title
 
 
 class Strip(gr.Gallery):
@@ -47,3 +57,61 @@ def strip_of_pictures(
     }
     classes = [elem_classes, "strip-of-pictures"]
     return Strip(pictures, elem_id=elem_id, elem_classes=classes, **(about | options))
+
+
+@dataclass(frozen=True)
+class Row:
+    """A visit's pictures, and what can be done with them."""
+
+    gallery: gr.Gallery
+    gone: gr.HTML  # the names of what was removed, for the browser to keep
+    back: gr.Button  # puts back what was removed last
+    save: gr.Button  # all of them, as one file
+    archive: gr.DownloadButton  # that file, never seen
+    remove: gr.Button  # the one on show
+
+    @property
+    def changed(self) -> list[gr.components.Component]:
+        """What shows the pictures."""
+        return [self.gallery, self.gone, self.back, self.save]
+
+    def show(self, visit: Visit) -> dict[gr.components.Component, Any]:
+        """A visit's pictures; each is called by what it shows."""
+        named = [(p.path, f"{title(p.request)}, {settings(p.request)}") for p in visit.pictures]
+        removed = [Path(picture.path).name for _, picture in visit.removed]
+        back = f"Put back what was removed ({len(removed)})"
+        return {
+            self.gallery: gr.Gallery(named, visible=bool(named)),
+            self.gone: f"<i data-removed='{html.escape(json.dumps(removed))}'></i>",
+            self.back: gr.Button(back, visible=bool(removed)),
+            self.save: gr.Button("Download all", visible=len(named) > 1),
+        }
+
+
+def row_of_pictures(task: str) -> Row:
+    """The row of a task's tab, empty at first."""
+
+    def named(name: str) -> dict[str, Any]:
+        return {"elem_id": f"{task}-{name}", "elem_classes": f"lc-{name}"}
+
+    label = "Pictures of this visit"
+    gallery = strip_of_pictures(label=label, visible=False, **named("results"))
+    with gr.Row(**named("row-tools")):
+        gone = gr.HTML(padding=False, **named("gone"))
+        remove = gr.Button("Remove this one", size="sm", scale=0, **named("remove"))
+        about = {"size": "sm", "scale": 0, "visible": False}
+        back = gr.Button("Put back what was removed", **about, **named("back"))
+        save = gr.Button("Download all", **about, **named("save"))
+        archive = gr.DownloadButton(visible="hidden", **named("archive"))
+    return Row(gallery, gone, back, save, archive, remove)
+
+
+def zipped(visit: Visit) -> str:
+    """One file of all of a visit's pictures, as they are: a PNG does not get smaller."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "latent-canvas.zip"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+            for picture in (Path(picture.path) for picture in visit.pictures):
+                if picture.exists():
+                    archive.write(picture, picture.name)
+        return save_file_to_cache(path, get_upload_folder())

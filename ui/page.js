@@ -76,11 +76,13 @@ const latentCanvas = {
   shaped: {},
   showUnderBoxes(id, picture) { boxesOf(id)?.show(picture?.url ?? null); },
 
+  removed(task) { return JSON.stringify(stored(sessionStorage, removedKey(task), [])); },
   jobs() { return JSON.stringify(stored(sessionStorage, JOBS_KEY, [])); },
 };
 window.latentCanvas = latentCanvas;
 
 const boxesOf = (id) => document.querySelector(`#${id} [data-part="frame"]`)?.boxes;
+const removedKey = (task) => `latent-canvas-removed-${task}`;
 const settingsKey = (task) => `latent-canvas-${task}`;
 
 // Of a canvas with boxes all but the picture under them, which is a file of this visit.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -33,6 +34,7 @@ class Visit:
 
     pictures: list[Picture] = field(default_factory=list)  # newest first
     shown: Picture | None = None
+    removed: list[tuple[int, Picture]] = field(default_factory=list)  # how many were older, and it
     job_id: str | None = None  # of the running job
     wants_stop: bool = False  # Cancel was pressed, maybe before the job had an id
 
@@ -61,10 +63,47 @@ class Visit:
         self.pictures = [*new, *self.pictures][:MAX_SHOWN]
         self.shown = new[0]
 
+    def remove(self) -> None:
+        """Take the picture on show out of the row, and show its neighbour; its file stays."""
+        if self.shown not in self.pictures:
+            return
+        index = self.pictures.index(self.shown)
+        older = len(self.pictures) - index - 1
+        self.removed.append((older, self.pictures.pop(index)))
+        self.shown = self.pictures[min(index, len(self.pictures) - 1)] if self.pictures else None
+
+    def put_back(self) -> None:
+        """The picture that was removed last stands in its place again, and is on show."""
+        if self.removed:
+            older, self.shown = self.removed.pop()
+            self.pictures.insert(max(0, len(self.pictures) - older), self.shown)
+
+    def remove_again(self, names: Sequence[str]) -> None:
+        """What was removed before the page was loaded again, by the names of the files."""
+        known = {Path(picture.path).name: picture for picture in self.pictures}
+        for name in names:
+            if name in known:
+                self.shown = known[name]
+                self.remove()
+        self.shown = self.pictures[0] if self.pictures else None
+
 
 def fail(message: str) -> gr.Error:
     """A toast with one sentence, which may quote anything; Gradio takes it for HTML."""
     return gr.Error(html.escape(message, quote=False), print_exception=False)
+
+
+def in_words(message: str, labels: Mapping[str, str]) -> str:
+    """A sentence of an error as the page says it: a field by its label, a capital at the start.
+
+    Args:
+        message: What a request or a task says; it begins with a field's name, a word or a file.
+        labels: What the page calls the fields, by name.
+    """
+    first, space, rest = message.partition(" ")
+    if first.isalpha() and first.islower():  # no name of a file or a model
+        first = first.capitalize()
+    return labels.get(message.partition(" ")[0], first) + space + rest
 
 
 def make_request(request_type: type, values: Mapping[str, Any]) -> Any:
@@ -132,11 +171,9 @@ def strip(event: Any, job_id: str = "") -> str:
 def _strip(kind: str, what: str, more: str, share: float, job_id: str) -> str:
     percent = f"{100 * share:.1f}"
     # a busy strip changes many times a second: nobody wants to hear all of it
-    role = (
-        f'role="progressbar" aria-label="Progress" aria-valuenow="{percent}"'
-        if kind.startswith("busy")
-        else 'role="status"'
-    )
+    role = f'role="{"alert" if kind == "failed" else "status"}"'
+    if kind.startswith("busy"):
+        role = f'role="progressbar" aria-label="Progress" aria-valuenow="{percent}"'
     return (
         f'<div class="strip {kind}" {role} data-job="{html.escape(job_id)}">'
         f'<div class="bar"><div style="width:{percent}%"></div></div><div class="line">'

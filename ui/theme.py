@@ -90,9 +90,10 @@ def css() -> str:
 
 def head() -> str:
     """The page's own scripts, and the style of what Gradio draws outside the page's contents."""
-    frame, page, zoom = (_read(name) for name in ("frame.css", "page.js", "zoom.js"))
+    names = ("frame.css", "page.js", "row.js", "zoom.js")
+    frame, page, row, zoom = (_read(name) for name in names)
     return (
-        f"<style>{frame}</style><script>{page}\n{scripts.all_components()}</script>"
+        f"<style>{frame}</style><script>{page}\n{row}\n{scripts.all_components()}</script>"
         f'<script type="module">{zoom}</script>'
         '<meta name="color-scheme" content="light dark">'
     )
