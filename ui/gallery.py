@@ -15,7 +15,7 @@ import gradio as gr
 from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
-from ui.run import Visit, settings, title
+from ui.run import Visit, settings
 
 
 class Strip(gr.Gallery):
@@ -77,7 +77,7 @@ class Row:
 
     def show(self, visit: Visit) -> dict[gr.components.Component, Any]:
         """A visit's pictures; each is called by what it shows."""
-        named = [(p.path, f"{title(p.request)}, {settings(p.request)}") for p in visit.pictures]
+        named = [(p.path, f"{p.title}, {settings(p.request)}") for p in visit.pictures]
         removed = [Path(picture.path).name for _, picture in visit.removed]
         back = f"Put back what was removed ({len(removed)})"
         return {

@@ -41,3 +41,9 @@ new MutationObserver(lookAgain).observe(document, { childList: true, subtree: tr
 
 // The archive is packed: the button that Gradio downloads with, never seen, has its address.
 latentCanvas.download = (task) => setTimeout(() => document.querySelector(`#${task}-archive`).click(), SHOWN_MS);
+
+// On a phone what an example fills in may be far above it.
+document.addEventListener("click", (event) => {
+  const studio = event.target.closest?.(".lc-examples .thumbnail-lg")?.closest(".lc-studio");
+  if (studio && matchMedia("(max-width: 820px)").matches) studio.scrollIntoView({ behavior: "smooth" });
+});

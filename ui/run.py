@@ -5,18 +5,18 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from ldm.catalog.registry import load_preset
-from ldm.errors import LDMError
 from ldm.events import Cancelled, Failed, Progress, Queued, Result
 from ldm.jobs import JobQueue
-from ldm.requests import ClassConditional, Layout, TextToImage, Upscale
+from ui.titles import title
 
 MAX_DIGITS = 20  # of a whole number that is typed
+STARTS = ("a", "an", "the", "there")  # of sentences that begin with no name
 MAX_SHOWN = 60  # pictures in a visitor's gallery; the older ones stay on disk
 
 
@@ -26,6 +26,11 @@ class Picture:
 
     path: str
     request: Any
+
+    @cached_property
+    def title(self) -> str:
+        """What it shows, in a line; found out once: it may have to look at many pixels."""
+        return title(self.request)
 
 
 @dataclass
@@ -97,13 +102,12 @@ def in_words(message: str, labels: Mapping[str, str]) -> str:
     """A sentence of an error as the page says it: a field by its label, a capital at the start.
 
     Args:
-        message: What a request or a task says; it begins with a field's name, a word or a file.
+        message: What a request or a task says; names of files and models are left as they are.
         labels: What the page calls the fields, by name.
     """
     first, space, rest = message.partition(" ")
-    if first.isalpha() and first.islower():  # no name of a file or a model
-        first = first.capitalize()
-    return labels.get(message.partition(" ")[0], first) + space + rest
+    capital = first.capitalize() if first in STARTS else first
+    return labels.get(first, capital) + space + rest
 
 
 def make_request(request_type: type, values: Mapping[str, Any]) -> Any:
@@ -182,38 +186,6 @@ def _strip(kind: str, what: str, more: str, share: float, job_id: str) -> str:
     )
 
 
-def title(request: Any) -> str:
-    """What a picture shows, in a line."""
-    if isinstance(request, TextToImage):
-        return request.prompt
-    if isinstance(request, Layout):
-        labels = [box.label for box in request.boxes]
-        return ", ".join(_counted(label, labels.count(label)) for label in dict.fromkeys(labels))
-    if isinstance(request, ClassConditional):
-        return class_name(request)
-    if isinstance(request, Upscale):
-        return f"{4**request.passes} times as large"
-    return TITLES[request.task]
-
-
-TITLES = {"inpaint": "Filled in", "semantic": "Painted"}
-
-
-def class_name(request: ClassConditional) -> str:
-    """The name of the class that was asked for, or its number where it has none."""
-    index = request.class_index
-    if index is None:
-        return "Any class"
-    try:
-        return load_preset(request.preset).classes[index].capitalize()
-    except (LDMError, IndexError):  # the preset may be gone, the picture still has its request
-        return f"Class {index}"
-
-
-def _counted(label: str, count: int) -> str:
-    return f"{count} × {label}" if count > 1 else label
-
-
 def settings(request: Any) -> str:
     """A finished picture's settings in a line."""
     about = [f"seed {request.seed}"]
@@ -232,7 +204,7 @@ def plate_of(picture: Picture | None) -> str:
     request = picture.request
     without = getattr(request, "negative_prompt", "")
     return (
-        f'<div class="plate"><p class="title">{html.escape(title(request))}</p>'
+        f'<div class="plate"><p class="title">{html.escape(picture.title)}</p>'
         + (f"<p>without {html.escape(without)}</p>" if without else "")
         + f"<p>{html.escape(settings(request))}</p></div>"
     )

@@ -17,7 +17,7 @@ from ldm.events import Failed, Progress, Queued, Result
 from ldm.jobs import JobQueue
 from ui.controls import check_filled
 from ui.gallery import Row, row_of_pictures, zipped
-from ui.run import Picture, Visit, in_words, make_request, plate_of, strip, title
+from ui.run import Picture, Visit, in_words, make_request, plate_of, strip
 
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 TARGETS = {"inpaint": "Inpaint", "upscale": "Upscale"}  # tabs that take a picture
@@ -98,7 +98,7 @@ class Stage:
 
     def show_one(self, shown: Picture | None) -> Updates:
         """A picture and its plate."""
-        image = gr.Image(shown.path, alt_text=title(shown.request)) if shown else None
+        image = gr.Image(shown.path, alt_text=shown.title) if shown else None
         return {self.picture: image, self.plate: plate_of(shown)} | self.compare(shown)
 
 
