@@ -1,5 +1,6 @@
 // The thumbnails: what each is called, which one is on show, and what was removed of them.
 const SHOWN_MS = 100; // until what a button was given is there
+const TOLD_MS = 700; // until Generate has been refused, or goes on
 const thumbnails = (task) => [...document.querySelectorAll(`#${task}-results .thumbnail-lg`)];
 
 // Gradio calls them "Thumbnail 1 of 6", and the shown one is the one with the stage's picture.
@@ -26,15 +27,19 @@ function rememberRemoved() {
   }
 }
 
-// An error stands in the strip; it may be out of sight.
-const shownFailures = new WeakSet();
+// An error stands in the strip, which may be out of sight; so may the same one, told again.
+const seenFailures = new WeakSet();
+const seek = (strip) => strip?.scrollIntoView({ block: "nearest", behavior: "smooth" });
 function showFailures() {
   for (const strip of document.querySelectorAll(".strip.failed")) {
-    if (shownFailures.has(strip)) continue;
-    shownFailures.add(strip);
-    strip.scrollIntoView({ block: "nearest", behavior: "smooth" });
+    if (!seenFailures.has(strip)) seek(strip);
+    seenFailures.add(strip);
   }
 }
+document.addEventListener("click", (event) => {
+  const task = event.target.closest?.("button.lc-go")?.id.slice(0, -"-go".length);
+  if (task) setTimeout(() => seek(document.querySelector(`#${task}-strip .strip.failed`)), TOLD_MS);
+});
 
 function lookAgain() { nameThumbnails(); rememberRemoved(); showFailures(); }
 new MutationObserver(lookAgain).observe(document, { childList: true, subtree: true, attributes: true, attributeFilter: ["src", "alt", "data-removed"] });
