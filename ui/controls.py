@@ -19,6 +19,11 @@ from ldm.requests import Control, EncodedImage, controls
 MAX_SLIDER = 4096  # more values than this are typed
 
 
+def named(task: str, name: str) -> dict[str, Any]:
+    """An id that this tab alone has, and a class for what looks alike in all tabs."""
+    return {"elem_id": f"{task}-{name}", "elem_classes": f"lc-{name}"}
+
+
 def widget(
     request_type: type,
     name: str,

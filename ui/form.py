@@ -19,11 +19,11 @@ from ldm.jobs import JobQueue
 from ldm.requests import MET_BY, controls
 from ui import stage
 from ui import tab as tabs
-from ui.controls import labels_of, widget
+from ui.controls import labels_of, named, widget
 from ui.endpoint import open_endpoint
 from ui.gallery import strip_of_pictures
 from ui.run import fail
-from ui.stage import QUIET, Stage, named
+from ui.stage import QUIET, Stage
 from ui.tab import EXAMPLES, Component, Tab, Values, example_paths, load_request
 
 FIXED = "<p>This seed is fixed: the same settings make the same picture.</p>"

@@ -15,6 +15,7 @@ import gradio as gr
 from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
+from ui.controls import named
 from ui.run import Visit, settings
 
 
@@ -77,32 +78,28 @@ class Row:
 
     def show(self, visit: Visit) -> dict[gr.components.Component, Any]:
         """A visit's pictures; each is called by what it shows."""
-        named = [(p.path, f"{p.title}, {settings(p.request)}") for p in visit.pictures]
+        pictures = [(p.path, f"{p.title}, {settings(p.request)}") for p in visit.pictures]
         removed = [Path(picture.path).name for _, picture in visit.removed]
         back = f"Put back what was removed ({len(removed)})"
         return {
-            self.gallery: gr.Gallery(named, visible=bool(named)),
+            self.gallery: gr.Gallery(pictures, visible=bool(pictures)),
             self.gone: f"<i data-removed='{html.escape(json.dumps(removed))}'></i>",
             self.back: gr.Button(back, visible=bool(removed)),
-            self.save: gr.Button("Download all", visible=len(named) > 1),
+            self.save: gr.Button("Download all", visible=len(pictures) > 1),
         }
 
 
 def row_of_pictures(task: str) -> Row:
     """The row of a task's tab, empty at first."""
-
-    def named(name: str) -> dict[str, Any]:
-        return {"elem_id": f"{task}-{name}", "elem_classes": f"lc-{name}"}
-
     label = "Pictures of this visit"
-    gallery = strip_of_pictures(label=label, visible=False, **named("results"))
-    with gr.Row(**named("row-tools")):
-        gone = gr.HTML(padding=False, **named("gone"))
-        remove = gr.Button("Remove this one", size="sm", scale=0, **named("remove"))
+    gallery = strip_of_pictures(label=label, visible=False, **named(task, "results"))
+    with gr.Row(**named(task, "row-tools")):
+        gone = gr.HTML(padding=False, **named(task, "gone"))
+        remove = gr.Button("Remove this one", size="sm", scale=0, **named(task, "remove"))
         about = {"size": "sm", "scale": 0, "visible": False}
-        back = gr.Button("Put back what was removed", **about, **named("back"))
-        save = gr.Button("Download all", **about, **named("save"))
-        archive = gr.DownloadButton(visible="hidden", **named("archive"))
+        back = gr.Button("Put back what was removed", **about, **named(task, "back"))
+        save = gr.Button("Download all", **about, **named(task, "save"))
+        archive = gr.DownloadButton(visible="hidden", **named(task, "archive"))
     return Row(gallery, gone, back, save, archive, remove)
 
 

@@ -15,7 +15,7 @@ import gradio as gr
 from ldm.errors import LDMError
 from ldm.events import Failed, Progress, Queued, Result
 from ldm.jobs import JobQueue
-from ui.controls import check_filled
+from ui.controls import check_filled, named
 from ui.gallery import Row, row_of_pictures, zipped
 from ui.run import Picture, Visit, in_words, make_request, plate_of, strip
 
@@ -36,11 +36,6 @@ ZOOM_BAR = """
 <span data-part="share"></span></div>
 """
 Updates = dict[gr.components.Component, Any]
-
-
-def named(task: str, name: str) -> dict[str, Any]:
-    """An id that this tab alone has, and a class for what looks alike in all tabs."""
-    return {"elem_id": f"{task}-{name}", "elem_classes": f"lc-{name}"}
 
 
 @dataclass(frozen=True)
