@@ -34,6 +34,24 @@ def test_defaults_come_back_and_a_fixed_seed_is_told(page):
     expect(note).to_be_hidden()
 
 
+def test_an_example_takes_no_prompt_away(page):
+    prompt, undo = page.locator(f"{TAB}-prompt textarea"), page.locator(f"{TAB}-undo")
+    prompt.fill("my own words")
+    seed = page.locator(f"{TAB}-seed input, {TAB}-seed textarea")
+    expect(undo).to_be_hidden()
+    for example in (0, 1):
+        page.locator(f"{TAB}-examples button").nth(example).click()
+        expect(page.locator(f"{TAB}-plate")).to_contain_text(["calm lake", "several oaks"][example])
+        expect(undo).to_be_visible()
+    undo.click()
+    expect(prompt).to_have_value("a calm lake with mountains at sunset")
+    undo.click()
+    expect(prompt).to_have_value("my own words")
+    expect(seed).to_have_value("")
+    expect(page.locator(f"{TAB}-width input")).to_have_value("128")
+    expect(undo).to_be_hidden()
+
+
 def test_generate_and_what_it_says_stay_in_the_window(page):
     page.set_viewport_size({"width": 1280, "height": 450})
     page.locator(f"{TAB}-sampling button").first.click()

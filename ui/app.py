@@ -100,6 +100,8 @@ def _remember(page: gr.Blocks, tabs: list[Tab]) -> None:
         _on_change(own, f"(...values) => {{ latentCanvas.keep({about}); }}")
         copy = f"(...values) => {{ latentCanvas.copyLink({about}); }}"
         tab.link.click(None, own, None, js=copy, **QUIET)
+        undo = f"(...values) => latentCanvas.undo({about})"
+        tab.undo.click(None, own, own, js=undo, **QUIET)
 
 
 def _on_change(widgets: Iterable[Component], js: str) -> None:

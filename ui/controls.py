@@ -68,7 +68,7 @@ def check_filled(
         if isinstance(inputs.get(name), (gr.Number, gr.Slider)) and values[name] in (None, ""):
             unit = f" {about.unit}" if about.unit else ""
             allowed = f"{about.minimum:.12g} to {about.maximum:.12g}{unit}"
-            raise RequestError(f"{name} must be {allowed}, it is empty.")
+            raise RequestError(f"{name} must be {allowed}, got nothing.")
 
 
 def endpoint_widgets(request_type: type) -> dict[str, gr.components.Component]:

@@ -44,6 +44,9 @@ class Form:
     go: gr.Button = field(init=False)
     stop: gr.Button = field(init=False)
     estimate: gr.HTML = field(init=False)  # what the request will take
+    undo: gr.Button = field(
+        init=False
+    )  # settings from before an example or a picture replaced them
     reuse: gr.Button = field(init=False)  # the seed of the picture on show
     restore: gr.UploadButton = field(init=False)
     link: gr.Button = field(init=False)
@@ -77,6 +80,7 @@ class Form:
             self.go = gr.Button("Generate", variant="primary", **self.named("go"))
             self.stop = gr.Button("Cancel", visible="hidden", **self.named("stop"))
         self.estimate = gr.HTML(padding=False, **self.named("estimate"))
+        self.undo = gr.Button("Back to my own settings", size="sm", **self.named("undo"))
 
     def settings(self, *, sized: bool, count: int = 1) -> None:
         """What every task has: the model, the seed, sampling, and the tools.
@@ -114,7 +118,7 @@ class Form:
             jobs: The queue.
             about: How this tab differs from one whose widgets are its request's fields, see `Tab`.
         """
-        kept = (self.stage, self.restore, self.link, self.estimate, self.examples)
+        kept = (self.stage, self.restore, self.link, self.undo, self.estimate, self.examples)
         made = Tab(self.request_type, self.inputs, *kept, by_hand=self.by_hand, **about)
         stage.connect(jobs, made.stage, made.request_type, made.inputs, made.to_fields)
         open_endpoint(jobs, made.request_type)

@@ -42,6 +42,7 @@ class Tab:
     stage: Stage
     restore: gr.UploadButton
     link: gr.Button
+    undo: gr.Button  # brings back the settings that were replaced
     estimate: gr.HTML  # what the request will take
     examples: gr.Gallery | None = None
     to_fields: Callable[[Values], Values] = dict  # the widgets' values -> the request's fields
