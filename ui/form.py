@@ -44,9 +44,7 @@ class Form:
     go: gr.Button = field(init=False)
     stop: gr.Button = field(init=False)
     estimate: gr.HTML = field(init=False)  # what the request will take
-    undo: gr.Button = field(
-        init=False
-    )  # settings from before an example or a picture replaced them
+    undo: gr.Button = field(init=False)  # brings back the settings that were replaced
     reuse: gr.Button = field(init=False)  # the seed of the picture on show
     restore: gr.UploadButton = field(init=False)
     link: gr.Button = field(init=False)
@@ -80,7 +78,7 @@ class Form:
             self.go = gr.Button("Generate", variant="primary", **self.named("go"))
             self.stop = gr.Button("Cancel", visible="hidden", **self.named("stop"))
         self.estimate = gr.HTML(padding=False, **self.named("estimate"))
-        self.undo = gr.Button("Back to my own settings", size="sm", **self.named("undo"))
+        self.undo = gr.Button("Back to the settings before", size="sm", **self.named("undo"))
 
     def settings(self, *, sized: bool, count: int = 1) -> None:
         """What every task has: the model, the seed, sampling, and the tools.
@@ -203,9 +201,9 @@ class Form:
     def _defaults_follow(self) -> None:
         """The model brings its defaults when a person chooses it, and is then theirs."""
         names = [name for name in brought_by(self.start) if name in self.inputs]
-        self.by_hand = gr.BrowserState(
-            False, storage_key=f"latent-canvas-{self.task}-by-hand", secret="no secret"
-        )
+        # a secret of Gradio's own is another one at every start, which forgets what was kept
+        key = f"latent-canvas-{self.task}-by-hand"
+        self.by_hand = gr.BrowserState(False, storage_key=key, secret="none")
 
         def choose(name: str) -> list[Any]:
             values = brought_by(find_preset(name))
@@ -236,7 +234,8 @@ def _title(preset: Preset) -> str:
 def _about(preset: Preset) -> str:
     """The size a model was trained for, or how to get it; its texts are not ours: no HTML."""
     if preset.is_on_disk and preset.task == "upscale":
-        return f"<p>{html.escape(preset.description)}</p>"
+        about = preset.description or f"Makes pictures {preset.factor} times as large."
+        return f"<p>{html.escape(about)}</p>"
     if preset.is_on_disk:
         return (
             f"<p>Trained at {preset.width} × {preset.height} px. Larger sizes, in multiples of "

@@ -41,8 +41,14 @@ document.addEventListener("click", (event) => {
   if (task) setTimeout(() => seek(document.querySelector(`#${task}-strip .strip.failed`)), TOLD_MS);
 });
 
-function lookAgain() { nameThumbnails(); rememberRemoved(); showFailures(); }
-new MutationObserver(lookAgain).observe(document, { childList: true, subtree: true, attributes: true, attributeFilter: ["src", "alt", "data-removed"] });
+let frame = 0; // once for all that changes until the page is drawn: a brush changes much
+function lookAgain() {
+  frame = 0;
+  nameThumbnails();
+  rememberRemoved();
+  showFailures();
+}
+new MutationObserver(() => { frame ||= requestAnimationFrame(lookAgain); }).observe(document, { childList: true, subtree: true, attributes: true, attributeFilter: ["src", "alt", "data-removed"] });
 
 // The archive is packed: the button that Gradio downloads with, never seen, has its address.
 latentCanvas.download = (task) => setTimeout(() => document.querySelector(`#${task}-archive`).click(), SHOWN_MS);

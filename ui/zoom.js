@@ -133,8 +133,8 @@ const ARROWS = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowD
 document.addEventListener("keydown", (event) => {
   const img = pictureIn(frameAt(event.target));
   if (!img || event.ctrlKey || event.metaKey || event.altKey) return;
-  const arrow = isClose(img) && ARROWS[event.key];
-  if (!arrow && event.target.closest("dialog.closer") && event.key in TURN) turn(event.target.closest("dialog.closer"), TURN[event.key]);
+  const arrow = isClose(img) && ARROWS[event.key], dialog = event.target.closest("dialog.closer");
+  if (dialog && !arrow && TURN[event.key]) turn(dialog, TURN[event.key]);
   else if (arrow) move(img, KEY_PX * arrow[0], KEY_PX * arrow[1]);
   else if (KEYS[event.key]) DO[KEYS[event.key]](img);
   else return;
