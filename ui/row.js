@@ -1,6 +1,5 @@
 // The thumbnails: what each is called, which one is on show, and what was removed of them.
 const SHOWN_MS = 100; // until what a button was given is there
-const TOLD_MS = 700; // until Generate has been refused, or goes on
 const thumbnails = (task) => [...document.querySelectorAll(`#${task}-results .thumbnail-lg`)];
 
 // Gradio calls them "Thumbnail 1 of 6", and the shown one is the one with the stage's picture.
@@ -27,19 +26,14 @@ function rememberRemoved() {
   }
 }
 
-// An error stands in the strip, which may be out of sight; so may the same one, told again.
-const seenFailures = new WeakSet();
-const seek = (strip) => strip?.scrollIntoView({ block: "nearest", behavior: "smooth" });
+// An error stands in the strip, which may be out of sight. At once: what glides cannot be drawn on.
+const seenFailures = new Set(); // when they were told: Gradio changes the strip and keeps its node
 function showFailures() {
   for (const strip of document.querySelectorAll(".strip.failed")) {
-    if (!seenFailures.has(strip)) seek(strip);
-    seenFailures.add(strip);
+    if (!seenFailures.has(strip.dataset.told)) strip.scrollIntoView({ block: "nearest" });
+    seenFailures.add(strip.dataset.told);
   }
 }
-document.addEventListener("click", (event) => {
-  const task = event.target.closest?.("button.lc-go")?.id.slice(0, -"-go".length);
-  if (task) setTimeout(() => seek(document.querySelector(`#${task}-strip .strip.failed`)), TOLD_MS);
-});
 
 let frame = 0; // once for all that changes until the page is drawn: a brush changes much
 function lookAgain() {
@@ -48,7 +42,7 @@ function lookAgain() {
   rememberRemoved();
   showFailures();
 }
-new MutationObserver(() => { frame ||= requestAnimationFrame(lookAgain); }).observe(document, { childList: true, subtree: true, attributes: true, attributeFilter: ["src", "alt", "data-removed"] });
+new MutationObserver(() => { frame ||= requestAnimationFrame(lookAgain); }).observe(document, { childList: true, subtree: true, attributes: true, attributeFilter: ["src", "alt", "data-removed", "data-told"] });
 
 // The archive is packed: the button that Gradio downloads with, never seen, has its address.
 latentCanvas.download = (task) => setTimeout(() => document.querySelector(`#${task}-archive`).click(), SHOWN_MS);

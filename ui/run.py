@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -175,7 +176,9 @@ def strip(event: Any, job_id: str = "") -> str:
 def _strip(kind: str, what: str, more: str, share: float, job_id: str) -> str:
     percent = f"{100 * share:.1f}"
     # a busy strip changes many times a second: nobody wants to hear all of it
-    role = f'role="{"alert" if kind == "failed" else "status"}"'
+    role = 'role="status"'
+    if kind == "failed":  # told once more it is another one, to be seen again
+        role = f'role="alert" data-told="{time.monotonic_ns()}"'
     if kind.startswith("busy"):
         role = f'role="progressbar" aria-label="Progress" aria-valuenow="{percent}"'
     return (
