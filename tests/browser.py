@@ -121,3 +121,18 @@ def until(page, is_so, milliseconds=15_000):
             return
         page.wait_for_timeout(50)
     assert is_so()
+
+
+def drag_slider(page, task, by):
+    """Drag the bar between before and after by so many px from the middle."""
+    slider = page.locator(f"#{task}-slider input")
+    # Generate, below, has scrolled it out at the top, where no mouse gets
+    slider.evaluate("slider => slider.scrollIntoView({ block: 'center' })")
+    box = slider.bounding_box()
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 3
+    page.mouse.move(*middle)
+    page.mouse.down()
+    page.mouse.move(middle[0] + by, middle[1], steps=5)
+    page.mouse.up()
+    expected = 50 + 100 * by / box["width"]
+    until(page, lambda: abs(float(slider.input_value()) - expected) < 2)

@@ -103,16 +103,22 @@ def test_cancel_and_go_on(page):
 
 
 def test_wrong_input_is_a_sentence_and_loses_nothing(page):
+    told = page.locator(f"{TAB}-strip .strip.failed")
     prompt(page).fill("a beach")
     set_steps(page, 3)
     page.keyboard.press("Control+Enter")
     wait_done(page)
-    number(page, "width").fill("130")
-    page.locator(f"{TAB}-go").click()
-    page.get_by_text(re.compile("width must be a multiple of 16 px")).first.wait_for()
+    wrong = (("130", "Width must be a multiple of 16 px"), ("", "Width must be 16 to 4096 px"))
+    for width, sentence in wrong:
+        number(page, "width").fill(width)
+        page.locator(f"{TAB}-go:not([disabled])").click()
+        expect(told).to_contain_text(sentence)
+        expect(told).to_be_in_viewport()
+    number(page, "width").fill("128")
     prompt(page).fill("")
     page.locator(f"{TAB}-go:not([disabled])").click()
-    page.get_by_text(re.compile("prompt must say what to draw")).first.wait_for()
+    expect(told).to_contain_text("Prompt must say what to draw")
+    assert page.get_by_text("Prompt must say what to draw").count() == 1  # in one place
     assert page.locator(f"{TAB}-results img").count() == 1
 
 

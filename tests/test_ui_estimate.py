@@ -21,6 +21,6 @@ def test_what_is_not_known_is_not_said():
 
 
 def test_the_way_is_said_where_it_is_not_the_usual_one():
-    assert told(Estimate(2.0, 2**30, "whole, it fits")) == "<p>about 2.0 s, 1.0 GiB</p>"
+    assert told(Estimate(2.0, 2**30, "whole, it fits")) == "<p>about 2.0 s, 1.0 GiB of memory</p>"
     in_bands = told(Estimate(2.0, 2**30, "in bands of <64> rows"))
-    assert in_bands == "<p>about 2.0 s, 1.0 GiB · in bands of &lt;64&gt; rows</p>"
+    assert in_bands == "<p>about 2.0 s, 1.0 GiB of memory · in bands of &lt;64&gt; rows</p>"

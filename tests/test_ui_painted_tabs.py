@@ -24,7 +24,10 @@ def test_a_painting_is_picture_and_mask():
 
 def test_an_empty_mask_is_none_and_no_picture_a_sentence():
     empty = Painting(np.zeros((5, 7), np.uint8), PICTURE)
-    assert inpaint.to_fields({"painting": empty})["mask"] is None
+    sides = dict.fromkeys(inpaint.SIDES, 0)
+    assert inpaint.to_fields({"painting": empty} | sides | {"outpaint_top": 16})["mask"] is None
+    with pytest.raises(RequestError, match="Nothing is marked yet"):
+        inpaint.to_fields({"painting": empty} | sides)
     for painting in (None, Painting(MASK)):
         with pytest.raises(RequestError, match="There is no picture yet"):
             inpaint.to_fields({"painting": painting})

@@ -1,11 +1,14 @@
 """What the page is told of a run, without a page."""
 
 import time
+from pathlib import Path
+
+import pytest
 
 from ldm.events import Progress, Result
 from ldm.jobs import JobQueue
 from ldm.requests import TextToImage
-from ui.run import fail
+from ui.run import Picture, Visit, fail, in_words
 from ui.stage import PACE, paced
 
 STEP = 0.002  # s
@@ -24,6 +27,58 @@ class FastStudio:
 def test_what_is_told_is_text_and_no_html():
     """Gradio shows an error as HTML, and it may quote a file of a stranger."""
     assert fail("got <img src=//evil>.").message == "got &lt;img src=//evil&gt;."
+
+
+def test_an_error_names_a_field_as_the_page_does():
+    labels = {"class_index": "Class"}
+    assert in_words("class_index must be 0 to 9.", labels) == "Class must be 0 to 9."
+    assert in_words("the picture is gone.", labels) == "The picture is gone."
+    assert in_words("my cat.png is no picture.", labels) == "my cat.png is no picture."
+
+
+@pytest.fixture
+def looking():
+    """A visit with four pictures, named by when they were made; the newest first and on show."""
+    visit = Visit()
+    for name in "1234":
+        request = TextToImage(prompt=name)
+        visit.keep(Result((request,), (), paths=(Path(f"day/{name}.png"),)))
+    return visit
+
+
+def names(visit):
+    return "".join(picture.title for picture in visit.pictures)
+
+
+def test_what_is_removed_comes_back_to_its_place(looking):
+    for shown in ("3", "1"):
+        looking.shown = next(picture for picture in looking.pictures if picture.title == shown)
+        looking.remove()
+    assert (names(looking), looking.shown.title) == ("42", "2")
+    looking.keep(Result((TextToImage(prompt="5"),), (), paths=(Path("day/5.png"),)))
+    looking.put_back()
+    assert (names(looking), looking.shown.title) == ("5421", "1")
+    looking.put_back()
+    assert (names(looking), looking.shown.title) == ("54321", "3")
+    looking.put_back()
+    assert names(looking) == "54321"
+
+
+def test_the_last_is_removed_and_an_example_is_not(looking):
+    looking.shown = Picture("example.png", TextToImage(prompt="example"))
+    looking.remove()
+    assert names(looking) == "4321"
+    looking.shown = looking.pictures[0]
+    for _ in range(5):
+        looking.remove()
+    assert (names(looking), looking.shown, len(looking.removed)) == ("", None, 4)
+
+
+def test_what_was_removed_stays_away_when_the_page_is_loaded_again(looking):
+    looking.remove_again(["2.png", "unknown.png", "4.png"])
+    assert (names(looking), looking.shown.title) == ("31", "3")
+    looking.put_back()
+    assert names(looking) == "431"
 
 
 def test_a_fast_model_does_not_flood_the_page():

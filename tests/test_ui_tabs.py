@@ -1,5 +1,6 @@
 """What the tabs do between the page's values and a request's fields, without a page."""
 
+import dataclasses
 import functools
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,11 +14,12 @@ from ldm import metadata
 from ldm.catalog.registry import list_presets, load_preset
 from ldm.errors import RequestError
 from ldm.images import EncodedImage
-from ldm.requests import Box, ClassConditional, Inpaint, Layout, Upscale
+from ldm.requests import Box, ClassConditional, Inpaint, Layout, Semantic, Upscale
 from ui.boxes import BoxEditor, read_boxes, sketch
 from ui.classes import ANY, ClassPicker, class_index
-from ui.run import Picture, class_name, make_request
+from ui.run import Picture, make_request
 from ui.tabs import class_conditional, layout, upscale
+from ui.titles import class_name, title
 
 BOXES = (Box("pine", 0.1, 0.2, 0.4, 0.9), Box("house", 0.5, 0.5, 0.75, 1))
 
@@ -90,6 +92,23 @@ def test_a_plate_names_the_class():
     assert class_name(ClassConditional(class_index=1, preset="gone")) == "Class 1"
 
 
+def test_a_plate_says_what_was_filled_in_and_what_was_painted():
+    picture = EncodedImage.from_array(np.zeros((10, 20, 3), np.uint8))
+    mask = np.zeros((10, 20), np.uint8)
+    mask[:, :5] = 255
+    filled = Inpaint(image=picture, mask=EncodedImage.from_array(mask))
+    assert title(filled) == "25 % filled in"
+    assert (
+        title(dataclasses.replace(filled, outpaint_top=6)) == "25 % filled in, grown to 20 × 16 px"
+    )
+    assert title(dataclasses.replace(filled, mask=None, outpaint_left=4)) == "Grown to 24 × 10 px"
+    lake = load_preset("demo-semantic").classes.index("water")
+    labels = np.full((10, 20), lake, np.uint8)
+    labels[0] = np.arange(20) % 8
+    names = title(Semantic(label_map=EncodedImage.from_array(labels))).split(", ")
+    assert names[0] == "Water" and names[-1].endswith("more")
+
+
 @pytest.fixture
 def sent(tmp_path):
     """(array, name) -> the file as the page sends it."""
@@ -127,7 +146,7 @@ def test_the_note_says_the_size_or_the_limit(sent, tmp_path):
 
 
 def test_no_picture_is_a_sentence():
-    with pytest.raises(RequestError, match="there is none yet"):
+    with pytest.raises(RequestError, match="There is no picture yet"):
         upscale.to_fields({"image": None})
 
 

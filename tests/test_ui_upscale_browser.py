@@ -22,7 +22,7 @@ def test_enlarge_compare_and_restore(page, tmp_path):
     (tmp_path / "text.png").write_text("no picture")
     open_tab(page, "upscale")
     page.locator("#upscale-go").click()
-    page.locator("#upscale-strip", has_text="there is none yet").wait_for()
+    page.locator("#upscale-strip", has_text="There is no picture yet").wait_for()
     upload = page.locator("#upscale-image input[type=file]")
     upload.set_input_files(tmp_path / "low.png")
     page.get_by_text("45 × 30 px becomes 180 × 120 px").wait_for()

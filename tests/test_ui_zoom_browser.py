@@ -4,7 +4,15 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from tests.browser import IN_A_BROWSER, open_page, open_tab, set_steps, until, visit, wait_done
+from tests.browser import (
+    IN_A_BROWSER,
+    drag_slider,
+    open_page,
+    open_tab,
+    set_steps,
+    visit,
+    wait_done,
+)
 
 pytestmark = IN_A_BROWSER
 PICTURE = "#text-to-image-picture img"
@@ -145,13 +153,4 @@ def test_the_slider_stays_and_its_picture_is_seen_close_up(page, tmp_path):
     page.get_by_role("button", name="Close", exact=True).click()
     expect(page.locator("dialog.closer")).to_have_count(0)
 
-    handle = page.locator("#upscale-slider .inner").first
-    # Generate, below, has scrolled it out at the top, where no mouse gets
-    handle.evaluate("handle => handle.scrollIntoView({ block: 'center' })")
-    box = handle.bounding_box()
-    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    page.mouse.move(*middle)
-    page.mouse.down()
-    page.mouse.move(middle[0] - 80, middle[1], steps=5)
-    page.mouse.up()
-    until(page, lambda: handle.bounding_box()["x"] < box["x"] - 50)
+    drag_slider(page, "upscale", by=-80)

@@ -37,7 +37,7 @@ def build(jobs: JobQueue) -> gr.Blocks:
     ) as page:
         gr.HTML(theme.header(), elem_id="masthead", padding=False)
         tabs, opened = [], {}
-        with gr.Tabs(elem_id="tabs") as frame:
+        with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as frame:
             for task, (title, create) in TABS.items():
                 with gr.Tab(title, id=task, elem_id=f"tab-{task}") as room:
                     tabs.append(create(jobs))
@@ -73,15 +73,16 @@ def _send(frame: gr.Tabs, tabs: list[Tab]) -> None:
     takers = [tab for tab in tabs if tab.receive is not None]
     for target in takers:
 
-        def send(visit: Visit, target: Tab = target) -> dict[Any, Any]:
+        def send(visit: Visit, *chosen: Any, target: Tab = target) -> dict[Any, Any]:
             if visit.shown is None:
                 return {}
-            received = target.widgets(target.receive(Path(visit.shown.path)))
+            received = target.take(target.receive(Path(visit.shown.path)), *chosen)
             return {frame: gr.Tabs(selected=target.task)} | received
 
+        chosen = [target.inputs["preset"], target.by_hand]
         outputs = [frame, *target.inputs.values()]
         for tab in tabs:
-            tab.stage.send[target.task].click(send, tab.stage.visit, outputs, **QUIET)
+            tab.stage.send[target.task].click(send, [tab.stage.visit, *chosen], outputs, **QUIET)
     for tab in tabs:
         for task, button in tab.stage.send.items():
             button.visible = task in {taker.task for taker in takers}
@@ -99,6 +100,8 @@ def _remember(page: gr.Blocks, tabs: list[Tab]) -> None:
         _on_change(own, f"(...values) => {{ latentCanvas.keep({about}); }}")
         copy = f"(...values) => {{ latentCanvas.copyLink({about}); }}"
         tab.link.click(None, own, None, js=copy, **QUIET)
+        undo = f"(...values) => latentCanvas.undo({about})"
+        tab.undo.click(None, own, own, js=undo, **QUIET)
 
 
 def _on_change(widgets: Iterable[Component], js: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,16 @@ from typing import Any
 import gradio as gr
 from gradio.components.json_component import JsonData
 
+from ldm.errors import RequestError
 from ldm.request_json import boxes_of, read_file
 from ldm.requests import Control, EncodedImage, controls
 
 MAX_SLIDER = 4096  # more values than this are typed
+
+
+def named(task: str, name: str) -> dict[str, Any]:
+    """An id that this tab alone has, and a class for what looks alike in all tabs."""
+    return {"elem_id": f"{task}-{name}", "elem_classes": f"lc-{name}"}
 
 
 def widget(
@@ -42,6 +48,27 @@ def widget(
         "elem_classes": f"field-{name.replace('_', '-')}",
     }
     return unchecked(kind(**(_arguments(kind, about) | common | options)))
+
+
+def labels_of(request_type: type, inputs: Mapping[str, gr.components.Component]) -> dict[str, str]:
+    """What the page calls a request's fields."""
+    labels = {name: about.label for name, about in controls(request_type).items()}
+    return labels | {n: box.label for n, box in inputs.items() if n in labels and box.label}
+
+
+def check_filled(
+    request_type: type, inputs: Mapping[str, gr.components.Component], values: Mapping[str, Any]
+) -> None:
+    """A number that is emptied is none: only text may be left open.
+
+    Raises:
+        RequestError: With the field and what is allowed.
+    """
+    for name, about in controls(request_type).items():
+        if isinstance(inputs.get(name), (gr.Number, gr.Slider)) and values[name] in (None, ""):
+            unit = f" {about.unit}" if about.unit else ""
+            allowed = f"{about.minimum:.12g} to {about.maximum:.12g}{unit}"
+            raise RequestError(f"{name} must be {allowed}, got nothing.")
 
 
 def endpoint_widgets(request_type: type) -> dict[str, gr.components.Component]:

@@ -61,7 +61,7 @@ def told(estimate: Estimate | None) -> str:
     """An estimate as HTML; nothing while nothing is known."""
     if estimate is None or estimate.seconds is None:
         return ""
-    about = f"about {duration(estimate.seconds)}, {memory(estimate.memory_bytes)}"
+    about = f"about {duration(estimate.seconds)}, {memory(estimate.memory_bytes)} of memory"
     plan = "" if estimate.plan.startswith(WHOLE) else f" · {estimate.plan}"
     return f"<p>{html.escape(about + plan)}</p>"
 

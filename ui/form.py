@@ -6,26 +6,27 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from ldm.catalog.registry import list_presets, load_preset
-from ldm.catalog.schema import Defaults, Preset
+from ldm.catalog.schema import Preset
 from ldm.errors import LDMError
 from ldm.jobs import JobQueue
 from ldm.requests import MET_BY, controls
 from ui import stage
 from ui import tab as tabs
-from ui.controls import widget
+from ui.controls import labels_of, named, widget
 from ui.endpoint import open_endpoint
 from ui.gallery import strip_of_pictures
 from ui.run import fail
-from ui.stage import QUIET, Stage, named
-from ui.tab import EXAMPLES, Component, Tab, example_paths, load_request
+from ui.stage import QUIET, Stage
+from ui.tab import EXAMPLES, Component, Tab, Values, example_paths, load_request
 
+FIXED = "<p>This seed is fixed: the same settings make the same picture.</p>"
 RATIOS = ((1, 1), (3, 2), (2, 1), (4, 1), (2, 3))  # across, down
 
 
@@ -43,11 +44,13 @@ class Form:
     go: gr.Button = field(init=False)
     stop: gr.Button = field(init=False)
     estimate: gr.HTML = field(init=False)  # what the request will take
+    undo: gr.Button = field(init=False)  # brings back the settings that were replaced
     reuse: gr.Button = field(init=False)  # the seed of the picture on show
     restore: gr.UploadButton = field(init=False)
     link: gr.Button = field(init=False)
     stage: Stage = field(init=False)
     examples: gr.Gallery | None = None
+    by_hand: gr.BrowserState = field(init=False)  # whether a person chose the model
 
     def __post_init__(self) -> None:
         self.presets = list_presets(tasks=MET_BY[self.task])
@@ -75,6 +78,7 @@ class Form:
             self.go = gr.Button("Generate", variant="primary", **self.named("go"))
             self.stop = gr.Button("Cancel", visible="hidden", **self.named("stop"))
         self.estimate = gr.HTML(padding=False, **self.named("estimate"))
+        self.undo = gr.Button("Back to the settings before", size="sm", **self.named("undo"))
 
     def settings(self, *, sized: bool, count: int = 1) -> None:
         """What every task has: the model, the seed, sampling, and the tools.
@@ -90,7 +94,9 @@ class Form:
 
     def show(self, hint: str, **about: Any) -> None:
         """The stage, see `ui.stage.create`, and the task's examples under it."""
-        self.stage = stage.create(self.task, self.go, self.stop, hint=hint, **about)
+        labels = labels_of(self.request_type, self.inputs)
+        buttons = self.go, self.stop
+        self.stage = stage.create(self.task, *buttons, hint=hint, labels=labels, **about)
         paths = example_paths(self.task)
         if paths:
             gr.set_static_paths([EXAMPLES])
@@ -110,8 +116,8 @@ class Form:
             jobs: The queue.
             about: How this tab differs from one whose widgets are its request's fields, see `Tab`.
         """
-        kept = (self.stage, self.restore, self.link, self.estimate, self.examples)
-        made = Tab(self.request_type, self.inputs, *kept, **about)
+        kept = (self.stage, self.restore, self.link, self.undo, self.estimate, self.examples)
+        made = Tab(self.request_type, self.inputs, *kept, by_hand=self.by_hand, **about)
         stage.connect(jobs, made.stage, made.request_type, made.inputs, made.to_fields)
         open_endpoint(jobs, made.request_type)
         tabs.connect(made, self.reuse)
@@ -147,50 +153,65 @@ class Form:
     def _seed_and_count(self, count: int) -> None:
         """Seed, with the buttons for a new one and the picture's, and number of pictures."""
         with gr.Column(**self.named("choice")):
+            self.add("seed", value="", info=None, max_lines=1, placeholder="new each time")
+            gr.HTML(FIXED, padding=False, **self.named("fixed"))
             with gr.Row(**self.named("seed-row")):
-                self.add("seed", value="", info=None, max_lines=1, placeholder="new each time")
-                dice = gr.Button("A new seed each time", scale=0, **self.named("dice"))
-                self.reuse = gr.Button("Seed of the picture", scale=0, **self.named("reuse"))
+                dice = gr.Button("New seed each time", size="sm", **self.named("dice"))
+                self.reuse = gr.Button("Seed of the picture", size="sm", **self.named("reuse"))
             self.add("count", value=count)
         dice.click(None, None, self.inputs["seed"], js="() => ''", **QUIET)
 
     def _sampling(self) -> None:
         """How noise becomes a picture, closed at first; and what else is advanced."""
-        defaults = self.start.defaults
-        about = controls(self.request_type)
+        about, before = controls(self.request_type), set(self.inputs)
         with gr.Accordion("Sampling", open=False, **self.named("sampling")):
-            self.add("steps", value=defaults.steps, maximum=250)
-            self.add("sampler", value=defaults.sampler)
+            self._given("steps", maximum=250)
+            self._given("sampler")
             if "guidance_scale" in about:
-                self.add("guidance_scale", value=defaults.guidance_scale, maximum=12)
+                self._given("guidance_scale", maximum=12)
             for name in (name for name in about if about[name].advanced):
-                self._advanced(name)
+                self._given(name)
+            names = [name for name in self.inputs if name not in before]
+            back = gr.Button("Back to the model's defaults", size="sm", **self.named("defaults"))
+
+        def defaults(preset: str) -> Any:
+            return [self._default(name, find_preset(preset)) for name in names]
+
+        widgets = [self.inputs[name] for name in names]
+        back.click(defaults, self.inputs["preset"], widgets, **QUIET)
         self._defaults_follow()
 
-    def _advanced(self, name: str) -> None:
-        """A field that few need: as the preset or the request has it, or left open."""
+    def _given(self, name: str, **options: Any) -> None:
+        """A field as the preset or the request has it, or left open."""
+        given = self._default(name, self.start)
+        if given == "":
+            options = {
+                "kind": gr.Textbox,
+                "max_lines": 1,
+                "placeholder": "as the model was trained",
+            }
+        self.add(name, value=given, **options)
+
+    def _default(self, name: str, preset: Preset) -> Any:
+        """What a preset says of a field, or the request; "" where both leave it open."""
         given = next(f.default for f in fields(self.request_type) if f.name == name)
-        given = getattr(self.start.defaults, name, given)
-        if given is None:
-            about = {"max_lines": 1, "placeholder": "as the model was trained"}
-            self.add(name, kind=gr.Textbox, value="", **about)
-        else:
-            self.add(name, value=given)
+        given = getattr(preset.defaults, name, given)
+        return "" if given is None else given
 
     def _defaults_follow(self) -> None:
-        """The model brings its defaults when a person chooses it."""
-        names = ("width", "height", *(field.name for field in fields(Defaults)))
-        brought = [name for name in names if name in self.inputs]
+        """The model brings its defaults when a person chooses it, and is then theirs."""
+        names = [name for name in brought_by(self.start) if name in self.inputs]
+        # a secret of Gradio's own is another one at every start, which forgets what was kept
+        key = f"latent-canvas-{self.task}-by-hand"
+        self.by_hand = gr.BrowserState(False, storage_key=key, secret="none")
 
-        def choose(name: str) -> Any:
-            preset = find_preset(name)
-            about = preset.defaults
-            sides = {"width": preset.width, "height": preset.height}
-            values = sides | {n: getattr(about, n) for n in names[2:]}
-            return [values[n] for n in brought]
+        def choose(name: str) -> list[Any]:
+            values = brought_by(find_preset(name))
+            return [True, *(values[n] for n in names)]
 
         chooser = self.inputs["preset"]
-        chooser.input(choose, chooser, [self.inputs[name] for name in brought], **QUIET)
+        widgets = [self.by_hand, *(self.inputs[name] for name in names)]
+        chooser.input(choose, chooser, widgets, **QUIET)
 
     def _tools(self) -> None:
         """Restore and link."""
@@ -213,7 +234,8 @@ def _title(preset: Preset) -> str:
 def _about(preset: Preset) -> str:
     """The size a model was trained for, or how to get it; its texts are not ours: no HTML."""
     if preset.is_on_disk and preset.task == "upscale":
-        return f"<p>Trained to make pictures {preset.factor} times as large.</p>"
+        about = preset.description or f"Makes pictures {preset.factor} times as large."
+        return f"<p>{html.escape(about)}</p>"
     if preset.is_on_disk:
         return (
             f"<p>Trained at {preset.width} × {preset.height} px. Larger sizes, in multiples of "
@@ -223,6 +245,11 @@ def _about(preset: Preset) -> str:
         "<p class='missing'>Not on this machine yet. Get it with "
         f"<code>{html.escape(preset.how_to_get)}</code></p>"
     )
+
+
+def brought_by(preset: Preset) -> Values:
+    """What a model brings for a tab's widgets; no tab has them all."""
+    return {"width": preset.width, "height": preset.height} | asdict(preset.defaults)
 
 
 def sides_of(preset: Preset, across: int, down: int) -> tuple[int, int]:

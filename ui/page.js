@@ -17,6 +17,7 @@ const latentCanvas = {
     const kept = Object.fromEntries(names.map((name, i) => [name, lasting(values[i])]));
     localStorage.setItem(settingsKey(task), JSON.stringify(kept));
     markRatio(task, kept.width, kept.height);
+    this.markUndo(task);
   },
 
   // A link wins over what this browser remembers, and that over the page's own defaults.
@@ -28,11 +29,7 @@ const latentCanvas = {
     for (const [task] of names) kept[task] ??= stored(localStorage, settingsKey(task), {});
     const recalled = names.map(([task, name], i) => {
       const value = (task === linked ? link[name] : null) ?? kept[task][name] ?? "";
-      if (value === "") return values[i];
-      if (values[i] !== null && typeof values[i] === "object") return { ...values[i], ...parsed(value) };
-      if (typeof values[i] === "boolean") return String(value) === "true";
-      if (typeof values[i] !== "number") return String(value);
-      return Number.isFinite(+value) ? +value : values[i];
+      return value === "" ? values[i] : asTaken(values[i], value);
     });
     const byTask = {};
     names.forEach(([task, name], i) => { (byTask[task] ??= {})[name] = recalled[i]; });
@@ -76,11 +73,13 @@ const latentCanvas = {
   shaped: {},
   showUnderBoxes(id, picture) { boxesOf(id)?.show(picture?.url ?? null); },
 
+  removed(task) { return JSON.stringify(stored(sessionStorage, removedKey(task), [])); },
   jobs() { return JSON.stringify(stored(sessionStorage, JOBS_KEY, [])); },
 };
 window.latentCanvas = latentCanvas;
 
 const boxesOf = (id) => document.querySelector(`#${id} [data-part="frame"]`)?.boxes;
+const removedKey = (task) => `latent-canvas-removed-${task}`;
 const settingsKey = (task) => `latent-canvas-${task}`;
 
 // Of a canvas with boxes all but the picture under them, which is a file of this visit.
@@ -88,6 +87,14 @@ function lasting(value) {
   if (value === null || typeof value !== "object") return value;
   const { picture, ...rest } = value;
   return rest;
+}
+
+// A value that was kept, or stands in a link, as the widget takes it that has the value `now`.
+function asTaken(now, value) {
+  if (now !== null && typeof now === "object") return { ...now, ...parsed(value) };
+  if (typeof now === "boolean") return String(value) === "true";
+  if (typeof now !== "number") return String(value);
+  return Number.isFinite(+value) ? +value : now;
 }
 
 function parsed(value) {

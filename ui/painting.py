@@ -23,7 +23,7 @@ from ldm.request_controls import MAX_SIDE_PX
 from ldm.requests import EncodedImage
 from ui import scripts
 from ui.labels import decode_runs, encode_runs, read_map, read_mask
-from ui.run import fail
+from ui.run import fail, in_words
 
 HERE = Path(__file__).parent
 KINDS = ("mask", "map")
@@ -97,7 +97,7 @@ class Painter(gr.HTML):
         try:
             return painting_of(payload, self.kind, Path(self.GRADIO_CACHE))
         except LDMError as error:
-            raise fail(str(error)) from error
+            raise fail(in_words(str(error), {})) from error
 
     def postprocess(self, value: Painting | None) -> dict[str, Any] | None:
         """A painting as the browser takes it."""
@@ -219,15 +219,10 @@ def map_of_file(asked: Any) -> dict[str, Any]:
 
 def _answer(asked: Any, cache: Path, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
     """What `read` makes of the uploaded file, or the sentence why not."""
-    name = None
     try:
-        path = _uploaded(asked, cache)
-        name = path.name
-        return read(path)
+        return read(_uploaded(asked, cache))
     except LDMError as error:
-        message = str(error)
-        is_named = name is not None and message.startswith(name)  # names are left as they are
-        return {"error": message if is_named else message[:1].upper() + message[1:]}
+        return {"error": in_words(str(error), {})}
 
 
 def _labels(labels: np.ndarray, note: str) -> dict[str, Any]:

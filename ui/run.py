@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from ldm.catalog.registry import load_preset
-from ldm.errors import LDMError
 from ldm.events import Cancelled, Failed, Progress, Queued, Result
 from ldm.jobs import JobQueue
-from ldm.requests import ClassConditional, Layout, TextToImage, Upscale
+from ui.titles import title
 
 MAX_DIGITS = 20  # of a whole number that is typed
+STARTS = ("a", "an", "the", "there")  # of sentences that begin with no name
 MAX_SHOWN = 60  # pictures in a visitor's gallery; the older ones stay on disk
 
 
@@ -26,6 +28,11 @@ class Picture:
     path: str
     request: Any
 
+    @cached_property
+    def title(self) -> str:
+        """What it shows, in a line; found out once: it may have to look at many pixels."""
+        return title(self.request)
+
 
 @dataclass
 class Visit:
@@ -33,6 +40,7 @@ class Visit:
 
     pictures: list[Picture] = field(default_factory=list)  # newest first
     shown: Picture | None = None
+    removed: list[tuple[int, Picture]] = field(default_factory=list)  # how many were older, and it
     job_id: str | None = None  # of the running job
     wants_stop: bool = False  # Cancel was pressed, maybe before the job had an id
 
@@ -61,10 +69,46 @@ class Visit:
         self.pictures = [*new, *self.pictures][:MAX_SHOWN]
         self.shown = new[0]
 
+    def remove(self) -> None:
+        """Take the picture on show out of the row, and show its neighbour; its file stays."""
+        if self.shown not in self.pictures:
+            return
+        index = self.pictures.index(self.shown)
+        older = len(self.pictures) - index - 1
+        self.removed.append((older, self.pictures.pop(index)))
+        self.shown = self.pictures[min(index, len(self.pictures) - 1)] if self.pictures else None
+
+    def put_back(self) -> None:
+        """The picture that was removed last stands in its place again, and is on show."""
+        if self.removed:
+            older, self.shown = self.removed.pop()
+            self.pictures.insert(max(0, len(self.pictures) - older), self.shown)
+
+    def remove_again(self, names: Sequence[str]) -> None:
+        """What was removed before the page was loaded again, by the names of the files."""
+        known = {Path(picture.path).name: picture for picture in self.pictures}
+        for name in names:
+            if name in known:
+                self.shown = known[name]
+                self.remove()
+        self.shown = self.pictures[0] if self.pictures else None
+
 
 def fail(message: str) -> gr.Error:
     """A toast with one sentence, which may quote anything; Gradio takes it for HTML."""
     return gr.Error(html.escape(message, quote=False), print_exception=False)
+
+
+def in_words(message: str, labels: Mapping[str, str]) -> str:
+    """A sentence of an error as the page says it: a field by its label, a capital at the start.
+
+    Args:
+        message: What a request or a task says; names of files and models are left as they are.
+        labels: What the page calls the fields, by name.
+    """
+    first, space, rest = message.partition(" ")
+    capital = first.capitalize() if first in STARTS else first
+    return labels.get(first, capital) + space + rest
 
 
 def make_request(request_type: type, values: Mapping[str, Any]) -> Any:
@@ -132,49 +176,17 @@ def strip(event: Any, job_id: str = "") -> str:
 def _strip(kind: str, what: str, more: str, share: float, job_id: str) -> str:
     percent = f"{100 * share:.1f}"
     # a busy strip changes many times a second: nobody wants to hear all of it
-    role = (
-        f'role="progressbar" aria-label="Progress" aria-valuenow="{percent}"'
-        if kind.startswith("busy")
-        else 'role="status"'
-    )
+    role = 'role="status"'
+    if kind == "failed":  # told once more it is another one, to be seen again
+        role = f'role="alert" data-told="{time.monotonic_ns()}"'
+    if kind.startswith("busy"):
+        role = f'role="progressbar" aria-label="Progress" aria-valuenow="{percent}"'
     return (
         f'<div class="strip {kind}" {role} data-job="{html.escape(job_id)}">'
         f'<div class="bar"><div style="width:{percent}%"></div></div><div class="line">'
         f'<span class="what">{html.escape(what)}</span>'
         f'<span class="more">{html.escape(more)}</span></div></div>'
     )
-
-
-def title(request: Any) -> str:
-    """What a picture shows, in a line."""
-    if isinstance(request, TextToImage):
-        return request.prompt
-    if isinstance(request, Layout):
-        labels = [box.label for box in request.boxes]
-        return ", ".join(_counted(label, labels.count(label)) for label in dict.fromkeys(labels))
-    if isinstance(request, ClassConditional):
-        return class_name(request)
-    if isinstance(request, Upscale):
-        return f"{4**request.passes} times as large"
-    return TITLES[request.task]
-
-
-TITLES = {"inpaint": "Filled in", "semantic": "Painted"}
-
-
-def class_name(request: ClassConditional) -> str:
-    """The name of the class that was asked for, or its number where it has none."""
-    index = request.class_index
-    if index is None:
-        return "Any class"
-    try:
-        return load_preset(request.preset).classes[index].capitalize()
-    except (LDMError, IndexError):  # the preset may be gone, the picture still has its request
-        return f"Class {index}"
-
-
-def _counted(label: str, count: int) -> str:
-    return f"{count} × {label}" if count > 1 else label
 
 
 def settings(request: Any) -> str:
@@ -195,7 +207,7 @@ def plate_of(picture: Picture | None) -> str:
     request = picture.request
     without = getattr(request, "negative_prompt", "")
     return (
-        f'<div class="plate"><p class="title">{html.escape(title(request))}</p>'
+        f'<div class="plate"><p class="title">{html.escape(picture.title)}</p>'
         + (f"<p>without {html.escape(without)}</p>" if without else "")
         + f"<p>{html.escape(settings(request))}</p></div>"
     )

@@ -16,6 +16,7 @@ COMPONENTS = {
     "painter": (*(f"painting_{part}.js" for part in PAINTER), "painting.js"),
     "boxes": ("boxes.js",),
     "classes": ("classes.js",),
+    "slider": ("slider.js",),
 }
 """Component -> its files, which share one scope."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ import gradio as gr
 from ldm.errors import LDMError
 from ldm.events import Failed, Progress, Queued, Result
 from ldm.jobs import JobQueue
-from ui.gallery import strip_of_pictures
-from ui.run import Picture, Visit, fail, make_request, plate_of, settings, strip, title
+from ui.controls import check_filled, named
+from ui.gallery import Row, row_of_pictures, zipped
+from ui.run import Picture, Visit, in_words, make_request, plate_of, strip
 
 QUIET = {"api_visibility": "private", "show_progress": "hidden"}
 TARGETS = {"inpaint": "Inpaint", "upscale": "Upscale"}  # tabs that take a picture
@@ -37,11 +38,6 @@ ZOOM_BAR = """
 Updates = dict[gr.components.Component, Any]
 
 
-def named(task: str, name: str) -> dict[str, Any]:
-    """An id that this tab alone has, and a class for what looks alike in all tabs."""
-    return {"elem_id": f"{task}-{name}", "elem_classes": f"lc-{name}"}
-
-
 @dataclass(frozen=True)
 class Stage:
     """What a run writes to, and the buttons that start and stop it."""
@@ -50,11 +46,12 @@ class Stage:
     picture: gr.Image
     status: gr.HTML
     plate: gr.HTML
-    gallery: gr.Gallery
+    row: Row  # of the visit's pictures
     use: gr.Button  # takes over the settings of the picture on show
     send: dict[str, gr.Button]  # to another tab, by its task
     go: gr.Button
     stop: gr.Button
+    labels: Mapping[str, str]  # what the page calls a request's fields
     beside: tuple[gr.components.Component, ...] = ()  # what a tab shows of a picture besides it
     compare: Callable[[Picture | None], Updates] = lambda picture: {}  # and how
 
@@ -66,7 +63,7 @@ class Stage:
     @property
     def shown(self) -> list[gr.components.Component]:
         """What shows the visit's pictures."""
-        return [*self.shown_one, self.gallery]
+        return [*self.shown_one, *self.row.changed]
 
     @property
     def shown_one(self) -> list[gr.components.Component]:
@@ -79,6 +76,8 @@ class Stage:
 
     def ended(self, event: Any, visit: Visit, job_id: str = "") -> Updates:
         """A run is over: the picture on show is the newest, or the one from before."""
+        if isinstance(event, Failed):
+            event = Failed(in_words(event.message, self.labels))
         return self.buttons(busy=False) | self.show(visit) | {self.status: strip(event, job_id)}
 
     def buttons(self, *, busy: bool) -> Updates:
@@ -90,17 +89,23 @@ class Stage:
 
     def show(self, visit: Visit) -> Updates:
         """The visit's picture on show, its plate, and all of its pictures."""
-        thumbnails = [(p.path, settings(p.request)) for p in visit.pictures]
-        gallery = gr.Gallery(thumbnails, visible=bool(thumbnails))
-        return self.show_one(visit.shown) | {self.gallery: gallery}
+        return self.show_one(visit.shown) | self.row.show(visit)
 
     def show_one(self, shown: Picture | None) -> Updates:
         """A picture and its plate."""
-        image = gr.Image(shown.path, alt_text=title(shown.request)) if shown else None
+        image = gr.Image(shown.path, alt_text=shown.title) if shown else None
         return {self.picture: image, self.plate: plate_of(shown)} | self.compare(shown)
 
 
-def create(task: str, go: gr.Button, stop: gr.Button, *, hint: str, **about: Any) -> Stage:
+def create(
+    task: str,
+    go: gr.Button,
+    stop: gr.Button,
+    *,
+    hint: str,
+    labels: Mapping[str, str],
+    **about: Any,
+) -> Stage:
     """Build the stage of a tab.
 
     Args:
@@ -108,6 +113,7 @@ def create(task: str, go: gr.Button, stop: gr.Button, *, hint: str, **about: Any
         go: Starts a run.
         stop: Cancels it.
         hint: What to do first, shown until there is a picture.
+        labels: What the page calls a request's fields.
         about: `beside` and `compare` of a `Stage`.
     """
     with gr.Column(**named(task, "wall")):
@@ -132,23 +138,9 @@ def create(task: str, go: gr.Button, stop: gr.Button, *, hint: str, **about: Any
                 for target, name in TARGETS.items()
             }
     closer.click(None, None, None, js=f"() => latentCanvas.lookCloser({task!r})", **QUIET)
-    gallery = strip_of_pictures(
-        label="Pictures of this visit",
-        visible=False,
-        elem_id=f"{task}-results",
-        elem_classes="lc-results",
-    )
-    return Stage(gr.State(Visit()), picture, status, plate, gallery, use, send, go, stop, **about)
-
-
-def before_and_after(task: str) -> gr.ImageSlider:
-    """A slider between the picture before and after, in the picture's place when a run is over."""
-    return gr.ImageSlider(
-        format="png",
-        interactive=False,
-        show_label=False,
-        max_height=560,
-        **named(task, "slider"),
+    row = row_of_pictures(task)
+    return Stage(
+        gr.State(Visit()), picture, status, plate, row, use, send, go, stop, labels, **about
     )
 
 
@@ -167,15 +159,16 @@ def connect(
     inputs: dict[str, gr.components.Component],
     to_fields: Callable[[dict[str, Any]], dict[str, Any]] = dict,
 ) -> None:
-    """Let the page's buttons start and stop runs."""
+    """Let the page's buttons start and stop runs, and change what is on show."""
 
     def generate(visit: Visit, **values: Any) -> Iterator[Updates]:
         try:
+            check_filled(request_type, inputs, values)
             visit.submit(jobs, make_request(request_type, to_fields(values)))
         except LDMError as error:
             yield stage.ended(Failed(str(error)), visit)
-            raise fail(str(error)) from error
-        yield from _follow(jobs, stage, visit)
+        else:
+            yield from _follow(jobs, stage, visit)
 
     run = stage.go.click(
         generate,
@@ -189,7 +182,20 @@ def connect(
         lambda: stage.buttons(busy=False), None, [stage.go, stage.stop], queue=False, **QUIET
     )
     stage.stop.click(lambda visit: visit.stop(jobs), stage.visit, None, queue=False, **QUIET)
-    stage.gallery.select(_select(stage), stage.visit, stage.shown_one, **QUIET)
+    stage.row.gallery.select(_select(stage), stage.visit, stage.shown_one, **QUIET)
+    for button, change in ((stage.row.remove, Visit.remove), (stage.row.back, Visit.put_back)):
+        button.click(_changing(stage, change), stage.visit, stage.shown, **QUIET)
+    packed = stage.row.save.click(zipped, stage.visit, stage.row.archive, **QUIET)
+    press = f"() => latentCanvas.download({request_type.task!r})"
+    packed.success(None, None, None, js=press, **QUIET)
+
+
+def _changing(stage: Stage, change: Callable[[Visit], None]) -> Callable[[Visit], Updates]:
+    def changed(visit: Visit) -> Updates:
+        change(visit)
+        return stage.show(visit)
+
+    return changed
 
 
 def _follow(jobs: JobQueue, stage: Stage, visit: Visit) -> Iterator[Updates]:
@@ -207,8 +213,6 @@ def _follow(jobs: JobQueue, stage: Stage, visit: Visit) -> Iterator[Updates]:
     if isinstance(event, Result):
         visit.keep(event)
     yield stage.ended(event, visit, job_id)
-    if isinstance(event, Failed):
-        raise fail(event.message)
 
 
 def paced(events: Iterator[Any]) -> Iterator[Any]:
@@ -225,8 +229,8 @@ def paced(events: Iterator[Any]) -> Iterator[Any]:
 def resume_on_load(page: gr.Blocks, jobs: JobQueue, stage: Stage, task: str) -> None:
     """When the page is loaded again, bring back its pictures and go on with its running job."""
 
-    def resume(visit: Visit, job_ids: str) -> Iterator[Updates]:
-        for job_id in _job_ids(job_ids):
+    def resume(visit: Visit, job_ids: str, removed: str) -> Iterator[Updates]:
+        for job_id in _names(job_ids):
             try:
                 event, request = jobs.status(job_id), jobs.request(job_id)
             except LDMError:  # too long ago, or of another start of the app
@@ -237,25 +241,28 @@ def resume_on_load(page: gr.Blocks, jobs: JobQueue, stage: Stage, task: str) -> 
                 visit.keep(event)
             elif isinstance(event, (Queued, Progress)):
                 visit.job_id = job_id
+        visit.remove_again(_names(removed))
         # something in any case: Gradio takes a generator that gives nothing for None everywhere
-        yield stage.buttons(busy=False) | (stage.show(visit) if visit.pictures else {})
+        yield stage.buttons(busy=False) | (
+            stage.show(visit) if visit.pictures or visit.removed else {}
+        )
         if visit.job_id:
             yield from _follow(jobs, stage, visit)
 
     page.load(
         resume,
-        [stage.visit, gr.Textbox(visible=False)],
+        [stage.visit, gr.Textbox(visible=False), gr.Textbox(visible=False)],
         stage.outputs,
-        js="(visit) => [visit, latentCanvas.jobs()]",
+        js=f"(visit) => [visit, latentCanvas.jobs(), latentCanvas.removed({task!r})]",
         concurrency_limit=FOLLOWERS,
         **QUIET,
     )
 
 
-def _job_ids(text: str) -> list[str]:
-    """The ids that the browser remembers, oldest first; the browser may send anything."""
+def _names(text: str) -> list[str]:
+    """Jobs or files that the browser remembers, oldest first; the browser may send anything."""
     try:
-        ids = json.loads(text)
+        names = json.loads(text)
     except (TypeError, ValueError, RecursionError):
         return []
-    return [str(job_id) for job_id in ids] if isinstance(ids, list) else []
+    return [str(name) for name in names] if isinstance(names, list) else []

@@ -10,12 +10,14 @@ from typing import Any
 import gradio as gr
 
 from ldm import metadata
+from ldm.catalog.schema import Defaults
 from ldm.errors import LDMError
 from ldm.requests import EncodedImage
 from ui.run import Picture, Visit, fail
 from ui.stage import QUIET, Stage
 
 EXAMPLES = Path(__file__).parent / "examples"  # pictures that were made here, a folder per task
+MODELS_OWN = ("preset", *(field.name for field in fields(Defaults)))  # a model and what it brings
 Values = dict[str, Any]
 Component = gr.components.Component
 
@@ -40,11 +42,13 @@ class Tab:
     stage: Stage
     restore: gr.UploadButton
     link: gr.Button
+    undo: gr.Button  # brings back the settings that were replaced
     estimate: gr.HTML  # what the request will take
     examples: gr.Gallery | None = None
     to_fields: Callable[[Values], Values] = dict  # the widgets' values -> the request's fields
     to_values: Callable[[Any], Values] = fields_of  # and back
     receive: Callable[[Path], Values] | None = None  # widgets' values for another tab's picture
+    by_hand: gr.BrowserState | None = None  # whether a person chose the model
     not_kept: frozenset[str] = frozenset()  # inputs too large for links and the browser's memory
 
     @property
@@ -64,6 +68,18 @@ class Tab:
     def widgets(self, values: Values) -> dict[Component, Any]:
         """Values by widget instead of by name."""
         return {self.inputs[name]: values[name] for name in self.inputs if name in values}
+
+    def take(self, values: Values, preset: str, by_hand: bool) -> dict[Component, Any]:
+        """Widgets' new values for a picture that comes in, which may suggest a model.
+
+        Args:
+            values: By name.
+            preset: The model that is chosen; what it brought is left if it is the one suggested.
+            by_hand: Whether a person chose it: then it stays.
+        """
+        if by_hand or values.get("preset") == preset:
+            values = {name: value for name, value in values.items() if name not in MODELS_OWN}
+        return self.widgets(values)
 
     def open(self, picture: Picture, visit: Visit) -> dict[Component, Any]:
         """A picture comes on show, and its settings into the widgets."""

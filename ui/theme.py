@@ -90,7 +90,9 @@ def css() -> str:
 
 def head() -> str:
     """The page's own scripts, and the style of what Gradio draws outside the page's contents."""
-    frame, page, zoom = (_read(name) for name in ("frame.css", "page.js", "zoom.js"))
+    names = ("frame.css", "page.js", "undo.js", "row.js", "zoom.js")
+    frame, *page, zoom = (_read(name) for name in names)
+    page = "\n".join(page)
     return (
         f"<style>{frame}</style><script>{page}\n{scripts.all_components()}</script>"
         f'<script type="module">{zoom}</script>'

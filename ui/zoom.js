@@ -127,13 +127,15 @@ document.addEventListener("dblclick", (event) => {
 // --- buttons and keys
 
 const KEYS = { "+": "in", "=": "in", "-": "out", 0: "fit", 1: "actual" };
+const TURN = { ArrowLeft: -1, ArrowRight: 1 }; // to another picture, in a window of its own
 const ARROWS = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 
 document.addEventListener("keydown", (event) => {
   const img = pictureIn(frameAt(event.target));
   if (!img || event.ctrlKey || event.metaKey || event.altKey) return;
-  const arrow = isClose(img) && ARROWS[event.key];
-  if (arrow) move(img, KEY_PX * arrow[0], KEY_PX * arrow[1]);
+  const arrow = isClose(img) && ARROWS[event.key], dialog = event.target.closest("dialog.closer");
+  if (dialog && !arrow && TURN[event.key]) turn(dialog, TURN[event.key]);
+  else if (arrow) move(img, KEY_PX * arrow[0], KEY_PX * arrow[1]);
   else if (KEYS[event.key]) DO[KEYS[event.key]](img);
   else return;
   event.preventDefault();
@@ -168,10 +170,30 @@ function lookCloser(task) {
   close.setAttribute("aria-label", "Close");
   close.onclick = () => dialog.close();
   dialog.onclose = () => dialog.remove();
-  dialog.append(stand, document.querySelector(`#${task}-wall .zoom-bar`).cloneNode(true), close);
+  const turns = [["‹", "Picture before (left arrow)", -1], ["›", "Next picture (right arrow)", 1]].map(([text, title, by]) => {
+    const button = Object.assign(document.createElement("button"), { type: "button", className: `turn by${by}`, textContent: text, title });
+    button.setAttribute("aria-label", title.split(" (")[0]);
+    button.onclick = () => turn(dialog, by);
+    return button;
+  });
+  dialog.dataset.task = task;
+  dialog.append(stand, document.querySelector(`#${task}-wall .zoom-bar`).cloneNode(true), close, ...turns);
+  turn(dialog, 0);
   document.querySelector(".gradio-container").append(dialog); // where the style sheet reaches it
   dialog.tabIndex = -1; // the keys are its own from the start
-  dialog.autofocus = true;
   dialog.showModal();
+  dialog.focus();
+}
+// To another picture of the row, which comes on show in the tab too.
+function turn(dialog, by) {
+  const row = thumbnails(dialog.dataset.task), img = dialog.querySelector(".stand img");
+  const at = row.findIndex((button) => button.querySelector("img").src === img.src);
+  const next = row[at + by]?.querySelector("img");
+  if (by && next) {
+    Object.assign(img, { src: next.src, alt: next.alt });
+    row[at + by].click();
+  }
+  const now = at + (next ? by : 0);
+  for (const side of [-1, 1]) dialog.querySelector(`.by${side}`).disabled = !row[now + side];
 }
 window.latentCanvas.lookCloser = lookCloser;

@@ -17,11 +17,14 @@ from ldm.requests import EncodedImage, Inpaint
 from ui.form import Form
 from ui.painting import Painter, Painting
 from ui.run import Picture
-from ui.stage import QUIET, Updates, before_and_after
+from ui.slider import BeforeAfter, Pair
+from ui.stage import QUIET, Updates
 from ui.tab import Tab, Values, fields_of
 
 HINT = "Load a picture, paint over what should change, and press Generate."
 EDGE = ("mask_grow", "mask_feather")
+# on the page to grow is what the canvas does
+WORDS = {"mask_grow": {"label": "Widen", "info": "Widens the mask; negative narrows it"}}
 SIDES = ("outpaint_left", "outpaint_top", "outpaint_right", "outpaint_bottom")
 BEYOND = 236  # grey of what was not there before the canvas grew
 
@@ -52,7 +55,7 @@ def _hole(made: Form) -> None:
     """The mask's edge, and how far the canvas grows."""
     with gr.Column(**made.named("edge")), gr.Row(elem_classes="pair"):
         for name, value in zip(EDGE, _given(*EDGE), strict=True):
-            made.add(name, kind=gr.Slider, value=value, min_width=120)
+            made.add(name, kind=gr.Slider, value=value, min_width=120, **WORDS.get(name, {}))
     with gr.Accordion("Grow the canvas", open=False, **made.named("outpaint")):
         for pair in (SIDES[::2], SIDES[1::2]):
             with gr.Row(elem_classes="pair"):
@@ -78,10 +81,10 @@ def _show_on_canvas(made: Form) -> None:
 
 def _show_beside_what_was(made: Form) -> None:
     with gr.Column(**made.named("compare")):
-        slider = before_and_after(made.task)
+        slider = BeforeAfter(**made.named("slider"))
 
     def compare(shown: Picture | None) -> Updates:
-        return {slider: (before(shown.request), shown.path) if shown else None}
+        return {slider: Pair(before(shown.request), shown.path) if shown else None}
 
     made.show(HINT, beside=(slider,), compare=compare)
 
@@ -102,11 +105,13 @@ def to_fields(values: Values) -> Values:
     """The request's fields from the widgets' values.
 
     Raises:
-        RequestError: If there is no picture.
+        RequestError: If there is no picture, or nothing to make anew.
     """
     painting: Painting | None = values["painting"]
     if painting is None or painting.picture is None:
         raise RequestError("There is no picture yet; choose, drop or paste one.")
+    if not painting.labels.any() and not any(values[side] for side in SIDES):
+        raise RequestError("Nothing is marked yet; paint over what to change or grow the canvas.")
     mask = EncodedImage.from_array(255 * painting.labels) if painting.labels.any() else None
     others = {name: value for name, value in values.items() if name != "painting"}
     return others | {"image": painting.picture, "mask": mask}

@@ -9,15 +9,17 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
+from ldm import metadata
 from ldm.errors import LDMError, RequestError
 from ldm.jobs import JobQueue
 from ldm.request_controls import MAX_SIDE_PX
 from ldm.request_json import read_file
 from ldm.requests import Upscale
 from ui.controls import unchecked
-from ui.form import Form
+from ui.form import Form, brought_by, find_preset
 from ui.run import Picture, Visit
-from ui.stage import QUIET, Updates, before_and_after
+from ui.slider import BeforeAfter, Pair
+from ui.stage import QUIET, Updates
 from ui.tab import Tab, Values, example_paths, fields_of
 
 HINT = "Give it a picture and press Generate: it comes out four or sixteen times as large."
@@ -25,6 +27,7 @@ PASSES = (("4 times as large", 1), ("16 times, in two passes", 2))
 PLAIN = {"Bicubic": Image.Resampling.BICUBIC, "Lanczos": Image.Resampling.LANCZOS}
 FIRST = "Bicubic"
 SAMPLES = "Start from a small picture"
+CLEAN, WORN = "demo-upscale-bicubic", "demo-upscale-bsr"
 
 
 def create(jobs: JobQueue) -> Tab:
@@ -37,8 +40,8 @@ def create(jobs: JobQueue) -> Tab:
             made.act()
             made.settings(sized=False)
         with gr.Column(**made.named("right")):
-            slider, radio = beside = _comparison(made)
-            made.show(HINT, beside=beside, compare=lambda shown: _compare(slider, radio, shown))
+            slider, radio = both = _comparison(made)
+            made.show(HINT, beside=both, compare=lambda shown: _compare(slider, radio, shown))
             samples = made.start_from(SAMPLES, shrunk(), format="png")
     tab = made.tab(
         jobs,
@@ -48,7 +51,7 @@ def create(jobs: JobQueue) -> Tab:
         not_kept=frozenset({"image"}),
     )
     _connect(tab, note, slider, radio)
-    samples.select(_take, None, tab.inputs["image"], **QUIET)
+    _suggest(tab, samples)
     return tab
 
 
@@ -61,8 +64,38 @@ def shrunk() -> list[np.ndarray]:
     ]
 
 
-def _take(event: gr.SelectData) -> np.ndarray:
-    return shrunk()[event.index]
+def _suggest(tab: Tab, samples: gr.Gallery) -> None:
+    """A picture that comes in brings the model that draws it best."""
+    image, chosen = tab.inputs["image"], [tab.inputs["preset"], tab.by_hand]
+    widgets = list(tab.inputs.values())
+
+    def uploaded(file: Any, *chosen: Any) -> Updates:
+        return tab.take(model_for(is_made_here(Path(file.path))), *chosen) if file else {}
+
+    def sample(preset: str, by_hand: bool, event: gr.SelectData) -> Updates:
+        return tab.take({"image": shrunk()[event.index]} | model_for(False), preset, by_hand)
+
+    image.upload(uploaded, [image, *chosen], widgets, **QUIET)
+    samples.select(sample, chosen, widgets, **QUIET)
+
+
+def model_for(made_here: bool) -> Values:
+    """The model for a picture, with what it brings.
+
+    What a model draws is softer than what was shrunk: the one for worn pictures makes it sharp. Of
+    a photograph that one takes the finest things for wear, and the other keeps them.
+    """
+    preset = find_preset(WORN if made_here else CLEAN)
+    return {"preset": preset.name} | brought_by(preset) if preset.is_on_disk else {}
+
+
+def is_made_here(path: Path) -> bool:
+    """Whether a picture carries the request that made it."""
+    try:
+        metadata.load(path)
+    except LDMError:
+        return False
+    return True
 
 
 def _picture_and_passes(made: Form) -> gr.HTML:
@@ -81,7 +114,7 @@ def _picture_and_passes(made: Form) -> gr.HTML:
     return gr.HTML(size_note(None, 1), padding=False, elem_classes="lc-trained")
 
 
-def _comparison(made: Form) -> tuple[gr.ImageSlider, gr.Radio]:
+def _comparison(made: Form) -> tuple[BeforeAfter, gr.Radio]:
     with gr.Column(**made.named("compare")):
         radio = gr.Radio(
             list(PLAIN),
@@ -90,11 +123,11 @@ def _comparison(made: Form) -> tuple[gr.ImageSlider, gr.Radio]:
             elem_id="upscale-plain",
             elem_classes="lc-plain",
         )
-        slider = before_and_after(made.task)
+        slider = BeforeAfter(**made.named("slider"))
     return slider, radio
 
 
-def _connect(tab: Tab, note: gr.HTML, slider: gr.ImageSlider, radio: gr.Radio) -> None:
+def _connect(tab: Tab, note: gr.HTML, slider: BeforeAfter, radio: gr.Radio) -> None:
     asked = [tab.inputs["image"], tab.inputs["passes"]]
     for box in asked:
         box.change(size_note, asked, note, **QUIET)
@@ -102,15 +135,19 @@ def _connect(tab: Tab, note: gr.HTML, slider: gr.ImageSlider, radio: gr.Radio) -
     def compare(visit: Visit, name: str) -> Any:
         if visit.shown is None or name not in PLAIN:
             return gr.skip()
-        return enlarged(visit.shown, name), visit.shown.path
+        return beside(visit.shown, name)
 
     radio.input(compare, [tab.stage.visit, radio], slider, **QUIET)
 
 
-def _compare(slider: gr.ImageSlider, radio: gr.Radio, picture: Picture | None) -> Updates:
+def _compare(slider: BeforeAfter, radio: gr.Radio, picture: Picture | None) -> Updates:
     """The result beside bicubic interpolation of what was given."""
-    pair = None if picture is None else (enlarged(picture, FIRST), picture.path)
-    return {slider: pair, radio: FIRST}
+    return {slider: beside(picture, FIRST) if picture else None, radio: FIRST}
+
+
+def beside(picture: Picture, name: str) -> Pair:
+    """The result with what was given, enlarged plainly; `name` is one of PLAIN."""
+    return Pair(enlarged(picture, name), picture.path, names=(name, "Upscaled"))
 
 
 def enlarged(picture: Picture, name: str) -> Image.Image:
@@ -140,7 +177,7 @@ def size_note(image: Any, passes: Any) -> str:
 def _read(image: Any) -> Any:
     """The picture that the page sent, as the request holds it."""
     if image is None:
-        raise RequestError("image must be a picture to enlarge; there is none yet.")
+        raise RequestError("There is no picture yet; choose, drop or paste one.")
     return read_file("image", Path(image.path))
 
 
@@ -155,7 +192,7 @@ def to_fields(values: Values) -> Values:
 
 def received(path: Path) -> Values:
     """A picture from another tab."""
-    return {"image": str(path)}
+    return {"image": str(path)} | model_for(made_here=True)
 
 
 def to_values(request: Upscale) -> Values:

@@ -1,0 +1,72 @@
+"""The row of what was made: which one is on show, one taken out and put back, all in one file."""
+
+import zipfile
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser import IN_A_BROWSER, open_page, visit, wait_done
+
+pytestmark = IN_A_BROWSER
+TAB = "#text-to-image"
+PICTURE = f"{TAB}-picture img"
+
+
+@pytest.fixture
+def made(chromium, url):
+    """A page with three pictures, the newest on show."""
+    with visit(chromium, url) as page:
+        open_page(page, f"{url}/?prompt=a+lake&width=64&height=64&steps=2&count=3&seed=1")
+        page.locator(f"{TAB}-go:not([disabled])").click()
+        wait_done(page, "text-to-image")
+        expect(page.locator(f"{TAB}-results img")).to_have_count(3)
+        yield page
+
+
+def sources(page):
+    return page.locator(f"{TAB}-results img").evaluate_all("all => all.map((one) => one.src)")
+
+
+def expect_shown(page, source):
+    """It is on show, and it alone has the ring."""
+    expect(page.locator(PICTURE)).to_have_js_property("src", source)
+    ringed = page.locator(f"{TAB}-results [aria-current] img")
+    expect(ringed).to_have_count(1)
+    expect(ringed).to_have_js_property("src", source)
+
+
+def test_one_is_removed_and_comes_back(made, tmp_path):
+    first, second, third = sources(made)
+    expect_shown(made, first)
+    name = made.locator(f"{TAB}-results button").nth(1).get_attribute("aria-label")
+    assert name.startswith("a lake, seed 2 ")
+    made.locator(f"{TAB}-results button").nth(1).click()
+    expect_shown(made, second)
+
+    made.locator(f"{TAB}-remove").click()
+    expect_shown(made, third)
+    assert sources(made) == [first, third]
+    made.reload()
+    expect(made.locator(f"{TAB}-results img")).to_have_count(2)
+    with made.expect_download() as download:
+        made.locator(f"{TAB}-save").click()
+    download.value.save_as(tmp_path / "all.zip")
+    names = zipfile.ZipFile(tmp_path / "all.zip").namelist()
+    assert names == [source.split("/")[-1] for source in (first, third)]
+
+    made.locator(f"{TAB}-back", has_text="(1)").click()
+    expect_shown(made, second)
+    assert sources(made) == [first, second, third]
+    expect(made.locator(f"{TAB}-back")).to_have_count(0)
+
+
+def test_the_arrow_keys_turn_to_the_next_picture_close_up(made):
+    first, second, _ = sources(made)
+    made.locator(f"{TAB}-closer").click()
+    close = made.locator("dialog.closer .stand img")
+    made.keyboard.press("ArrowLeft")  # there is none before the first
+    expect(close).to_have_js_property("src", first)
+    made.keyboard.press("ArrowRight")
+    expect(close).to_have_js_property("src", second)
+    made.keyboard.press("Escape")
+    expect_shown(made, second)

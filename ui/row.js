@@ -1,0 +1,54 @@
+// The thumbnails: what each is called, which one is on show, and what was removed of them.
+const SHOWN_MS = 100; // until what a button was given is there
+const thumbnails = (task) => [...document.querySelectorAll(`#${task}-results .thumbnail-lg`)];
+
+// Gradio calls them "Thumbnail 1 of 6", and the shown one is the one with the stage's picture.
+function nameThumbnails() {
+  for (const button of document.querySelectorAll(".strip-of-pictures .thumbnail-lg")) {
+    const name = button.querySelector("img")?.alt;
+    if (name && button.getAttribute("aria-label") !== name) button.setAttribute("aria-label", name);
+  }
+  for (const row of document.querySelectorAll(".lc-results")) {
+    const task = row.id.slice(0, -"-results".length);
+    const shown = document.querySelector(`#${task}-picture img`)?.src;
+    for (const button of thumbnails(task)) {
+      const isShown = button.querySelector("img")?.src === shown;
+      if (isShown !== button.hasAttribute("aria-current")) button.toggleAttribute("aria-current", isShown);
+    }
+  }
+}
+
+// Kept for a reload, which finds the pictures of this visit by their jobs.
+function rememberRemoved() {
+  for (const mark of document.querySelectorAll("[data-removed]")) {
+    const task = mark.closest("[id$=-gone]").id.slice(0, -"-gone".length);
+    sessionStorage.setItem(removedKey(task), mark.dataset.removed);
+  }
+}
+
+// An error stands in the strip, which may be out of sight. At once: what glides cannot be drawn on.
+const seenFailures = new Set(); // when they were told: Gradio changes the strip and keeps its node
+function showFailures() {
+  for (const strip of document.querySelectorAll(".strip.failed")) {
+    if (!seenFailures.has(strip.dataset.told)) strip.scrollIntoView({ block: "nearest" });
+    seenFailures.add(strip.dataset.told);
+  }
+}
+
+let frame = 0; // once for all that changes until the page is drawn: a brush changes much
+function lookAgain() {
+  frame = 0;
+  nameThumbnails();
+  rememberRemoved();
+  showFailures();
+}
+new MutationObserver(() => { frame ||= requestAnimationFrame(lookAgain); }).observe(document, { childList: true, subtree: true, attributes: true, attributeFilter: ["src", "alt", "data-removed", "data-told"] });
+
+// The archive is packed: the button that Gradio downloads with, never seen, has its address.
+latentCanvas.download = (task) => setTimeout(() => document.querySelector(`#${task}-archive`).click(), SHOWN_MS);
+
+// On a phone what an example fills in may be far above it.
+document.addEventListener("click", (event) => {
+  const studio = event.target.closest?.(".lc-examples .thumbnail-lg")?.closest(".lc-studio");
+  if (studio && matchMedia("(max-width: 820px)").matches) studio.scrollIntoView({ behavior: "smooth" });
+});

@@ -1,0 +1,78 @@
+"""What a picture shows, in a line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ldm.catalog.registry import load_preset
+from ldm.errors import LDMError
+from ldm.requests import ClassConditional, Inpaint, Layout, Semantic, TextToImage, Upscale
+
+MANY = 4  # names in a title; of more classes the others are counted
+MASKED = 128  # from this grey on, a mask's pixel is made anew
+
+
+def title(request: Any) -> str:
+    """What the picture of a request shows."""
+    return TITLES[type(request)](request)
+
+
+def _layout(request: Layout) -> str:
+    labels = [box.label for box in request.boxes]
+    return ", ".join(_counted(label, labels.count(label)) for label in dict.fromkeys(labels))
+
+
+def _counted(label: str, count: int) -> str:
+    return f"{count} × {label}" if count > 1 else label
+
+
+def _inpaint(request: Inpaint) -> str:
+    parts = []
+    if request.mask is not None:
+        share = 100 * float((request.mask.array() >= MASKED).mean())
+        parts.append(f"{share:.0f} % filled in" if share >= 1 else "a small part filled in")
+    if any(request.outpaint):
+        left, top, right, bottom = request.outpaint
+        width, height = request.image.width + left + right, request.image.height + top + bottom
+        parts.append(f"grown to {width} × {height} px")
+    return _sentence(", ".join(parts))
+
+
+def _semantic(request: Semantic) -> str:
+    """The classes by their area, the largest first."""
+    counts = np.bincount(request.label_map.array().ravel())
+    largest = [int(number) for number in np.argsort(-counts, kind="stable") if counts[number]]
+    names = [_class(request.preset, number) or f"class {number}" for number in largest[:MANY]]
+    more = len(largest) - MANY
+    return _sentence(", ".join(names) + (f" and {more} more" if more > 0 else ""))
+
+
+def class_name(request: ClassConditional) -> str:
+    """The name of the class that was asked for, or its number where it has none."""
+    index = request.class_index
+    if index is None:
+        return "Any class"
+    return _sentence(_class(request.preset, index) or f"class {index}")
+
+
+def _class(preset: str, number: int) -> str | None:
+    try:
+        return load_preset(preset).classes[number]
+    except (LDMError, IndexError):  # the preset may be gone, the picture still has its request
+        return None
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+TITLES = {
+    TextToImage: lambda request: request.prompt,
+    Inpaint: _inpaint,
+    Semantic: _semantic,
+    Layout: _layout,
+    Upscale: lambda request: f"{4**request.passes} times as large",
+    ClassConditional: class_name,
+}
