@@ -58,6 +58,19 @@ def test_an_unknown_model_is_refused(capsys):
     assert "--model must be one of demo-text-to-image" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--samples"], "--batch, --search and --samples are for --device cuda, got cpu"),
+        (["--batch", "8"], "--batch, --search and --samples are for --device cuda, got cpu"),
+        (["--device", "cuda", "--batch", "0"], "--batch must be at least 1, got 0"),
+    ],
+)
+def test_flags_without_meaning_are_refused(flags, words, capsys):
+    assert main(["bench", "speed", *flags]) == 2
+    assert words in capsys.readouterr().err
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 def test_without_cuda_it_says_so(capsys):
     assert main(["bench", "speed", "--device", "cuda"]) == 2

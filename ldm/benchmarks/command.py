@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from ldm.errors import RequestError
+
 # A suite imports what it needs when it is called: `--help` answers at once.
 # ruff: noqa: PLC0415
 
@@ -86,6 +88,8 @@ def _startup(arguments: Any) -> Lines:
 
 def _speed(arguments: Any) -> Lines:
     timing = _timing(arguments)
+    if min(arguments.batch, default=1) < 1:
+        raise RequestError(f"--batch must be at least 1, got {min(arguments.batch)}.")
     if arguments.device == "cuda":
         from ldm.benchmarks import cuda
 
@@ -98,6 +102,8 @@ def _speed(arguments: Any) -> Lines:
             samples=arguments.samples,
         )
         return cuda.table(choice)
+    if arguments.batch or arguments.search or arguments.samples:
+        raise RequestError("--batch, --search and --samples are for --device cuda, got cpu.")
     from ldm.benchmarks.speed import table
 
     return table(arguments.model, **timing)

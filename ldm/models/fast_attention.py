@@ -173,10 +173,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     their rounding error is twice its. That is so on a CPU; on CUDA it is only true of heads that
     are too wide for its fast kernels.
     """
-    is_fused = q.shape[2] < QUERIES or (k.shape[2] > KEYS and q.shape[3] < WIDE)  # measured
-    is_cuda = not has_torch_function_unary(q) and q.is_cuda
-    if is_cuda:
+    if not has_torch_function_unary(q) and q.is_cuda:
         return _attend_cuda(q, k, v)
+    is_fused = q.shape[2] < QUERIES or (k.shape[2] > KEYS and q.shape[3] < WIDE)  # measured
     if q.dtype != torch.bfloat16 or is_fused or has_torch_function_unary(q):
         return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
     B, heads, L, d = q.shape

@@ -51,7 +51,7 @@ class Condition:
         """What `draw` gave, on the model's device -> what the conditioner takes; here the same."""
         return drawn
 
-    def weight(self, rows: np.ndarray, inputs: Tensor) -> Tensor:
+    def weight(self, rows: np.ndarray, drawn: Tensor) -> Tensor:
         """How much each latent cell of these scenes counts, (B, 1, h, w); here: all the same."""
         return torch.ones(1, 1, 1, 1)
 

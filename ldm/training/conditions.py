@@ -56,7 +56,7 @@ class Captions(Condition):
         tokens[torch.from_numpy(rng.random(len(rows)) < self.dropout)] = self.empty
         return tokens
 
-    def weight(self, rows: np.ndarray, inputs: Tensor) -> Tensor:
+    def weight(self, rows: np.ndarray, drawn: Tensor) -> Tensor:
         """Objects are few cells, so that what is said of them hardly counts by itself."""
         return object_weights(self.labels[rows], self.factor, self.object_weight)
 
@@ -89,10 +89,10 @@ class Layouts(Condition):
         shown = np.stack([outlined_boxes(some, width, height) for some in boxes])
         self.examples = Examples(tokens, self.empty.expand_as(tokens), to_tensor(shown))
 
-    def weight(self, rows: np.ndarray, inputs: Tensor) -> Tensor:
+    def weight(self, rows: np.ndarray, drawn: Tensor) -> Tensor:
         """The cells in boxes count, which are few: (B, 1, h, w)."""
-        drawn = drawn_boxes(inputs, self.tokenizer.vocab_size, len(BOX_CLASSES), self.cells)
-        share = drawn[:, : len(BOX_CLASSES)].amax(1, keepdim=True)
+        boxes = drawn_boxes(drawn, self.tokenizer.vocab_size, len(BOX_CLASSES), self.cells)
+        share = boxes[:, : len(BOX_CLASSES)].amax(1, keepdim=True)
         return OUTSIDE_WEIGHT + (1 - OUTSIDE_WEIGHT) * share
 
     @torch.no_grad()
@@ -153,7 +153,7 @@ class LabelMaps(Condition):
         """(B, classes, H, W) float32."""
         return one_hot(drawn, len(CLASSES))
 
-    def weight(self, rows: np.ndarray, inputs: Tensor) -> Tensor:
+    def weight(self, rows: np.ndarray, drawn: Tensor) -> Tensor:
         """Objects are few cells, and of more parts than the land."""
         return object_weights(self.labels[rows], self.factor, self.object_weight)
 

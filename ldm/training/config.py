@@ -75,7 +75,6 @@ class TrainConfig:
     accumulate: int = 1  # batches per optimiser step
     ema_decay: float = 0.999
     precision: str = "bf16"
-    compile: bool = False  # minutes of torch.compile first; for long runs on CUDA
     workers: int = 0  # processes that draw batches ahead; 0: drawn between the steps
     seed: int = 0
     data: DataConfig = field(default_factory=DataConfig)

@@ -109,7 +109,7 @@ class DiffusionRun:
         captions' difference teaches.
         """
         rows = self.world.draw(rng, size)
-        inputs = self.condition.draw(rng, rows)
+        drawn = self.condition.draw(rng, rows)
         x0 = self.latents[rows]
         group = self.world.group
         shape = (size // group, *x0.shape[1:])
@@ -117,7 +117,7 @@ class DiffusionRun:
         share = rng.random(len(noise)) ** (1 / self.config.loss.noise_bias)
         t = torch.from_numpy((self.diffusion.schedule.length * share).astype(np.int64))
         alike = noise.repeat(group, 1, 1, 1), t.repeat(group)
-        return x0, *alike, inputs, self.condition.weight(rows, inputs)
+        return x0, *alike, drawn, self.condition.weight(rows, drawn)
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """DDPM Eq. 14 on latents (LDM Eq. 2, 3), for what the network predicts.

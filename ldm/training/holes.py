@@ -45,10 +45,10 @@ class Holes(Condition):
         """(B, C + 1, h, w) float32."""
         return encoded_holes(self.model, drawn[:, :3] / 127.5 - 1, drawn[:, 3:].float())
 
-    def weight(self, rows: np.ndarray, inputs: Tensor) -> Tensor:
+    def weight(self, rows: np.ndarray, drawn: Tensor) -> Tensor:
         """The hole counts; of the rest nothing is kept, so it only steadies the training."""
         factor = self.model.factor
-        return KNOWN_WEIGHT + (1 - KNOWN_WEIGHT) * inputs[:, 3:, ::factor, ::factor].float()
+        return KNOWN_WEIGHT + (1 - KNOWN_WEIGHT) * drawn[:, 3:, ::factor, ::factor].float()
 
 
 class EncodedHoles(Holes):
@@ -76,9 +76,9 @@ class EncodedHoles(Holes):
         """They are encoded already."""
         return drawn
 
-    def weight(self, rows: np.ndarray, inputs: Tensor) -> Tensor:
+    def weight(self, rows: np.ndarray, drawn: Tensor) -> Tensor:
         """As with new holes."""
-        return KNOWN_WEIGHT + (1 - KNOWN_WEIGHT) * (inputs[:, -1:] + 1) / 2
+        return KNOWN_WEIGHT + (1 - KNOWN_WEIGHT) * (drawn[:, -1:] + 1) / 2
 
     def _encoded(self) -> Tensor:
         """(N * holes, C + 1, h, w): all of the first picture, all of the second, and so on."""

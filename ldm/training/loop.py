@@ -56,8 +56,6 @@ def train(run: Run, config: TrainConfig, folder: Path, *, resume: bool) -> None:
     model, optimizer = accelerator.prepare(run.model, optimizer)
     step = _restore(folder, run.model, ema, optimizer) if resume else 0
     ema.model.to(accelerator.device)
-    if config.compile:
-        model = torch.compile(model)
     batches = iter(_batches(run, config, step, accelerator))
     stats = Stats(folder / "stats.jsonl", config, accelerator.is_main_process)
     while step < config.steps:
