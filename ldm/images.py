@@ -30,6 +30,7 @@ DATA_URL = "data:image/png;base64,"
 FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP"]  # of files that a person hands in
 if features.check("avif"):
     FORMATS.append("AVIF")
+MARKED = 128  # from this grey on, a mask's pixel is made anew
 MAX_PIXELS = 40_000_000  # what a person may hand in; checked before anything is decoded
 
 
@@ -200,6 +201,15 @@ class EncodedImage:
             return np.asarray(image)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise RequestError(f"the picture is damaged: {error}.") from error
+
+    def marked(self) -> np.ndarray:
+        """As a mask: where it asks for new pixels, (height, width) bool.
+
+        Raises:
+            RequestError: If the PNG is damaged.
+        """
+        array = self.array()
+        return (array if array.ndim == 2 else array.mean(axis=2)) >= MARKED
 
 
 def to_tensor(arrays: Sequence[np.ndarray]) -> Tensor:

@@ -17,7 +17,6 @@ from ldm.errors import RequestError
 from ldm.requests import EncodedImage
 
 RUN = np.dtype([("label", "u1"), ("length", "<u4")])  # so many px of one class, row by row
-OPAQUE = 128  # from this grey on, a mask's pixel is made anew
 
 
 def encode_runs(labels: np.ndarray) -> str:
@@ -80,8 +79,7 @@ def read_mask(path: Path, width: int, height: int) -> tuple[np.ndarray, str]:
     Raises:
         RequestError: If it is no picture, or of other proportions than the picture's.
     """
-    rgb = EncodedImage.from_file(path).array()
-    mask = (rgb.mean(axis=2) >= OPAQUE).astype(np.uint8)
+    mask = EncodedImage.from_file(path).marked().astype(np.uint8)
     rows, columns = mask.shape
     if (columns, rows) == (width, height):
         return mask, "" if mask.any() else f"{path.name} is dark everywhere: nothing is marked."

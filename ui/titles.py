@@ -11,7 +11,6 @@ from ldm.errors import LDMError
 from ldm.requests import ClassConditional, Inpaint, Layout, Semantic, TextToImage, Upscale
 
 MANY = 4  # names in a title; of more classes the others are counted
-MASKED = 128  # from this grey on, a mask's pixel is made anew
 
 
 def title(request: Any) -> str:
@@ -31,7 +30,7 @@ def _counted(label: str, count: int) -> str:
 def _inpaint(request: Inpaint) -> str:
     parts = []
     if request.mask is not None:
-        share = 100 * float((request.mask.array() >= MASKED).mean())
+        share = 100 * float(request.mask.marked().mean())
         parts.append(f"{share:.0f} % filled in" if share >= 1 else "a small part filled in")
     if any(request.outpaint):
         left, top, right, bottom = request.outpaint

@@ -19,7 +19,7 @@ from ldm.errors import RequestError
 from ldm.events import Progress, Result
 from ldm.images import to_arrays, to_tensor
 from ldm.latent_diffusion import LatentDiffusion
-from ldm.requests import EncodedImage, Inpaint
+from ldm.requests import Inpaint
 from ldm.tasks.covering import Site, cover, pausing
 from ldm.tasks.joining import joined
 from ldm.tasks.sampling import padded, result, sample
@@ -27,7 +27,6 @@ from ldm.tasks.settings import WRAPS, Sampling, canvas_of, check, of_request, ro
 
 CONTEXT = 2.0  # the area that the model sees, in sides of the hole's box
 STRIP_ROWS = 64  # of a canvas that are blended at a time
-OPAQUE = 128  # from this value on, a mask's pixel is made anew
 
 
 @dataclass(frozen=True)
@@ -159,7 +158,7 @@ def grown_mask(request: Inpaint, *, painted: bool = True) -> np.ndarray:
     """
     size = (request.image.height, request.image.width)
     is_bare = request.mask is None or not painted
-    mask = np.zeros(size, bool) if is_bare else _opaque(request.mask)
+    mask = np.zeros(size, bool) if is_bare else request.mask.marked()
     left, top, right, bottom = request.outpaint
     return np.pad(mask, ((top, bottom), (left, right)), constant_values=True)
 
@@ -172,11 +171,6 @@ def grown_canvas(request: Inpaint) -> np.ndarray:
     left, top, right, bottom = request.outpaint
     sides = ((top, bottom), (left, right), (0, 0))
     return np.pad(image, sides, mode="edge")
-
-
-def _opaque(mask: EncodedImage) -> np.ndarray:
-    array = mask.array()
-    return (array if array.ndim == 2 else array.mean(axis=2)) >= OPAQUE
 
 
 def changed(mask: np.ndarray, grow: int) -> np.ndarray:

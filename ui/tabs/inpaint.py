@@ -122,8 +122,7 @@ def to_values(request: Any) -> Values:
     if request.mask is None:
         labels = np.zeros(request.image.size[::-1], np.uint8)
     else:
-        mask = request.mask.array()
-        labels = ((mask if mask.ndim == 2 else mask.mean(axis=2)) >= 128).astype(np.uint8)
+        labels = request.mask.marked().astype(np.uint8)
     values = fields_of(request) | {"painting": Painting(labels, request.image)}
     return values | {"working_size": str(request.working_size or "")}
 
