@@ -119,3 +119,11 @@ def test_grey_of_16_bits_keeps_its_greys(tmp_path):
         EncodedImage.from_file(tmp_path / "float.tif")
     with pytest.raises(RequestError, match=r"there is no file '.*missing.png'"):
         EncodedImage.from_file(tmp_path / "missing.png")
+
+
+def test_a_mask_asks_for_new_pixels_from_middle_grey_on():
+    grey = np.array([[0, 127], [128, 255]], np.uint8)
+    colour = np.stack([grey, grey, np.full_like(grey, 128)], axis=2)
+    want = [[False, False], [True, True]]
+    assert EncodedImage.from_array(grey).marked().tolist() == want
+    assert EncodedImage.from_array(colour).marked().tolist() == want
