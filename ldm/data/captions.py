@@ -85,6 +85,11 @@ SIDES = {
     "middle": ("in the middle", "in the centre", "in the center"),
     "right": ("on the right", "at the right", "to the right"),
 }
+PLACED = 0.5  # how often a group is told a place in the scenery instead of a side
+BY_WATER = ("by", "near", "beside", "next to")
+ON_GROUND = {"grass": "in", "autumn": "in", "snow": "in", "sand": "on"}
+BEFORE_MOUNTAINS = ("in front of", "below", "near")
+UNDER_DISC = ("under", "below")
 DISCS = {
     "sun": ("the sun", "a bright sun", "the sun in the sky", "sunshine", "a sun"),
     "moon": ("the moon", "a full moon", "moonlight", "a moon"),
@@ -113,15 +118,13 @@ def describe(about: Mapping[str, Any], rng: np.random.Generator, share: float = 
     def named() -> bool:
         return share >= 1 or rng.random() < share
 
-    parts = [_group(group, pick, named(), rng.random() < CROWD_SHARE) for group in about["groups"]]
-    if about["lake"]:
-        parts.append(pick(LAKES))
-    if not about["lake"] or named():
-        parts.append(pick(GROUNDS[about["ground"]]))
-    if named():
-        parts.append(pick(MOUNTAINS if about["mountains"] else NO_MOUNTAINS))
-    if about["disc"] and named():
-        parts.append(pick(DISCS[about["disc"]]))
+    scenery = _scenery(about, pick, named)
+    parts = []
+    for group in about["groups"]:
+        text, side = _group(group, pick, named(), rng.random() < CROWD_SHARE)
+        place = _place(group[0], scenery, pick) if rng.random() < PLACED else None
+        parts.append(" ".join(filter(None, (text, place or side))))
+    parts += [text for _, text in scenery.values()]
     weather = [pick(WEATHERS[about["weather"]])] if named() else []
     rng.shuffle(parts)
     time = pick(TIMES[about["time"]]) if named() else ""
@@ -137,6 +140,37 @@ def describe(about: Mapping[str, Any], rng: np.random.Generator, share: float = 
     return start + sentence
 
 
+Scenery = dict[str, tuple[tuple[str, ...], str]]
+
+
+def _scenery(about: Mapping[str, Any], pick: Any, named: Any) -> Scenery:
+    """What is named beside the things: how a thing can stand to each, and what it is called."""
+    found: Scenery = {}
+    if about["lake"]:
+        found["lake"] = BY_WATER, pick(LAKES)
+    if not about["lake"] or named():
+        found["ground"] = (ON_GROUND[about["ground"]],), pick(GROUNDS[about["ground"]])
+    if named():
+        found["far"] = (
+            (BEFORE_MOUNTAINS, pick(MOUNTAINS))
+            if about["mountains"]
+            else (BEFORE_MOUNTAINS[:1], pick(NO_MOUNTAINS))
+        )
+    if about["disc"] and named():
+        found["disc"] = UNDER_DISC, pick(DISCS[about["disc"]])
+    return found
+
+
+def _place(kind: str, scenery: Scenery, pick: Any) -> str | None:
+    """Where things of a kind are, as in "by a lake"; what is named so is named no more."""
+    if kind == "boat":
+        return f"on {scenery.pop('lake')[1]}" if "lake" in scenery else None
+    if not scenery:
+        return None
+    words, text = scenery.pop(pick(sorted(scenery)))
+    return f"{pick(words)} {text}"
+
+
 def _join(parts: list[str], pick: Any) -> str:
     text = parts[0] if parts else ""
     for i, part in enumerate(parts[1:], start=2):
@@ -146,7 +180,8 @@ def _join(parts: list[str], pick: Any) -> str:
 
 def _group(
     group: tuple[str, int, str | None, str | None], pick: Any, detailed: bool, crowded: bool
-) -> str:
+) -> tuple[str, str | None]:
+    """What a group of things is called, and on which side it is, if that is told."""
     kind, count, colour, side = group
     noun = pick(NOUNS[kind])[count > 1]
     if kind == "house" and colour and detailed:
@@ -157,9 +192,7 @@ def _group(
     text = pick(CROWDS[kind]) if crowded and count >= CROWD else f"{number} {noun}"
     if kind == "boat" and count == 1 and colour and detailed:
         text += f" with a {colour} sail"
-    if side and detailed:
-        text += " " + pick(SIDES[side])
-    return text
+    return text, pick(SIDES[side]) if side and detailed else None
 
 
 def vocabulary() -> tuple[str, ...]:
@@ -167,6 +200,7 @@ def vocabulary() -> tuple[str, ...]:
     tables = (TIMES, WEATHERS, GROUNDS, DISCS, COUNTS, SIDES)
     texts = [text for table in tables for options in table.values() for text in options]
     texts += [*LAKES, *MOUNTAINS, *NO_MOUNTAINS, *MANY, *STARTS, "an and with a , sail walls"]
+    texts += [*BY_WATER, *ON_GROUND.values(), *BEFORE_MOUNTAINS, *UNDER_DISC, "on"]
     texts += [text for options in CROWDS.values() for text in options]
     texts += [name for pairs in NOUNS.values() for pair in pairs for name in pair]
     texts += ["white red yellow blue"]

@@ -1,8 +1,8 @@
 """Scenes seen from closer: the same things, drawn larger.
 
-An upscaling model is given pictures of any scale, above all those that the other models make, in
-which a tree has as many pixels as in the world itself. Drawn larger and cropped, the world has the
-sharp large shapes that such a picture should become.
+Pictures to be enlarged or filled and painted maps have any scale, and what the other models make
+has that of the world itself. Drawn larger and cropped, the world has the sharp large shapes that
+such a picture should become.
 """
 
 from __future__ import annotations
@@ -38,9 +38,17 @@ def enlarge(scene: Scene, times: float) -> Scene:
     )
 
 
-def close_views(rng: np.random.Generator, size: int, zoom: float) -> np.ndarray:
-    """Random crops of one scene drawn up to `zoom` times as large: (CROPS, size, size, 3) uint8."""
+def close_views(rng: np.random.Generator, size: int, zoom: float) -> tuple[np.ndarray, np.ndarray]:
+    """Random crops of one scene drawn up to `zoom` times as large, with their label maps.
+
+    Returns:
+        (CROPS, size, size, 3) and (CROPS, size, size), both uint8.
+    """
     scene = scenes.sample(rng, size, size)
-    image = render(enlarge(scene, rng.uniform(1, zoom))).image
-    corners = rng.integers(len(image) - size + 1, size=(CROPS, 2))
-    return np.stack([image[y : y + size, x : x + size] for y, x in corners])
+    drawn = render(enlarge(scene, rng.uniform(1, zoom)))
+    corners = rng.integers(len(drawn.image) - size + 1, size=(CROPS, 2))
+
+    def crops(whole: np.ndarray) -> np.ndarray:
+        return np.stack([whole[y : y + size, x : x + size] for y, x in corners])
+
+    return crops(drawn.image), crops(drawn.labels)

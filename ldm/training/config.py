@@ -26,7 +26,7 @@ class DataConfig:
     crop: int | None = None  # px, random square crops of this side; None: whole pictures
     captions: int = 8  # wordings kept per scene
     degradation: str = "bicubic"  # upscale: how the low-resolution pictures are made
-    zoom: float = 1.0  # upscale, inpaint: half of the pictures are drawn up to this much larger
+    zoom: float = 1.0  # upscale, inpaint, semantic: half is drawn up to this much larger
     holes: int = 2  # inpaint: holes per picture, encoded once; 0: a new one at every sight
     pairs: bool = False  # text-to-image: batches of scenes that differ in their objects alone
     folder: Path = Path("runs/world")

@@ -74,24 +74,30 @@ def open_world(folder: Path, split: str, *, count: int, size: int, captions: int
 def with_close_views(world: World, folder: Path, zoom: float) -> World:
     """The first half of a training world, and as many crops of scenes drawn up to `zoom` x larger.
 
-    For models that look at pictures alone: there are no labels, boxes or captions.
+    For models that look at pictures or label maps alone: there are no boxes or captions.
     """
     half, size = len(world) // 2, world.images.shape[1]
     folder = folder / f"close-{size}-{zoom:g}"
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = [(folder / f"images-{i:04d}.npy", i, size, zoom) for i in range(-(-half // SHARD))]
-    _in_parallel(_render_close_views, [job for job in jobs if not job[0].exists()])
-    close = np.concatenate([np.load(job[0], mmap_mode="r") for job in jobs])[:half]
-    images = np.concatenate([world.images[:half], close])
-    return World(images, np.empty((0, size, size), np.uint8), [], f"close-{zoom:g}-")
+    jobs = [(folder, i, size, zoom) for i in range(-(-half // SHARD))]
+    _in_parallel(_render_close_views, [j for j in jobs if not _images_path(folder, j[1]).exists()])
+    shards = [_load_pictures(folder, i) for i in range(len(jobs))]
+    images, labels = (np.concatenate(parts)[:half] for parts in zip(*shards, strict=True))
+    return World(
+        np.concatenate([world.images[:half], images]),
+        np.concatenate([world.labels[:half], labels]),
+        [],
+        f"close-{zoom:g}-",
+    )
 
 
 def _render_close_views(job: tuple[Path, int, int, float]) -> None:
-    path, shard, size, zoom = job
+    folder, shard, size, zoom = job
     first = shard * SHARD // CROPS
     rngs = [np.random.default_rng([CLOSE, first + i]) for i in range(SHARD // CROPS)]
-    images = np.concatenate([close_views(rng, size, zoom) for rng in rngs])
-    save_array(path, images)
+    images, labels = zip(*(close_views(rng, size, zoom) for rng in rngs), strict=True)
+    save_array(_labels_path(folder, shard), np.concatenate(labels))
+    save_array(_images_path(folder, shard), np.concatenate(images))  # last: the shard is complete
 
 
 def save_array(path: Path, array: np.ndarray) -> None:
@@ -128,8 +134,8 @@ def _render_shard(job: tuple[Path, str, int, int, int]) -> None:
                 "attributes": sample.attributes,
             }
         )
-    np.save(folder / f"images-{shard:04d}.npy", images)
-    np.save(folder / f"labels-{shard:04d}.npy", labels)
+    np.save(_images_path(folder, shard), images)
+    np.save(_labels_path(folder, shard), labels)
     # the JSON is written last and moved into place: where it stands, the shard is complete
     part = folder / f"about-{shard:04d}.part"
     part.write_text(json.dumps(about))
@@ -149,7 +155,19 @@ def _about_path(folder: Path, shard: int) -> Path:
     return folder / f"about-{shard:04d}.json"
 
 
+def _images_path(folder: Path, shard: int) -> Path:
+    return folder / f"images-{shard:04d}.npy"
+
+
+def _labels_path(folder: Path, shard: int) -> Path:
+    return folder / f"labels-{shard:04d}.npy"
+
+
+def _load_pictures(folder: Path, shard: int) -> tuple[np.ndarray, np.ndarray]:
+    images, labels = _images_path(folder, shard), _labels_path(folder, shard)
+    return np.load(images, mmap_mode="r"), np.load(labels, mmap_mode="r")
+
+
 def _load_shard(folder: Path, shard: int) -> tuple[np.ndarray, np.ndarray, list[dict[str, Any]]]:
-    images = np.load(folder / f"images-{shard:04d}.npy", mmap_mode="r")
-    labels = np.load(folder / f"labels-{shard:04d}.npy", mmap_mode="r")
-    return images, labels, json.loads(_about_path(folder, shard).read_text())
+    about = json.loads(_about_path(folder, shard).read_text())
+    return *_load_pictures(folder, shard), about
