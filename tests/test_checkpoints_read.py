@@ -2,6 +2,7 @@
 
 import json
 import lzma
+import os
 import struct
 import sys
 from pathlib import Path
@@ -102,17 +103,30 @@ def test_weights_stay_in_the_file_until_used(tmp_path, name):
     assert tensors["w"].sum() == 16 * 2**20
 
 
-def test_a_large_file_is_read_once_before_it_is_mapped(tmp_path, monkeypatch):
+@pytest.mark.parametrize("system", ["asks", "reads"])
+def test_a_large_file_is_brought_once_before_it_is_mapped(tmp_path, monkeypatch, system):
     path, read = tmp_path / "m.safetensors", []
-    through = read_module._read_through
-    monkeypatch.setattr(read_module, "_read_through", lambda path: read.append(through(path)))
+    ahead = read_module._read_ahead
+    monkeypatch.setattr(read_module, "_read_ahead", lambda path: read.append(ahead(path)))
+    if system == "reads":
+        monkeypatch.delattr(os, "posix_fadvise", raising=False)
     save_file({"w": torch.ones(1000)}, path)
     read_checkpoint(path)
     assert not read
     monkeypatch.setattr(read_module, "LARGE_BYTES", 4000)
     assert read_checkpoint(path)["w"].sum() == 1000
     assert read == [None]
-    through(tmp_path / "gone")  # the one who uses the file will say so
+    ahead(tmp_path / "gone")  # the one who uses the file will say so
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the system takes no such wishes")
+def test_the_system_is_asked_for_every_byte_of_a_large_file(tmp_path, monkeypatch):
+    path, asked = tmp_path / "m.bin", []
+    path.write_bytes(bytes(2 * read_module.BLOCK_BYTES + 5))
+    monkeypatch.setattr(os, "posix_fadvise", lambda fd, *span: asked.append(span))
+    read_module._read_ahead(path)
+    block = read_module.BLOCK_BYTES
+    assert asked == [(i * block, block, os.POSIX_FADV_WILLNEED) for i in range(3)]
 
 
 def test_writing_into_a_weight_leaves_the_file_as_it_is(tmp_path):
