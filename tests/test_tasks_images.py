@@ -186,6 +186,19 @@ def test_not_one_pixel_changes_outside_the_feathered_mask(seed):
         assert (area.of(after)[inside] == made[inside]).all()
 
 
+@pytest.mark.parametrize("grow", [1, 3, 5])
+def test_a_mask_grows_and_shrinks_by_a_disc(grow):
+    mask = np.random.default_rng(grow).random((24, 31)) < 0.02
+    ys, xs = np.mgrid[-grow : grow + 1, -grow : grow + 1]
+    disc = [(y, x) for y, x in zip(ys.ravel(), xs.ravel(), strict=True) if y * y + x * x <= grow**2]
+    wide = np.pad(mask, grow)
+    want = np.any([wide[grow + y :, grow + x :][:24, :31] for y, x in disc], axis=0)
+    np.testing.assert_array_equal(changed(mask, grow), want)
+    np.testing.assert_array_equal(changed(~mask, -grow), ~want)
+    assert changed(np.ones((4, 5), bool), -grow).all()  # what lies beyond the edges is no hole
+    assert not changed(np.zeros((4, 5), bool), grow).any()
+
+
 def test_what_is_made_meets_the_picture_around_the_hole():
     """A model without knowledge makes any colours: they are moved to those of the rim."""
     mask = np.zeros((64, 64))

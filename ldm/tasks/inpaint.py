@@ -177,17 +177,19 @@ def changed(mask: np.ndarray, grow: int) -> np.ndarray:
     """A mask (H, W) bool, grown by so many px in every direction, or shrunk if negative."""
     if not grow:
         return mask
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * abs(grow) + 1,) * 2)
-    change = cv2.dilate if grow > 0 else cv2.erode
-    return change(mask.astype(np.uint8), disc).astype(bool)
+    return _distance_to(mask) <= grow if grow > 0 else _distance_to(~mask) > -grow
+
+
+def _distance_to(mask: np.ndarray) -> np.ndarray:
+    """(H, W) px from the middle of each pixel to that of the nearest one in the mask."""
+    return cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
 
 
 def feathered(mask: np.ndarray, feather: int) -> np.ndarray:
     """(H, W) float32: 1 in the mask, falling to 0 over `feather` px around it."""
     if not feather or not mask.any():
         return mask.astype(np.float32)
-    distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return np.clip(1 - distance / (feather + 1), 0, 1).astype(np.float32)
+    return np.clip(1 - _distance_to(mask) / (feather + 1), 0, 1).astype(np.float32)
 
 
 def area_around(hole: np.ndarray, working_size: int, wrap: Wrap = WRAPS["no"]) -> Area:
