@@ -3,7 +3,7 @@ import pytest
 
 from ldm.data.scenes import IDS, OBJECTS
 from ldm.training import world
-from ldm.training.world import World, open_world
+from ldm.training.world import World, half_close_world, open_world
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +46,21 @@ def test_pairs_differ_in_their_things_alone(tmp_path):
             assert one["attributes"][name] == other["attributes"][name]
     objects = [about["attributes"]["objects"] for about in pairs.about]
     assert objects[::2] != objects[1::2]
+
+
+def test_half_of_a_world_can_be_close_views(tmp_path):
+    both = half_close_world(tmp_path, "pairs", count=12, size=64, captions=3, zoom=1.5)
+    far = open_world(tmp_path, "pairs", count=6, size=64, captions=3)
+    near = open_world(tmp_path, "pairs", count=6, size=64, captions=3, zoom=1.5)
+    for name in ("images", "labels"):
+        got, want = getattr(both, name), [getattr(world, name) for world in (far, near)]
+        assert np.array_equal(got, np.concatenate(want))
+    assert both.about == far.about + near.about
+    assert [len(about["captions"]) for about in both.about] == [3] * 12
+    assert (both.group, both.key) == (2, "close-1.5-pairs-12")
+    first, second = near.labels[::2], near.labels[1::2]
+    bare = ~(things(first) | things(second))
+    assert (first[bare] == second[bare]).all()
 
 
 def test_scenes_of_a_pair_are_drawn_together():

@@ -42,11 +42,13 @@ LAKES = (
     *("a lake", "a calm lake", "still water", "a quiet lake", "water", "a pond"),
     *("the sea", "a calm sea", "the ocean", "a river", "a bay"),
 )
-MOUNTAINS = (
-    *("mountains", "a mountain range", "high mountains", "distant mountains", "a mountain"),
-    *("tall mountains", "rocky mountains", "mountain peaks", "the alps"),
-)
-NO_MOUNTAINS = ("low hills", "rolling hills", "hills", "gentle hills", "a hill", "distant hills")
+FAR = {
+    "mountains": (
+        *("mountains", "a mountain range", "high mountains", "distant mountains", "a mountain"),
+        *("tall mountains", "rocky mountains", "mountain peaks", "the alps"),
+    ),
+    "hills": ("low hills", "rolling hills", "hills", "gentle hills", "a hill", "distant hills"),
+}
 NOUNS = {
     "pine": (
         *(("pine tree", "pine trees"), ("conifer", "conifers"), ("fir", "firs")),
@@ -88,7 +90,7 @@ SIDES = {
 PLACED = 0.5  # how often a group is told a place in the scenery instead of a side
 BY_WATER = ("by", "near", "beside", "next to")
 ON_GROUND = {"grass": "in", "autumn": "in", "snow": "in", "sand": "on"}
-BEFORE_MOUNTAINS = ("in front of", "below", "near")
+BEFORE = {"mountains": ("in front of", "below", "near"), "hills": ("in front of",)}
 UNDER_DISC = ("under", "below")
 DISCS = {
     "sun": ("the sun", "a bright sun", "the sun in the sky", "sunshine", "a sun"),
@@ -99,14 +101,17 @@ STARTS = (
     *("a painting of ", "a drawing of ", "a photo of "),
 )
 JOINS = (", ", ", ", " with ", " and ")
+Group = tuple[str, int, str | None, str | None]  # kind, count, colour or None, side or None
+Scenery = dict[str, tuple[tuple[str, ...], str]]  # how a thing can stand to each, and its name
 
 
 def describe(about: Mapping[str, Any], rng: np.random.Generator, share: float = 0.8) -> str:
     """One sentence about a scene.
 
     Args:
-        about: `time, weather, ground, lake, mountains, disc` and `groups`, a list of
-            (kind, count, colour or None, side or None) of what is visible.
+        about: What can be seen: `time, weather, ground`, of ATTRIBUTES or None; `lake`, a bool;
+            `far`, "mountains", "hills" or None; `disc`, "sun", "moon" or None; `groups`, a list
+            of `Group`.
         rng: Chooses what is named and how.
         share: Chance of naming each property; 1 names all. Objects are always named: only then
             does a model learn that what is not asked for is not there.
@@ -125,37 +130,30 @@ def describe(about: Mapping[str, Any], rng: np.random.Generator, share: float = 
         place = _place(group[0], scenery, pick) if rng.random() < PLACED else None
         parts.append(" ".join(filter(None, (text, place or side))))
     parts += [text for _, text in scenery.values()]
-    weather = [pick(WEATHERS[about["weather"]])] if named() else []
+    weather = [pick(WEATHERS[about["weather"]])] if about["weather"] and named() else []
     rng.shuffle(parts)
-    time = pick(TIMES[about["time"]]) if named() else ""
+    time = pick(TIMES[about["time"]]) if named() or not parts + weather else ""
     place = rng.integers(3)
     if place == 0 and time:
         sentence = time + ", " + _join(parts + weather, pick)
     elif place == 1:
         sentence = " ".join(filter(None, [_join(parts, pick), time]))
-        sentence = ", ".join([sentence, *weather])
+        sentence = ", ".join(filter(None, [sentence, *weather]))
     else:
         sentence = " ".join(filter(None, [_join(parts + weather, pick), time]))
     start = "" if sentence.startswith(time or "\0") else pick(STARTS)
     return start + sentence
 
 
-Scenery = dict[str, tuple[tuple[str, ...], str]]
-
-
 def _scenery(about: Mapping[str, Any], pick: Any, named: Any) -> Scenery:
-    """What is named beside the things: how a thing can stand to each, and what it is called."""
+    """What is named beside the things."""
     found: Scenery = {}
     if about["lake"]:
         found["lake"] = BY_WATER, pick(LAKES)
-    if not about["lake"] or named():
+    if about["ground"] and (not about["lake"] or named()):
         found["ground"] = (ON_GROUND[about["ground"]],), pick(GROUNDS[about["ground"]])
-    if named():
-        found["far"] = (
-            (BEFORE_MOUNTAINS, pick(MOUNTAINS))
-            if about["mountains"]
-            else (BEFORE_MOUNTAINS[:1], pick(NO_MOUNTAINS))
-        )
+    if about["far"] and named():
+        found["far"] = BEFORE[about["far"]], pick(FAR[about["far"]])
     if about["disc"] and named():
         found["disc"] = UNDER_DISC, pick(DISCS[about["disc"]])
     return found
@@ -178,9 +176,7 @@ def _join(parts: list[str], pick: Any) -> str:
     return text
 
 
-def _group(
-    group: tuple[str, int, str | None, str | None], pick: Any, detailed: bool, crowded: bool
-) -> tuple[str, str | None]:
+def _group(group: Group, pick: Any, detailed: bool, crowded: bool) -> tuple[str, str | None]:
     """What a group of things is called, and on which side it is, if that is told."""
     kind, count, colour, side = group
     noun = pick(NOUNS[kind])[count > 1]
@@ -197,10 +193,10 @@ def _group(
 
 def vocabulary() -> tuple[str, ...]:
     """Every word that a caption can contain, sorted."""
-    tables = (TIMES, WEATHERS, GROUNDS, DISCS, COUNTS, SIDES)
+    tables = (TIMES, WEATHERS, GROUNDS, FAR, DISCS, COUNTS, SIDES, BEFORE)
     texts = [text for table in tables for options in table.values() for text in options]
-    texts += [*LAKES, *MOUNTAINS, *NO_MOUNTAINS, *MANY, *STARTS, "an and with a , sail walls"]
-    texts += [*BY_WATER, *ON_GROUND.values(), *BEFORE_MOUNTAINS, *UNDER_DISC, "on"]
+    texts += [*LAKES, *MANY, *STARTS, "an and with a , sail walls"]
+    texts += [*BY_WATER, *ON_GROUND.values(), *UNDER_DISC, "on"]
     texts += [text for options in CROWDS.values() for text in options]
     texts += [name for pairs in NOUNS.values() for pair in pairs for name in pair]
     texts += ["white red yellow blue"]

@@ -7,13 +7,13 @@ such a picture should become.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from ldm.data import scenes
-from ldm.data.rendering import render
-from ldm.data.scenes import Scene
+from ldm.data.rendering import drawn
+from ldm.data.scenes import Sample, Scene
 
 CROPS = 4  # of each drawn scene
 
@@ -38,17 +38,22 @@ def enlarge(scene: Scene, times: float) -> Scene:
     )
 
 
-def close_views(rng: np.random.Generator, size: int, zoom: float) -> tuple[np.ndarray, np.ndarray]:
-    """Random crops of one scene drawn up to `zoom` times as large, with their label maps.
+def close_views(
+    alike: Sequence[Scene], rng: np.random.Generator, size: int, zoom: float
+) -> list[Sample]:
+    """Random crops of scenes drawn up to `zoom` times as large.
+
+    Args:
+        alike: Scenes of one size, which get the same crops.
+        rng: Chooses scale and places.
+        size: px, both sides of a crop.
+        zoom: At least 1.
 
     Returns:
-        (CROPS, size, size, 3) and (CROPS, size, size), both uint8.
+        CROPS of each scene: a crop of all scenes, then the next one.
     """
-    scene = scenes.sample(rng, size, size)
-    drawn = render(enlarge(scene, rng.uniform(1, zoom)))
-    corners = rng.integers(len(drawn.image) - size + 1, size=(CROPS, 2))
-
-    def crops(whole: np.ndarray) -> np.ndarray:
-        return np.stack([whole[y : y + size, x : x + size] for y, x in corners])
-
-    return crops(drawn.image), crops(drawn.labels)
+    times = rng.uniform(1, zoom)
+    large = [drawn(enlarge(scene, times)) for scene in alike]
+    height, width = large[0].labels.shape
+    ys, xs = (rng.integers(side - size + 1, size=CROPS) for side in (height, width))
+    return [one.part(x, y, size, size) for y, x in zip(ys, xs, strict=True) for one in large]

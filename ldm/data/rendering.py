@@ -1,35 +1,32 @@
-"""Drawing a scene: sky, land, objects and air, with labels and boxes of what is seen."""
+"""Drawing a scene: sky, land, objects and air, with labels of what is seen where."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from typing import Any
 
 import cv2
 import numpy as np
 
-from ldm.data import captions, objects, palettes
+from ldm.data import objects, palettes
 from ldm.data.objects import Light
 from ldm.data.painter import SUPERSAMPLE, Painter
-from ldm.data.scenes import GROUND_CLASS, IDS, OBJECTS, Box, Sample, Scene, Thing
-
-MIN_DISC = 60  # px of the sun or moon that must be seen for it to be named
-MIN_VISIBLE = 0.3  # share of an object's own area that must be seen for it to be named
+from ldm.data.scenes import GROUND_CLASS, IDS, Sample, Scene, Thing
+from ldm.data.views import Drawn
 
 
 def render(scene: Scene) -> Sample:
+    """Draw a scene and say what it shows."""
+    return drawn(scene).whole()
+
+
+def drawn(scene: Scene) -> Drawn:
     """Draw a scene."""
     p = Painter(scene.width, scene.height)
     rng = np.random.default_rng(scene.seed)
     _sky(p, scene, rng)
     _land(p, scene, rng)
-    boxes, visible = _objects(p, scene)
+    owner, areas = _objects(p, scene)
     _air(p, scene, rng)
     image, labels = p.finish()
-    boxes = (*_disc_box(scene, labels), *boxes)
-    about = _about(scene, boxes, visible)
-    sentence = captions.describe(about, rng)
-    return Sample(image, labels, boxes, sentence, _attributes(scene, about), about)
+    return Drawn(scene, image, labels, owner, areas, rng)
 
 
 def _grey(scene: Scene) -> float:
@@ -180,10 +177,10 @@ def _water(p: Painter, scene: Scene, rng: np.random.Generator) -> None:
     p.labels[start:stop] = IDS["water"]
 
 
-def _objects(p: Painter, scene: Scene) -> tuple[tuple[Box, ...], list[Thing]]:
-    """Draw the things from far to near; boxes of what stays visible."""
+def _objects(p: Painter, scene: Scene) -> tuple[np.ndarray, tuple[float, ...]]:
+    """Draw the things from far to near; `owner` and `areas` of a `Drawn`."""
     owner = np.zeros(p.labels.shape, np.uint8)
-    full = []
+    areas = []
     for i, thing in enumerate(scene.things, start=1):
         before = p.labels
         p.labels = np.full_like(before, 255)
@@ -191,15 +188,9 @@ def _objects(p: Painter, scene: Scene) -> tuple[tuple[Box, ...], list[Thing]]:
         mask = p.labels != 255
         p.labels = np.where(mask, p.labels, before)
         owner[mask] = i
-        full.append(int(mask.sum()))
-    owner = owner[SUPERSAMPLE // 2 :: SUPERSAMPLE, SUPERSAMPLE // 2 :: SUPERSAMPLE]
-    boxes, visible = [], []
-    for i, thing in enumerate(scene.things, start=1):
-        ys, xs = np.nonzero(owner == i)
-        if len(xs) * SUPERSAMPLE**2 >= MIN_VISIBLE * full[i - 1] and len(xs) >= 24:
-            boxes.append(_box(thing.kind, xs, ys))
-            visible.append(thing)
-    return tuple(boxes), visible
+        areas.append(int(mask.sum()) / SUPERSAMPLE**2)
+    middle = slice(SUPERSAMPLE // 2, None, SUPERSAMPLE)
+    return owner[middle, middle], tuple(areas)
 
 
 def _draw(p: Painter, scene: Scene, thing: Thing) -> None:
@@ -227,52 +218,3 @@ def _air(p: Painter, scene: Scene, rng: np.random.Generator) -> None:
         for _ in range(round(0.0034 * p.width * p.height)):
             x, y, r = rng.uniform(0, p.width), rng.uniform(0, p.height), rng.uniform(0.9, 1.5)
             p.ellipse((x, y), (r, r), flake, None, 0.85)
-
-
-def _box(kind: str, xs: np.ndarray, ys: np.ndarray) -> Box:
-    return Box(kind, int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1)
-
-
-def _disc_box(scene: Scene, labels: np.ndarray) -> tuple[Box, ...]:
-    """The box of the sun or moon, if enough of it can be seen."""
-    kind = "moon" if scene.time == "night" else "sun"
-    ys, xs = np.nonzero(labels == IDS[kind])
-    return (_box(kind, xs, ys),) if len(xs) >= MIN_DISC else ()
-
-
-def _about(scene: Scene, boxes: Sequence[Box], visible: Sequence[Thing]) -> dict[str, Any]:
-    """What a caption may name: only what can be seen."""
-    discs = [box.label for box in boxes if box.label in ("sun", "moon")]
-    return {
-        "time": scene.time,
-        "weather": scene.weather,
-        "ground": scene.ground,
-        "lake": scene.lake,
-        "mountains": scene.mountains,
-        "disc": discs[0] if discs else None,
-        "groups": _groups(scene.width, visible),
-    }
-
-
-def _groups(width: int, visible: Sequence[Thing]) -> list[tuple[str, int, str | None, str | None]]:
-    """Alike objects counted: (kind, count, colour, side), the side only if all are on it."""
-    groups = []
-    for kind in OBJECTS:
-        alike = [thing for thing in visible if thing.kind == kind]
-        if not alike:
-            continue
-        sides = {("left", "middle", "right")[min(2, int(3 * t.x / width))] for t in alike}
-        side = sides.pop() if len(sides) == 1 else None
-        groups.append((kind, len(alike), alike[0].colour, side))
-    return groups
-
-
-def _attributes(scene: Scene, about: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "time": scene.time,
-        "weather": scene.weather,
-        "ground": scene.ground,
-        "lake": "yes" if scene.lake else "no",
-        "mountains": "yes" if scene.mountains else "no",
-        "objects": [group[0] for group in about["groups"]],
-    }

@@ -26,7 +26,7 @@ class DataConfig:
     crop: int | None = None  # px, random square crops of this side; None: whole pictures
     captions: int = 8  # wordings kept per scene
     degradation: str = "bicubic"  # upscale: how the low-resolution pictures are made
-    zoom: float = 1.0  # upscale, inpaint, semantic: half is drawn up to this much larger
+    zoom: float = 1.0  # latent_diffusion: half of the scenes are crops of up to so much larger ones
     holes: int = 2  # inpaint: holes per picture, encoded once; 0: a new one at every sight
     pairs: bool = False  # text-to-image: batches of scenes that differ in their objects alone
     folder: Path = Path("runs/world")

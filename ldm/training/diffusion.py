@@ -28,7 +28,7 @@ from ldm.training.config import TrainConfig
 from ldm.training.deeper import Depths
 from ldm.training.samples import save_grid
 from ldm.training.snapshots import export_weights, start_alike, warm_start
-from ldm.training.world import World, open_world, save_array, with_close_views
+from ldm.training.world import World, half_close_world, open_world, save_array
 
 SAMPLE_STEPS = 25
 SAMPLE_GUIDANCE = 3.0
@@ -233,10 +233,10 @@ def make_run(config: TrainConfig) -> DiffusionRun:
     """Open the world and build the run."""
     about = config.data
     split = "pairs" if about.pairs else "train"
-    world = open_world(
-        about.folder, split, count=about.scenes, size=about.size, captions=about.captions
-    )
+    how = {"count": about.scenes, "size": about.size, "captions": about.captions}
     if about.zoom > 1:
-        world = with_close_views(world, about.folder, about.zoom)
+        world = half_close_world(about.folder, split, zoom=about.zoom, **how)
+    else:
+        world = open_world(about.folder, split, **how)
     held_out = open_world(about.folder, "held-out", count=500, size=about.size)
     return DiffusionRun(config, world, held_out)

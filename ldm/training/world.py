@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,11 +20,13 @@ import numpy as np
 from ldm.data import scenes
 from ldm.data.close_views import CROPS, close_views
 from ldm.data.rendering import render
+from ldm.data.scenes import Sample, Scene
 
 SHARD = 500  # scenes per file
 SPLITS = {"train": 0, "held-out": 1, "pairs": 3}  # the seed's first word
 CLOSE = 2  # that of close views
 GROUPS = {"pairs": 2}  # scenes in a row that share all but their things; elsewhere 1
+Drawing = tuple[Sample, np.random.Generator]  # and the randomness for its captions
 
 
 @dataclass(frozen=True)
@@ -51,53 +53,82 @@ class World:
         return np.concatenate([first + i for i in range(self.group)])
 
 
-def open_world(folder: Path, split: str, *, count: int, size: int, captions: int = 8) -> World:
+@dataclass(frozen=True)
+class Shard:
+    """SHARD scenes in a row, and how they are drawn."""
+
+    folder: Path
+    split: str
+    index: int
+    size: int  # px, both sides
+    captions: int  # per scene
+    zoom: float  # 1, or above: crops of scenes drawn up to so much larger
+
+    def path(self, part: str) -> Path:
+        """Of its "images", "labels" or "about"; where the last is, the shard is complete."""
+        suffix = "json" if part == "about" else "npy"
+        return self.folder / f"{part}-{self.index:04d}.{suffix}"
+
+    def load(self) -> tuple[np.ndarray, np.ndarray, list[dict[str, Any]]]:
+        """What was drawn; pictures and labels stay in their files."""
+        images, labels = (np.load(self.path(p), mmap_mode="r") for p in ("images", "labels"))
+        return images, labels, json.loads(self.path("about").read_text())
+
+    def drawings(self) -> Iterator[Drawing]:
+        """The scenes."""
+        first = self.index * SHARD
+        if self.zoom == 1:
+            for i in range(first, first + SHARD):
+                scene, rng = _scene(self.split, i, self.size)
+                yield render(scene), rng
+            return
+        group = GROUPS.get(self.split, 1)
+        draws = -(-SHARD // (CROPS * group))
+        for i in range(self.index * draws, (self.index + 1) * draws):
+            rng = np.random.default_rng([CLOSE, SPLITS[self.split], i])
+            alike = _alike(rng, self.split, self.size, group)
+            yield from ((view, rng) for view in close_views(alike, rng, self.size, self.zoom))
+
+
+def open_world(
+    folder: Path, split: str, *, count: int, size: int, captions: int = 8, zoom: float = 1.0
+) -> World:
     """The first `count` scenes of a split at `size` x `size` px; missing ones are rendered.
 
     Of "pairs", every second scene is the one before it with other trees, houses and boats, of
-    which there are up to four of a kind.
+    which there are up to four of a kind. With a `zoom` above 1 they are crops of scenes that are
+    drawn up to so much larger, other ones than those without.
     """
-    folder = folder / f"{split}-{size}"
-    folder.mkdir(parents=True, exist_ok=True)
-    jobs = [(folder, split, i, size, captions) for i in range(-(-count // SHARD))]
-    _in_parallel(_render_shard, [j for j in jobs if not _about_path(folder, j[2]).exists()])
-    shards = [_load_shard(folder, i) for i in range(len(jobs))]
+    kind = f"{split}-{size}" if zoom == 1 else f"{split}-{size}-close-{zoom:g}"
+    (folder / kind).mkdir(parents=True, exist_ok=True)
+    indices = range(-(-count // SHARD))
+    shards = [Shard(folder / kind, split, i, size, captions, zoom) for i in indices]
+    _in_parallel(_render_shard, [s for s in shards if not s.path("about").exists()])
+    images, labels, about = zip(*(shard.load() for shard in shards), strict=True)
     return World(
-        np.concatenate([s[0] for s in shards])[:count],
-        np.concatenate([s[1] for s in shards])[:count],
-        [about for s in shards for about in s[2]][:count],
+        np.concatenate(images)[:count],
+        np.concatenate(labels)[:count],
+        [one for some in about for one in some][:count],
         kind="" if split == "train" else f"{split}-",
         group=GROUPS.get(split, 1),
     )
 
 
-def with_close_views(world: World, folder: Path, zoom: float) -> World:
-    """The first half of a training world, and as many crops of scenes drawn up to `zoom` x larger.
-
-    For models that look at pictures or label maps alone: there are no boxes or captions.
-    """
-    half, size = len(world) // 2, world.images.shape[1]
-    folder = folder / f"close-{size}-{zoom:g}"
-    folder.mkdir(parents=True, exist_ok=True)
-    jobs = [(folder, i, size, zoom) for i in range(-(-half // SHARD))]
-    _in_parallel(_render_close_views, [j for j in jobs if not _images_path(folder, j[1]).exists()])
-    shards = [_load_pictures(folder, i) for i in range(len(jobs))]
-    images, labels = (np.concatenate(parts)[:half] for parts in zip(*shards, strict=True))
+def half_close_world(
+    folder: Path, split: str, *, count: int, size: int, captions: int = 8, zoom: float
+) -> World:
+    """The same, but the second half are close views."""
+    group = GROUPS.get(split, 1)
+    half = count // 2 // group * group
+    near = open_world(folder, split, count=half, size=size, captions=captions, zoom=zoom)
+    far = open_world(folder, split, count=count - half, size=size, captions=captions)
     return World(
-        np.concatenate([world.images[:half], images]),
-        np.concatenate([world.labels[:half], labels]),
-        [],
-        f"close-{zoom:g}-",
+        np.concatenate([far.images, near.images]),
+        np.concatenate([far.labels, near.labels]),
+        far.about + near.about,
+        kind=f"close-{zoom:g}-{far.kind}",
+        group=group,
     )
-
-
-def _render_close_views(job: tuple[Path, int, int, float]) -> None:
-    folder, shard, size, zoom = job
-    first = shard * SHARD // CROPS
-    rngs = [np.random.default_rng([CLOSE, first + i]) for i in range(SHARD // CROPS)]
-    images, labels = zip(*(close_views(rng, size, zoom) for rng in rngs), strict=True)
-    save_array(_labels_path(folder, shard), np.concatenate(labels))
-    save_array(_images_path(folder, shard), np.concatenate(images))  # last: the shard is complete
 
 
 def save_array(path: Path, array: np.ndarray) -> None:
@@ -118,56 +149,36 @@ def _in_parallel(work: Callable[[Any], None], jobs: list[Any]) -> None:
         list(pool.map(work, jobs))
 
 
-def _render_shard(job: tuple[Path, str, int, int, int]) -> None:
-    folder, split, shard, size, captions = job
-    images = np.empty((SHARD, size, size, 3), np.uint8)
-    labels = np.empty((SHARD, size, size), np.uint8)
+def _render_shard(shard: Shard) -> None:
+    images = np.empty((SHARD, shard.size, shard.size, 3), np.uint8)
+    labels = np.empty((SHARD, shard.size, shard.size), np.uint8)
     about = []
-    for row in range(SHARD):
-        scene, rng = _scene(split, shard * SHARD + row, size)
-        sample = render(scene)
+    for row, (sample, rng) in zip(range(SHARD), shard.drawings(), strict=False):
         images[row], labels[row] = sample.image, sample.labels
         about.append(
             {
-                "captions": [scenes.caption(sample, rng) for _ in range(captions)],
+                "captions": [scenes.caption(sample, rng) for _ in range(shard.captions)],
                 "boxes": [asdict(box) for box in sample.boxes],
                 "attributes": sample.attributes,
             }
         )
-    np.save(_images_path(folder, shard), images)
-    np.save(_labels_path(folder, shard), labels)
+    np.save(shard.path("images"), images)
+    np.save(shard.path("labels"), labels)
     # the JSON is written last and moved into place: where it stands, the shard is complete
-    part = folder / f"about-{shard:04d}.part"
+    part = shard.path("about").with_suffix(".part")
     part.write_text(json.dumps(about))
-    os.replace(part, _about_path(folder, shard))
+    os.replace(part, shard.path("about"))
 
 
-def _scene(split: str, i: int, size: int) -> tuple[scenes.Scene, np.random.Generator]:
+def _scene(split: str, i: int, size: int) -> tuple[Scene, np.random.Generator]:
     """Scene i of a split, and the randomness for its captions."""
     group = GROUPS.get(split, 1)
-    counts = scenes.MORE if split == "pairs" else scenes.USUAL
     rng = np.random.default_rng([SPLITS[split], i // group])
-    scene = scenes.sample(rng, size, size, counts)
-    return (scenes.with_other_things(scene, rng, counts) if i % group else scene), rng
+    return _alike(rng, split, size, 1 + i % group)[-1], rng
 
 
-def _about_path(folder: Path, shard: int) -> Path:
-    return folder / f"about-{shard:04d}.json"
-
-
-def _images_path(folder: Path, shard: int) -> Path:
-    return folder / f"images-{shard:04d}.npy"
-
-
-def _labels_path(folder: Path, shard: int) -> Path:
-    return folder / f"labels-{shard:04d}.npy"
-
-
-def _load_pictures(folder: Path, shard: int) -> tuple[np.ndarray, np.ndarray]:
-    images, labels = _images_path(folder, shard), _labels_path(folder, shard)
-    return np.load(images, mmap_mode="r"), np.load(labels, mmap_mode="r")
-
-
-def _load_shard(folder: Path, shard: int) -> tuple[np.ndarray, np.ndarray, list[dict[str, Any]]]:
-    about = json.loads(_about_path(folder, shard).read_text())
-    return *_load_pictures(folder, shard), about
+def _alike(rng: np.random.Generator, split: str, size: int, count: int) -> list[Scene]:
+    """So many scenes of a split that share all but their things."""
+    counts = scenes.MORE if split == "pairs" else scenes.USUAL
+    first = scenes.sample(rng, size, size, counts)
+    return [first, *(scenes.with_other_things(first, rng, counts) for _ in range(count - 1))]
