@@ -87,11 +87,18 @@ SIDES = {
     "middle": ("in the middle", "in the centre", "in the center"),
     "right": ("on the right", "at the right", "to the right"),
 }
+# Chances of being named. What anyone expects need not be said, so that it is what an unsaid word
+# means; what nobody expects is said.
+NAMED = {
+    **dict.fromkeys(("day", "clear", "grass", "hills"), 0.55),
+    **dict.fromkeys(("overcast", "snow", "mountains"), 0.95),
+    **dict.fromkeys(("night", "fog", "snowfall"), 1.0),
+}
 PLACED = 0.5  # how often a group is told a place in the scenery instead of a side
 BY_WATER = ("by", "near", "beside", "next to")
-ON_GROUND = {"grass": "in", "autumn": "in", "snow": "in", "sand": "on"}
+ON_GROUND = {"grass": ("in",), "autumn": ("in",), "snow": ("in",), "sand": ("on",)}
 BEFORE = {"mountains": ("in front of", "below", "near"), "hills": ("in front of",)}
-UNDER_DISC = ("under", "below")
+UNDER = {"sun": ("under", "below"), "moon": ("under", "below")}
 DISCS = {
     "sun": ("the sun", "a bright sun", "the sun in the sky", "sunshine", "a sun"),
     "moon": ("the moon", "a full moon", "moonlight", "a moon"),
@@ -113,26 +120,29 @@ def describe(about: Mapping[str, Any], rng: np.random.Generator, share: float = 
             `far`, "mountains", "hills" or None; `disc`, "sun", "moon" or None; `groups`, a list
             of `Group`.
         rng: Chooses what is named and how.
-        share: Chance of naming each property; 1 names all. Objects are always named: only then
-            does a model learn that what is not asked for is not there.
+        share: Chance of naming a property that is not in NAMED; 1 names all. Objects are always
+            named: only then does a model learn that what is not asked for is not there.
     """
 
     def pick(options: Sequence[Any]) -> Any:
         return options[int(rng.integers(len(options)))]
 
-    def named() -> bool:
-        return share >= 1 or rng.random() < share
+    def named(value: str | None = None) -> bool:
+        return share >= 1 or rng.random() < NAMED.get(value, share)
 
-    scenery = _scenery(about, pick, named)
+    def told(table: Mapping[str, Sequence[str]], value: str | None) -> str:
+        return pick(table[value]) if value and named(value) else ""
+
+    scenery = _scenery(about, pick, told)
     parts = []
     for group in about["groups"]:
         text, side = _group(group, pick, named(), rng.random() < CROWD_SHARE)
         place = _place(group[0], scenery, pick) if rng.random() < PLACED else None
         parts.append(" ".join(filter(None, (text, place or side))))
     parts += [text for _, text in scenery.values()]
-    weather = [pick(WEATHERS[about["weather"]])] if about["weather"] and named() else []
+    weather = list(filter(None, [told(WEATHERS, about["weather"])]))
     rng.shuffle(parts)
-    time = pick(TIMES[about["time"]]) if named() or not parts + weather else ""
+    time = told(TIMES, about["time"]) or ("" if parts + weather else pick(TIMES[about["time"]]))
     place = rng.integers(3)
     if place == 0 and time:
         sentence = time + ", " + _join(parts + weather, pick)
@@ -145,17 +155,15 @@ def describe(about: Mapping[str, Any], rng: np.random.Generator, share: float = 
     return start + sentence
 
 
-def _scenery(about: Mapping[str, Any], pick: Any, named: Any) -> Scenery:
+def _scenery(about: Mapping[str, Any], pick: Any, told: Any) -> Scenery:
     """What is named beside the things."""
     found: Scenery = {}
     if about["lake"]:
         found["lake"] = BY_WATER, pick(LAKES)
-    if about["ground"] and (not about["lake"] or named()):
-        found["ground"] = (ON_GROUND[about["ground"]],), pick(GROUNDS[about["ground"]])
-    if about["far"] and named():
-        found["far"] = BEFORE[about["far"]], pick(FAR[about["far"]])
-    if about["disc"] and named():
-        found["disc"] = UNDER_DISC, pick(DISCS[about["disc"]])
+    tables = {"ground": (ON_GROUND, GROUNDS), "far": (BEFORE, FAR), "disc": (UNDER, DISCS)}
+    for name, (words, texts) in tables.items():
+        if text := told(texts, about[name]):
+            found[name] = words[about[name]], text
     return found
 
 
@@ -193,10 +201,10 @@ def _group(group: Group, pick: Any, detailed: bool, crowded: bool) -> tuple[str,
 
 def vocabulary() -> tuple[str, ...]:
     """Every word that a caption can contain, sorted."""
-    tables = (TIMES, WEATHERS, GROUNDS, FAR, DISCS, COUNTS, SIDES, BEFORE)
+    tables = (TIMES, WEATHERS, GROUNDS, FAR, DISCS, COUNTS, SIDES, BEFORE, ON_GROUND, UNDER)
     texts = [text for table in tables for options in table.values() for text in options]
     texts += [*LAKES, *MANY, *STARTS, "an and with a , sail walls"]
-    texts += [*BY_WATER, *ON_GROUND.values(), *UNDER_DISC, "on"]
+    texts += [*BY_WATER, "on"]
     texts += [text for options in CROWDS.values() for text in options]
     texts += [name for pairs in NOUNS.values() for pair in pairs for name in pair]
     texts += ["white red yellow blue"]
