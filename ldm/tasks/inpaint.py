@@ -7,7 +7,7 @@ the picture's own resolution. Outside the feathered mask not one pixel changes.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -20,53 +20,13 @@ from ldm.events import Progress, Result
 from ldm.images import to_arrays, to_tensor
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.requests import Inpaint
+from ldm.tasks.area import Area, Hole, put_back, standing_in, turned
 from ldm.tasks.covering import Site, cover, pausing
 from ldm.tasks.joining import joined
 from ldm.tasks.sampling import padded, result, sample
-from ldm.tasks.settings import WRAPS, Sampling, canvas_of, check, of_request, rounded_up
+from ldm.tasks.settings import WRAPS, Sampling, canvas_of, check, of_request
 
 CONTEXT = 2.0  # the area that the model sees, in sides of the hole's box
-STRIP_ROWS = 64  # of a canvas that are blended at a time
-
-
-@dataclass(frozen=True)
-class Area:
-    """The part of the canvas that the model works on, and the size in px at which it does.
-
-    `wrap`: which of its edges meet, as it goes around the whole canvas.
-    """
-
-    rows: slice
-    columns: slice
-    height: int
-    width: int
-    wrap: Wrap = WRAPS["no"]
-
-    def of(self, array: np.ndarray) -> np.ndarray:
-        """That part of a canvas; a view."""
-        return array[self.rows, self.columns]
-
-    def fitted(self, multiple: int) -> Area:
-        """The same, its sides multiples where they meet: nothing can be added to those."""
-        down, across = (multiple if meets else 1 for meets in (self.wrap.down, self.wrap.across))
-        return replace(
-            self, height=rounded_up(self.height, down), width=rounded_up(self.width, across)
-        )
-
-
-@dataclass(frozen=True)
-class Hole:
-    """What is made anew of a canvas that is turned around until the hole does not cross its edges.
-
-    Args:
-        turn: By how many rows and columns; 0 where edges do not meet.
-        alpha: (H, W) float32 of the turned canvas, 1 in the mask, falling to 0 around it.
-        area: What the model sees of it.
-    """
-
-    turn: tuple[int, int]
-    alpha: np.ndarray
-    area: Area
 
 
 @torch.no_grad()
@@ -94,6 +54,7 @@ def run(
         on.space,
         lambda _: Progress("reading the picture"),
     )
+    sampling = replace(sampling, shown=standing_in(hole, area, canvas, touched.shape))
     made = yield from sample(model, sampling, cond, cond, site)
     made = [_without_seam(area, canvas, alpha, image) for image in made]
     back = tuple(-by for by in hole.turn)
@@ -134,11 +95,6 @@ def _condition(
     h, w = (side // model.factor for side in image.shape[2:])
     cond = model.condition_hole(wrap.pad(image, model.factor), wrap.pad(mask, model.factor))
     return replace(cond, concat=wrap.cut(cond.concat, h, w))
-
-
-def turned(array: np.ndarray, turn: tuple[int, ...]) -> np.ndarray:
-    """(H, W, ...), every pixel so many rows and columns farther, around the edges."""
-    return np.roll(array, turn, axis=(0, 1)) if any(turn) else array
 
 
 def _turn(marked: np.ndarray) -> int:
@@ -254,19 +210,3 @@ def _continued(array: np.ndarray, above: int, left: int) -> np.ndarray:
         return array
     ends = ((above, above), (left, left), *[(0, 0)] * (array.ndim - 2))
     return np.pad(array, ends, mode="wrap")
-
-
-def put_back(area: Area, canvas: np.ndarray, alpha: np.ndarray, made: np.ndarray) -> np.ndarray:
-    """The canvas with the made part, at the area's working size, blended in by `alpha`; where that
-    is 0, nothing changes."""
-    before, weights = area.of(canvas), area.of(alpha)[:, :, None]
-    if made.shape != before.shape:
-        size = (before.shape[1], before.shape[0])
-        made = cv2.resize(made, size, interpolation=cv2.INTER_CUBIC)
-    after = canvas.copy()
-    for top in range(0, len(before), STRIP_ROWS):  # in floats, a photograph is large
-        rows = slice(top, top + STRIP_ROWS)
-        weight = weights[rows]
-        blended = np.rint(weight * made[rows] + (1 - weight) * before[rows]).astype(np.uint8)
-        area.of(after)[rows] = np.where(weight > 0, blended, before[rows])
-    return after

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
+
+import numpy as np
 
 from ldm.canvas.plan import Canvas
 from ldm.canvas.windows import EvenWindows
@@ -47,6 +50,8 @@ class Sampling:
     wrap: Wrap = WRAPS["no"]  # which edges of the canvas meet
     coarse: float = 0.0
     coarse_hold: float = 0.0
+    # a picture of a preview and the longer side in px that it has -> what a person sees of it
+    shown: Callable[[np.ndarray, int], np.ndarray] | None = None
 
     @property
     def again(self) -> int:
