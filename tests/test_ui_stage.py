@@ -9,7 +9,7 @@ from ldm.events import Progress, Result
 from ldm.jobs import JobQueue
 from ldm.requests import REQUESTS, TextToImage
 from ui.controls import labels_of
-from ui.run import Picture, Visit, fail, in_words
+from ui.run import Picture, Visit, fail, in_words, strip
 from ui.stage import PACE, paced
 
 STEP = 0.002  # s
@@ -46,6 +46,12 @@ def test_canvas_is_what_is_painted_on_and_nothing_else():
         if "cover" in labels:
             said = in_words("cover must be whole or bands for this model.", labels)
             assert said == "How a large picture is made must be whole or bands for this model."
+
+
+def test_before_a_run_the_page_says_what_goes_on():
+    """A word alone, like Ready, says neither what is ready nor for what."""
+    assert "Nothing is being made now" in strip(None)
+    assert "Nothing is being made now" not in strip(Progress("sampling", 1, 2))
 
 
 @pytest.fixture
