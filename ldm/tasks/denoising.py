@@ -164,12 +164,12 @@ def _took_steps(on: Covered, sampling: Sampling, steps: int, seconds: float) -> 
 
 def _preview(model: LatentDiffusion, x0: Tensor, sampling: Sampling) -> np.ndarray:
     """The pictures as far as they are, in a block, at their full size up to PREVIEW_SIDE px."""
-    sides = [model.factor * side for side in x0.shape[2:]]
     across = math.ceil(math.sqrt(len(x0)))
+    if sampling.shown is not None:
+        cells = to_arrays(model.preview(x0))
+        return grid([sampling.shown(picture, PREVIEW_SIDE // across) for picture in cells])
+    sides = [model.factor * side for side in x0.shape[2:]]
     scale = min(1.0, PREVIEW_SIDE / (across * max(sides)))
     size = [max(1, round(scale * side)) for side in sides]
     rough = F.interpolate(model.preview(x0), size=size, mode="bicubic")
-    pictures = to_arrays(rough)
-    if sampling.shown is not None:
-        pictures = [sampling.shown(picture, PREVIEW_SIDE // across) for picture in pictures]
-    return grid(pictures)
+    return grid(to_arrays(rough))

@@ -50,7 +50,7 @@ class Sampling:
     wrap: Wrap = WRAPS["no"]  # which edges of the canvas meet
     coarse: float = 0.0
     coarse_hold: float = 0.0
-    # a picture of a preview and the longer side in px that it has -> what a person sees of it
+    # a picture, a px per latent cell, and the longest side in px -> what a preview shows of it
     shown: Callable[[np.ndarray, int], np.ndarray] | None = None
 
     @property
