@@ -77,6 +77,8 @@ def test_a_phone_shows_every_tab(page):
     for tab in tabs.all():
         expect(tab).to_be_in_viewport(ratio=1)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    open_tab(page, "semantic")
+    expect(page.locator("#semantic-go")).to_be_in_viewport(ratio=1)
 
 
 def test_a_picture_made_here_gets_its_model_but_not_against_a_choice(chromium, url):
