@@ -103,9 +103,9 @@ def cover() -> Any:
     """How a large canvas is covered."""
     return control(
         "auto",
-        label="Canvas",
-        help="Whole or in bands is the same picture, auto takes what fits; overlapping windows of "
-        "the trained size make another one",
+        label="How a large picture is made",
+        help="Whole or in bands is the same picture, auto takes what fits into the memory; windows "
+        "of the trained size, which overlap, make another one",
         choices=COVERS,
         advanced=True,
     )

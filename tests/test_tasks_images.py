@@ -15,7 +15,6 @@ from ldm.events import Result
 from ldm.requests import Box, ClassConditional, EncodedImage, Inpaint, Layout, Semantic, Upscale
 from ldm.studio import resolve
 from ldm.tasks import RUNNERS
-from ldm.tasks.inpaint import area_around, changed, feathered, hole_of, put_back
 
 RNG = np.random.default_rng(0)
 HOW = {"steps": 2, "seed": 3}
@@ -56,13 +55,18 @@ def thin(name: str):
     )
 
 
-def run(request, **changes):
-    """The result of a request on a thin model of its preset."""
+def events_of(request, **changes):
+    """What a request tells on a thin model of its preset."""
     preset = thin(request.preset)
     model = build_model(preset, "cpu").requires_grad_(False)
     if not 0 < model.scale_factor < 1e3:
         model.scale_factor = 1.0
-    events = list(RUNNERS[request.task](model, resolve(replace(request, **changes), preset)))
+    return list(RUNNERS[request.task](model, resolve(replace(request, **changes), preset)))
+
+
+def run(request, **changes):
+    """The result of a request on a thin model of its preset."""
+    events = events_of(request, **changes)
     assert events[-2].step == events[-2].total
     assert isinstance(events[-1], Result)
     return events[-1]
@@ -161,78 +165,6 @@ def test_a_class_of_none_is_the_null_class():
 def test_what_a_model_cannot_do_is_one_sentence(request_, says):
     with pytest.raises(RequestError, match=says):
         run(request_)
-
-
-@pytest.mark.parametrize("seed", range(50))
-def test_not_one_pixel_changes_outside_the_feathered_mask(seed):
-    rng = np.random.default_rng(seed)
-    height, width = rng.integers(1, 300, 2)
-    canvas = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-    mask = np.zeros((height, width), bool)
-    top, left = rng.integers(height), rng.integers(width)
-    mask[top : top + rng.integers(1, 80), left : left + rng.integers(1, 80)] = True
-    feather, grow = int(rng.integers(0, 20)), int(rng.integers(0, 9))
-    alpha = feathered(changed(mask, grow), feather)
-    area = area_around(alpha > 0, 64)
-    made = rng.integers(0, 256, (area.height, area.width, 3), dtype=np.uint8)
-    after = put_back(area, canvas, alpha, made)
-    assert after.shape == canvas.shape
-    assert (after[alpha == 0] == canvas[alpha == 0]).all()
-    assert np.count_nonzero(area.of(alpha)) == np.count_nonzero(
-        alpha
-    )  # the area holds the whole hole
-    if area.of(canvas).shape == made.shape:
-        inside = area.of(alpha) == 1
-        assert (area.of(after)[inside] == made[inside]).all()
-
-
-@pytest.mark.parametrize("grow", [1, 3, 5])
-def test_a_mask_grows_and_shrinks_by_a_disc(grow):
-    mask = np.random.default_rng(grow).random((24, 31)) < 0.02
-    ys, xs = np.mgrid[-grow : grow + 1, -grow : grow + 1]
-    disc = [(y, x) for y, x in zip(ys.ravel(), xs.ravel(), strict=True) if y * y + x * x <= grow**2]
-    wide = np.pad(mask, grow)
-    want = np.any([wide[grow + y :, grow + x :][:24, :31] for y, x in disc], axis=0)
-    np.testing.assert_array_equal(changed(mask, grow), want)
-    np.testing.assert_array_equal(changed(~mask, -grow), ~want)
-    assert changed(np.ones((4, 5), bool), -grow).all()  # what lies beyond the edges is no hole
-    assert not changed(np.zeros((4, 5), bool), grow).any()
-
-
-def test_what_is_made_meets_the_picture_around_the_hole():
-    """A model without knowledge makes any colours: they are moved to those of the rim."""
-    mask = np.zeros((64, 64))
-    mask[16:48, 16:48] = 255
-    given = grey(np.full((64, 64, 3), 90))
-    torch.manual_seed(0)
-    got = run(Inpaint(image=given, mask=grey(mask), mask_feather=0, working_size=64, **HOW))
-    (made,) = got.images
-    rim = np.concatenate([made[[16, 47], 16:48], made[16:48, [16, 47]].swapaxes(0, 1)])
-    assert np.abs(rim.mean((0, 1)) - 90).mean() < 15
-
-
-def test_outpainting_keeps_the_picture_where_it_was():
-    image = picture(40, 56)
-    request = Inpaint(image=image, outpaint_left=24, outpaint_bottom=8, mask_feather=0, **HOW)
-    (after,) = run(request, working_size=64).images
-    assert after.shape == (48, 80, 3)
-    assert (after[:40, 24:] == image.array()).all()
-
-
-def test_a_mask_that_shrinks_leaves_what_was_added_to_the_canvas():
-    image, mask = picture(40, 56), np.zeros((40, 56), bool)
-    mask[10:20, 10:20] = True
-    request = Inpaint(image=image, mask=grey(255 * mask), outpaint_left=16, mask_grow=-2,
-                      mask_feather=0, working_size=64, **HOW)  # fmt: skip
-    made = hole_of(request).alpha == 1
-    assert made[:, :16].all()
-    assert made[:, 16:].sum() == made[12:18, 28:34].sum() > 20
-
-
-def test_one_pixel_and_full_masks_are_fine():
-    for side in (1, 5, 64):
-        request = Inpaint(image=picture(side, side), mask=grey(np.full((side, side), 255)), **HOW)
-        assert run(request, working_size=64).images[0].shape == (side, side, 3)
 
 
 def as_file(path, image, **options):

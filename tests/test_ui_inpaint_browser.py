@@ -111,3 +111,15 @@ def test_outpainting_is_seen_on_the_canvas_and_a_phone_has_room(page, url, tmp_p
     page.set_viewport_size({"width": 390, "height": 844})
     page.wait_for_timeout(300)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.evaluate("window.scrollTo(0, 0)")
+    go, made = page.locator("#inpaint-go:not([disabled])"), page.locator("#inpaint-strip")
+    expect(go).to_be_in_viewport(ratio=1)
+    expect(made).not_to_be_in_viewport()
+    go.click()
+    expect(made).to_be_in_viewport(ratio=1)
+    wait_done(page, "inpaint")
+    expect(page.locator("#inpaint-slider")).to_be_in_viewport(ratio=1)
+    onward = page.locator("#inpaint-onward button:visible").all()
+    assert all(
+        button.bounding_box()["x"] + button.bounding_box()["width"] <= 390 for button in onward
+    )

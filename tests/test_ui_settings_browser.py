@@ -64,6 +64,10 @@ def test_generate_and_what_it_says_stay_in_the_window(page):
         go.click()
         expect(told).to_be_in_viewport(ratio=1)
         page.wait_for_timeout(1000)  # it has come to rest
+    page.set_viewport_size({"width": 1280, "height": 720})
+    for task in ("semantic", "class-conditional"):  # on a laptop its place is below the window
+        open_tab(page, task)
+        expect(page.locator(f"#{task}-go")).to_be_in_viewport(ratio=1)
 
 
 def test_a_phone_shows_every_tab(page):
@@ -73,6 +77,8 @@ def test_a_phone_shows_every_tab(page):
     for tab in tabs.all():
         expect(tab).to_be_in_viewport(ratio=1)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    open_tab(page, "semantic")
+    expect(page.locator("#semantic-go")).to_be_in_viewport(ratio=1)
 
 
 def test_a_picture_made_here_gets_its_model_but_not_against_a_choice(chromium, url):

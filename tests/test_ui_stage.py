@@ -7,8 +7,9 @@ import pytest
 
 from ldm.events import Progress, Result
 from ldm.jobs import JobQueue
-from ldm.requests import TextToImage
-from ui.run import Picture, Visit, fail, in_words
+from ldm.requests import REQUESTS, TextToImage
+from ui.controls import labels_of
+from ui.run import Picture, Visit, fail, in_words, strip
 from ui.stage import PACE, paced
 
 STEP = 0.002  # s
@@ -34,6 +35,23 @@ def test_an_error_names_a_field_as_the_page_does():
     assert in_words("class_index must be 0 to 9.", labels) == "Class must be 0 to 9."
     assert in_words("the picture is gone.", labels) == "The picture is gone."
     assert in_words("my cat.png is no picture.", labels) == "my cat.png is no picture."
+
+
+def test_canvas_is_what_is_painted_on_and_nothing_else():
+    """How a large picture is covered was called so too."""
+    for request_type in REQUESTS.values():
+        labels = labels_of(request_type, {})
+        assert len(set(labels.values())) == len(labels)
+        assert "Canvas" not in labels.values()
+        if "cover" in labels:
+            said = in_words("cover must be whole or bands for this model.", labels)
+            assert said == "How a large picture is made must be whole or bands for this model."
+
+
+def test_before_a_run_the_page_says_what_goes_on():
+    """A word alone, like Ready, says neither what is ready nor for what."""
+    assert "Nothing is being made now" in strip(None)
+    assert "Nothing is being made now" not in strip(Progress("sampling", 1, 2))
 
 
 @pytest.fixture

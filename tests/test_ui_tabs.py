@@ -17,6 +17,7 @@ from ldm.images import EncodedImage
 from ldm.requests import Box, ClassConditional, Inpaint, Layout, Semantic, Upscale
 from ui.boxes import BoxEditor, read_boxes, sketch
 from ui.classes import ANY, ClassPicker, class_index
+from ui.form import about_model
 from ui.run import Picture, make_request
 from ui.tabs import class_conditional, layout, upscale
 from ui.titles import class_name, title
@@ -180,6 +181,13 @@ def test_a_damaged_mask_is_told_when_it_is_restored(tmp_path):
     metadata.save(tmp_path / "a.png", noise(9, 13, 3), request, "0" * 64)
     with pytest.raises(gr.Error, match="damaged"):
         load_request(tmp_path / "a.png")
+
+
+def test_a_model_is_told_by_sizes_that_its_tab_has():
+    told = {name: about_model(load_preset(f"demo-{name}")) for name in ("inpaint", "semantic")}
+    assert all("Trained at 128 × 128 px." in text for text in told.values())
+    assert "multiples" not in "".join(told.values())
+    assert "in multiples of 16" in about_model(load_preset("demo-layout"))
 
 
 def test_gradio_takes_the_components():

@@ -1,5 +1,7 @@
 """The finished picture close up, by mouse, keyboard and fingers."""
 
+import re
+
 import pytest
 from PIL import Image
 from playwright.sync_api import expect
@@ -102,7 +104,9 @@ def test_wheel_drag_and_keys_in_the_stage(made):
     eye.expect_width(whole["width"])
     made.locator("#text-to-image-zoom [data-zoom=actual]").click()
     eye.expect_width(96)
-    expect(made.locator("#text-to-image-zoom [data-part=share]")).to_have_text("100 %")
+    share = made.locator("#text-to-image-zoom [data-part=share]")
+    expect(share).to_have_text("Zoom 100 %")  # and of what, to whom points at it
+    expect(share).to_have_attribute("title", re.compile("a pixel of the picture"))
 
 
 def test_a_window_of_its_own_and_two_fingers(made):

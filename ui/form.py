@@ -27,6 +27,11 @@ from ui.stage import QUIET, Stage
 from ui.tab import EXAMPLES, Component, Tab, Values, example_paths, load_request
 
 FIXED = "<p>This seed is fixed: the same settings make the same picture.</p>"
+LARGER_SIZES = "Larger sizes, in multiples of {}, show more of the land."
+LARGER = {
+    "inpaint": "It sees what is around the mask; the picture may have any size.",
+    "semantic": "Larger maps show more of the land.",
+}
 RATIOS = ((1, 1), (3, 2), (2, 1), (4, 1), (2, 3))  # across, down
 
 
@@ -130,10 +135,10 @@ class Form:
             chooser = self.add(
                 "preset", kind=gr.Dropdown, choices=choices, value=self.start.name, info=None
             )
-            about = gr.HTML(_about(self.start), padding=False, **self.named("trained"))
+            about = gr.HTML(about_model(self.start), padding=False, **self.named("trained"))
             if sized:
                 self._size(chooser)
-        chooser.change(lambda name: _about(find_preset(name)), chooser, about, **QUIET)
+        chooser.change(lambda name: about_model(find_preset(name)), chooser, about, **QUIET)
 
     def _size(self, chooser: Component) -> None:
         with gr.Row(elem_classes="ratios"):
@@ -231,16 +236,14 @@ def _title(preset: Preset) -> str:
     return preset.title if preset.is_on_disk else f"{preset.title} (not on this machine)"
 
 
-def _about(preset: Preset) -> str:
+def about_model(preset: Preset) -> str:
     """The size a model was trained for, or how to get it; its texts are not ours: no HTML."""
     if preset.is_on_disk and preset.task == "upscale":
         about = preset.description or f"Makes pictures {preset.factor} times as large."
         return f"<p>{html.escape(about)}</p>"
     if preset.is_on_disk:
-        return (
-            f"<p>Trained at {preset.width} × {preset.height} px. Larger sizes, in multiples of "
-            f"{preset.size_multiple}, show more of the land.</p>"
-        )
+        larger = LARGER.get(preset.task, LARGER_SIZES).format(preset.size_multiple)
+        return f"<p>Trained at {preset.width} × {preset.height} px. {larger}</p>"
     return (
         "<p class='missing'>Not on this machine yet. Get it with "
         f"<code>{html.escape(preset.how_to_get)}</code></p>"

@@ -47,8 +47,12 @@ new MutationObserver(() => { frame ||= requestAnimationFrame(lookAgain); }).obse
 // The archive is packed: the button that Gradio downloads with, never seen, has its address.
 latentCanvas.download = (task) => setTimeout(() => document.querySelector(`#${task}-archive`).click(), SHOWN_MS);
 
-// On a phone what an example fills in may be far above it.
+// On a phone what an example fills in may be far above it, and where the picture comes far below.
 document.addEventListener("click", (event) => {
-  const studio = event.target.closest?.(".lc-examples .thumbnail-lg")?.closest(".lc-studio");
-  if (studio && matchMedia("(max-width: 820px)").matches) studio.scrollIntoView({ behavior: "smooth" });
+  if (!matchMedia("(max-width: 820px)").matches) return;
+  const studio = event.target.closest?.(".lc-studio");
+  if (event.target.closest?.(".lc-examples .thumbnail-lg")) studio.scrollIntoView({ behavior: "smooth" });
+  if (event.target.closest?.(".lc-go")) {
+    [...studio.querySelectorAll(".lc-wall, .lc-compare")].find(isVisible)?.scrollIntoView({ behavior: "smooth" });
+  }
 });

@@ -18,6 +18,7 @@ from ui.titles import title
 
 MAX_DIGITS = 20  # of a whole number that is typed
 STARTS = ("a", "an", "the", "there")  # of sentences that begin with no name
+IDLE = "Nothing is being made now"
 MAX_SHOWN = 60  # pictures in a visitor's gallery; the older ones stay on disk
 
 
@@ -154,7 +155,7 @@ def say(event: Any) -> tuple[str, str]:
         return f"{made} in {event.seconds:.1f} s", " ".join([*event.notes, *was])
     if isinstance(event, Failed):
         return event.message, ""
-    return ("Cancelled" if isinstance(event, Cancelled) else "Ready"), ""
+    return ("Cancelled" if isinstance(event, Cancelled) else IDLE), ""
 
 
 def strip(event: Any, job_id: str = "") -> str:

@@ -30,10 +30,10 @@ EMPTY = """
 ZOOM_BAR = """
 <div class="zoom-bar" role="toolbar" aria-label="Zoom">
 <button type="button" data-zoom="out" aria-label="Zoom out" title="Zoom out (-)">−</button>
-<button type="button" data-zoom="fit" title="All of it (0)">Fit</button>
-<button type="button" data-zoom="actual" title="A pixel is a pixel (1)">1:1</button>
+<button type="button" data-zoom="fit" title="All of the picture (0)">Fit</button>
+<button type="button" data-zoom="actual" title="Its own size (1)">100 %</button>
 <button type="button" data-zoom="in" aria-label="Zoom in" title="Zoom in (+)">+</button>
-<span data-part="share"></span></div>
+<span data-part="share" title="100 %: a pixel of the picture takes one of the screen"></span></div>
 """
 Updates = dict[gr.components.Component, Any]
 

@@ -49,7 +49,7 @@ function look(img, scale, x, y) {
   img.style.imageRendering = !whole && scale / actual > 3 ? "pixelated" : "";
   const frame = frameAt(img);
   frame.toggleAttribute("data-close", !whole);
-  frame.querySelector("[data-part=share]").textContent = `${Math.round(100 * scale / actual)} %`;
+  frame.querySelector("[data-part=share]").textContent = `Zoom ${Math.round(100 * scale / actual)} %`;
 }
 
 function zoom(img, factor, clientX, clientY) {

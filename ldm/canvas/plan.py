@@ -222,7 +222,7 @@ def _too_little(canvas: Canvas, facts: Facts, room: Room, least: int) -> str:
 
 
 def _size(canvas: Canvas, facts: Facts) -> str:
-    count = f"{canvas.count} pictures" if canvas.count > 1 else "a canvas"
+    count = f"{canvas.count} pictures" if canvas.count > 1 else "a picture"
     return f"{count} of {canvas.columns * facts.factor} x {canvas.rows * facts.factor} px"
 
 

@@ -74,7 +74,7 @@ def denoised(
         before = Progress("sampling", track.done + index, track.total)
         step = yield from pausing(lambda: next(steps), on.space, lambda _, before=before: before)
         show = step.index % max(1, step.total // PREVIEWS) == 0
-        picture = _preview(on.model, step.x0) if show else None
+        picture = _preview(on.model, step.x0, sampling) if show else None
         yield Progress("sampling", track.done + step.index + 1, track.total, preview=picture)
     if site is not None:
         on.model.wait()
@@ -162,10 +162,13 @@ def _took_steps(on: Covered, sampling: Sampling, steps: int, seconds: float) -> 
     return Took("unet", pictures, math.prod(windows.size), seconds / times, times)
 
 
-def _preview(model: LatentDiffusion, x0: Tensor) -> np.ndarray:
+def _preview(model: LatentDiffusion, x0: Tensor, sampling: Sampling) -> np.ndarray:
     """The pictures as far as they are, in a block, at their full size up to PREVIEW_SIDE px."""
-    sides = [model.factor * side for side in x0.shape[2:]]
     across = math.ceil(math.sqrt(len(x0)))
+    if sampling.shown is not None:
+        cells = to_arrays(model.preview(x0))
+        return grid([sampling.shown(picture, PREVIEW_SIDE // across) for picture in cells])
+    sides = [model.factor * side for side in x0.shape[2:]]
     scale = min(1.0, PREVIEW_SIDE / (across * max(sides)))
     size = [max(1, round(scale * side)) for side in sides]
     rough = F.interpolate(model.preview(x0), size=size, mode="bicubic")

@@ -7,7 +7,7 @@ the picture's own resolution. Outside the feathered mask not one pixel changes.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -17,56 +17,24 @@ from ldm.canvas.wrapped import Wrap
 from ldm.diffusion.conditioning import Conditioning
 from ldm.errors import RequestError
 from ldm.events import Progress, Result
-from ldm.images import to_arrays, to_tensor
+from ldm.images import to_tensor
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.requests import Inpaint
+from ldm.tasks.area import (
+    Area,
+    Hole,
+    continued,
+    put_back,
+    scaled,
+    standing_in,
+    turned,
+    without_seam,
+)
 from ldm.tasks.covering import Site, cover, pausing
-from ldm.tasks.joining import joined
 from ldm.tasks.sampling import padded, result, sample
-from ldm.tasks.settings import WRAPS, Sampling, canvas_of, check, of_request, rounded_up
+from ldm.tasks.settings import WRAPS, Sampling, canvas_of, check, of_request
 
 CONTEXT = 2.0  # the area that the model sees, in sides of the hole's box
-STRIP_ROWS = 64  # of a canvas that are blended at a time
-
-
-@dataclass(frozen=True)
-class Area:
-    """The part of the canvas that the model works on, and the size in px at which it does.
-
-    `wrap`: which of its edges meet, as it goes around the whole canvas.
-    """
-
-    rows: slice
-    columns: slice
-    height: int
-    width: int
-    wrap: Wrap = WRAPS["no"]
-
-    def of(self, array: np.ndarray) -> np.ndarray:
-        """That part of a canvas; a view."""
-        return array[self.rows, self.columns]
-
-    def fitted(self, multiple: int) -> Area:
-        """The same, its sides multiples where they meet: nothing can be added to those."""
-        down, across = (multiple if meets else 1 for meets in (self.wrap.down, self.wrap.across))
-        return replace(
-            self, height=rounded_up(self.height, down), width=rounded_up(self.width, across)
-        )
-
-
-@dataclass(frozen=True)
-class Hole:
-    """What is made anew of a canvas that is turned around until the hole does not cross its edges.
-
-    Args:
-        turn: By how many rows and columns; 0 where edges do not meet.
-        alpha: (H, W) float32 of the turned canvas, 1 in the mask, falling to 0 around it.
-        area: What the model sees of it.
-    """
-
-    turn: tuple[int, int]
-    alpha: np.ndarray
-    area: Area
 
 
 @torch.no_grad()
@@ -94,8 +62,9 @@ def run(
         on.space,
         lambda _: Progress("reading the picture"),
     )
+    sampling = replace(sampling, shown=standing_in(hole, area, canvas, touched.shape))
     made = yield from sample(model, sampling, cond, cond, site)
-    made = [_without_seam(area, canvas, alpha, image) for image in made]
+    made = [without_seam(area, canvas, alpha, image) for image in made]
     back = tuple(-by for by in hole.turn)
     yield result(request, [turned(put_back(area, canvas, alpha, image), back) for image in made])
 
@@ -112,9 +81,9 @@ def hole_of(request: Inpaint) -> Hole:
     # what is soft or grown at an edge that meets another goes on there
     more = abs(request.mask_grow) + request.mask_feather + 1
     above, left = (more if meets else 0 for meets in (wrap.down, wrap.across))
-    mask = changed(_continued(turned(mask, turn), above, left), request.mask_grow)
+    mask = changed(continued(turned(mask, turn), above, left), request.mask_grow)
     if request.mask_grow < 0:  # what is painted shrinks, what was added to the canvas does not
-        mask |= _continued(turned(grown_mask(request, painted=False), turn), above, left)
+        mask |= continued(turned(grown_mask(request, painted=False), turn), above, left)
     height, width = mask.shape
     alpha = feathered(mask, request.mask_feather)[above : height - above, left : width - left]
     if not alpha.any():
@@ -134,11 +103,6 @@ def _condition(
     h, w = (side // model.factor for side in image.shape[2:])
     cond = model.condition_hole(wrap.pad(image, model.factor), wrap.pad(mask, model.factor))
     return replace(cond, concat=wrap.cut(cond.concat, h, w))
-
-
-def turned(array: np.ndarray, turn: tuple[int, ...]) -> np.ndarray:
-    """(H, W, ...), every pixel so many rows and columns farther, around the edges."""
-    return np.roll(array, turn, axis=(0, 1)) if any(turn) else array
 
 
 def _turn(marked: np.ndarray) -> int:
@@ -223,52 +187,8 @@ def _at_work(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The area (h, w, 3) at its working size and its hole (h, w) bool in whole latent cells."""
     cell = model.factor
-    parts = (_scaled(area, canvas), _scaled(area, alpha) > 0)
+    parts = (scaled(area, canvas), scaled(area, alpha) > 0)
     image, touched = (padded(array, model.size_multiple) for array in parts)
     height, width = touched.shape
     cells = touched.reshape(height // cell, cell, width // cell, cell).any(axis=(1, 3))
     return image, cells.repeat(cell, axis=0).repeat(cell, axis=1)
-
-
-def _scaled(area: Area, array: np.ndarray) -> np.ndarray:
-    """The area of a canvas at its working size."""
-    return cv2.resize(area.of(array), (area.width, area.height), interpolation=cv2.INTER_AREA)
-
-
-def _without_seam(
-    area: Area, canvas: np.ndarray, alpha: np.ndarray, made: np.ndarray
-) -> np.ndarray:
-    """What was made (h, w, 3), at the working size, moved to meet what is around the hole."""
-    made = np.ascontiguousarray(made[: area.height, : area.width])
-    parts = (made, _scaled(area, canvas), _scaled(area, alpha) > 0)
-    # edges that meet are continued by half the area, so that each sees all there is around
-    above = area.height // 2 if area.wrap.down else 0
-    left = area.width // 2 if area.wrap.across else 0
-    made, given, hole = (_continued(part, above, left) for part in parts)
-    known = torch.from_numpy(hole)[None, None].float()
-    (image,) = to_arrays(joined(to_tensor([made]), to_tensor([given]), known))
-    return image[above : above + area.height, left : left + area.width]
-
-
-def _continued(array: np.ndarray, above: int, left: int) -> np.ndarray:
-    """(H, W, ...) with so many rows and columns more at both ends, from the opposite one."""
-    if not above and not left:
-        return array
-    ends = ((above, above), (left, left), *[(0, 0)] * (array.ndim - 2))
-    return np.pad(array, ends, mode="wrap")
-
-
-def put_back(area: Area, canvas: np.ndarray, alpha: np.ndarray, made: np.ndarray) -> np.ndarray:
-    """The canvas with the made part, at the area's working size, blended in by `alpha`; where that
-    is 0, nothing changes."""
-    before, weights = area.of(canvas), area.of(alpha)[:, :, None]
-    if made.shape != before.shape:
-        size = (before.shape[1], before.shape[0])
-        made = cv2.resize(made, size, interpolation=cv2.INTER_CUBIC)
-    after = canvas.copy()
-    for top in range(0, len(before), STRIP_ROWS):  # in floats, a photograph is large
-        rows = slice(top, top + STRIP_ROWS)
-        weight = weights[rows]
-        blended = np.rint(weight * made[rows] + (1 - weight) * before[rows]).astype(np.uint8)
-        area.of(after)[rows] = np.where(weight > 0, blended, before[rows])
-    return after

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
+
+import numpy as np
 
 from ldm.canvas.plan import Canvas
 from ldm.canvas.windows import EvenWindows
@@ -47,6 +50,8 @@ class Sampling:
     wrap: Wrap = WRAPS["no"]  # which edges of the canvas meet
     coarse: float = 0.0
     coarse_hold: float = 0.0
+    # a picture, a px per latent cell, and the longest side in px -> what a preview shows of it
+    shown: Callable[[np.ndarray, int], np.ndarray] | None = None
 
     @property
     def again(self) -> int:

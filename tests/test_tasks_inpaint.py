@@ -1,0 +1,121 @@
+"""A hole is filled, or a canvas grown, and what is kept stands as it was given."""
+
+import numpy as np
+import pytest
+import torch
+
+from ldm.requests import EncodedImage, Inpaint
+from ldm.tasks.area import put_back, turned
+from ldm.tasks.inpaint import area_around, changed, feathered, grown_canvas, hole_of
+from tests.test_tasks_images import HOW, events_of, grey, picture, run
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_not_one_pixel_changes_outside_the_feathered_mask(seed):
+    rng = np.random.default_rng(seed)
+    height, width = rng.integers(1, 300, 2)
+    canvas = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    mask = np.zeros((height, width), bool)
+    top, left = rng.integers(height), rng.integers(width)
+    mask[top : top + rng.integers(1, 80), left : left + rng.integers(1, 80)] = True
+    feather, grow = int(rng.integers(0, 20)), int(rng.integers(0, 9))
+    alpha = feathered(changed(mask, grow), feather)
+    area = area_around(alpha > 0, 64)
+    made = rng.integers(0, 256, (area.height, area.width, 3), dtype=np.uint8)
+    after = put_back(area, canvas, alpha, made)
+    assert after.shape == canvas.shape
+    assert (after[alpha == 0] == canvas[alpha == 0]).all()
+    assert np.count_nonzero(area.of(alpha)) == np.count_nonzero(
+        alpha
+    )  # the area holds the whole hole
+    if area.of(canvas).shape == made.shape:
+        inside = area.of(alpha) == 1
+        assert (area.of(after)[inside] == made[inside]).all()
+
+
+@pytest.mark.parametrize("grow", [1, 3, 5])
+def test_a_mask_grows_and_shrinks_by_a_disc(grow):
+    mask = np.random.default_rng(grow).random((24, 31)) < 0.02
+    ys, xs = np.mgrid[-grow : grow + 1, -grow : grow + 1]
+    disc = [(y, x) for y, x in zip(ys.ravel(), xs.ravel(), strict=True) if y * y + x * x <= grow**2]
+    wide = np.pad(mask, grow)
+    want = np.any([wide[grow + y :, grow + x :][:24, :31] for y, x in disc], axis=0)
+    np.testing.assert_array_equal(changed(mask, grow), want)
+    np.testing.assert_array_equal(changed(~mask, -grow), ~want)
+    assert changed(np.ones((4, 5), bool), -grow).all()  # what lies beyond the edges is no hole
+    assert not changed(np.zeros((4, 5), bool), grow).any()
+
+
+def test_what_is_made_meets_the_picture_around_the_hole():
+    """A model without knowledge makes any colours: they are moved to those of the rim."""
+    mask = np.zeros((64, 64))
+    mask[16:48, 16:48] = 255
+    given = grey(np.full((64, 64, 3), 90))
+    torch.manual_seed(0)
+    request = Inpaint(image=given, mask=grey(mask), mask_feather=0, working_size=64, **HOW)
+    for made in (*run(request).images, *previews_of(request)):
+        rim = np.concatenate([made[[16, 47], 16:48], made[16:48, [16, 47]].swapaxes(0, 1)])
+        assert np.abs(rim.mean((0, 1)) - 90).mean() < 15
+
+
+def test_outpainting_keeps_the_picture_where_it_was():
+    image = picture(40, 56)
+    request = Inpaint(image=image, outpaint_left=24, outpaint_bottom=8, mask_feather=0, **HOW)
+    (after,) = run(request, working_size=64).images
+    assert after.shape == (48, 80, 3)
+    assert (after[:40, 24:] == image.array()).all()
+
+
+def test_previews_show_what_is_kept_as_it_was_given():
+    image, mask = picture(40, 56), np.zeros((40, 56), bool)
+    mask[10:20, 50:] = mask[10:20, :4] = True  # with seamless edges, one hole
+    for how in ({"outpaint_left": 24, "outpaint_bottom": 8}, {"seamless": "across", "count": 2}):
+        request = Inpaint(image=image, mask=grey(255 * mask), working_size=64, **HOW, **how)
+        previews = previews_of(request)
+        given, made = grown_canvas(request), turned_back(hole_of(request)) > 0
+        for preview in previews:
+            assert preview.shape == (len(given), request.count * given.shape[1], 3)
+            for part in np.split(preview, request.count, axis=1):
+                assert (part[~made] == given[~made]).all()
+                assert (part[made] != given[made]).any(axis=1).mean() > 0.9
+        assert len(previews) == request.steps
+
+
+def test_previews_of_a_large_picture_are_small():
+    image, mask = np.full((400, 1536, 3), 90, np.uint8), np.zeros((400, 1536), bool)
+    mask[100:200, 700:900] = True
+    how = HOW | {"count": 2, "working_size": 64}
+    request = Inpaint(image=EncodedImage.from_array(image), mask=grey(255 * mask), **how)
+    preview = previews_of(request)[0]
+    assert preview.shape == (133, 1024, 3)
+    kept = np.ones((133, 512), bool)
+    kept[30:70, 230:305] = False
+    for part in np.split(preview, 2, axis=1):
+        assert (part[kept] == 90).all()
+        assert (part[34:66, 234:300] != 90).any(axis=2).mean() > 0.3
+
+
+def previews_of(request):
+    previews = (event.preview for event in events_of(request)[:-1])
+    return [preview for preview in previews if preview is not None]
+
+
+def turned_back(hole):
+    """Where a hole is, on the canvas as it was given."""
+    return turned(hole.alpha, tuple(-by for by in hole.turn))
+
+
+def test_a_mask_that_shrinks_leaves_what_was_added_to_the_canvas():
+    image, mask = picture(40, 56), np.zeros((40, 56), bool)
+    mask[10:20, 10:20] = True
+    request = Inpaint(image=image, mask=grey(255 * mask), outpaint_left=16, mask_grow=-2,
+                      mask_feather=0, working_size=64, **HOW)  # fmt: skip
+    made = hole_of(request).alpha == 1
+    assert made[:, :16].all()
+    assert made[:, 16:].sum() == made[12:18, 28:34].sum() > 20
+
+
+def test_one_pixel_and_full_masks_are_fine():
+    for side in (1, 5, 64):
+        request = Inpaint(image=picture(side, side), mask=grey(np.full((side, side), 255)), **HOW)
+        assert run(request, working_size=64).images[0].shape == (side, side, 3)
