@@ -26,7 +26,7 @@ class Queued:
 class Progress:
     """The run is at `step` of `total` in `stage`."""
 
-    stage: str  # "loading the model", "sampling", "decoding"
+    stage: str  # "loading the model", "sampling", "enlarging", "decoding"
     step: int = 0
     total: int = 0
     seconds: float = 0.0  # since the run began

@@ -201,7 +201,7 @@ class Upscale:
     preset: str = shared.preset("demo-upscale-bicubic")
     passes: int = control(
         1,
-        label="Passes",
+        label="How much larger",
         help="One makes it 4 times as large, two 16",
         minimum=1,
         maximum=2,

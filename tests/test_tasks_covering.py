@@ -181,6 +181,10 @@ def test_small_first_takes_its_steps_twice_and_says_so(trained_small, facts):
     progress, result = made(trained_small, request)
     sampling = [event for event in progress if event.stage == "sampling"]
     assert (sampling[-1].step, sampling[-1].total) == (5, 5)  # 3 small ones, 2 large ones
+    between = [event for event in progress if event.stage == "enlarging"]
+    assert {(event.step, event.total) for event in between} == {(3, 5)}
+    assert progress[-1].stage == "decoding"  # and only then
+    assert [event.stage for event in progress].count("decoding") == 1
     assert result.images[0].shape == (64, 96, 3)
     facts = replace(facts, trained_rows=16, trained_columns=16)
     small, large = canvases(request, facts)

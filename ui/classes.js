@@ -40,7 +40,7 @@ function draw() {
   let shown = fitting.slice(0, SHOWN);
   if (chosen && !wanted && !shown.includes(chosen)) shown = [chosen, ...shown.slice(1)];
   const nodes = shown.map(({ number, name, rest }) => tile(String(number), all.length > FEW ? `${number} ${name}` : name, ...rest));
-  if (props.any && !wanted) nodes.unshift(tile(ANY, all.length ? "Any class: no condition at all" : "This model knows no classes"));
+  if (props.any && !wanted) nodes.unshift(tile(ANY, all.length ? "Any class" : "This model knows no classes"));
   tiles.replaceChildren(...nodes);
   const more = fitting.length - shown.length;
   const note = $("note");

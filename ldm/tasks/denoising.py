@@ -83,25 +83,30 @@ def denoised(
 
 
 def decoded(
-    on: Covered, sampling: Sampling, latents: Tensor, track: Track, site: Site | None
+    on: Covered,
+    sampling: Sampling,
+    latents: Tensor,
+    track: Track,
+    site: Site | None,
+    stage: str = "decoding",
 ) -> Generator[Progress, None, Tensor]:
     """The pictures of latents (B, C, h, w): (B, 3, H, W); whole after one word, or band by band.
 
-    `track`: of the steps that were taken.
+    `track`: of the steps that were taken; `stage`: what this is called.
     """
     begin = time.perf_counter()
     h, w = latents.shape[2:]
     padded = sampling.wrap.pad(latents)
     if on.plan.decoder:
         strips = on.model.first_stage.strips(padded)
-        yield Progress("decoding", 0, strips)
+        yield Progress(stage, 0, strips)
         made = yield from pausing(
             lambda: on.model.decode(padded),
             on.space,
-            lambda count: Progress("decoding", min(count + 1, strips), strips),
+            lambda count: Progress(stage, min(count + 1, strips), strips),
         )
     else:
-        yield Progress("decoding", track.done, track.total)
+        yield Progress(stage, track.done, track.total)
         made = on.model.decode(padded)
     if site is not None:
         on.model.wait()

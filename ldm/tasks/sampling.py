@@ -130,11 +130,14 @@ def _small_first(
     h, w = small.height // model.factor, small.width // model.factor
     some = tuple(part.resized(h, w) for part in conditions)
     latents = yield from denoised(there, small, some, track, site)
-    image = yield from decoded(there, small, latents, track.after(small.steps), site)
+    track = track.after(small.steps)
+    image = yield from decoded(there, small, latents, track, site, "enlarging")
     image = F.interpolate(image, (full.height, full.width), mode="bicubic").clamp(-1, 1)
     return (
         yield from pausing(
-            lambda: on.model.encode(image), on.space, lambda _: Progress("enlarging")
+            lambda: on.model.encode(image),
+            on.space,
+            lambda _: Progress("enlarging", track.done, track.total),
         )
     )
 
