@@ -27,6 +27,7 @@ class DataConfig:
     captions: int = 8  # wordings kept per scene
     degradation: str = "bicubic"  # upscale: how the low-resolution pictures are made
     zoom: float = 1.0  # latent_diffusion: half of the scenes are crops of up to so much larger ones
+    zoom_noise: float = 1.0  # those are seen with t / T up to this: later steps know their scale
     holes: int = 2  # inpaint: holes per picture, encoded once; 0: a new one at every sight
     pairs: bool = False  # text-to-image: batches of scenes that differ in their objects alone
     folder: Path = Path("runs/world")
@@ -35,6 +36,8 @@ class DataConfig:
         _check_choice("data.degradation", self.degradation, DEGRADATIONS)
         if self.zoom < 1:
             raise TrainingError(f"data.zoom must be at least 1, got {self.zoom:g}.")
+        if not 0 < self.zoom_noise <= 1:
+            raise TrainingError(f"data.zoom_noise must be in (0, 1], got {self.zoom_noise:g}.")
         if self.holes < 0:
             raise TrainingError(f"data.holes must be at least 0, got {self.holes}.")
 

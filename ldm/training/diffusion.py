@@ -115,6 +115,7 @@ class DiffusionRun:
         shape = (size // group, *x0.shape[1:])
         noise = torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
         share = rng.random(len(noise)) ** (1 / self.config.loss.noise_bias)
+        share[self.world.is_close(rows[: len(noise)])] *= self.config.data.zoom_noise
         t = torch.from_numpy((self.diffusion.schedule.length * share).astype(np.int64))
         alike = noise.repeat(group, 1, 1, 1), t.repeat(group)
         return x0, *alike, drawn, self.condition.weight(rows, drawn)

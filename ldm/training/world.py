@@ -38,6 +38,7 @@ class World:
     about: list[dict[str, Any]]  # captions, boxes, attributes of each scene
     kind: str = ""  # tells worlds of the same length apart
     group: int = 1  # scenes in a row that share all but their things
+    far: int | None = None  # so many come first that are no close views; None: all
 
     def __len__(self) -> int:
         return len(self.images)
@@ -46,6 +47,10 @@ class World:
     def key(self) -> str:
         """Names these pictures among those of one folder, for what is cached of them."""
         return f"{self.kind}{len(self)}"
+
+    def is_close(self, rows: np.ndarray) -> np.ndarray:
+        """Which of these scenes are close views."""
+        return rows >= (len(self) if self.far is None else self.far)
 
     def draw(self, rng: np.random.Generator, count: int) -> np.ndarray:
         """`count` random scenes: the firsts of their groups, then the seconds, and so on."""
@@ -128,6 +133,7 @@ def half_close_world(
         far.about + near.about,
         kind=f"close-{zoom:g}-{far.kind}",
         group=group,
+        far=len(far),
     )
 
 
