@@ -170,6 +170,17 @@ def test_scenes_that_share_their_land_share_noise_and_step(make, world):
     assert not torch.equal(noise[0], noise[1])
 
 
+def test_close_views_are_seen_at_the_less_noisy_steps_alone(make, world):
+    run = make("demo-text-to-image")
+    run.world = dataclasses.replace(world, far=2)
+    data = dataclasses.replace(run.config.data, zoom_noise=0.25)
+    run.config = dataclasses.replace(run.config, data=data)
+    is_close = run.world.is_close(run.world.draw(np.random.default_rng(0), 400))
+    *_, t, _, _ = run.batch(np.random.default_rng(0), 400)
+    assert 0 < is_close.sum() < 400
+    assert t[is_close].max() < 250 < 900 < t[~is_close].max()
+
+
 @pytest.mark.parametrize("preset", ["demo-text-to-image", "demo-semantic"])
 def test_the_cells_of_objects_count_as_much_as_the_configuration_says(make, world, preset):
     run = make(preset, loss=LossConfig(object_weight=5.0))

@@ -58,6 +58,8 @@ def test_half_of_a_world_can_be_close_views(tmp_path):
     assert both.about == far.about + near.about
     assert [len(about["captions"]) for about in both.about] == [3] * 12
     assert (both.group, both.key) == (2, "close-1.5-pairs-12")
+    assert list(both.is_close(np.arange(12))) == 6 * [False] + 6 * [True]
+    assert not far.is_close(np.arange(6)).any()
     first, second = near.labels[::2], near.labels[1::2]
     bare = ~(things(first) | things(second))
     assert (first[bare] == second[bare]).all()
