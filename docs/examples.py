@@ -61,7 +61,7 @@ def _scene(number: int) -> scenes.Sample:
 
 def _text_to_image():
     for name, prompt, seed in SENTENCES:
-        yield name, TextToImage(prompt=prompt, seed=seed, width=192, height=128)
+        yield name, TextToImage(prompt=prompt, seed=seed, width=384, height=256)
 
 
 def _semantic():
