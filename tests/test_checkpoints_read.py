@@ -103,13 +103,10 @@ def test_weights_stay_in_the_file_until_used(tmp_path, name):
     assert tensors["w"].sum() == 16 * 2**20
 
 
-@pytest.mark.parametrize("system", ["asks", "reads"])
-def test_a_large_file_is_brought_once_before_it_is_mapped(tmp_path, monkeypatch, system):
+def test_a_large_file_is_brought_once_before_it_is_mapped(tmp_path, monkeypatch):
     path, read = tmp_path / "m.safetensors", []
     ahead = read_module._read_ahead
     monkeypatch.setattr(read_module, "_read_ahead", lambda path: read.append(ahead(path)))
-    if system == "reads":
-        monkeypatch.delattr(os, "posix_fadvise", raising=False)
     save_file({"w": torch.ones(1000)}, path)
     read_checkpoint(path)
     assert not read
@@ -119,14 +116,23 @@ def test_a_large_file_is_brought_once_before_it_is_mapped(tmp_path, monkeypatch,
     ahead(tmp_path / "gone")  # the one who uses the file will say so
 
 
-@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the system takes no such wishes")
-def test_the_system_is_asked_for_every_byte_of_a_large_file(tmp_path, monkeypatch):
-    path, asked = tmp_path / "m.bin", []
-    path.write_bytes(bytes(2 * read_module.BLOCK_BYTES + 5))
-    monkeypatch.setattr(os, "posix_fadvise", lambda fd, *span: asked.append(span))
-    read_module._read_ahead(path)
-    block = read_module.BLOCK_BYTES
-    assert asked == [(i * block, block, os.POSIX_FADV_WILLNEED) for i in range(3)]
+@pytest.mark.skipif(not hasattr(os, "RWF_NOWAIT"), reason="the system cannot tell")
+def test_a_file_that_is_in_memory_is_not_read_again(tmp_path, monkeypatch):
+    path = tmp_path / "m.bin"
+    path.write_bytes(bytes(5 * read_module.PROBES))
+    looks = []
+    monkeypatch.setattr(os, "preadv", lambda file, into, place, how: looks.append(place) or 1)
+    with path.open("rb") as file:
+        assert read_module._is_in_memory(file.fileno(), path.stat().st_size)
+        assert looks == [5 * i for i in range(read_module.PROBES)]
+
+        def waits(*args):
+            raise BlockingIOError
+
+        monkeypatch.setattr(os, "preadv", waits)
+        assert not read_module._is_in_memory(file.fileno(), path.stat().st_size)
+        monkeypatch.delattr(os, "RWF_NOWAIT")
+        assert not read_module._is_in_memory(file.fileno(), path.stat().st_size)
 
 
 def test_writing_into_a_weight_leaves_the_file_as_it_is(tmp_path):
