@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 FOLDER = Path(__file__).parent / "screenshots"
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+WIDTH, HEIGHT = 384, 256  # px, of the pictures of sentences
 SHOTS = {"light": (1440, 960), "dark": (1440, 960), "phone": (390, 844)}
 PROMPTS = (
     ("several conifers, a snowy field at night, the moon, mountains", 12),
@@ -48,7 +49,8 @@ def main() -> None:
             page = context.new_page()
             page.goto(url)
             page.locator("body[data-ready]").wait_for()
-            page.locator("button.ratio-3-2").first.click()
+            for side, length in (("width", WIDTH), ("height", HEIGHT)):
+                page.locator(f"#text-to-image-{side} input").first.fill(str(length))
             for prompt, seed in PROMPTS:
                 make(page, prompt, seed)
             page.evaluate("document.activeElement.blur(); window.scrollTo(0, 0)")

@@ -27,7 +27,7 @@ def test_defaults_come_back_and_a_fixed_seed_is_told(page):
     expect(number).to_have_value("20")
     expect(seed).not_to_have_value("")
     assert page.locator(f"{TAB}-prompt textarea").input_value() == prompt
-    assert page.locator(f"{TAB}-width input").input_value() == "192"
+    assert page.locator(f"{TAB}-width input").input_value() == "384"
 
     page.locator(f"{TAB}-dice").click()
     expect(seed).to_have_value("")
@@ -102,7 +102,7 @@ def test_a_picture_made_here_gets_its_model_but_not_against_a_choice(chromium, u
         expect(page.locator("#upscale-trained")).to_contain_text("shrunk cleanly")
         set_steps(page, "upscale", 5)
         send_example(page)
-        page.get_by_text("192 × 128 px becomes").wait_for()
+        page.get_by_text("384 × 256 px becomes").wait_for()
         page.wait_for_timeout(500)
         expect(model).to_have_value(clean)
         expect(page.locator("#upscale-steps input[type=number]")).to_have_value("5")
