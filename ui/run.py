@@ -64,9 +64,14 @@ class Visit:
             jobs.cancel(self.job_id)
 
     def keep(self, result: Result) -> None:
-        """Put a result's pictures before the others and show the first."""
+        """Put a result's pictures before the others and show the first.
+
+        Once: a page that is loaded again follows its run, which the first one may follow still.
+        """
         paired = zip(result.paths, result.requests, strict=True)
         new = [Picture(str(path), request) for path, request in paired]
+        if new[0].path in (picture.path for picture in self.pictures):
+            return
         self.pictures = [*new, *self.pictures][:MAX_SHOWN]
         self.shown = new[0]
 
