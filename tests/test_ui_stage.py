@@ -109,3 +109,13 @@ def test_a_fast_model_does_not_flood_the_page():
     assert isinstance(told[-1], Result)
     assert steps == sorted(steps) and len(steps) >= 3
     assert len(told) <= seconds / PACE + 2
+
+
+def test_a_result_is_kept_once_however_many_follow_its_run():
+    """A page that is loaded again may follow a run that its Generate follows still."""
+    request = TextToImage(prompt="x")
+    result = Result((request, request), (), paths=(Path("b.png"), Path("a.png")))
+    visit = Visit()
+    visit.keep(result)
+    visit.keep(result)
+    assert [picture.path for picture in visit.pictures] == ["b.png", "a.png"]
