@@ -44,10 +44,24 @@ def test_a_strip(zeros):
 
 def test_only_plain_wide_convolutions_are_turned():
     wide, narrow = torch.empty(256, 256, 3, 3), torch.empty(256, 64, 3, 3)
-    assert pays(wide, 1, 1)
+
+    def is_turned(weight, stride=1, padding=1):
+        return pays(weight, torch.float32, stride, padding)
+
+    assert is_turned(wide)
     sizes = ((320, 160), (160, 320), (160, 160), (512, 128))
-    assert [pays(torch.empty(*size, 3, 3), 1, 1) for size in sizes] == [True, True, False, False]
-    assert not pays(narrow, 1, 1)
-    assert not pays(wide, 2, 1)
-    assert not pays(wide, 1, 0)
-    assert not pays(torch.empty(256, 256, 1, 1), 1, 0)
+    assert [is_turned(torch.empty(*size, 3, 3)) for size in sizes] == [True, True, False, False]
+    assert not is_turned(narrow)
+    assert not is_turned(wide, stride=2)
+    assert not is_turned(wide, padding=0)
+    assert not is_turned(torch.empty(256, 256, 1, 1), padding=0)
+
+
+@pytest.mark.parametrize("supported", [True, False])
+def test_what_is_multiplied_in_tiles_is_not_turned(monkeypatch, supported):
+    wide = torch.empty(256, 256, 3, 3)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: supported, raising=False)
+    assert pays(wide, torch.bfloat16, 1, 1) is not supported
+    assert pays(wide, torch.float32, 1, 1)  # there are no tiles of those
+    monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported")
+    assert pays(wide, torch.bfloat16, 1, 1)  # it cannot be asked

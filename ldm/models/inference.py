@@ -75,7 +75,7 @@ def prepared_bytes(network: nn.Module, dtype: torch.dtype, device: str = "cpu") 
         device: "cpu" or "cuda".
     """
     convs = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
-    turned = {conv for conv in convs if device == "cpu" and _is_turned(conv)}
+    turned = {conv for conv in convs if device == "cpu" and _is_turned(conv, dtype)}
     grown = [conv.weight for conv in turned]
     doubled = [
         m.conv
@@ -89,8 +89,8 @@ def prepared_bytes(network: nn.Module, dtype: torch.dtype, device: str = "cpu") 
     return (count + more) * dtype.itemsize
 
 
-def _is_turned(conv: nn.Conv2d) -> bool:
-    return can_pack() and winograd.pays(conv.weight, conv.stride[0], conv.padding[0])
+def _is_turned(conv: nn.Conv2d, dtype: torch.dtype) -> bool:
+    return can_pack() and winograd.pays(conv.weight, dtype, conv.stride[0], conv.padding[0])
 
 
 def silu(x: Tensor) -> Tensor:

@@ -35,6 +35,12 @@ def can_pack() -> bool:
     return there and all(hasattr(torch.ops.mkldnn, name) for name in OPERATORS)
 
 
+def has_tiles(dtype: torch.dtype) -> bool:
+    """Whether the processor multiplies whole tiles of such numbers at once (Intel's AMX)."""
+    supported = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return dtype == torch.bfloat16 and supported is not None and supported()
+
+
 def is_for_cpu(weight: Tensor) -> bool:
     """Whether a weight can be packed; on other devices the public operators need no other order."""
     return weight.device.type == "cpu" and can_pack()

@@ -71,7 +71,7 @@ class PackedConv2d(nn.Module):
         kernel = self._kernel
         if isinstance(kernel, Tensor):  # two threads may both do this; they make the same
             about = self.window.stride, self.window.padding
-            if is_for_cpu(kernel) and winograd.pays(kernel, *about):
+            if is_for_cpu(kernel) and winograd.pays(kernel, self.dtype, *about):
                 kernel = Winograd(kernel, self.dtype)
             else:
                 kernel = ConvolutionKernel(kernel.to(self.dtype), *about)
