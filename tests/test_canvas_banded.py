@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ldm.canvas import attention
 from ldm.canvas.bounded import BoundedFirstStage
 from ldm.canvas.moments import Moments
 from ldm.canvas.nodes import Strip
@@ -266,18 +267,20 @@ def test_any_rows_of_a_prepared_layer(name):
         torch.testing.assert_close(rows, want[:, :, start:stop], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("has_tiles", [True, False])
 @pytest.mark.parametrize(
     ("budget", "store", "dtype", "width", "error"),
     [
         (2**26, MemoryStore, torch.float32, 16, 1e-5),
         (40_000, FileStore, torch.float32, 16, 1e-5),  # keys are read in pieces
-        (2**26, MemoryStore, torch.bfloat16, 128, 2e-2),  # slow in torch's fused kernel
+        (2**26, MemoryStore, torch.bfloat16, 128, 2e-2),  # slow in torch's fused kernel without
         (160_000, FileStore, torch.bfloat16, 128, 2e-2),
     ],
 )
 @torch.no_grad()
-def test_attention(budget, store, dtype, width, error):
+def test_attention(budget, store, dtype, width, error, has_tiles, monkeypatch):
     """Of a map of 64 x 8 positions; large queries make a peaked softmax."""
+    monkeypatch.setattr(attention, "has_tiles", lambda dtype: has_tiles)
     torch.manual_seed(0)
     x = torch.randn(1, width, 64, 8)
     tokens = x.flatten(2).transpose(1, 2)[:, None]  # (B, heads, L, d)

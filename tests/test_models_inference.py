@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from ldm.canvas.bounded import BoundedFirstStage, BoundedUNet
 from ldm.canvas.workspace import Workspace
+from ldm.models import fast_attention
 from ldm.models.autoencoder import Decoder, Encoder
 from ldm.models.fast_attention import FastCrossAttention, attend
 from ldm.models.first_stage import AutoencoderKL
@@ -107,10 +108,12 @@ def test_a_first_stage(kind, randomise):
     assert difference(fast.decode(z), plain.decode(z)) < 1e-5
 
 
+@pytest.mark.parametrize("has_tiles", [True, False])
 @pytest.mark.parametrize("shape", [(256, 256, 8), (600, 5, 8), (300, 1030, 8), (300, 1030, 256)])
 @torch.no_grad()
-def test_attention_in_bfloat16(shape):
+def test_attention_in_bfloat16(shape, has_tiles, monkeypatch):
     """Fused or by plain products, the last of which are of fewer queries."""
+    monkeypatch.setattr(fast_attention, "has_tiles", lambda dtype: has_tiles)
     torch.manual_seed(0)
     queries, keys, d = shape
     q, k, v = (torch.randn(2, 3, count, d).bfloat16() for count in (queries, keys, keys))

@@ -10,11 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ldm.canvas.nodes import Strip, is_in_memory
+from ldm.models.kernels import has_tiles
 
 if typing.TYPE_CHECKING:
     from ldm.canvas.banded import Banded
 
-MANY = 128  # channels per head, from which on torch's fused kernel in bfloat16 is slow on a CPU
+MANY = 128  # channels per head, from which on torch's fused kernel in bfloat16 is slow on a CPU ...
+# ... that multiplies no tiles
+FUSED = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
 
 
 @dataclass(frozen=True)
@@ -34,34 +37,57 @@ class Attention:
 
     def _in_pieces(self, q: Tensor) -> Tensor:
         """The softmax is carried on from piece to piece (arXiv:1805.02867), in float32."""
-        _, k, v = self.parents
-        dtype, scale = q.dtype, q.shape[-1] ** -0.5
-        numbers = dtype if dtype == torch.bfloat16 else torch.float32  # of the products
-        q = q.to(numbers)
+        attend = _fused if _has_fused(q) else _by_products
         top = q.new_full((*q.shape[:-1], 1), -torch.inf, dtype=torch.float32)
         weight, total = torch.zeros_like(top), torch.zeros_like(q, dtype=torch.float32)
+        _, k, v = self.parents
         for start, stop in self._pieces(q):
-            keys, values = (x.node.rows(Strip(), start, stop).to(numbers) for x in (k, v))
-            scores = q @ keys.transpose(-1, -2)
-            highest = torch.maximum(top, scores.amax(-1, keepdim=True))
-            p = torch.sub(scores, highest).mul_(scale).exp_()
-            old = torch.sub(top, highest).mul_(scale).exp_()
-            weight = weight.mul_(old).add_(p.sum(-1, keepdim=True))
-            total = total.mul_(old).add_(p.to(numbers) @ values)
+            keys, values = (x.node.rows(Strip(), start, stop) for x in (k, v))
+            made, log_sum = attend(q, keys, values)
+            highest = torch.maximum(top, log_sum)
+            old, new = (top - highest).exp_(), (log_sum - highest).exp_()
+            weight = weight.mul_(old).add_(new)
+            total = total.mul_(old).addcmul_(made, new)
             top = highest
-        return total.div_(weight).to(dtype)
+        return total.div_(weight).to(q.dtype)
 
     def _pieces(self, q: Tensor) -> list[tuple[int, int]]:
-        """Ranges of key rows whose scores and own numbers fit a strip's budget."""
+        """Ranges of key rows that fit a strip's budget, with their scores if those are held."""
         _, k, _ = self.parents
         keys_per_row = k.shape[k.axis] // k.height
-        floats = keys_per_row * (
-            3 * q.numel() // q.shape[-1] + 3 * q.shape[0] * q.shape[1] * q.shape[-1]
-        )
+        queries = q.numel() // q.shape[-1]
+        scores = 0 if _has_fused(q) else 3 * queries
+        floats = keys_per_row * (scores + 3 * q.shape[0] * q.shape[1] * q.shape[-1])
         rows = k.space.strip_rows(4 * floats, k.height)
         return [(y, min(y + rows, k.height)) for y in range(0, k.height, rows)]
 
 
+def _by_products(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """softmax(q k^T / sqrt(d)) v and the logarithm of the softmax's sum, (B, heads, L, 1)."""
+    numbers = q.dtype if q.dtype == torch.bfloat16 else torch.float32  # of the products
+    q, k, v = (part.to(numbers) for part in (q, k, v))
+    scale = q.shape[-1] ** -0.5
+    scores = q @ k.transpose(-1, -2)
+    highest = scores.amax(-1, keepdim=True).float()
+    p = torch.sub(scores, highest).mul_(scale).exp_()
+    total = p.sum(-1, keepdim=True)
+    made = (p.to(numbers) @ v) / total
+    return made, total.log_().add_(highest, alpha=scale)
+
+
+def _fused(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """The same by torch's fused kernel, which takes it that a token's numbers lie side by side."""
+    q, k, v = (part if part.stride(-1) == 1 else part.contiguous() for part in (q, k, v))
+    made, log_sum = FUSED(q, k, v)
+    return made, log_sum[..., None]
+
+
+def _has_fused(q: Tensor) -> bool:
+    """Whether the fused kernel tells the sum, and is fast."""
+    return FUSED is not None and q.device.type == "cpu" and not _is_slow(q)
+
+
 def _is_slow(q: Tensor) -> bool:
     """Whether separate products are faster, 2.5 times for the 512 channels of a decoder."""
-    return q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.shape[-1] >= MANY
+    is_half = q.device.type == "cpu" and q.dtype == torch.bfloat16
+    return is_half and q.shape[-1] >= MANY and not has_tiles(q.dtype)

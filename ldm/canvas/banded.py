@@ -27,7 +27,9 @@ from torch import Tensor
 from ldm.canvas.moments import Moments
 from ldm.canvas.nodes import Kept, Node, Strip, Whole, is_in_memory
 from ldm.canvas.workspace import Store, Workspace
+from ldm.models.kernels import has_tiles
 
+TILES = 8  # times as many operations in the same time, where a processor multiplies tiles
 FREE, LIGHT, HEAVY = 0, 1, 2  # what a row costs: a read or a sum; a matrix product; a convolution
 HANDLERS: dict[Callable[..., Any], Callable[..., Any]] = {}
 """torch function -> what it means for bands; filled by `ldm.canvas.operations`."""
@@ -135,6 +137,8 @@ class Banded:
 
     def _strip_rows(self) -> int:
         operations = sum(part.operations for part in self._expression())
+        if has_tiles(self.dtype):
+            operations /= TILES
         bytes_per_row = self.row_bytes() / self.height
         return self.space.strip_rows(bytes_per_row, self.height, operations / self.height)
 
