@@ -147,6 +147,8 @@ def _chunks(path: Path) -> tuple[str | None, list[bytes]]:
         raise RequestError(
             f"{path.name} has {megapixels:.0f} megapixels, more than any picture made here."
         ) from error
+    except FileNotFoundError as error:
+        raise RequestError(f"{path.name} is not in its folder any more.") from error
     except (OSError, SyntaxError, ValueError) as error:
         raise RequestError(f"{path.name} is no readable PNG.") from error
     if kind != "PNG":

@@ -134,7 +134,7 @@ def test_no_picture_at_all(tmp_path, content):
 
 
 def test_a_missing_file(tmp_path):
-    with pytest.raises(RequestError, match="none.png is no readable PNG"):
+    with pytest.raises(RequestError, match="none.png is not in its folder any more"):
         metadata.load(tmp_path / "none.png")
 
 

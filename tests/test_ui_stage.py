@@ -3,8 +3,11 @@
 import time
 from pathlib import Path
 
+import gradio as gr
+import numpy as np
 import pytest
 
+from ldm import metadata
 from ldm.events import Progress, Result
 from ldm.jobs import JobQueue
 from ldm.requests import REQUESTS, TextToImage
@@ -83,7 +86,7 @@ def test_what_is_removed_comes_back_to_its_place(looking):
 
 
 def test_the_last_is_removed_and_an_example_is_not(looking):
-    looking.shown = Picture("example.png", TextToImage(prompt="example"))
+    looking.shown = Picture.of("example.png", TextToImage(prompt="example"))
     looking.remove()
     assert names(looking) == "4321"
     looking.shown = looking.pictures[0]
@@ -109,6 +112,19 @@ def test_a_fast_model_does_not_flood_the_page():
     assert isinstance(told[-1], Result)
     assert steps == sorted(steps) and len(steps) >= 3
     assert len(told) <= seconds / PACE + 2
+
+
+def test_a_visit_keeps_no_request_but_reads_it_from_the_file(tmp_path):
+    """One may hold pictures of many megabytes, and there are dozens of them."""
+    path, request = tmp_path / "a.png", TextToImage(prompt="a lake", seed=3)
+    metadata.save(path, np.zeros((4, 4, 3), np.uint8), request)
+    visit = Visit()
+    visit.keep(Result((request,), (), paths=(path,)))
+    assert visit.shown.request == request
+    assert not any(isinstance(value, TextToImage) for value in vars(visit.shown).values())
+    path.unlink()
+    with pytest.raises(gr.Error, match="a.png is not in its folder any more"):
+        _ = visit.shown.request
 
 
 def test_a_result_is_kept_once_however_many_follow_its_run():

@@ -18,7 +18,7 @@ from ldm.requests import Box, ClassConditional, Inpaint, Layout, Semantic, Upsca
 from ui.boxes import BoxEditor, read_boxes, sketch
 from ui.classes import ANY, ClassPicker, class_index
 from ui.form import about_model
-from ui.run import Picture, make_request
+from ui.run import make_request
 from ui.tabs import class_conditional, layout, upscale
 from ui.titles import class_name, title
 
@@ -156,14 +156,14 @@ def test_what_it_is_compared_with_has_the_results_size(name):
     for shape in ((5, 7, 3), (5, 7)):
         for passes in (1, 2):
             image = EncodedImage.from_array(noise(*shape))
-            picture = Picture("result.png", Upscale(image=image, passes=passes))
-            plain = upscale.enlarged(picture, name)
+            plain = upscale.enlarged(Upscale(image=image, passes=passes), name)
             assert (plain.size, plain.mode) == ((7 * 4**passes, 5 * 4**passes), "RGB")
 
 
 def test_every_example_brings_its_tab_back():
     from ui.app import TABS  # noqa: PLC0415  (the whole page)
-    from ui.tab import EXAMPLES, load_request  # noqa: PLC0415
+    from ui.run import load_request  # noqa: PLC0415
+    from ui.tab import EXAMPLES  # noqa: PLC0415
 
     paths = [path for path in Path(EXAMPLES).glob("*/*.png") if path.parent.name in TABS]
     assert {path.parent.name for path in paths} >= {"text-to-image"}
@@ -173,7 +173,7 @@ def test_every_example_brings_its_tab_back():
 
 
 def test_a_damaged_mask_is_told_when_it_is_restored(tmp_path):
-    from ui.tab import load_request  # noqa: PLC0415
+    from ui.run import load_request  # noqa: PLC0415
 
     png = bytearray(EncodedImage.from_array(noise(9, 13)).png)
     png[60:90] = bytes(30)

@@ -11,9 +11,9 @@ import gradio as gr
 
 from ldm.jobs import MAX_QUEUED, JobQueue
 from ui import estimate, stage, theme
-from ui.run import Visit
+from ui.run import Visit, load_request
 from ui.stage import QUIET
-from ui.tab import Component, Tab, load_picture
+from ui.tab import Component, Tab
 from ui.tabs import class_conditional, inpaint, layout, semantic, text_to_image, upscale
 
 TITLE = "Latent Canvas"
@@ -56,10 +56,10 @@ def _restore(frame: gr.Tabs, tabs: list[Tab]) -> None:
     """Any tab takes any picture that was made here: the tab that made it opens, all filled in."""
 
     def restore(path: str, *visits: Visit) -> dict[Component, Any]:
-        picture = load_picture(Path(path))
-        task = picture.request.task
+        request = load_request(Path(path))
+        task = request.task
         tab, visit = next(pair for pair in zip(tabs, visits, strict=True) if pair[0].task == task)
-        return {frame: gr.Tabs(selected=task)} | tab.open(picture, visit)
+        return {frame: gr.Tabs(selected=task)} | tab.open(Path(path), request, visit)
 
     visits = [tab.stage.visit for tab in tabs]
     changed = (box for tab in tabs for box in (*tab.inputs.values(), *tab.stage.shown_one))

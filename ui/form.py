@@ -22,9 +22,9 @@ from ui import tab as tabs
 from ui.controls import labels_of, named, widget
 from ui.endpoint import open_endpoint
 from ui.gallery import strip_of_pictures
-from ui.run import fail
+from ui.run import fail, load_request
 from ui.stage import QUIET, Stage
-from ui.tab import EXAMPLES, Component, Tab, Values, example_paths, load_request
+from ui.tab import EXAMPLES, Component, Tab, Values, example_paths
 
 FIXED = "<p>This seed is fixed: the same settings make the same picture.</p>"
 LARGER_SIZES = "Larger sizes, in multiples of {}, show more of the land."

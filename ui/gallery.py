@@ -16,7 +16,7 @@ from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
 from ui.controls import named
-from ui.run import Visit, settings
+from ui.run import Visit
 
 
 class Strip(gr.Gallery):
@@ -78,7 +78,7 @@ class Row:
 
     def show(self, visit: Visit) -> dict[gr.components.Component, Any]:
         """A visit's pictures; each is called by what it shows."""
-        pictures = [(p.path, f"{p.title}, {settings(p.request)}") for p in visit.pictures]
+        pictures = [(p.path, f"{p.title}, {p.settings}") for p in visit.pictures]
         removed = [Path(picture.path).name for _, picture in visit.removed]
         back = f"Put back what was removed ({len(removed)})"
         return {

@@ -6,14 +6,16 @@ import html
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from ldm import metadata
+from ldm.errors import LDMError
 from ldm.events import Cancelled, Failed, Progress, Queued, Result
 from ldm.jobs import JobQueue
+from ldm.requests import EncodedImage
 from ui.titles import title
 
 MAX_DIGITS = 20  # of a whole number that is typed
@@ -24,15 +26,31 @@ MAX_SHOWN = 60  # pictures in a visitor's gallery; the older ones stay on disk
 
 @dataclass(frozen=True)
 class Picture:
-    """A finished picture: its file and the request that makes exactly it."""
+    """A finished picture: its file, and what is said of it.
+
+    The request that makes exactly it is in the file, and is read when it is wanted: it may hold
+    pictures and masks of many megabytes, and a visit keeps dozens.
+    """
 
     path: str
-    request: Any
+    title: str  # what it shows, in a line; found out once: it may have to look at many pixels
+    settings: str  # in a line
+    without: str  # what it was to leave out
 
-    @cached_property
-    def title(self) -> str:
-        """What it shows, in a line; found out once: it may have to look at many pixels."""
-        return title(self.request)
+    @staticmethod
+    def of(path: Path | str, request: Any) -> Picture:
+        """What is in a file, made by a request."""
+        without = getattr(request, "negative_prompt", "")
+        return Picture(str(path), title(request), settings(request), without)
+
+    @property
+    def request(self) -> Any:
+        """Read from the file.
+
+        Raises:
+            gr.Error: If it is gone or damaged.
+        """
+        return load_request(Path(self.path))
 
 
 @dataclass
@@ -68,10 +86,9 @@ class Visit:
 
         Once: a page that is loaded again follows its run, which the first one may follow still.
         """
-        paired = zip(result.paths, result.requests, strict=True)
-        new = [Picture(str(path), request) for path, request in paired]
-        if new[0].path in (picture.path for picture in self.pictures):
+        if str(result.paths[0]) in (picture.path for picture in self.pictures):
             return
+        new = list(map(Picture.of, result.paths, result.requests))
         self.pictures = [*new, *self.pictures][:MAX_SHOWN]
         self.shown = new[0]
 
@@ -98,6 +115,22 @@ class Visit:
                 self.shown = known[name]
                 self.remove()
         self.shown = self.pictures[0] if self.pictures else None
+
+
+def load_request(path: Path) -> Any:
+    """The request in a PNG that was made here.
+
+    Raises:
+        gr.Error: If it was not, or is gone.
+    """
+    try:
+        request = metadata.load(path).request
+        for value in vars(request).values():
+            if isinstance(value, EncodedImage):
+                value.array()  # a damaged one is told here
+        return request
+    except LDMError as error:
+        raise fail(str(error)) from error
 
 
 def fail(message: str) -> gr.Error:
@@ -210,10 +243,9 @@ def plate_of(picture: Picture | None) -> str:
     """What stands under the picture, like the plate beside one in a museum."""
     if picture is None:
         return ""
-    request = picture.request
-    without = getattr(request, "negative_prompt", "")
+    without = picture.without
     return (
         f'<div class="plate"><p class="title">{html.escape(picture.title)}</p>'
         + (f"<p>without {html.escape(without)}</p>" if without else "")
-        + f"<p>{html.escape(settings(request))}</p></div>"
+        + f"<p>{html.escape(picture.settings)}</p></div>"
     )

@@ -9,11 +9,8 @@ from typing import Any
 
 import gradio as gr
 
-from ldm import metadata
 from ldm.catalog.schema import Defaults
-from ldm.errors import LDMError
-from ldm.requests import EncodedImage
-from ui.run import Picture, Visit, fail
+from ui.run import Picture, Visit, load_request
 from ui.stage import QUIET, Stage
 
 EXAMPLES = Path(__file__).parent / "examples"  # pictures that were made here, a folder per task
@@ -81,10 +78,10 @@ class Tab:
             values = {name: value for name, value in values.items() if name not in MODELS_OWN}
         return self.widgets(values)
 
-    def open(self, picture: Picture, visit: Visit) -> dict[Component, Any]:
-        """A picture comes on show, and its settings into the widgets."""
-        visit.shown = picture
-        return self.updates(picture.request) | self.stage.show_one(picture)
+    def open(self, path: Path, request: Any, visit: Visit) -> dict[Component, Any]:
+        """A picture that a request made comes on show, and its settings into the widgets."""
+        visit.shown = Picture.of(path, request)
+        return self.updates(request) | self.stage.show_one(visit.shown)
 
 
 def connect(tab: Tab, reuse: gr.Button) -> None:
@@ -92,7 +89,8 @@ def connect(tab: Tab, reuse: gr.Button) -> None:
     place, widgets = tab.stage, list(tab.inputs.values())
 
     def take_example(visit: Visit, event: gr.SelectData) -> Mapping[Component, Any]:
-        return tab.open(load_picture(example_paths(tab.task)[event.index]), visit)
+        path = example_paths(tab.task)[event.index]
+        return tab.open(path, load_request(path), visit)
 
     def use(visit: Visit) -> Mapping[Component, Any]:
         return tab.updates(visit.shown.request) if visit.shown else {}
@@ -110,24 +108,3 @@ def connect(tab: Tab, reuse: gr.Button) -> None:
 def example_paths(task: str) -> list[Path]:
     """Pictures of a task that were made here, each with its request inside."""
     return sorted((EXAMPLES / task).glob("*.png"))
-
-
-def load_picture(path: Path) -> Picture:
-    """A PNG that was made here, see `load_request`."""
-    return Picture(str(path), load_request(path))
-
-
-def load_request(path: Path) -> Any:
-    """The request in a PNG that was made here.
-
-    Raises:
-        gr.Error: If it was not.
-    """
-    try:
-        request = metadata.load(path).request
-        for value in vars(request).values():
-            if isinstance(value, EncodedImage):
-                value.array()  # a damaged one is told here
-        return request
-    except LDMError as error:
-        raise fail(str(error)) from error

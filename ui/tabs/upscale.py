@@ -147,12 +147,11 @@ def _compare(slider: BeforeAfter, radio: gr.Radio, picture: Picture | None) -> U
 
 def beside(picture: Picture, name: str) -> Pair:
     """The result with what was given, enlarged plainly; `name` is one of PLAIN."""
-    return Pair(enlarged(picture, name), picture.path, names=(name, "Upscaled"))
+    return Pair(enlarged(picture.request, name), picture.path, names=(name, "Upscaled"))
 
 
-def enlarged(picture: Picture, name: str) -> Image.Image:
+def enlarged(request: Upscale, name: str) -> Image.Image:
     """What was given, at the result's size by plain interpolation; `name` is one of PLAIN."""
-    request = picture.request
     given = Image.fromarray(request.image.array()).convert("RGB")
     times = 4**request.passes
     return given.resize((given.width * times, given.height * times), PLAIN[name])
