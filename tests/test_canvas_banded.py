@@ -292,19 +292,6 @@ def test_attention(budget, store, dtype, width, error, has_tiles, monkeypatch):
     assert difference(made.whole().float(), want) < error
 
 
-@pytest.mark.parametrize("store", [MemoryStore, FileStore])
-def test_numbers_of_a_token_and_of_a_pixel_lie_side_by_side(store):
-    """Attention over tokens that are strewn takes memory for each pair of them."""
-    cpu = torch.device("cpu")
-    for shape, dimension in (((1, 2, 64 * 8, 16), 3), ((1, 4, 64, 8), 1)):
-        args = (torch.empty(shape, device="meta"), 2, 64, cpu)
-        place = store(*args) if store is MemoryStore else store(*args, None)
-        values = torch.randn(shape)
-        place.write(0, values)
-        assert torch.equal(place.read(0, 64), values)
-        assert place.read(0, 64).stride(dimension) == 1
-
-
 def test_a_budget_below_one_row_says_what_would_do():
     x = banded(torch.randn(1, 4, 8, 4096), Workspace(2**14))
     with pytest.raises(MemoryBudgetError, match="smaller than one row of this canvas needs; 1 MiB"):

@@ -88,7 +88,8 @@ class Visit:
         """
         if str(result.paths[0]) in (picture.path for picture in self.pictures):
             return
-        new = list(map(Picture.of, result.paths, result.requests))
+        paired = zip(result.paths, result.requests, strict=True)
+        new = [Picture.of(path, request) for path, request in paired]
         self.pictures = [*new, *self.pictures][:MAX_SHOWN]
         self.shown = new[0]
 

@@ -15,8 +15,8 @@ from ldm.models.kernels import has_tiles
 if typing.TYPE_CHECKING:
     from ldm.canvas.banded import Banded
 
-MANY = 128  # channels per head, from which on torch's fused kernel in bfloat16 is slow on a CPU ...
-# ... that multiplies no tiles
+# channels per head, from which on torch's fused kernel in bfloat16 is slow on a CPU without tiles
+MANY = 128
 FUSED = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
 
 

@@ -11,6 +11,7 @@ import math
 import tempfile
 import weakref
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
 
 import torch
@@ -39,9 +40,9 @@ class Workspace:
         on_strip: Callable[[], None] | None = None,
     ) -> None:
         self.budget = budget
-        self.folder = folder
         self.on_strip = on_strip or (lambda: None)
         self.kept = 0  # bytes of maps in memory now
+        self.files = Files(folder)
 
     is_rehearsal = False
 
@@ -65,7 +66,7 @@ class Workspace:
     def store(self, meta: Tensor, axis: int, height: int, device: torch.device) -> Store:
         """A place for a map of the shape and dtype of `meta` whose rows lie along `axis`."""
         if self.kept + meta.nbytes > self.budget * (1 - STRIP_SHARE):
-            return FileStore(meta, axis, height, device, self.folder)
+            return FileStore(meta, axis, height, device, self.files)
         store = MemoryStore(meta, axis, height, device)
         self.kept += meta.nbytes
         weakref.finalize(store, self._give_back, meta.nbytes)
@@ -173,18 +174,60 @@ class MemoryStore(Store):
         return self._data.narrow(0, start * self.per_row, length).permute(self.back)
 
 
+class Files:
+    """Files without a name, each for one map after the other; gone when nobody holds them.
+
+    The pages of a used file are there already. All of them together never take more of the disk
+    than the maps alone did at the worst moment.
+
+    Args:
+        folder: Where; None: the system's folder for temporary files.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder
+        self._free: list[tuple[FileIO, int]] = []  # and their bytes
+        self._used = 0  # bytes of maps now ...
+        self._most = 0  # ... and at the worst moment
+
+    def take(self, nbytes: int) -> FileIO:
+        """One for a map of so many bytes; what is in it is of no meaning."""
+        self._used += nbytes
+        self._most = max(self._most, self._used)
+        file, length = self._free.pop() if self._free else (self._new(), 0)
+        if length > nbytes:
+            file.truncate(nbytes)
+        self._trim()
+        return file
+
+    def give_back(self, file: FileIO, nbytes: int) -> None:
+        """Its map is gone."""
+        self._used -= nbytes
+        self._free.append((file, nbytes))
+        self._trim()
+
+    def _new(self) -> FileIO:
+        file = tempfile.TemporaryFile(buffering=0, dir=self.folder)  # noqa: SIM115  (lives as long)
+        weakref.finalize(self, file.close)
+        return file
+
+    def _trim(self) -> None:
+        while self._free and self._used + sum(length for _, length in self._free) > self._most:
+            self._free.pop(0)[0].close()
+
+
 class FileStore(Store):
-    """A map in a file without a name, which is gone when nobody holds it.
+    """A map in a file.
 
     It is read and written, not mapped: pages of a mapped file would count as the process's memory.
     """
 
     def __init__(
-        self, meta: Tensor, axis: int, height: int, device: torch.device, folder: Path | None
+        self, meta: Tensor, axis: int, height: int, device: torch.device, files: Files
     ) -> None:
         super().__init__(meta, axis, height, device)
-        self._file = tempfile.TemporaryFile(buffering=0, dir=folder)  # noqa: SIM115  (lives as long)
-        weakref.finalize(self, self._file.close)
+        self._file = files.take(meta.nbytes)
+        weakref.finalize(self, files.give_back, self._file, meta.nbytes)
         self._row_bytes = meta.nbytes // height
 
     def write(self, start: int, part: Tensor) -> None:
