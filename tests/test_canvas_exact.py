@@ -8,6 +8,7 @@ import torch
 
 from ldm.benchmarks.borders import border_excess, standing_out, tone_shift
 from ldm.benchmarks.decoding import Noted
+from ldm.canvas import stores
 from ldm.canvas.bounded import BoundedFirstStage
 from ldm.canvas.workspace import Workspace
 from ldm.catalog.build import build_first_stage
@@ -31,6 +32,12 @@ KINDS = {
 }
 SIZES = [(1, 1), (2, 5), (5, 2), (3, 7), (8, 8), (12, 4)]  # rows and columns in cells
 BUDGETS = [2**16, 2**18, 2**20, 2**26]  # bytes
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    """So that what is forgotten too early is missed, even on canvases as small as these."""
+    monkeypatch.setattr(stores, "BLOCK_BYTES", 512)
 
 
 def first_stage(kind, randomise):

@@ -1,61 +1,83 @@
 """Where the maps of a bounded run lie."""
 
-import os
-
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ldm.canvas.workspace import Files, FileStore, MemoryStore
+from ldm.canvas.stores import BLOCK_BYTES, FileStore, MemoryStore, SpillFile
+
+CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("store", [MemoryStore, FileStore])
 def test_numbers_of_a_token_and_of_a_pixel_lie_side_by_side(store):
     """Attention over tokens that are strewn takes memory for each pair of them."""
-    cpu = torch.device("cpu")
     for shape, dimension in (((1, 2, 64 * 8, 16), 3), ((1, 4, 64, 8), 1)):
-        args = (torch.empty(shape, device="meta"), 2, 64, cpu)
-        place = store(*args) if store is MemoryStore else store(*args, Files())
+        args = (torch.empty(shape, device="meta"), 2, 64, CPU)
+        place = store(*args) if store is MemoryStore else store(*args, SpillFile())
         values = torch.randn(shape)
         place.write(0, values)
         assert torch.equal(place.read(0, 64), values)
         assert place.read(0, 64).stride(dimension) == 1
 
 
-def test_a_file_is_used_again():
-    files = Files()
-    first = files.take(100)
-    first.write(bytes(100))
-    files.give_back(first, 100)
-    second = files.take(40)
-    assert second is first
-    assert os.fstat(second.fileno()).st_size == 40
+def kept(file, rows, width=BLOCK_BYTES):
+    """A map of so many rows, a block each by itself, with the row's number everywhere."""
+    store = FileStore(
+        torch.empty(1, 1, rows, width, dtype=torch.uint8, device="meta"), 2, rows, CPU, file
+    )
+    for row in range(rows):
+        store.write(row, torch.full((1, 1, 1, width), row, dtype=torch.uint8))
+    return store
 
 
-@given(st.lists(st.one_of(st.integers(1, 9000), st.none()), max_size=30))
-def test_files_never_take_more_of_the_disk_than_the_maps_did(changes):
-    """A number is the size of a new map; None: the oldest one goes."""
-    files, made, maps, most = Files(), [], [], 0
-    for nbytes in changes:
-        if nbytes is not None:
-            file = files.take(nbytes)
-            file.seek(0)
-            file.write(bytes(nbytes))
-            made += [] if file in made else [file]
-            maps.append((file, nbytes))
+def test_a_map_takes_the_place_of_one_that_is_gone():
+    file = SpillFile()
+    first = kept(file, 5)
+    assert torch.equal(first.read(0, 5)[0, 0, :, 0], torch.arange(5, dtype=torch.uint8))
+    del first
+    second, third = kept(file, 3), kept(file, 2)
+    assert file.blocks == 5
+    assert [int(store.read(1, 2)[0, 0, 0, -1]) for store in (second, third)] == [1, 1]
+
+
+def test_rows_above_those_read_last_make_room():
+    file = SpillFile()
+    old = kept(file, 6)
+    old.read(2, 5)
+    old.read(1, 4)
+    old.forget_passed()  # row 0
+    assert torch.equal(old.read(1, 6)[0, 0, :, 7], torch.arange(1, 6, dtype=torch.uint8))
+    old.forget_passed()
+    old.forget_passed()  # nothing was read in between
+    new = kept(file, 2)
+    assert file.blocks == 7
+    assert int(old.read(1, 2)[0, 0, 0, 0]) == int(new.read(1, 2)[0, 0, 0, 0]) == 1
+    with pytest.raises(KeyError):
+        old.read(0, 1)
+
+
+@given(st.lists(st.one_of(st.integers(1, 30_000), st.none()), max_size=20))
+def test_a_file_takes_no_more_of_the_disk_than_its_maps_did_at_most(changes):
+    """A number is the width of a new map of four rows; None: the oldest one goes."""
+    file, maps, most = SpillFile(), [], 0
+    for width in changes:
+        if width is not None:
+            maps.append((kept(file, 4, width), width))
         elif maps:
-            files.give_back(*maps.pop(0))
-        most = max(most, sum(size for _, size in maps))
-        taken = sum(os.fstat(file.fileno()).st_size for file in made if not file.closed)
-        assert sum(size for _, size in maps) <= taken <= most
+            maps.pop(0)
+        most = max(most, sum(-(-4 * width // BLOCK_BYTES) for _, width in maps))
+        assert file.blocks == most
+    for store, width in maps:
+        assert torch.equal(store.read(0, 4)[0, 0, :, width - 1], torch.arange(4, dtype=torch.uint8))
 
 
 def test_nothing_stays_open_when_the_last_map_is_gone():
-    files, cpu = Files(), torch.device("cpu")
-    stores = [FileStore(torch.empty(1, 2, 8, 8, device="meta"), 2, 8, cpu, files) for _ in "ab"]
-    opened = [store._file for store in stores]
-    del stores[0]
-    assert not any(file.closed for file in opened)  # the free one waits for the next map
-    del files, stores
-    assert all(file.closed for file in opened)
+    file = SpillFile()
+    stores = [kept(file, 1, 8), kept(file, 1, 8)]
+    opened = file._file
+    del file, stores[0]
+    assert not opened.closed
+    del stores
+    assert opened.closed

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -57,11 +59,14 @@ def test_attention_is_at_nominal_resolutions_whatever_the_input():
 
 def test_decoder_runs_the_coarse_levels_first():
     model, seen = decoder(), []
-    for i, level in enumerate(model.up):
-        level.register_forward_hook(lambda *_, i=i: seen.append(i))
+    for name, part in model.up.named_modules():
+        if re.fullmatch(r"\d\.((block|attn)\.\d|upsample)", name):
+            part.register_forward_hook(lambda *_, name=name: seen.append(name))
     with torch.no_grad():
         model(torch.zeros(1, 4, 2, 2))
-    assert seen == [2, 1, 0]
+    first = ["2.block.0", "2.block.1", "2.upsample"]
+    second = ["1.block.0", "1.attn.0", "1.block.1", "1.attn.1", "1.upsample"]
+    assert seen == [*first, *second, "0.block.0", "0.block.1"]
 
 
 def test_downsampling_pads_right_and_below_only(units):

@@ -17,8 +17,11 @@ What each torch function means for bands is in `ldm.canvas.operations`.
 
 from __future__ import annotations
 
+import copy
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -26,7 +29,8 @@ from torch import Tensor
 
 from ldm.canvas.moments import Moments
 from ldm.canvas.nodes import Kept, Node, Strip, Whole, is_in_memory
-from ldm.canvas.workspace import Store, Workspace
+from ldm.canvas.stores import Store
+from ldm.canvas.workspace import Workspace
 from ldm.models.kernels import has_tiles
 
 TILES = 8  # times as many operations in the same time, where a processor multiplies tiles
@@ -97,23 +101,46 @@ class Banded:
             self._strip_rows()
             self._moments = Moments.unknown(*self.shape[:2], self.device)
         else:
-            self._fill(store)
+            self._fill(store, self._let_go())
         self.node, self.cost, self.operations = Kept(store), FREE, 0.0
-        if not self.space.is_rehearsal:
-            self.space.settled()
+        self.space.settled()
 
-    def _fill(self, store: Store) -> None:
+    def _fill(self, store: Store, last_used: list[Store]) -> None:
+        written = self._written(store, last_used)
         if self.axis > 1:  # (B, C, positions...)
-            self._moments = Moments.gathered(Moments.of(part) for part in self._written(store))
+            self._moments = Moments.gathered(map(Moments.of, written))
         else:  # tokens have no group norm
-            for _ in self._written(store):
+            for _ in written:
                 pass
 
-    def _written(self, store: Store) -> Iterator[Tensor]:
-        """The strips, each once it is in the store."""
+    def _written(self, store: Store, last_used: list[Store]) -> Iterator[Tensor]:
+        """The strips, each once it is in the store, in place of what nobody needs any more."""
         for start, part in self.strips():
+            for old in last_used:
+                old.forget_passed()
             store.write(start, part)
             yield part
+
+    def _let_go(self) -> list[Store]:
+        """Give up the maps that this one is made of, for copies that nobody else knows.
+
+        Returns:
+            Where the maps are that nobody else held: they are used here for the last time.
+        """
+        kept = [part for part in self._expression() if isinstance(part.node, Kept)]
+        stores = [(part.node.store, weakref.ref(part)) for part in kept]
+        del kept
+        self.node = self._copied({}).node
+        return [store for store, others in stores if others() is None]
+
+    def _copied(self, known: dict[int, Banded]) -> Banded:
+        """The map and all that it is computed from, as copies; `known`: those made already."""
+        if id(self) not in known:
+            made = known[id(self)] = copy.copy(self)
+            made.channel_parts = None
+            parents = tuple(parent._copied(known) for parent in self.node.parents)
+            made.node = replace(self.node, parents=parents)
+        return known[id(self)]
 
     def whole(self) -> Tensor:
         """The map as one tensor; in a rehearsal one without numbers."""

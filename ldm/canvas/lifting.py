@@ -66,9 +66,11 @@ def applied(
     if len({parent.height for parent in parents}) != 1:
         raise ValueError(f"maps of {[p.height for p in parents]} rows do not go together")
 
-    def call(*parts: Tensor) -> Tensor:
-        known = dict(zip(map(id, parents), parts, strict=True))
-        return function(*_with(args, known), **{k: _with(v, known) for k, v in kwargs.items()})
+    places = {id(parent): _Place(i) for i, parent in enumerate(parents)}
+    args, kwargs = _with(args, places), _with(kwargs, places)
+
+    def call(*parts: Tensor) -> Tensor:  # it holds no map: what is not needed any more can go
+        return function(*_filled(args, parts), **_filled(kwargs, parts))
 
     cost = max(cost, *(parent.cost for parent in parents))
     return lifted(Local(call, tuple(parents)), meta, axis, parents[0].height, cost)
@@ -89,11 +91,27 @@ def _parents(values: Any) -> list[Banded]:
     return found
 
 
-def _with(value: Any, given: dict[int, Any]) -> Any:
-    """`value` with every banded map replaced by what is given for it."""
+class _Place(int):
+    """Where a strip belongs among arguments: that of the map with this number."""
+
+
+def _with(value: Any, places: dict[int, _Place]) -> Any:
+    """`value` with a place instead of every banded map."""
+    return _replaced(value, Banded, lambda x: places[id(x)])
+
+
+def _filled(value: Any, parts: Sequence[Tensor]) -> Any:
+    """`value` with a strip in every place."""
+    return _replaced(value, _Place, lambda place: parts[place])
+
+
+def _replaced(value: Any, kind: type, by: Callable[[Any], Any]) -> Any:
+    """`value` with everything in it of that kind replaced; lists are searched too."""
     if isinstance(value, (list, tuple)):
-        return type(value)(_with(part, given) for part in value)
-    return given[id(value)] if isinstance(value, Banded) else value
+        return type(value)(_replaced(part, kind, by) for part in value)
+    if isinstance(value, dict):
+        return {name: _replaced(part, kind, by) for name, part in value.items()}
+    return by(value) if isinstance(value, kind) else value
 
 
 def empty_like(tensor: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ldm.canvas.workspace import Store
+from ldm.canvas.stores import Store
 from ldm.models.strips import Window
 
 if typing.TYPE_CHECKING:
@@ -149,7 +149,8 @@ class Padded:
         (x,), (left, right, top, _) = self.parents, self.sides
         first, last = max(start - top, 0), min(stop - top, x.height)
         if first >= last:  # nothing but zeros, as wide as any row
-            row = strip.rows(x, 0, 1)
+            nearest = 0 if stop <= top else x.height - 1  # others may be forgotten already
+            row = strip.rows(x, nearest, nearest + 1)
             return F.pad(row[:, :, :0], (left, right, stop - start, 0))
         part = strip.rows(x, first, last)
         above, below = first + top - start, stop - top - last

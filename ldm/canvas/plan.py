@@ -18,6 +18,7 @@ COVERS = ("auto", "whole", "bands", "windows")
 CELLS_PER_BATCH = 8 * 32 * 32  # latent cells that are denoised at once, where a model says nothing
 BANDS_BUDGET = 512 * 2**20  # bands are as fast with little memory; more goes to no use
 MIB = 2**20
+BEHIND = 64 * MIB  # of the disk: rows that are given back only when the next strip is there
 PIXEL_BYTES = 16  # of a picture in px: as numbers and as bytes, with what is between
 
 
@@ -197,6 +198,7 @@ def _bands(  # noqa: PLR0913  (what `plan` found so far)
     if least > free:
         raise MemoryBudgetError(_too_little(canvas, facts, room, least + pixels))
     spilled = max(round(times * bands.spilled * cells) for bands, times, _, cells in used)
+    spilled += BEHIND if spilled else 0
     if spilled > room.disk:
         raise MemoryBudgetError(
             f"{_size(canvas, facts)} needs up to {_mib(spilled)} on the disk while it is made and "

@@ -5,7 +5,7 @@ B, C, H, W: batch, channels, height, width in pixels; h, w: in latent cells.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -84,14 +84,27 @@ class Level(nn.Module):
         super().__init__()
         self.block = nn.ModuleList(blocks)
         self.attn = nn.ModuleList(attention)
+        self.downsample: nn.Module | None = None
+        self.upsample: nn.Module | None = None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C_in, H, W) -> (B, C_out, H, W); the change of size is the caller's."""
+    def parts(self) -> Iterator[nn.Module]:
+        """Its layers in their order, the change of size last."""
         for i, block in enumerate(self.block):
-            x = block(x)
+            yield block
             if len(self.attn):
-                x = self.attn[i](x)
-        return x
+                yield self.attn[i]
+        yield from (part for part in (self.downsample, self.upsample) if part is not None)
+
+
+def _through(levels: Iterable[Level], x: Tensor) -> Tensor:
+    """All layers of the levels, one after the other: none waits with its input for the next ones.
+
+    (B, C, H, W) -> (B, C', H', W').
+    """
+    for level in levels:
+        for part in level.parts():
+            x = part(x)
+    return x
 
 
 class Middle(nn.Module):
@@ -157,10 +170,7 @@ class Encoder(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, in_channels, H, W) in [-1, 1] -> (B, z or 2z, h, w)."""
-        h = self.conv_in(image)
-        for level in self.down[:-1]:
-            h = level.downsample(level(h))
-        h = self.mid(self.down[-1](h))
+        h = self.mid(_through(self.down, self.conv_in(image)))
         return self.conv_out(F.silu(self.norm_out(h)))
 
 
@@ -208,8 +218,5 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """(B, z, h, w) -> (B, out_ch, H, W)."""
-        h = self.mid(self.conv_in(z))
-        for level in reversed(self.up[1:]):
-            h = level.upsample(level(h))
-        h = self.up[0](h)
+        h = _through(reversed(self.up), self.mid(self.conv_in(z)))
         return self.conv_out(F.silu(self.norm_out(h)))
