@@ -147,3 +147,9 @@ def page(chromium, url):
     with visit(chromium, url) as page:
         open_page(page, url)
         yield page
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Of files of maps: what is forgotten too early is missed then, on small canvases too."""
+    monkeypatch.setattr("ldm.canvas.stores.BLOCK_BYTES", 512)

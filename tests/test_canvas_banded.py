@@ -23,6 +23,7 @@ from ldm.models.first_stage import AutoencoderKL, VQModel
 from ldm.models.inference import prepare
 from ldm.models.unet import UNetModel, Upsample
 
+pytestmark = pytest.mark.usefixtures("small_blocks")
 SMALL = {"ch": 16, "num_res_blocks": 1, "norm_groups": 8, "resolution": 32}
 FIRST_STAGES = {
     "f4 without attention": {"ch_mult": (1, 2, 2), "attn_resolutions": (), "attn_type": "none"},
@@ -57,12 +58,6 @@ def alive(network: torch.nn.Module) -> torch.nn.Module:
         scale = parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.3
         parameter.data = scale * torch.randn(parameter.shape, generator=generator)
     return network.eval()
-
-
-@pytest.fixture(autouse=True)
-def small_blocks(monkeypatch):
-    """So that what is forgotten too early is missed, even on canvases as small as these."""
-    monkeypatch.setattr(stores, "BLOCK_BYTES", 512)
 
 
 def difference(got: torch.Tensor, want: torch.Tensor) -> float:

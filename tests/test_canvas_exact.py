@@ -8,7 +8,6 @@ import torch
 
 from ldm.benchmarks.borders import border_excess, standing_out, tone_shift
 from ldm.benchmarks.decoding import Noted
-from ldm.canvas import stores
 from ldm.canvas.bounded import BoundedFirstStage
 from ldm.canvas.workspace import Workspace
 from ldm.catalog.build import build_first_stage
@@ -19,6 +18,7 @@ from ldm.data.rendering import render
 from ldm.models.autoencoder import Decoder, Encoder
 from ldm.models.first_stage import AutoencoderKL, VQModel
 
+pytestmark = pytest.mark.usefixtures("small_blocks")
 SLIM = {"ch": 4, "num_res_blocks": 1, "norm_groups": 2, "resolution": 32}
 KINDS = {
     "demo-kl-f4": (AutoencoderKL, (1, 2, 4), (), "none"),
@@ -32,12 +32,6 @@ KINDS = {
 }
 SIZES = [(1, 1), (2, 5), (5, 2), (3, 7), (8, 8), (12, 4)]  # rows and columns in cells
 BUDGETS = [2**16, 2**18, 2**20, 2**26]  # bytes
-
-
-@pytest.fixture(autouse=True)
-def small_blocks(monkeypatch):
-    """So that what is forgotten too early is missed, even on canvases as small as these."""
-    monkeypatch.setattr(stores, "BLOCK_BYTES", 512)
 
 
 def first_stage(kind, randomise):

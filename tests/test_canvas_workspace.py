@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ldm.canvas import stores
 from ldm.canvas.stores import BLOCK_BYTES, FileStore, MemoryStore, SpillFile
 
 CPU = torch.device("cpu")
@@ -58,7 +59,9 @@ def test_rows_above_those_read_last_make_room():
         old.read(0, 1)
 
 
-@given(st.lists(st.one_of(st.integers(1, 30_000), st.none()), max_size=20))
+@pytest.mark.usefixtures("small_blocks")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.one_of(st.integers(1, 900), st.none()), max_size=20))
 def test_a_file_takes_no_more_of_the_disk_than_its_maps_did_at_most(changes):
     """A number is the width of a new map of four rows; None: the oldest one goes."""
     file, maps, most = SpillFile(), [], 0
@@ -67,7 +70,7 @@ def test_a_file_takes_no_more_of_the_disk_than_its_maps_did_at_most(changes):
             maps.append((kept(file, 4, width), width))
         elif maps:
             maps.pop(0)
-        most = max(most, sum(-(-4 * width // BLOCK_BYTES) for _, width in maps))
+        most = max(most, sum(-(-4 * width // stores.BLOCK_BYTES) for _, width in maps))
         assert file.blocks == most
     for store, width in maps:
         assert torch.equal(store.read(0, 4)[0, 0, :, width - 1], torch.arange(4, dtype=torch.uint8))
@@ -75,9 +78,9 @@ def test_a_file_takes_no_more_of_the_disk_than_its_maps_did_at_most(changes):
 
 def test_nothing_stays_open_when_the_last_map_is_gone():
     file = SpillFile()
-    stores = [kept(file, 1, 8), kept(file, 1, 8)]
+    maps = [kept(file, 1, 8), kept(file, 1, 8)]
     opened = file._file
-    del file, stores[0]
+    del file, maps[0]
     assert not opened.closed
-    del stores
+    del maps
     assert opened.closed

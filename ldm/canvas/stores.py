@@ -73,8 +73,8 @@ class MemoryStore(Store):
 class SpillFile:
     """A file without a name, in blocks that maps take and give back; gone when nobody holds it.
 
-    It grows only when no block is free. Most of the time of writing is spent on pages that are
-    touched for the first time, and those of a used block are there already.
+    It grows only when no block is free. On a virtual machine most of the time of writing is spent
+    on pages that are touched for the first time; those of a used block are there already.
 
     Args:
         folder: Where; None: the system's folder for temporary files.
