@@ -21,7 +21,7 @@ from ldm.training.conditions import (
     Layouts,
     LowResolution,
     SceneClasses,
-    share_of_objects,
+    cell_weights,
 )
 from ldm.training.config import DataConfig, LossConfig, TrainConfig
 from ldm.training.holes import holes_of
@@ -137,13 +137,15 @@ def test_layouts_are_the_scenes_boxes_in_any_order():
     assert torch.allclose(shown[:, 12, 18], torch.full((3,), 90.0))
 
 
-def test_objects_are_told_from_the_land_in_latent_cells():
+def test_objects_weigh_in_latent_cells_by_their_kind_and_share():
     labels = np.full((2, 8, 8), IDS["sky"], np.uint8)
     labels[1, :4, :3] = IDS["house"]
-    share = share_of_objects(labels, 2)
-    assert share.shape == (2, 1, 4, 4)
-    assert share[0].sum() == 0
-    assert share[1, 0, :2].tolist() == [[1, 0.5, 0, 0]] * 2
+    labels[1, 4:, :2] = IDS["boat"]
+    labels[1, 4:, 2:4] = IDS["pine"]
+    weights = cell_weights(labels, 2, {"house": 3, "boat": 9})
+    assert weights.shape == (2, 1, 4, 4)
+    assert (weights[0] == 1).all()
+    assert weights[1, 0].tolist() == [[3, 2, 1, 1]] * 2 + [[9, 1, 1, 1]] * 2
 
 
 def test_the_cells_in_boxes_count_in_the_loss_of_layouts():

@@ -11,7 +11,7 @@ from ldm.catalog.build import build_first_stage, build_model
 from ldm.catalog.registry import load_preset
 from ldm.checkpoints.apply import load_files
 from ldm.data.rendering import render
-from ldm.data.scenes import sample
+from ldm.data.scenes import OBJECTS, sample
 from ldm.diffusion.guidance import as_eps
 from ldm.errors import TrainingError
 from ldm.training import conditions, diffusion
@@ -183,7 +183,7 @@ def test_close_views_are_seen_at_the_less_noisy_steps_alone(make, world):
 
 @pytest.mark.parametrize("preset", ["demo-text-to-image", "demo-semantic"])
 def test_the_cells_of_objects_count_as_much_as_the_configuration_says(make, world, preset):
-    run = make(preset, loss=LossConfig(object_weight=5.0))
+    run = make(preset, loss=LossConfig(object_weights=dict.fromkeys(OBJECTS, 5.0)))
     *_, weight = run.batch(np.random.default_rng(0), 2)
     assert weight.shape == (2, 1, 32, 32)
     assert weight.min() == 1

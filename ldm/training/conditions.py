@@ -9,7 +9,7 @@ N: scenes; B: batch; H, W: sides of the pictures in px; h, w: of their latents.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ldm.data import classes
 from ldm.data.classes import NO_CLASS, class_of
 from ldm.data.degradations import FACTOR, bicubic, bsr
-from ldm.data.scenes import BOX_CLASSES, CLASSES, IDS, OBJECTS
+from ldm.data.scenes import BOX_CLASSES, CLASSES, IDS
 from ldm.models.boxes import SLOTS_PER_BOX, drawn_boxes
 from ldm.models.conditioners import one_hot
 from ldm.training.autoencoder import to_tensor
@@ -42,7 +42,7 @@ class Captions(Condition):
         self.empty, self.unknown = tokenizer([""])[0], int(tokenizer(["\u2603"])[0, 1])
         self.dropout = given.config.loss.condition_dropout
         self.labels, self.factor = given.world.labels, given.model.factor
-        self.object_weight = given.config.loss.object_weight
+        self.object_weights = given.config.loss.object_weights
         shown = tokenizer([about["captions"][0] for about in given.held_out.about[:EXAMPLES]])
         self.examples = Examples(shown, self.empty.expand_as(shown))
 
@@ -58,18 +58,18 @@ class Captions(Condition):
 
     def weight(self, rows: np.ndarray, drawn: Tensor) -> Tensor:
         """Objects are few cells, so that what is said of them hardly counts by itself."""
-        return object_weights(self.labels[rows], self.factor, self.object_weight)
+        return cell_weights(self.labels[rows], self.factor, self.object_weights)
 
 
-def object_weights(labels: np.ndarray, factor: int, weight: float) -> Tensor:
-    """1 for a latent cell of the land, `weight` for one of an object: (B, H, W) -> (B, 1, h, w)."""
-    return 1 + (weight - 1) * share_of_objects(labels, factor)
+def cell_weights(labels: np.ndarray, factor: int, of_objects: Mapping[str, float]) -> Tensor:
+    """1 for a latent cell of the land, what `of_objects` says for one of a tree, a house or a boat.
 
-
-def share_of_objects(labels: np.ndarray, factor: int) -> Tensor:
-    """How much of each latent cell is a tree, a house or a boat: (B, H, W) ids -> (B, 1, h, w)."""
-    is_object = torch.from_numpy(np.isin(labels, [IDS[name] for name in OBJECTS]))
-    return F.avg_pool2d(is_object.float()[:, None], factor)
+    labels: (B, H, W) ids -> (B, 1, h, w); a cell that shows several things weighs by their shares.
+    """
+    of_ids = np.ones(len(CLASSES), np.float32)
+    for name, weight in of_objects.items():
+        of_ids[IDS[name]] = weight
+    return F.avg_pool2d(torch.from_numpy(of_ids[labels])[:, None], factor)
 
 
 class Layouts(Condition):
@@ -139,7 +139,7 @@ class LabelMaps(Condition):
 
     def __init__(self, given: Material) -> None:
         self.labels, self.factor = given.world.labels, given.model.factor
-        self.object_weight = given.config.loss.object_weight
+        self.object_weights = given.config.loss.object_weights
         some = given.held_out.labels[:EXAMPLES]
         colours = np.array(list(CLASSES.values()), np.float32) / 127.5 - 1
         shown = torch.from_numpy(colours[some]).permute(0, 3, 1, 2)
@@ -155,7 +155,7 @@ class LabelMaps(Condition):
 
     def weight(self, rows: np.ndarray, drawn: Tensor) -> Tensor:
         """Objects are few cells, and of more parts than the land."""
-        return object_weights(self.labels[rows], self.factor, self.object_weight)
+        return cell_weights(self.labels[rows], self.factor, self.object_weights)
 
 
 class LowResolution(Condition):

@@ -10,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from ldm.catalog.parsing import written_out
+from ldm.data.scenes import OBJECTS
 from ldm.errors import TrainingError
 
 KINDS = ("first_stage", "latent_diffusion", "critic")
@@ -63,8 +64,13 @@ class LossConfig:
     gradient: float = 1.0  # first_stage: L1 between finite differences, keeps edges sharp
     min_snr_gamma: float | None = None  # latent_diffusion: arXiv:2303.09556; None: no weight
     noise_bias: float = 1.0  # latent_diffusion: t / T = u ** (1 / bias); above 1: noisier examples
-    object_weight: float = 1.0  # text-to-image, semantic: of a cell of a tree, a house or a boat
+    # text-to-image, semantic: of a latent cell that shows a tree, a house ... (1 where not named)
+    object_weights: dict[str, float] = field(default_factory=dict)
     condition_dropout: float = 0.1  # latent_diffusion: share trained without prompt, class, boxes
+
+    def __post_init__(self) -> None:
+        for name in self.object_weights:
+            _check_choice("loss.object_weights", name, OBJECTS)
 
 
 @dataclass(frozen=True)
