@@ -40,6 +40,7 @@ from ldm.models.kernels import can_pack
 from ldm.models.packed import PackedConv2d, PackedLinear
 from ldm.models.unet import ResBlock
 
+UPSAMPLES = unet.Upsample, autoencoder.Upsample
 GRAPHED_CELLS = 2**16  # of all pictures of a batch in the UNet; larger maps keep a card busy
 GRAPHED_PIXELS = 2**18  # likewise in a decoder, in px
 
@@ -74,23 +75,21 @@ def prepared_bytes(network: nn.Module, dtype: torch.dtype, device: str = "cpu") 
         dtype: Of its weights.
         device: "cpu" or "cuda".
     """
-    convs = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
-    turned = {conv for conv in convs if device == "cpu" and _is_turned(conv, dtype)}
-    grown = [conv.weight for conv in turned]
-    doubled = [
-        m.conv
-        for m in network.modules()
-        if isinstance(m, (unet.Upsample, autoencoder.Upsample)) and m.conv is not None
-    ]
-    grown += [conv.weight for conv in doubled if conv not in turned]
+    upsamples = [m for m in network.modules() if isinstance(m, UPSAMPLES) and m.conv is not None]
     count = sum(parameter.numel() for parameter in network.parameters())
-    more = sum(weight.numel() for weight in grown) * 7 // 9  # 16 numbers for every 9
-    more += sum(3 * conv.bias.numel() for conv in doubled if conv.bias is not None)
-    return (count + more) * dtype.itemsize
+    doubled = {layer.conv for layer in upsamples}
+    for conv in doubled:  # four 2x2 kernels, and as many biases
+        count += conv.weight.numel() * 7 // 9 + 3 * (0 if conv.bias is None else len(conv.bias))
+    for conv in network.modules():
+        if device == "cpu" and isinstance(conv, nn.Conv2d) and conv not in doubled:
+            count += _turned_growth(conv, dtype)
+    return count * dtype.itemsize
 
 
-def _is_turned(conv: nn.Conv2d, dtype: torch.dtype) -> bool:
-    return can_pack() and winograd.pays(conv.weight, dtype, conv.stride[0], conv.padding[0])
+def _turned_growth(conv: nn.Conv2d, dtype: torch.dtype) -> int:
+    """How many numbers more a convolution keeps if it is turned."""
+    m = winograd.tile_of(conv.weight, dtype, conv.stride[0], conv.padding[0]) if can_pack() else 0
+    return winograd.numbers_of(conv.weight, m) - conv.weight.numel() if m else 0
 
 
 def silu(x: Tensor) -> Tensor:

@@ -71,8 +71,9 @@ class PackedConv2d(nn.Module):
         kernel = self._kernel
         if isinstance(kernel, Tensor):  # two threads may both do this; they make the same
             about = self.window.stride, self.window.padding
-            if is_for_cpu(kernel) and winograd.pays(kernel, self.dtype, *about):
-                kernel = Winograd(kernel, self.dtype)
+            m = winograd.tile_of(kernel, self.dtype, *about) if is_for_cpu(kernel) else 0
+            if m:
+                kernel = Winograd(kernel, self.dtype, m)
             else:
                 kernel = ConvolutionKernel(kernel.to(self.dtype), *about)
             self._kernel = kernel

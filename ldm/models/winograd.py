@@ -1,10 +1,14 @@
-"""3x3 convolutions with 16 products for every 36: Winograd's F(2x2, 3x3) (arXiv:1509.09308).
+"""3x3 convolutions with fewer products: Winograd's F(m x m, 3 x 3) (arXiv:1509.09308).
 
-Tiles of 4x4 input pixels, two apart, and the kernel are turned so that a convolution becomes 16
-matrix products over channels; turned back, each tile gives 2x2 output pixels. In float32 it is
-as exact as the direct sum; in bfloat16 its error is about twice as large. It pays where there are
-many channels; the turned kernel takes 16/9 of the memory. Where a processor multiplies tiles of
-bfloat16 at once, products cost less than the turning: it would take up to twice as long.
+Tiles of the map, m apart and n = m + 2 wide, and the kernel are turned so that a convolution
+becomes n x n matrix products over channels; turned back, each tile gives m x m output pixels.
+That is 36 products for 16 pixels (m = 4) or 16 for 4 (m = 2), where the direct sum takes 9 for
+each. What turns is Toom and Cook's multiplication of polynomials, by their values at n - 1 points
+and at infinity.
+
+It pays where there are many channels and more than a few tiles. The turned kernel takes 4 (m = 4)
+or 16/9 (m = 2) of the memory. Where a processor multiplies tiles of bfloat16 at once, products cost
+less than the turning.
 
 B, H, W: batch, rows, columns; I, O: channels in and out.
 """
@@ -15,22 +19,43 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ldm.models.kernels import LinearKernel, has_tiles
+from ldm.models.kernels import ConvolutionKernel, has_tiles
 
-CHANNELS = 160  # at least, in and out, ...
-PAIRS = 192 * 192  # ... and of pairs of them, from which on it pays
-CHUNK = 4 * 2**20  # numbers of turned tiles at a time: they stay in the cache
-# G of the paper; its last row is negated, so that the last product is added like the others
-TURN_KERNEL = torch.tensor([[1.0, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, -1]])
+CHUNK = 2**20  # numbers of turned tiles at a time: they stay in the cache
+CHANNELS = 128  # at least, in and out, from which on it pays
+# pairs of channels:
+NARROW = 192 * 192  # up to so many, fewer tiles than FEW are convolved directly
+LARGE = 512 * 320  # for more, four times the weights would be too many, ...
+HUGE = 1280 * 1280  # ... and for more than these, reading 16/9 of them takes all that is gained
+FEW = 16
+# m -> the points. For m = 4 the usual 0, 1, -1, 2, -2 lose a digit; with these, about as far apart
+# below 1 as above it, the error in float32 is like that of the direct sum.
+POINTS = {2: (0.0, 1.0, -1.0), 4: (0.0, 0.75, -0.75, 1.5, -1.5)}
 
 
-def pays(weight: Tensor, dtype: torch.dtype, stride: int, padding: int) -> bool:
-    """Whether a convolution, computed in `dtype`, is faster this way."""
-    if has_tiles(dtype):
-        return False
+def tile_of(weight: Tensor, dtype: torch.dtype, stride: int, padding: int) -> int:
+    """The m with which a convolution in `dtype` is fastest; 0 is the direct sum.
+
+    Args:
+        weight: (O, I, rows, columns).
+        dtype: Of the computation.
+        stride: Of both sides.
+        padding: Zeros on each side.
+    """
     outputs, inputs, *sides = weight.shape
-    many = min(inputs, outputs) >= CHANNELS and inputs * outputs >= PAIRS
-    return many and (*sides, stride, padding) == (3, 3, 1, 1)
+    known = dtype == torch.float32 or (dtype == torch.bfloat16 and not has_tiles(dtype))
+    plain = (*sides, stride, padding) == (3, 3, 1, 1)
+    pairs = inputs * outputs
+    if not (known and plain and min(inputs, outputs) >= CHANNELS and pairs <= HUGE):
+        return 0
+    # with four points besides 0, bfloat16 would lose two of its eight bits
+    return 4 if dtype == torch.float32 and pairs <= LARGE else 2
+
+
+def numbers_of(weight: Tensor, m: int) -> int:
+    """How many numbers are kept of a kernel (O, I, 3, 3) turned for m."""
+    pairs = weight.shape[0] * weight.shape[1]
+    return pairs * ((m + 2) ** 2 + (9 if pairs <= NARROW else 0))
 
 
 class Winograd:
@@ -39,12 +64,23 @@ class Winograd:
     Args:
         weight: (O, I, 3, 3).
         dtype: Of the computation.
+        m: 2 or 4, the sides of what a tile gives.
     """
 
-    def __init__(self, weight: Tensor, dtype: torch.dtype) -> None:
-        turned = torch.tensordot(TURN_KERNEL, weight.float(), ([1], [2]))  # (4, O, I, 3)
-        self.products = [[LinearKernel((row @ b).to(dtype)) for b in TURN_KERNEL] for row in turned]
-        self.outputs = len(weight)
+    def __init__(self, weight: Tensor, dtype: torch.dtype, m: int) -> None:
+        self.m, self.n = m, m + 2
+        tiles, kernels, outputs = turns(m)
+        turned = torch.einsum("ay,bx,oiyx->abio", kernels, kernels, weight.float())
+        self.products = turned.to(dtype).flatten(0, 1)  # (n * n, I, O)
+        self.turn = torch.kron(tiles, tiles).to(dtype)
+        self.turn_back = torch.kron(outputs, outputs).to(dtype)
+        is_narrow = weight.shape[0] * weight.shape[1] <= NARROW
+        self.direct = ConvolutionKernel(weight.to(dtype), 1, 1) if is_narrow else None
+
+    @property
+    def nbytes(self) -> int:
+        """Of the weights."""
+        return self.products.nbytes + (self.direct.nbytes if self.direct else 0)
 
     def __call__(self, x: Tensor, bias: Tensor | None, plus: Tensor | None = None) -> Tensor:
         """(B, I, H, W) -> (B, O, H, W), channels-last, added to `plus`."""
@@ -53,53 +89,58 @@ class Winograd:
 
     def strip(self, part: Tensor, bias: Tensor | None, above: int, below: int) -> Tensor:
         """Rows with so many zero rows above and below; only columns are padded else."""
-        B, inputs, H, W = part.shape
-        H += above + below - 2  # of the result
-        # an odd side gets one more row or column, which is cut off again
-        x = F.pad(part.permute(0, 2, 3, 1), (0, 0, 1, 1 + W % 2, above, below + H % 2))
-        down, across = (H + 1) // 2, (W + 1) // 2  # tiles
-        out = x.new_empty(B, 2 * down, 2 * across, self.outputs)
-        per_chunk = max(1, CHUNK // (16 * B * across * inputs))
+        B, inputs, rows, W = part.shape
+        H, m = rows + above + below - 2, self.m  # rows of the result
+        down, across = -(-H // m), -(-W // m)  # tiles
+        if self.direct is not None and B * down * across < FEW:
+            return self.direct.strip(part, bias, above, below)
+        x = part.permute(0, 2, 3, 1)
+        out = x.new_empty(B, m * down, m * across, self.products.shape[2])
+        per_chunk = max(1, CHUNK // (self.n**2 * B * across * inputs))
         for start in range(0, down, per_chunk):
             stop = min(start + per_chunk, down)
-            self._chunk(x[:, 2 * start : 2 * stop + 2], bias, out[:, 2 * start : 2 * stop])
+            first, last = m * start - above, m * stop + 2 - above  # of the rows given
+            zeros = 0, 0, 1, m * across - W + 1, max(0, -first), max(0, last - rows)
+            chunk = F.pad(x[:, max(0, first) : last], zeros)
+            self._chunk(chunk, bias, out[:, m * start : m * stop])
         return out[:, :H, :W].permute(0, 3, 1, 2)
 
     def _chunk(self, x: Tensor, bias: Tensor | None, out: Tensor) -> None:
-        """Padded rows (B, 2d + 2, 2a + 2, I) -> out (B, 2d, 2a, O), d by a tiles."""
-        tiles = _turn_tiles(x)  # (4, 4, B, d, a, I)
-        flat = tiles.flatten(2, 4)
-        rows: tuple[list[Tensor], list[Tensor]] = ([], [])  # upper and lower output pixels
-        for j in range(4):
-            first, second, third, fourth = (row[j] for row in self.products)
-            # a constant here comes out in all four pixels
-            middle = second(flat[1, j], bias if j == 1 else None)
-            lower = third(flat[2, j])
-            upper = middle + lower
-            lower = torch.sub(middle, lower, out=lower)
-            rows[0].append(first.plus(flat[0, j], None, upper))
-            rows[1].append(fourth.plus(flat[3, j], None, lower))
-        for i, parts in enumerate(rows):
-            a, b, c, d = (part.view(*tiles.shape[2:5], -1) for part in parts)
-            torch.add(a.add_(b), c, out=out[:, i::2, 0::2])
-            torch.add(b.sub_(c), d, out=out[:, i::2, 1::2])
+        """Padded rows (B, md + 2, ma + 2, I) -> out (B, md, ma, O), of d by a tiles."""
+        m, n = self.m, self.n
+        tiles = x.unfold(1, n, m).unfold(2, n, m).permute(4, 5, 0, 1, 2, 3)
+        turned = torch.mm(self.turn, tiles.reshape(n * n, -1))
+        made = torch.bmm(turned.view(n * n, -1, x.shape[3]), self.products)
+        made = torch.mm(self.turn_back, made.view(n * n, -1))
+        made = made.view(m, m, *tiles.shape[2:5], -1).permute(2, 3, 0, 4, 1, 5)
+        places = out.unflatten(2, (-1, m)).unflatten(1, (-1, m))
+        if bias is None:
+            places.copy_(made)
+        else:
+            torch.add(made, bias, out=places)
 
 
-def _turn_tiles(x: Tensor) -> Tensor:
-    """Padded rows (B, 2d + 2, 2a + 2, I) -> (4, 4, B, d, a, I): B^T d B of the paper."""
-    B, rows, columns, inputs = x.shape
-    d, a = rows // 2 - 1, columns // 2 - 1
-    half = x.new_empty(4, B, d, columns, inputs)
-    _differences([x[:, k : k + 2 * d : 2] for k in range(4)], [half[k] for k in range(4)])
-    tiles = x.new_empty(4, 4, B, d, a, inputs)
-    _differences(
-        [half[:, :, :, k : k + 2 * a : 2] for k in range(4)], [tiles[:, k] for k in range(4)]
-    )
-    return tiles
+def turns(m: int) -> tuple[Tensor, Tensor, Tensor]:
+    """B^T, G and A^T for one side: outputs = A^T ((G kernel) * (B^T tile)).
+
+    Returns:
+        What turns tiles (n, n), kernels (n, 3) and, back, products (m, n), in float32.
+    """
+    points = torch.tensor(POINTS[m], dtype=torch.float64)
+    n, count = m + 2, len(points)
+    powers = points[:, None] ** torch.arange(n)
+    others = [points[torch.arange(count) != i] for i in range(count)]
+    slopes = torch.stack([(points[i] - others[i]).prod() for i in range(count)])
+    at_infinity = torch.eye(n, dtype=torch.float64)[-1:]  # the highest power's coefficient
+    tiles = torch.stack([_polynomial(roots, n) for roots in (*others, points)])
+    kernels = torch.cat([powers[:, :3] / slopes[:, None], at_infinity[:, -3:]])
+    outputs = torch.cat([powers[:, :m], at_infinity[:, -m:]]).T
+    return tiles.float(), kernels.float(), outputs.float()
 
 
-def _differences(x: list[Tensor], out: list[Tensor]) -> None:
-    torch.sub(x[0], x[2], out=out[0])
-    torch.add(x[1], x[2], out=out[1])
-    torch.sub(x[2], x[1], out=out[2])
-    torch.sub(x[1], x[3], out=out[3])
+def _polynomial(roots: Tensor, n: int) -> Tensor:
+    """The coefficients of the product of all (x - root), from that of 1 on, then zeros: (n,)."""
+    made = torch.eye(n, dtype=roots.dtype)[0]
+    for root in roots:
+        made = made.roll(1) - root * made
+    return made
