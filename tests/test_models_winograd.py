@@ -26,7 +26,8 @@ def test_outputs_are_sums_of_products_of_the_tile_and_the_kernel(m):
 
 @pytest.mark.parametrize("m", POINTS)
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (3, 8), (7, 5), (16, 6), (9, 4)])
-@pytest.mark.parametrize("chunk", [1, 2**22])  # numbers: one row of tiles at a time, all at once
+# numbers: one tile at a time, two or three, all at once
+@pytest.mark.parametrize("chunk", [1, 900, 2**22])
 @torch.no_grad()
 def test_equal_to_the_direct_sum(m, size, chunk, monkeypatch):
     monkeypatch.setattr(winograd, "CHUNK", chunk)
@@ -48,7 +49,7 @@ def test_equal_to_the_direct_sum(m, size, chunk, monkeypatch):
 
 @pytest.mark.parametrize("m", POINTS)
 @pytest.mark.parametrize("zeros", [(0, 0), (1, 0), (0, 1), (1, 1)])
-@pytest.mark.parametrize("chunk", [1, 2**22])
+@pytest.mark.parametrize("chunk", [1, 900, 2**22])
 @torch.no_grad()
 def test_a_strip(m, zeros, chunk, monkeypatch):
     monkeypatch.setattr(winograd, "CHUNK", chunk)

@@ -15,18 +15,20 @@ B, H, W: batch, rows, columns; I, O: channels in and out.
 
 from __future__ import annotations
 
+from itertools import product
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ldm.models.kernels import ConvolutionKernel, has_tiles
 
-CHUNK = 2**20  # numbers of turned tiles at a time: they stay in the cache
+CHUNK = 2**21  # numbers of turned tiles at a time: they stay in the cache
 CHANNELS = 128  # at least, in and out, from which on it pays
 # pairs of channels:
 NARROW = 192 * 192  # up to so many, fewer tiles than FEW are convolved directly
 LARGE = 512 * 320  # for more, four times the weights would be too many, ...
-HUGE = 1280 * 1280  # ... and for more than these, reading 16/9 of them takes all that is gained
+HUGE = 1024 * 1024  # ... and for more than these, reading 16/9 of them takes all that is gained
 FEW = 16
 # m -> the points. For m = 4 the usual 0, 1, -1, 2, -2 lose a digit; with these, about as far apart
 # below 1 as above it, the error in float32 is like that of the direct sum.
@@ -90,34 +92,41 @@ class Winograd:
     def strip(self, part: Tensor, bias: Tensor | None, above: int, below: int) -> Tensor:
         """Rows with so many zero rows above and below; only columns are padded else."""
         B, inputs, rows, W = part.shape
-        H, m = rows + above + below - 2, self.m  # rows of the result
+        m, outputs = self.m, self.products.shape[2]
+        H = rows + above + below - 2  # of the result
         down, across = -(-H // m), -(-W // m)  # tiles
         if self.direct is not None and B * down * across < FEW:
             return self.direct.strip(part, bias, above, below)
         x = part.permute(0, 2, 3, 1)
-        out = x.new_empty(B, m * down, m * across, self.products.shape[2])
-        per_chunk = max(1, CHUNK // (self.n**2 * B * across * inputs))
-        for start in range(0, down, per_chunk):
-            stop = min(start + per_chunk, down)
-            first, last = m * start - above, m * stop + 2 - above  # of the rows given
-            zeros = 0, 0, 1, m * across - W + 1, max(0, -first), max(0, last - rows)
-            chunk = F.pad(x[:, max(0, first) : last], zeros)
-            self._chunk(chunk, bias, out[:, m * start : m * stop])
+        out = x.new_empty(B, m * down, m * across, outputs)
+        at_once = max(1, CHUNK // (self.n**2 * B * max(inputs, outputs)))
+        wide = min(across, at_once)
+        for top, left in product(range(0, down, at_once // wide), range(0, across, wide)):
+            bottom, right = min(top + at_once // wide, down), min(left + wide, across)
+            of_rows, zero_rows = _seen(m * top - above, m * bottom - above + 2, rows)
+            of_columns, zero_columns = _seen(m * left - 1, m * right + 1, W)
+            seen = F.pad(x[:, of_rows, of_columns], (0, 0, *zero_columns, *zero_rows))
+            self._chunk(seen, bias, out[:, m * top : m * bottom, m * left : m * right])
         return out[:, :H, :W].permute(0, 3, 1, 2)
 
     def _chunk(self, x: Tensor, bias: Tensor | None, out: Tensor) -> None:
-        """Padded rows (B, md + 2, ma + 2, I) -> out (B, md, ma, O), of d by a tiles."""
+        """Padded (B, md + 2, ma + 2, I) -> out (B, md, ma, O), of d by a tiles."""
         m, n = self.m, self.n
         tiles = x.unfold(1, n, m).unfold(2, n, m).permute(4, 5, 0, 1, 2, 3)
         turned = torch.mm(self.turn, tiles.reshape(n * n, -1))
         made = torch.bmm(turned.view(n * n, -1, x.shape[3]), self.products)
-        made = torch.mm(self.turn_back, made.view(n * n, -1))
-        made = made.view(m, m, *tiles.shape[2:5], -1).permute(2, 3, 0, 4, 1, 5)
+        back = torch.mm(self.turn_back, made.view(n * n, -1))
+        back = back.view(m, m, *tiles.shape[2:5], -1).permute(2, 3, 0, 4, 1, 5)
         places = out.unflatten(2, (-1, m)).unflatten(1, (-1, m))
         if bias is None:
-            places.copy_(made)
+            places.copy_(back)
         else:
-            torch.add(made, bias, out=places)
+            torch.add(back, bias, out=places)
+
+
+def _seen(first: int, last: int, length: int) -> tuple[slice, tuple[int, int]]:
+    """What there is of a stretch of places, and how many are missing before and after it."""
+    return slice(max(0, first), min(last, length)), (max(0, -first), max(0, last - length))
 
 
 def turns(m: int) -> tuple[Tensor, Tensor, Tensor]:
