@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from ldm.canvas import stores
 from ldm.canvas.stores import BLOCK_BYTES, FileStore, MemoryStore, SpillFile
+from ldm.canvas.workspace import STRIP_SHARE, Workspace
 
 CPU = torch.device("cpu")
 
@@ -84,3 +85,11 @@ def test_nothing_stays_open_when_the_last_map_is_gone():
     assert not opened.closed
     del maps
     assert opened.closed
+
+
+@pytest.mark.parametrize(
+    "fit, height, rows", [(1, 9, 1), (3, 9, 3), (4, 9, 4), (7, 9, 4), (8.5, 9, 8), (40, 9, 9)]
+)
+def test_strips_are_whole_tiles_where_they_can_be(fit, height, rows):
+    space = Workspace(int(100 * fit / STRIP_SHARE))
+    assert space.strip_rows(100, height) == rows

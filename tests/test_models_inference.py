@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from ldm.canvas.bounded import BoundedFirstStage, BoundedUNet
 from ldm.canvas.workspace import Workspace
-from ldm.models import fast_attention
+from ldm.models import fast_attention, winograd
 from ldm.models.autoencoder import Decoder, Encoder
 from ldm.models.fast_attention import FastCrossAttention, attend
 from ldm.models.first_stage import AutoencoderKL
@@ -184,8 +184,12 @@ def test_in_bands_in_bfloat16(randomise):
 
 
 @pytest.mark.parametrize("kind", DECODERS)
+@pytest.mark.parametrize("turned", [True, False])
 @torch.no_grad()
-def test_a_decode_in_bands(kind, randomise):
+def test_a_decode_in_bands(kind, turned, randomise, monkeypatch):
+    if turned:
+        monkeypatch.setattr(winograd, "CHANNELS", 1)
+        monkeypatch.setattr(winograd, "FEW", 0)
     plain = first_stage(kind, randomise)
     z = torch.randn(1, 3, 10, 6, generator=torch.Generator().manual_seed(1))
     fast, space = prepare(copy.deepcopy(plain)), Workspace(2**22)
