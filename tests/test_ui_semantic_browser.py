@@ -18,17 +18,22 @@ def test_a_painted_map_is_what_the_picture_is_made_of(page, url, tmp_path):
     open_page(page, f"{url}/?tab=semantic&steps=2&seed=3")
     hand = Hand(page)
     hand.take(CANVAS)
+    about = page.locator(f"#{CANVAS} .about")
+    expect(about).to_contain_text("256 × 160 px")  # the first example, to begin with
+    expect(about).not_to_contain_text("1 class")
     for side, value in zip(("Width", "Height"), ("112", "80"), strict=True):
         box = page.get_by_label(f"{side} of the map in px")
         box.fill(value)
         box.press("Tab")
-    expect(page.locator(f"#{CANVAS} .about")).to_contain_text("112 × 80 px · 1 class")
-    hand.labels = np.zeros((80, 112), np.uint8)
 
     def choose(name):
         page.locator(f"#{CANVAS} .classes").get_by_role("button", name=name, exact=True).click()
         return NAMES.index(name)
 
+    choose("sky")
+    hand.do("all")
+    expect(about).to_contain_text("112 × 80 px · 1 class")
+    hand.labels = np.zeros((80, 112), np.uint8)
     grass = choose("grass")
     hand.tool("line")
     hand.line((0.001, 0.6), (0.999, 0.55), label=grass)

@@ -486,7 +486,7 @@ async function start() {
   if (props.value) await accept(props.value, { undoable: false });
   else if (store) found = await recall().catch((error) => { lost = error; return false; });
   // what cannot be shown now may be another time: it is kept until something else is painted
-  if (!props.value && !found && turn <= 1) accept(null, { undoable: false, keep: !lost });
+  if (!props.value && !found && turn <= 1) accept(props.first, { undoable: false, keep: !lost });
   if (lost) note(`What was here before could not be shown: ${lost.message ?? lost}.`, true);
   root.dataset.ready = "yes";
 }

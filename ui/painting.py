@@ -60,6 +60,7 @@ class Painter(gr.HTML):
         palette: Sequence[Sequence[str]] = MASK_PALETTE,
         size: Sequence[int] = (512, 512),
         multiple: int = 1,
+        first: np.ndarray | None = None,
         edge: Sequence[int] = (0, 0),
         **options: Any,
     ) -> None:
@@ -71,6 +72,7 @@ class Painter(gr.HTML):
             palette: Name and `#rrggbb` of every class.
             size: Width and height in px of the first canvas of a map.
             multiple: Sides of a map that is begun here are multiples of it.
+            first: (H, W) uint8, a map to begin with where nothing is remembered; None: one class.
             edge: Px by which a mask is grown and feathered at first; `adjust` changes it.
             options: Passed on to `gr.HTML`.
         """
@@ -79,6 +81,7 @@ class Painter(gr.HTML):
             "palette": [list(pair) for pair in palette],
             "size": list(size),
             "multiple": multiple,
+            "first": None if first is None else _labels(first),
             "edge": list(edge),
         }
         self.kind = kind
@@ -225,7 +228,7 @@ def _answer(asked: Any, cache: Path, read: Callable[[Path], dict[str, Any]]) -> 
         return {"error": in_words(str(error), {})}
 
 
-def _labels(labels: np.ndarray, note: str) -> dict[str, Any]:
+def _labels(labels: np.ndarray, note: str = "") -> dict[str, Any]:
     height, width = labels.shape
     return {"width": width, "height": height, "labels": encode_runs(labels), "note": note}
 

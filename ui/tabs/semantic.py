@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import gradio as gr
+import numpy as np
 
 from ldm.errors import RequestError
 from ldm.jobs import JobQueue
 from ldm.requests import EncodedImage, Semantic
 from ui.form import Form, find_preset
 from ui.painting import Painter, Painting
+from ui.run import load_request
 from ui.stage import QUIET
-from ui.tab import Tab, Values, fields_of
+from ui.tab import Tab, Values, example_paths, fields_of
 
 HINT = "Choose a class, paint where it is, and press Generate; or start from one of the maps below."
 
@@ -38,8 +40,19 @@ def _canvas(made: Form) -> Painter:
     size = (3 * preset.width, 2 * preset.height)
     about = made.named("label-map")
     return Painter(
-        kind="map", palette=preset.palette, size=size, multiple=preset.size_multiple, **about
+        kind="map",
+        palette=preset.palette,
+        size=size,
+        multiple=preset.size_multiple,
+        first=_first_map(preset.name),
+        **about,
     )
+
+
+def _first_map(preset: str) -> np.ndarray | None:
+    """Something to press Generate for and to paint over: a model's first example, if it has one."""
+    requests = (load_request(path) for path in example_paths(Semantic.task))
+    return next((r.label_map.array() for r in requests if r.preset == preset), None)
 
 
 def _palette(name: str) -> list[list[str]]:
