@@ -8,6 +8,8 @@ from ldm import metadata
 from ldm.catalog.registry import load_preset
 from tests.browser import IN_A_BROWSER, open_page, wait_done
 from tests.painting_hand import Hand
+from ui.run import load_request
+from ui.tab import example_paths
 
 pytestmark = IN_A_BROWSER
 CANVAS = "semantic-label-map"
@@ -19,8 +21,9 @@ def test_a_painted_map_is_what_the_picture_is_made_of(page, url, tmp_path):
     hand = Hand(page)
     hand.take(CANVAS)
     about = page.locator(f"#{CANVAS} .about")
-    expect(about).to_contain_text("256 × 160 px")  # the first example, to begin with
-    expect(about).not_to_contain_text("1 class")
+    first = load_request(example_paths("semantic")[0]).label_map.array()
+    count = len(np.unique(first))
+    expect(about).to_contain_text(f"{first.shape[1]} × {first.shape[0]} px · {count} classes")
     for side, value in zip(("Width", "Height"), ("112", "80"), strict=True):
         box = page.get_by_label(f"{side} of the map in px")
         box.fill(value)
@@ -78,3 +81,29 @@ def test_a_painted_map_is_what_the_picture_is_made_of(page, url, tmp_path):
     page.set_viewport_size({"width": 390, "height": 844})
     page.wait_for_timeout(300)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_the_first_map_goes_with_its_model_until_it_is_painted_on(page, url):
+    open_page(page, f"{url}/?tab=semantic")
+    about = page.locator(f"#{CANVAS} .about")
+
+    def choose_model(**text):
+        page.locator("#semantic-preset input").click()
+        page.get_by_role("option").filter(**text).first.click()
+
+    expect(about).to_contain_text("7 classes")
+    choose_model(has_not_text="Landscapes")  # knows 182 other classes, and has no examples
+    expect(about).to_contain_text("1 class")
+    page.reload()
+    choose_model(has_text="Landscapes")  # nothing was remembered
+    expect(about).to_contain_text("7 classes")
+    hand = Hand(page)
+    hand.take(CANVAS)
+    hand.do("all")
+    expect(about).to_contain_text("1 class")
+    page.wait_for_timeout(600)  # it is remembered
+    page.reload()
+    expect(about).to_contain_text("256 × 160 px · 1 class")
+    choose_model(has_not_text="Landscapes")
+    expect(page.locator(f"#{CANVAS} input[type=search]")).to_be_visible()
+    expect(about).to_contain_text("256 × 160 px · 1 class")

@@ -476,6 +476,13 @@ async function recall() {
   return true;
 }
 
+// The map that nobody has painted, which is not remembered either.
+let untouchedSurface = null;
+function showFirst() {
+  accept(props.first, { undoable: false, keep: false }); // it has no picture to wait for
+  untouchedSurface = surface;
+}
+
 async function start() {
   root.painter.adjust(...window.latentCanvas.adjusted[store] ?? [0, 0, 0, 0, ...props.edge]);
   setTool("brush");
@@ -486,7 +493,7 @@ async function start() {
   if (props.value) await accept(props.value, { undoable: false });
   else if (store) found = await recall().catch((error) => { lost = error; return false; });
   // what cannot be shown now may be another time: it is kept until something else is painted
-  if (!props.value && !found && turn <= 1) accept(props.first, { undoable: false, keep: !lost });
+  if (!props.value && !found && turn <= 1) showFirst();
   if (lost) note(`What was here before could not be shown: ${lost.message ?? lost}.`, true);
   root.dataset.ready = "yes";
 }
@@ -498,7 +505,11 @@ watch("value", () => {
     && value.picture?.path === sent.picture?.path) return;
   accept(value).catch((error) => note(`The picture could not be shown: ${error.message ?? error}.`, true));
 });
-watch("palette", usePalette);
+watch(["palette", "first"], () => {
+  const untouched = surface && surface === untouchedSurface && !past.canUndo && !past.canRedo;
+  if (kind === "map" && untouched) showFirst();
+  usePalette();
+});
 
 root.painter = {
   get value() { return sent; },

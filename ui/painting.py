@@ -60,7 +60,7 @@ class Painter(gr.HTML):
         palette: Sequence[Sequence[str]] = MASK_PALETTE,
         size: Sequence[int] = (512, 512),
         multiple: int = 1,
-        first: np.ndarray | None = None,
+        first: Mapping[str, Any] | None = None,
         edge: Sequence[int] = (0, 0),
         **options: Any,
     ) -> None:
@@ -70,9 +70,9 @@ class Painter(gr.HTML):
             value: What is painted at first.
             kind: "mask" over a picture, or "map" of classes.
             palette: Name and `#rrggbb` of every class.
-            size: Width and height in px of the first canvas of a map.
+            size: Width and height in px of a map that begins in one class.
             multiple: Sides of a map that is begun here are multiples of it.
-            first: (H, W) uint8, a map to begin with where nothing is remembered; None: one class.
+            first: A map (`labels_value`) where there is no value and the browser remembers none.
             edge: Px by which a mask is grown and feathered at first; `adjust` changes it.
             options: Passed on to `gr.HTML`.
         """
@@ -81,7 +81,7 @@ class Painter(gr.HTML):
             "palette": [list(pair) for pair in palette],
             "size": list(size),
             "multiple": multiple,
-            "first": None if first is None else _labels(first),
+            "first": first,
             "edge": list(edge),
         }
         self.kind = kind
@@ -200,7 +200,7 @@ def mask_of_file(asked: Any) -> dict[str, Any]:
     """Called by the canvas: an uploaded file -> a mask of the picture's size."""
 
     def read(path: Path) -> dict[str, Any]:
-        return _labels(*read_mask(path, *_size(asked)))
+        return labels_value(*read_mask(path, *_size(asked)))
 
     return _answer(asked, Path(get_upload_folder()), read)
 
@@ -215,7 +215,7 @@ def map_of_file(asked: Any) -> dict[str, Any]:
             raise RequestError(
                 f"a label map must be at most {MAX_SIDE_PX} px a side, got {width} x {height} px."
             )
-        return _labels(labels, note)
+        return labels_value(labels, note)
 
     return _answer(asked, Path(get_upload_folder()), read)
 
@@ -228,7 +228,8 @@ def _answer(asked: Any, cache: Path, read: Callable[[Path], dict[str, Any]]) -> 
         return {"error": in_words(str(error), {})}
 
 
-def _labels(labels: np.ndarray, note: str = "") -> dict[str, Any]:
+def labels_value(labels: np.ndarray, note: str = "") -> dict[str, Any]:
+    """(H, W) uint8 as the browser takes it, with what it should tell the person."""
     height, width = labels.shape
     return {"width": width, "height": height, "labels": encode_runs(labels), "note": note}
 

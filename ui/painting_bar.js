@@ -75,7 +75,8 @@ function makeBar(root, kind) {
     make("input", { type: "number", min: 16, max: 4096, step: 16, "aria-label": `${name} of the map in px` }));
   const ratios = RATIOS.map(([across, down]) =>
     make("button", { type: "button", "data-across": across, "data-down": down }, `${across}:${down}`));
-  const canvasSize = make("div", { class: "canvas-size" }, sides[0], "×", sides[1], "px", ...ratios);
+  const canvasSize = make("div", { class: "canvas-size" }, sides[0], "×", sides[1], "px",
+    make("span", { class: "ratios" }, ...ratios));
   const board = make("div", { class: "board takes-picture", tabindex: 0, role: "application",
     "aria-label": kind === "mask" ? "Picture and mask, to be painted on" : "Label map, to be painted on" },
     make("canvas"), make("canvas"));

@@ -7,16 +7,19 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
+from ldm.catalog.schema import Preset
 from ldm.errors import RequestError
 from ldm.jobs import JobQueue
 from ldm.requests import EncodedImage, Semantic
 from ui.form import Form, find_preset
-from ui.painting import Painter, Painting
+from ui.painting import Painter, Painting, labels_value
 from ui.run import load_request
 from ui.stage import QUIET
 from ui.tab import Tab, Values, example_paths, fields_of
 
-HINT = "Choose a class, paint where it is, and press Generate; or start from one of the maps below."
+HINT = (
+    "Choose a class, paint over the map, and press Generate; or start from one of the maps below."
+)
 
 
 def create(jobs: JobQueue) -> Tab:
@@ -30,7 +33,7 @@ def create(jobs: JobQueue) -> Tab:
         with gr.Column(**made.named("right")):
             made.show(HINT)
     chooser = made.inputs["preset"]
-    chooser.change(lambda name: gr.update(palette=_palette(name)), chooser, canvas, **QUIET)
+    chooser.change(_of_model, chooser, canvas, **QUIET)
     large = frozenset({"label_map"})
     return made.tab(jobs, to_fields=to_fields, to_values=to_values, not_kept=large)
 
@@ -44,19 +47,24 @@ def _canvas(made: Form) -> Painter:
         palette=preset.palette,
         size=size,
         multiple=preset.size_multiple,
-        first=_first_map(preset.name),
+        first=_first_map(preset),
         **about,
     )
 
 
-def _first_map(preset: str) -> np.ndarray | None:
+def _first_map(preset: Preset) -> dict[str, Any]:
     """Something to press Generate for and to paint over: a model's first example, if it has one."""
     requests = (load_request(path) for path in example_paths(Semantic.task))
-    return next((r.label_map.array() for r in requests if r.preset == preset), None)
+    maps = (r.label_map.array() for r in requests if r.preset == preset.name)
+    blank = np.zeros((2 * preset.height, 3 * preset.width), np.uint8)
+    return labels_value(next(maps, blank))
 
 
-def _palette(name: str) -> list[list[str]]:
-    return [list(pair) for pair in find_preset(name).palette]
+def _of_model(name: str) -> dict[str, Any]:
+    """What the canvas takes from a model."""
+    preset = find_preset(name)
+    palette = [list(pair) for pair in preset.palette]
+    return gr.update(palette=palette, first=_first_map(preset))
 
 
 def to_fields(values: Values) -> Values:
