@@ -88,7 +88,8 @@ def test_nothing_stays_open_when_the_last_map_is_gone():
 
 
 @pytest.mark.parametrize(
-    "fit, height, rows", [(1, 9, 1), (3, 9, 3), (4, 9, 4), (7, 9, 4), (8.5, 9, 8), (40, 9, 9)]
+    "fit, height, rows",
+    [(1, 9, 1), (3, 9, 3), (4, 9, 4), (7, 9, 4), (8.5, 9, 8), (9, 9, 9), (40, 9, 9)],
 )
 def test_strips_are_whole_tiles_where_they_can_be(fit, height, rows):
     space = Workspace(int(100 * fit / STRIP_SHARE))

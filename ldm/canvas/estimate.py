@@ -66,7 +66,8 @@ def line_of(run: Callable[[int], Any], sides: tuple[int, int]) -> Line:
     """Fit the line to two square canvases.
 
     Every layer of our networks takes memory in proportion to the area (attention is fused), so two
-    points are enough.
+    points are enough. Only the working memory of wide convolutions on the CPU stops growing at some
+    size; of those the line tells too much.
 
     Args:
         run: Runs the network on a canvas of so many cells a side.

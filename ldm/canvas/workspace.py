@@ -18,7 +18,7 @@ from ldm.errors import MemoryBudgetError
 STRIP_SHARE = 0.25  # of the budget: what one strip's computation may take; the rest keeps maps
 STRIP_BYTES = 16 * 2**20  # a strip takes no more than this if it can: it stays in the cache
 STRIP_OPERATIONS = 4e10  # nor more than this per thread: half a second in which it cannot end
-TILE_ROWS = 4  # of the tiles of a turned convolution: of others it would compute rows in vain
+TILE_ROWS = 4  # of Winograd's tiles on the CPU, which has no use for rows beside whole ones
 
 
 class Workspace:
@@ -58,8 +58,10 @@ class Workspace:
                 f"a budget of {self.budget / 2**20:.0f} MiB is smaller than one row of this "
                 f"canvas needs; {need} MiB would do."
             )
-        whole = int(rows) - int(rows) % TILE_ROWS if rows >= TILE_ROWS else int(rows)
-        return max(1, min(whole, height))
+        if rows >= height:
+            return height
+        whole = int(rows) - int(rows) % TILE_ROWS
+        return whole or max(1, int(rows))
 
     def store(self, meta: Tensor, axis: int, height: int, device: torch.device) -> Store:
         """A place for a map of the shape and dtype of `meta` whose rows lie along `axis`."""

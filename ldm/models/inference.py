@@ -82,13 +82,15 @@ def prepared_bytes(network: nn.Module, dtype: torch.dtype, device: str = "cpu") 
         count += conv.weight.numel() * 7 // 9 + 3 * (0 if conv.bias is None else len(conv.bias))
     for conv in network.modules():
         if device == "cpu" and isinstance(conv, nn.Conv2d) and conv not in doubled:
-            count += _turned_growth(conv, dtype)
+            count += _winograd_growth(conv, dtype)
     return count * dtype.itemsize
 
 
-def _turned_growth(conv: nn.Conv2d, dtype: torch.dtype) -> int:
-    """How many numbers more a convolution keeps if it is turned."""
-    m = winograd.tile_of(conv.weight, dtype, conv.stride[0], conv.padding[0]) if can_pack() else 0
+def _winograd_growth(conv: nn.Conv2d, dtype: torch.dtype) -> int:
+    """How many numbers more a convolution keeps as Winograd's."""
+    if not can_pack():
+        return 0
+    m = winograd.output_tile(conv.weight, dtype, conv.stride[0], conv.padding[0])
     return winograd.numbers_of(conv.weight, m) - conv.weight.numel() if m else 0
 
 

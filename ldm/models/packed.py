@@ -71,7 +71,7 @@ class PackedConv2d(nn.Module):
         kernel = self._kernel
         if isinstance(kernel, Tensor):  # two threads may both do this; they make the same
             about = self.window.stride, self.window.padding
-            m = winograd.tile_of(kernel, self.dtype, *about) if is_for_cpu(kernel) else 0
+            m = winograd.output_tile(kernel, self.dtype, *about) if is_for_cpu(kernel) else 0
             if m:
                 kernel = Winograd(kernel, self.dtype, m)
             else:

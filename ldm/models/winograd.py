@@ -1,14 +1,15 @@
 """3x3 convolutions with fewer products: Winograd's F(m x m, 3 x 3) (arXiv:1509.09308).
 
-Tiles of the map, m apart and n = m + 2 wide, and the kernel are turned so that a convolution
-becomes n x n matrix products over channels; turned back, each tile gives m x m output pixels.
+Tiles of the map, m apart and n = m + 2 wide, and the kernel are transformed so that a convolution
+becomes n x n matrix products over channels; transformed back, each tile gives m x m output pixels.
 That is 36 products for 16 pixels (m = 4) or 16 for 4 (m = 2), where the direct sum takes 9 for
-each. What turns is Toom and Cook's multiplication of polynomials, by their values at n - 1 points
-and at infinity.
+each. The transforms are those of Toom and Cook's multiplication of polynomials, by their values at
+n - 1 interpolation points and at infinity.
 
-It pays where there are many channels and more than a few tiles. The turned kernel takes 4 (m = 4)
-or 16/9 (m = 2) of the memory. Where a processor multiplies tiles of bfloat16 at once, products cost
-less than the turning.
+It pays where there are many channels and more than a few tiles. The transformed kernel takes 4
+(m = 4) or 16/9 (m = 2) of the memory. In float32 the error of m = 2 is that of direct sums, of
+m = 4 up to twice as large; in bfloat16 that of m = 2 is three times as large. Where bfloat16 is
+multiplied by AMX, products cost less than the transforms.
 
 B, H, W: batch, rows, columns; I, O: channels in and out.
 """
@@ -23,20 +24,20 @@ from torch import Tensor
 
 from ldm.models.kernels import ConvolutionKernel, has_tiles
 
-CHUNK = 2**21  # numbers of turned tiles at a time: they stay in the cache
+CHUNK = 2**21  # numbers of transformed tiles at a time; for fewer, the kernel is read more often
 CHANNELS = 128  # at least, in and out, from which on it pays
 # pairs of channels:
 NARROW = 192 * 192  # up to so many, fewer tiles than FEW are convolved directly
 LARGE = 512 * 320  # for more, four times the weights would be too many, ...
 HUGE = 1024 * 1024  # ... and for more than these, reading 16/9 of them takes all that is gained
 FEW = 16
-# m -> the points. For m = 4 the usual 0, 1, -1, 2, -2 lose a digit; with these, about as far apart
-# below 1 as above it, the error in float32 is like that of the direct sum.
+# m -> the interpolation points. For m = 4 the usual 0, 1, -1, 2, -2 have twice the error of these,
+# which are about as far below 1 as above it.
 POINTS = {2: (0.0, 1.0, -1.0), 4: (0.0, 0.75, -0.75, 1.5, -1.5)}
 
 
-def tile_of(weight: Tensor, dtype: torch.dtype, stride: int, padding: int) -> int:
-    """The m with which a convolution in `dtype` is fastest; 0 is the direct sum.
+def output_tile(weight: Tensor, dtype: torch.dtype, stride: int, padding: int) -> int:
+    """The m for a convolution in `dtype`: the fastest whose kernel is not too large; 0: directly.
 
     Args:
         weight: (O, I, rows, columns).
@@ -55,13 +56,13 @@ def tile_of(weight: Tensor, dtype: torch.dtype, stride: int, padding: int) -> in
 
 
 def numbers_of(weight: Tensor, m: int) -> int:
-    """How many numbers are kept of a kernel (O, I, 3, 3) turned for m."""
+    """How many numbers are kept of a kernel (O, I, 3, 3) transformed for m."""
     pairs = weight.shape[0] * weight.shape[1]
     return pairs * ((m + 2) ** 2 + (9 if pairs <= NARROW else 0))
 
 
 class Winograd:
-    """One kernel, turned.
+    """One transformed kernel.
 
     Args:
         weight: (O, I, 3, 3).
@@ -71,18 +72,18 @@ class Winograd:
 
     def __init__(self, weight: Tensor, dtype: torch.dtype, m: int) -> None:
         self.m, self.n = m, m + 2
-        tiles, kernels, outputs = turns(m)
-        turned = torch.einsum("ay,bx,oiyx->abio", kernels, kernels, weight.float())
-        self.products = turned.to(dtype).flatten(0, 1)  # (n * n, I, O)
-        self.turn = torch.kron(tiles, tiles).to(dtype)
-        self.turn_back = torch.kron(outputs, outputs).to(dtype)
+        of_tiles, of_kernels, of_outputs = transforms(m)
+        made = torch.einsum("ay,bx,oiyx->abio", of_kernels, of_kernels, weight.float())
+        self.kernel = made.to(dtype).flatten(0, 1)  # (n * n, I, O)
+        self.input_transform = torch.kron(of_tiles, of_tiles).to(dtype)
+        self.output_transform = torch.kron(of_outputs, of_outputs).to(dtype)
         is_narrow = weight.shape[0] * weight.shape[1] <= NARROW
         self.direct = ConvolutionKernel(weight.to(dtype), 1, 1) if is_narrow else None
 
     @property
     def nbytes(self) -> int:
         """Of the weights."""
-        return self.products.nbytes + (self.direct.nbytes if self.direct else 0)
+        return self.kernel.nbytes + (self.direct.nbytes if self.direct else 0)
 
     def __call__(self, x: Tensor, bias: Tensor | None, plus: Tensor | None = None) -> Tensor:
         """(B, I, H, W) -> (B, O, H, W), channels-last, added to `plus`."""
@@ -92,7 +93,7 @@ class Winograd:
     def strip(self, part: Tensor, bias: Tensor | None, above: int, below: int) -> Tensor:
         """Rows with so many zero rows above and below; only columns are padded else."""
         B, inputs, rows, W = part.shape
-        m, outputs = self.m, self.products.shape[2]
+        m, outputs = self.m, self.kernel.shape[2]
         H = rows + above + below - 2  # of the result
         down, across = -(-H // m), -(-W // m)  # tiles
         if self.direct is not None and B * down * across < FEW:
@@ -113,15 +114,15 @@ class Winograd:
         """Padded (B, md + 2, ma + 2, I) -> out (B, md, ma, O), of d by a tiles."""
         m, n = self.m, self.n
         tiles = x.unfold(1, n, m).unfold(2, n, m).permute(4, 5, 0, 1, 2, 3)
-        turned = torch.mm(self.turn, tiles.reshape(n * n, -1))
-        made = torch.bmm(turned.view(n * n, -1, x.shape[3]), self.products)
-        back = torch.mm(self.turn_back, made.view(n * n, -1))
-        back = back.view(m, m, *tiles.shape[2:5], -1).permute(2, 3, 0, 4, 1, 5)
+        inputs = torch.mm(self.input_transform, tiles.reshape(n * n, -1))
+        products = torch.bmm(inputs.view(n * n, -1, x.shape[3]), self.kernel)
+        made = torch.mm(self.output_transform, products.view(n * n, -1))
+        made = made.view(m, m, *tiles.shape[2:5], -1).permute(2, 3, 0, 4, 1, 5)
         places = out.unflatten(2, (-1, m)).unflatten(1, (-1, m))
         if bias is None:
-            places.copy_(back)
+            places.copy_(made)
         else:
-            torch.add(back, bias, out=places)
+            torch.add(made, bias, out=places)
 
 
 def _seen(first: int, last: int, length: int) -> tuple[slice, tuple[int, int]]:
@@ -129,11 +130,11 @@ def _seen(first: int, last: int, length: int) -> tuple[slice, tuple[int, int]]:
     return slice(max(0, first), min(last, length)), (max(0, -first), max(0, last - length))
 
 
-def turns(m: int) -> tuple[Tensor, Tensor, Tensor]:
+def transforms(m: int) -> tuple[Tensor, Tensor, Tensor]:
     """B^T, G and A^T for one side: outputs = A^T ((G kernel) * (B^T tile)).
 
     Returns:
-        What turns tiles (n, n), kernels (n, 3) and, back, products (m, n), in float32.
+        Of tiles (n, n), of kernels (n, 3) and of products to outputs (m, n), in float32.
     """
     points = torch.tensor(POINTS[m], dtype=torch.float64)
     n, count = m + 2, len(points)
