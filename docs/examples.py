@@ -24,7 +24,7 @@ SENTENCES = (
     ("1-sunset", "a calm lake with mountains at sunset", 13),
     ("2-oaks", "several oaks, an autumn field, low hills, clear sky at noon", 11),
     ("3-beach", "a sandy beach, still water, the sun in the sky at noon", 12),
-    ("4-village", "a village in a snowy landscape, mountains, clear sky in the afternoon", 13),
+    ("4-village", "a village in a snowy landscape, mountains, clear sky in the afternoon", 17),
     ("5-pines", "several pines, a green meadow, white clouds in the afternoon", 13),
     ("6-forest", "a pine forest, deep snow, distant mountains, falling snow by day", 12),
 )

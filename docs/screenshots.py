@@ -19,7 +19,7 @@ PROMPTS = (
     ("a sandy beach, still water, the sun in the sky at noon", 11),
     ("several oaks, an autumn field, low hills, clear sky at noon", 11),
     ("several pines, a green meadow, white clouds in the afternoon", 13),
-    ("a village in a snowy landscape, mountains, clear sky in the afternoon", 13),
+    ("a village in a snowy landscape, mountains, clear sky in the afternoon", 17),
 )
 
 
