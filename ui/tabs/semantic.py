@@ -40,12 +40,11 @@ def create(jobs: JobQueue) -> Tab:
 
 def _canvas(made: Form) -> Painter:
     preset = made.start
-    size = (3 * preset.width, 2 * preset.height)
     about = made.named("label-map")
     return Painter(
         kind="map",
         palette=preset.palette,
-        size=size,
+        size=_blank_size(preset),
         multiple=preset.size_multiple,
         first=_first_map(preset),
         **about,
@@ -56,8 +55,12 @@ def _first_map(preset: Preset) -> dict[str, Any]:
     """Something to press Generate for and to paint over: a model's first example, if it has one."""
     requests = (load_request(path) for path in example_paths(Semantic.task))
     maps = (r.label_map.array() for r in requests if r.preset == preset.name)
-    blank = np.zeros((2 * preset.height, 3 * preset.width), np.uint8)
-    return labels_value(next(maps, blank))
+    width, height = _blank_size(preset)
+    return labels_value(next(maps, np.zeros((height, width), np.uint8)))
+
+
+def _blank_size(preset: Preset) -> tuple[int, int]:
+    return 3 * preset.width, 2 * preset.height
 
 
 def _of_model(name: str) -> dict[str, Any]:
