@@ -11,7 +11,7 @@ from ldm.catalog.build import build_first_stage, build_model
 from ldm.catalog.registry import load_preset
 from ldm.checkpoints.apply import load_files
 from ldm.data.rendering import render
-from ldm.data.scenes import OBJECTS, sample
+from ldm.data.scenes import IDS, OBJECTS, sample
 from ldm.diffusion.guidance import as_eps
 from ldm.errors import TrainingError
 from ldm.training import conditions, diffusion
@@ -54,7 +54,7 @@ def make(world, tmp_path, monkeypatch):
 
     monkeypatch.setattr(diffusion, "load_preset", elsewhere)
 
-    def make(name, **config):
+    def make(name, world=world, **config):
         data = DataConfig(folder=tmp_path, holes=1)
         about = TrainConfig("latent_diffusion", name, 1, 2, data=data, **config)
         return DiffusionRun(about, world, world)
@@ -181,10 +181,25 @@ def test_close_views_are_seen_at_the_less_noisy_steps_alone(make, world):
     assert t[is_close].max() < 250 < 900 < t[~is_close].max()
 
 
-@pytest.mark.parametrize("preset", ["demo-text-to-image", "demo-semantic"])
-def test_the_cells_of_objects_count_as_much_as_the_configuration_says(make, world, preset):
-    run = make(preset, loss=LossConfig(object_weights=dict.fromkeys(OBJECTS, 5.0)))
+def test_the_cells_of_objects_count_as_much_as_the_configuration_says(make):
+    run = make("demo-semantic", loss=LossConfig(object_weights=dict.fromkeys(OBJECTS, 5.0)))
     *_, weight = run.batch(np.random.default_rng(0), 2)
     assert weight.shape == (2, 1, 32, 32)
     assert weight.min() == 1
     assert weight.max() == 5
+
+
+def test_a_prompt_weighs_where_its_things_may_stand_whatever_the_picture_shows(make, world):
+    """Else the network would draw more things than there are."""
+    pine, none = ({"objects": kinds, "weather": "clear"} for kinds in (["pine"], []))
+    fog = {"objects": ["pine"], "weather": "fog"}
+    about = [one | {"attributes": a} for one, a in zip(world.about, (pine, none, fog), strict=True)]
+    labels = np.zeros_like(world.labels)
+    labels[0, :64], labels[2, :32] = IDS["pine"], IDS["pine"]
+    other = dataclasses.replace(world, about=about, labels=labels)
+    loss = LossConfig(object_weights={"pine": 5.0}, fog_weight=2.0, condition_dropout=0.0)
+    condition = make("demo-text-to-image", world=other, loss=loss).condition
+    told = condition.draw(np.random.default_rng(0), np.arange(3))
+    of_rows = condition.weight(np.arange(3), told)[:, 0, :, 0]
+    assert of_rows[:, [0, 8, 16]].tolist() == [[5, 3, 1], [1, 1, 1], [10, 5.5, 1]]
+    assert condition.weight(np.arange(3), condition.empty.expand_as(told)).unique().tolist() == [1]

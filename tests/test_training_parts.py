@@ -31,6 +31,7 @@ def test_config_reads_nested_values_and_keeps_defaults(tmp_path):
         REQUIRED + "data: {zoom: 0.5}\n",
         REQUIRED + "data: {zoom_noise: 1.5}\n",
         REQUIRED + "loss: {object_weights: {cow: 2}}\n",
+        REQUIRED + "loss: {fog_weight: 0.5}\n",
         REQUIRED + "runs: ${oc.env:HOME}\n",
         "kind: critic\n",
         "- a list\n",

@@ -9,7 +9,7 @@ N: scenes; B: batch; H, W: sides of the pictures in px; h, w: of their latents.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from ldm.training.holes import holes_of
 
 OUTSIDE_WEIGHT = 0.2  # of a latent cell outside all boxes, in the loss of layouts
 START_SCALE = 0.3  # of vectors that are set before the training of layouts
+ENOUGH_SCENES = 2000  # to see where things stand
 UNKNOWN_SHARE = 0.02  # of the words, replaced by [UNK], so that an unknown word does no harm
 
 
@@ -41,8 +42,7 @@ class Captions(Condition):
         self.tokens = torch.stack([tokenizer(about["captions"]) for about in given.world.about])
         self.empty, self.unknown = tokenizer([""])[0], int(tokenizer(["\u2603"])[0, 1])
         self.dropout = given.config.loss.condition_dropout
-        self.labels, self.factor = given.world.labels, given.model.factor
-        self.object_weights = given.config.loss.object_weights
+        self.cells = LikelyCells(given)
         shown = tokenizer([about["captions"][0] for about in given.held_out.about[:EXAMPLES]])
         self.examples = Examples(shown, self.empty.expand_as(shown))
 
@@ -58,7 +58,45 @@ class Captions(Condition):
 
     def weight(self, rows: np.ndarray, drawn: Tensor) -> Tensor:
         """Objects are few cells, so that what is said of them hardly counts by itself."""
-        return cell_weights(self.labels[rows], self.factor, self.object_weights)
+        told = (drawn != self.empty).any(1)
+        return torch.where(told[:, None, None, None], self.cells(rows), 1.0)
+
+
+class LikelyCells:
+    """Weights of cells by where the things that a sentence names may stand, not where they do.
+
+    A weight of the things themselves would be one of the answer: the mean that a network learns
+    would have more of them than there are. This one is the same whatever the picture shows.
+    """
+
+    def __init__(self, given: Material) -> None:
+        loss, about = given.config.loss, [about["attributes"] for about in given.world.about]
+        kinds = tuple(loss.object_weights)
+        weights = torch.tensor([loss.object_weights[kind] for kind in kinds])
+        named = torch.tensor([[kind in one["objects"] for kind in kinds] for one in about])
+        fog = torch.tensor([one["weather"] == "fog" for one in about])
+        # what a cell of a kind counts above 1, in each scene: (N, kinds)
+        self.above = named * (weights * torch.where(fog, loss.fog_weight, 1.0)[:, None] - 1)
+        self.places = likely_places(given, kinds)
+
+    def __call__(self, rows: np.ndarray) -> Tensor:
+        """(B, 1, h, w), at least 1."""
+        return 1 + torch.einsum("bk,khw->bhw", self.above[rows], self.places)[:, None]
+
+
+def likely_places(given: Material, kinds: Sequence[str]) -> Tensor:
+    """How often each latent cell shows things of a kind, as a share of the cell that does most.
+
+    Returns: (kinds, h, w) in [0, 1].
+    """
+    step = max(1, len(given.world) // ENOUGH_SCENES)
+    labels = torch.from_numpy(np.ascontiguousarray(given.world.labels[::step]))
+    shares = [
+        F.avg_pool2d((labels == IDS[kind]).float().mean(0, keepdim=True), given.model.factor)
+        for kind in kinds
+    ]
+    places = torch.cat(shares) if shares else torch.zeros(0, 1, 1)
+    return places / places.amax((1, 2), keepdim=True).clamp_min(1e-6)
 
 
 def cell_weights(labels: np.ndarray, factor: int, of_objects: Mapping[str, float]) -> Tensor:

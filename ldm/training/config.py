@@ -64,13 +64,17 @@ class LossConfig:
     gradient: float = 1.0  # first_stage: L1 between finite differences, keeps edges sharp
     min_snr_gamma: float | None = None  # latent_diffusion: arXiv:2303.09556; None: no weight
     noise_bias: float = 1.0  # latent_diffusion: t / T = u ** (1 / bias); above 1: noisier examples
-    # text-to-image, semantic: of a latent cell that shows a tree, a house ... (1 where not named)
+    # of a latent cell that shows a tree, a house ... (semantic), or of the likeliest one for those
+    # that the prompt names (text-to-image); 1 of a kind that is not listed
     object_weights: dict[str, float] = field(default_factory=dict)
+    fog_weight: float = 1.0  # text-to-image: times as much where things are pale in the fog
     condition_dropout: float = 0.1  # latent_diffusion: share trained without prompt, class, boxes
 
     def __post_init__(self) -> None:
         for name in self.object_weights:
             _check_choice("loss.object_weights", name, OBJECTS)
+        if self.fog_weight < 1:
+            raise TrainingError(f"loss.fog_weight must be at least 1, got {self.fog_weight:g}.")
 
 
 @dataclass(frozen=True)
