@@ -64,16 +64,22 @@ def _wait_for(address: str, app: subprocess.Popen) -> None:
 
 @contextmanager
 def visit(chromium, url: str):
-    """A fresh visitor; any request to another host and any script error is a failure."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 1000})
-    context.set_default_timeout(30_000)
-    page = context.new_page()
+    """A fresh visitor; any request to another host and any script error is a failure.
+
+    The browser keeps the page's files from one visitor to the next, and nothing else.
+    """
+    before = list(chromium.pages)
+    page = chromium.new_page()
     foreign, errors = [], []
     own = (url, "data:", "blob:")
     page.on("request", lambda r: None if r.url.startswith(own) else foreign.append(r.url))
     page.on("pageerror", lambda error: errors.append(str(error)))
     yield page
-    context.close()
+    page.goto("about:blank")  # a page that is open writes down what it remembers
+    about = {"origin": url, "storageTypes": "local_storage,indexeddb,cookies,cache_storage"}
+    chromium.new_cdp_session(page).send("Storage.clearDataForOrigin", about)
+    for opened in set(chromium.pages) - set(before):
+        opened.close()
     assert foreign == [], foreign
     assert errors == [], errors
 

@@ -128,7 +128,7 @@ def url(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def chromium():
-    """A real browser."""
+    """A real browser's window, for `visit`."""
     from playwright.sync_api import (  # noqa: PLC0415  (a browser may be missing)
         expect,
         sync_playwright,
@@ -137,7 +137,11 @@ def chromium():
     expect.set_options(timeout=30_000)  # a busy machine is slow, not wrong
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
-        yield browser
+        # what moves by itself is drawn by the processor here, and there is nothing to see in it
+        about = {"viewport": {"width": 1280, "height": 1000}, "reduced_motion": "reduce"}
+        context = browser.new_context(**about)
+        context.set_default_timeout(30_000)
+        yield context
         browser.close()
 
 

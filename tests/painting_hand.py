@@ -93,11 +93,15 @@ def centres(labels):
 
 def paint_segment(labels, a, b, radius, label):
     """A pixel is painted if its centre lies within the radius of the segment from a to b."""
-    x, y = centres(labels)
+    left, top = (max(0, int(min(a[i], b[i]) - radius) - 1) for i in (0, 1))
+    right, bottom = (max(0, int(max(a[i], b[i]) + radius) + 2) for i in (0, 1))
+    near = labels[top:bottom, left:right]  # the rest is further away than the radius
+    x, y = centres(near)
+    x, y = x + left, y + top
     dx, dy = b[0] - a[0], b[1] - a[1]
     share = ((x - a[0]) * dx + (y - a[1]) * dy) / ((dx * dx + dy * dy) or 1)
     share = np.clip(share, 0, 1)
-    labels[np.hypot(x - a[0] - share * dx, y - a[1] - share * dy) <= radius + 1e-9] = label
+    near[np.hypot(x - a[0] - share * dx, y - a[1] - share * dy) <= radius + 1e-9] = label
 
 
 def fill(labels, x, y, label):

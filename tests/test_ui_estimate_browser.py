@@ -83,7 +83,7 @@ def test_a_painted_hole_is_enough_to_tell_what_it_takes(chromium, url, tmp_path)
 
 def test_cancel_stops_a_decode_between_two_bands(chromium, url):
     with visit(chromium, url) as page:
-        address = f"{url}/?prompt=a+lake&width=1024&height=1024&steps=1&cover=bands&coarse=0"
+        address = f"{url}/?prompt=a+lake&width=1024&height=512&steps=1&cover=bands&coarse=0"
         open_page(page, address)
         page.locator(f"{TAB}-go:not([disabled])").click()
         what = page.locator(f"{TAB}-strip .what")
