@@ -45,7 +45,7 @@ class JobQueue:
         self._changed = threading.Condition()
         self._warm: deque[str] = deque()  # presets to prepare
         self._asked: dict[str, float] = {}  # all that were ever to be prepared, and when, in s
-        self._warmed: set[str] = set()  # those that were, or could not be
+        self._warmed: set[str] = set()  # those that were, or could not be when last asked for
         self._closed = False
         self._worker: threading.Thread | None = None
 
@@ -139,6 +139,7 @@ class JobQueue:
         """Make the studio and load a preset in the background, before the first job needs it."""
         with self._changed:
             self._warm.append(preset_name)
+            self._warmed.discard(preset_name)
             self._asked[preset_name] = time.monotonic()
             self._start()
             self._changed.notify_all()

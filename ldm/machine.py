@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -91,10 +93,15 @@ class Watch:
 
     def _facts(self) -> Facts:
         """Of the model; measuring them is no part of the run."""
+        with self.paused():
+            return self.machine.facts(self.name, self.model)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Time that is no part of the run, as that of whoever reads its events."""
         begin = time.perf_counter()
-        facts = self.machine.facts(self.name, self.model)
+        yield
         self._begin += time.perf_counter() - begin
-        return facts
 
     def finished(self, result: Result) -> Result:
         """The result with what is known of the run."""
@@ -108,7 +115,8 @@ class Watch:
 
     def learn(self, event: Any) -> None:
         """After the result: next time the estimate knows what this run took."""
-        if not isinstance(event, Result) or self.machine.of(self.name) is None:
+        is_known = self.machine.of(self.name) is not None
+        if not (isinstance(event, Result) and is_known and self.site.is_usual):
             return
         try:
             self._learn()

@@ -12,7 +12,7 @@ import os
 import platform
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,13 @@ from PIL import Image, PngImagePlugin
 from ldm.errors import RequestError
 from ldm.images import EncodedImage
 from ldm.request_json import from_dict, to_dict
+from ldm.requests import REQUESTS
 
 SCHEMA = 1
 KEY = "latent_canvas"
 PACKAGES = ("torch", "numpy", "gradio", "transformers")
 MAX_RECORD_CHARACTERS = 1_000_000
-EARLIER = {"temperature": 1.0}  # of pictures from before requests had the field
+EARLIER = {"temperature": 1.0, "coarse": 0.0}  # of pictures from before requests had the field
 PICTURE = "sha256:"  # how the record names a picture that the request holds
 PICTURE_CHUNK = b"lcIm"  # of the PNG: 32 bytes of SHA-256, then the picture's own PNG
 PICTURE_FIELDS = ("image", "mask", "label_map")
@@ -87,6 +88,13 @@ def _apart(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, bytes]]:
     return values, pictures
 
 
+def _as_earlier(values: dict[str, Any]) -> dict[str, Any]:
+    """What a request meant before it could say it, of the fields that requests of its task have."""
+    kind = REQUESTS.get(str(values.get("task")))
+    names = {field.name for field in fields(kind)} if kind else set()
+    return {name: value for name, value in EARLIER.items() if name in names}
+
+
 def _together(values: dict[str, Any], chunks: list[bytes]) -> dict[str, Any]:
     """The values with the pictures in place of their names; the inverse of `_apart`."""
     pictures = {PICTURE + chunk[:32].hex(): chunk[32:] for chunk in chunks}
@@ -118,7 +126,7 @@ def load(path: Path) -> Record:
     request, versions = record.get("request"), record.get("versions", {})
     if not isinstance(request, dict) or not isinstance(versions, dict):
         raise _damaged(path)
-    request = from_dict(EARLIER | _together(request, chunks))
+    request = from_dict(_as_earlier(request) | _together(request, chunks))
     return Record(request, str(record.get("weights_sha256", "")), versions)
 
 

@@ -93,7 +93,8 @@ class Studio:
                     if isinstance(event, Result):
                         event = watch.finished(save_pictures(event, folder, weights))
                         event = _with_loading(event, loading)
-                    yield event
+                    with watch.paused():
+                        yield event
                 watch.learn(event)
         except (MemoryError, RuntimeError) as error:
             if is_out_of_memory(error):

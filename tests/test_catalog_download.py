@@ -1,5 +1,6 @@
 """Downloads from a server in this process: resumed, checked, atomic, and clear when they fail."""
 
+import errno
 import hashlib
 import io
 import os
@@ -238,6 +239,29 @@ def test_an_archive_without_the_one_file_is_an_error(server, client, preset, con
     with pytest.raises(DownloadError, match=words):
         download_preset(preset, client=client)
     assert not preset.is_on_disk
+
+
+def test_a_disk_that_is_full_while_unpacking_is_an_error(
+    server, client, preset, tmp_path, monkeypatch
+):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    server.content = zipped("inner/model.ckpt")
+    monkeypatch.setattr("shutil.copyfileobj", full)
+    with pytest.raises(DownloadError, match="model.ckpt cannot be written: No space left"):
+        download_preset(preset, client=client)
+    assert not list(tmp_path.rglob("*.part"))
+    assert list(tmp_path.rglob("*.zip"))  # what has arrived is kept
+
+
+def test_an_encrypted_archive_is_an_error(server, client, preset):
+    content = bytearray(zipped("inner/model.ckpt"))
+    for start in (content.index(b"PK\3\4") + 6, content.index(b"PK\1\2") + 8):
+        content[start] |= 1  # the flag of a member that needs a password
+    server.content = bytes(content)
+    with pytest.raises(DownloadError, match="encrypted; unpack it by hand"):
+        download_preset(preset, client=client)
 
 
 def test_a_preset_without_a_source_says_so(preset):

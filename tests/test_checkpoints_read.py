@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from ldm.checkpoints import pickles
 from ldm.checkpoints import read as read_module
 from ldm.checkpoints.read import read_checkpoint
 
@@ -53,6 +54,19 @@ def test_every_published_layout_is_read(case, unpacked):
 def test_the_lightning_layout_is_among_them():
     styles = {json.loads((TINY / c / "case.json").read_text())["ckpt_style"] for c in CASES}
     assert styles == {"plain", "lightning"}
+
+
+def test_a_file_is_scanned_while_no_other_thread_allows_names(unpacked, monkeypatch):
+    """torch's table of allowed names is the process's: what is in it, a scan does not name."""
+    path = unpacked(next(c for c in CASES if "lightning" in (TINY / c / "case.json").read_text()))
+    scan, alone = pickles._foreign_names, []
+    monkeypatch.setattr(
+        pickles,
+        "_foreign_names",
+        lambda path: alone.append(pickles._safe_globals.locked()) or scan(path),
+    )
+    read_checkpoint(path)
+    assert alone == [True]
 
 
 def test_formats_agree(tmp_path, unpacked):

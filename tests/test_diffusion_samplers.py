@@ -101,6 +101,17 @@ def test_ddim_with_eta_1_over_all_steps_is_ddpm_with_the_posterior_variance():
     assert difference < 1e-9
 
 
+def test_ddpm_takes_the_posterior_that_the_tables_hold():
+    """The tables are held against the authors' numbers, so with them the sampler is."""
+    x, *draws = (batch_noise([0], step, (1, 4, 4)).double() for step in range(1001))
+    for step in ddpm(exact_eps, x, SCHEDULE, steps=1000, noise=draws.__getitem__):
+        t = step.t
+        mean = SCHEDULE.posterior_mean_coef1[t] * step.x0 + SCHEDULE.posterior_mean_coef2[t] * x
+        spread = (SCHEDULE.posterior_log_variance_clipped[t] / 2).exp() if t else 0.0
+        assert (mean + spread * draws[step.index] - step.x_t).abs().max() < 1e-5
+        x = step.x_t
+
+
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_batched_equals_single(name):
     def run(seeds):

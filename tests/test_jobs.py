@@ -227,8 +227,7 @@ def test_a_model_that_could_not_be_loaded_is_tried_again_later(queue, monkeypatc
     studio.load = load
     assert queue.estimate(request, wait=WAIT) is None  # not at every key that is pressed
     monkeypatch.setattr(module, "RETRY", 0.0)
-    queue.estimate(request)
-    wait_until(lambda: queue.estimate(request) == "of demo")
+    assert queue.estimate(request, wait=WAIT) == "of demo"
 
 
 # limits

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ldm import machine, studio
+from ldm.canvas.calibration import Calibration
 from ldm.canvas.estimate import calibration_of
 from ldm.canvas.plan import Room
 from ldm.catalog.registry import load_preset
@@ -110,7 +111,27 @@ def test_the_photograph_around_a_hole_counts(tiny_studio):
         least = bytes_beside(request)
     assert found[1] - found[0] == (12 + 2 * 4) * (1000**2 - 200**2)
     with pytest.raises(MemoryBudgetError):
-        tiny_studio.machine.estimate(name, request, Room(least))
+        tiny_studio.machine.estimate(name, replace(request, working_size=512), Room(least))
+
+
+def test_so_small_a_canvas_is_whole_in_any_room(tiny_studio):
+    """As it will be made, see `is_sure`."""
+    tiny_studio.load(REQUEST.preset)
+    name = known_as(load_preset(REQUEST.preset))
+    request = resolve(replace(REQUEST, width=64, height=64), load_preset(REQUEST.preset))
+    assert tiny_studio.machine.estimate(name, request, Room(1)).plan.startswith("whole")
+
+
+def test_the_time_of_whoever_reads_is_not_the_models(tiny_studio, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    learned = []
+    tiny_studio.load(REQUEST.preset)
+    monkeypatch.setattr(Calibration, "learn", lambda *about: learned.append(about[1:]))
+    for _ in tiny_studio.run(REQUEST):
+        now[0] += 60
+    assert [part for part, _, _ in learned] == ["unet", "decoder", "rest"]
+    assert [seconds for _, _, seconds in learned] == [0, 0, 0]
 
 
 def test_the_queue_estimates_without_waiting(tiny_studio):

@@ -44,9 +44,9 @@ def test_a_record_says_what_made_the_picture(tmp_path):
     assert json.loads(Image.open(path).text[metadata.KEY])["application"] == "Latent Canvas"
 
 
-def test_a_request_of_an_older_version_takes_todays_defaults_but_its_own_temperature(tmp_path):
+def test_a_request_of_an_older_version_takes_todays_defaults_but_not_for_its_picture(tmp_path):
     path = write(tmp_path / "a.png", **{metadata.KEY: record()})
-    assert metadata.load(path).request == TextToImage(prompt="a lake", temperature=1.0)
+    assert metadata.load(path).request == TextToImage(prompt="a lake", temperature=1.0, coarse=0)
     metadata.save(path, IMAGE, replace(REQUEST, temperature=0.3))
     assert metadata.load(path).request.temperature == 0.3
 

@@ -11,6 +11,7 @@ import torch
 from ldm.canvas.calibration import Calibration, Rates
 from ldm.canvas.estimate import facts_of
 from ldm.canvas.plan import Room, plan
+from ldm.canvas.wrapped import MARGIN
 from ldm.errors import LDMError, MemoryBudgetError
 from ldm.events import Progress, Result
 from ldm.images import EncodedImage
@@ -19,6 +20,7 @@ from ldm.runtime.manager import ModelManager
 from ldm.tasks import covering, estimating
 from ldm.tasks.covering import Site
 from ldm.tasks.estimating import canvases, expected, pixels
+from ldm.tasks.settings import Sampling
 from ldm.tasks.text_to_image import run
 
 REQUEST = TextToImage(
@@ -139,6 +141,26 @@ def test_a_prepared_model_is_read_again_in_float32(tiny_model, monkeypatch):
         made(half, site=site)
 
 
+@pytest.mark.usefixtures("small_canvases_count")
+def test_float32_is_planned_with_twice_the_memory(tiny_model, facts, monkeypatch):
+    half = copy.deepcopy(tiny_model).to(torch.bfloat16)
+    decode = type(half).decode
+    monkeypatch.setattr(
+        type(half), "decode",
+        lambda self, z: decode(self, z) * (torch.inf if self.dtype == torch.bfloat16 else 1),
+    )  # fmt: skip
+    request = replace(REQUEST, count=2)
+    (canvas,) = canvases(request, facts)
+    room = Room(round(1.2 * plan(canvas, facts, Room(2**40)).memory))
+    site = Site(lambda: facts, room)
+    progress, result = made(half, request, site)
+    assert len(result.images) == 2
+    assert site.notes[0].startswith("Half precision")
+    # both at once in half precision, then one after the other
+    assert [event.total for event in progress if event.stage == "sampling"] == [3] * 3 + [6] * 6
+    assert not site.is_usual
+
+
 @pytest.fixture
 def trained_small(tiny_model):
     """The tiny model as if it had been trained at 32 x 32 px."""
@@ -174,6 +196,29 @@ def test_a_seamless_picture_does_not_know_where_it_begins(trained_small):
     assert around.images[0].shape == plain.images[0].shape
     assert (around.images[0] != plain.images[0]).any()
     assert step(around.images[0]) < 1.5
+
+
+@pytest.mark.parametrize(("coarse", "steps"), [(0.01, 2), (0.5, 5), (1.0, 10)])
+def test_after_a_small_picture_something_is_made_anew(coarse, steps):
+    """The last step begins where there is next to no noise."""
+    sampling = Sampling("ddim", 10, 1.0, 0.0, (1,), 64, 64, coarse=coarse)
+    assert sampling.again == steps
+    assert replace(sampling, steps=1).again == 1
+
+
+def test_a_seamless_picture_is_begun_seamless(trained_small, monkeypatch):
+    """What is at the edge of the enlarged picture is encoded with what is at the other one."""
+    seen = []
+    encode = type(trained_small).encode
+    monkeypatch.setattr(
+        type(trained_small), "encode", lambda self, image: seen.append(image) or encode(self, image)
+    )
+    made(trained_small, replace(REQUEST, seamless="across", coarse=0.67))
+    (image,) = seen
+    margin = 2 * MARGIN  # px
+    assert image.shape == (1, 3, 64, 96 + 2 * margin)
+    assert torch.equal(image[..., :margin], image[..., 96 : 96 + margin])
+    assert torch.equal(image[..., -margin:], image[..., margin : 2 * margin])
 
 
 def test_small_first_takes_its_steps_twice_and_says_so(trained_small, facts):

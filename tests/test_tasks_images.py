@@ -125,7 +125,18 @@ def test_two_passes_make_sixteen_times_the_size_with_progress_over_all():
     assert [image.shape for image in got.images] == [(48, 80, 3)] * 2
 
 
-@pytest.mark.parametrize(("side", "steps"), [(256, 2 + 1), (128, 2)])
+def test_the_progress_of_two_passes_is_one_that_only_grows():
+    request = Upscale(image=picture(3, 5), passes=2, count=2, **HOW)
+    model = build_model(thin(request.preset), "cpu").requires_grad_(False)
+    request = resolve(request, load_preset(request.preset))
+    *progress, _ = RUNNERS["upscale"](model, request)
+    steps = [event.step for event in progress if event.total]
+    assert steps == sorted(steps)
+    assert {event.total for event in progress if event.total} == {3 * request.steps}
+    assert (steps[0], steps[-1]) == (1, 3 * request.steps)
+
+
+@pytest.mark.parametrize(("side", "steps"), [(256, 2 + 2), (128, 2)])
 def test_a_large_hole_is_begun_at_the_trained_size(side, steps):
     preset = thin("demo-inpaint")
     mask = grey(np.full((side, side), 255))

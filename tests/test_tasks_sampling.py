@@ -46,6 +46,9 @@ class Gaussian:
 
     preview = staticmethod(lambda latents: latents)
 
+    def wait(self):
+        """There is nothing to wait for."""
+
 
 def drain(generator):
     """The yielded events and the returned value."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 MOST_GAPS = 160 * 2**20  # bytes, between small tensors; large ones are mapped, without gaps
 
@@ -27,6 +27,10 @@ class Line:
         tensors = max(0.0, self.fixed + self.per_cell * cells)
         return round(tensors + min(self.gaps * tensors, MOST_GAPS))
 
+    def doubled(self) -> Line:
+        """The same of numbers twice as wide."""
+        return replace(self, fixed=2 * self.fixed, per_cell=2 * self.per_cell)
+
 
 @dataclass(frozen=True)
 class Bands:
@@ -38,6 +42,10 @@ class Bands:
     def least(self, columns: int) -> int:
         """The smallest budget for a canvas of so many columns."""
         return math.ceil(self.per_column * columns)
+
+    def doubled(self) -> Bands:
+        """The same of numbers twice as wide."""
+        return Bands(2 * self.per_column, 2 * self.spilled)
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,12 @@ class Facts:
     trained_rows: int = 0  # latent cells of a training picture; 0: nobody knows
     trained_columns: int = 0
     cells_at_once: int = 0  # latent cells of a batch; 0: as on a CPU
+
+    def in_float32(self) -> Facts:
+        """What the same model takes in float32, if these are of half precision."""
+        networks = ("unet", "decoder", "encoder")
+        names = [name + of for name in networks for of in ("", "_bands")]
+        return replace(self, **{name: getattr(self, name).doubled() for name in names})
 
     @property
     def size_multiple(self) -> int:

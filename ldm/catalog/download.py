@@ -88,8 +88,11 @@ def download(target: Target, client: httpx.Client, on_progress: OnProgress | Non
             _note(_beside(target.path, ".sha256"), digest)
         os.replace(part, target.path)
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise DownloadError(f"{target.path} cannot be written: {reason}.") from error
+        raise _unwritable(target.path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> DownloadError:
+    return DownloadError(f"{path} cannot be written: {error.strerror or type(error).__name__}.")
 
 
 def extract_member(archive: Path, pattern: str, path: Path) -> None:
@@ -113,6 +116,12 @@ def extract_member(archive: Path, pattern: str, path: Path) -> None:
         archive.unlink(missing_ok=True)
         part.unlink(missing_ok=True)
         raise DownloadError(f"{archive} was damaged and is deleted; download it again.") from error
+    except RuntimeError as error:  # zipfile's word for a member that needs a password
+        part.unlink(missing_ok=True)
+        raise DownloadError(f"{archive} is encrypted; unpack it by hand.") from error
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise _unwritable(path, error) from error
     os.replace(part, path)
 
 

@@ -38,7 +38,7 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
         start = file.read(len(_LEGACY_MAGIC))
     if start[:2] == b"PK":
         _check_archive(path)
-        payload = _load(path, _foreign_names(path), mmap=True)
+        payload = _load_archive(path)
     elif start == _LEGACY_MAGIC:
         payload = _load(path, [], mmap=False)
     elif start[:1] == b"\x80":
@@ -72,6 +72,12 @@ def _check_archive(path: Path) -> None:
         raise CheckpointError(f"{path} claims more bytes than it has; do not use it.")
 
 
+def _load_archive(path: Path) -> Any:
+    # the scan and the load together: what another thread allows meanwhile, the scan would not name
+    with _safe_globals:
+        return _load(path, _foreign_names(path), mmap=True)
+
+
 def _foreign_names(path: Path) -> list[str]:
     """The names in the pickle that torch would refuse."""
     try:
@@ -84,7 +90,7 @@ def _foreign_names(path: Path) -> list[str]:
 def _load(path: Path, foreign: list[str], *, mmap: bool) -> Any:
     try:
         stand_ins = [(_stand_in(name), name) for name in foreign]
-        with _safe_globals, torch.serialization.safe_globals(stand_ins):
+        with torch.serialization.safe_globals(stand_ins):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:
         # As above: torch raises nearly every kind of error over a damaged pickle.

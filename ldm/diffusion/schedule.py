@@ -121,7 +121,7 @@ class NoiseSchedule:
         return (x_t - signal * x0) / sigma
 
     def velocity(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """v = sqrt(alpha-bar_t) noise - sqrt(1 - alpha-bar_t) x0 (arXiv:2202.00512, Sec. 2.4)."""
+        """v = sqrt(alpha-bar_t) noise - sqrt(1 - alpha-bar_t) x0 (arXiv:2202.00512, Sec. 4)."""
         signal, sigma = self._scales(t, x0)
         return signal * noise - sigma * x0
 

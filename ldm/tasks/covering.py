@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ from ldm.events import Progress
 
 SURE = 64 * 64  # latent cells: so small a canvas is whole without a look at the memory
 Made = TypeVar("Made")
+Event = TypeVar("Event")
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,14 @@ class Site:
         room: Memory and disk.
         notes: What a person should know afterwards; filled by the run.
         took: What was done; filled by the run too.
+        is_usual: Whether another run would take the same; said by the run.
     """
 
     facts: Callable[[], Facts]
     room: Room
     notes: list[str] = field(default_factory=list)
     took: list[Took] = field(default_factory=list)
+    is_usual: bool = True
 
     def tell(self, note: str) -> None:
         """Note it, once."""
@@ -60,6 +64,11 @@ class Covered:
     space: Workspace | None = None
 
 
+def is_sure(canvas: Canvas, asked: str) -> bool:
+    """Whether a canvas is so small that it is made whole without a look at the memory."""
+    return asked == "auto" and canvas.together * canvas.passes * canvas.cells <= SURE
+
+
 def cover(model: Any, canvas: Canvas, site: Site | None, asked: str = "auto") -> Covered:
     """Plan a canvas and prepare the model for it.
 
@@ -73,10 +82,11 @@ def cover(model: Any, canvas: Canvas, site: Site | None, asked: str = "auto") ->
         MemoryBudgetError: If the canvas cannot be made in this room; says what could.
         RequestError: If this model cannot be asked for that way.
     """
-    work = canvas.together * canvas.passes * canvas.cells
-    if site is None or (asked == "auto" and work <= SURE):
+    if site is None:
         windows = windows_of(canvas) if asked == "windows" else None
         return Covered(model, model, Plan("whole", canvas.together, windows=windows))
+    if is_sure(canvas, asked):
+        return Covered(model, model, Plan("whole", canvas.together))
     chosen = plan(canvas, site.facts(), site.room, asked)
     if chosen.cover != "whole":
         site.tell(f"Made {chosen.why}.")
@@ -84,6 +94,28 @@ def cover(model: Any, canvas: Canvas, site: Site | None, asked: str = "auto") ->
         return Covered(model, model, chosen)
     space = Workspace(chosen.budget, site.room.folder)
     return Covered(in_bands(model, chosen, space), model, chosen, space)
+
+
+@dataclass
+class Clock:
+    """Time that work takes, without that of whoever reads its events."""
+
+    seconds: float = 0.0
+
+    def counting(self, work: Generator[Event, None, Made]) -> Generator[Event, None, Made]:
+        """The same work, counted."""
+        try:
+            while True:
+                begin = time.perf_counter()
+                try:
+                    event = next(work)
+                finally:
+                    self.seconds += time.perf_counter() - begin
+                yield event
+        except StopIteration as end:
+            return end.value
+        finally:
+            work.close()
 
 
 def pausing(

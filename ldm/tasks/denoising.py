@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
@@ -21,7 +20,7 @@ from ldm.diffusion.timesteps import timesteps_of
 from ldm.events import Progress
 from ldm.images import grid, to_arrays
 from ldm.latent_diffusion import LatentDiffusion
-from ldm.tasks.covering import Covered, Site, Took, pausing
+from ldm.tasks.covering import Clock, Covered, Site, Took, pausing
 from ldm.tasks.settings import Sampling
 
 PREVIEWS = 12  # per batch, about
@@ -67,18 +66,26 @@ def denoised(
     Returns:
         (B, C, h, w).
     """
+    clock = Clock()
+    latents = yield from clock.counting(_stepped(on, sampling, conditions, track, start))
+    if site is not None:
+        number = sampling.steps if start is None else sampling.again
+        site.took.append(_took_steps(on, sampling, number, clock.seconds))
+    return latents
+
+
+def _stepped(
+    on: Covered, sampling: Sampling, conditions: Conditions, track: Track, start: Tensor | None
+) -> Generator[Progress, None, Tensor]:
+    """The same without its time."""
     steps = _steps(on, sampling, conditions, start)
-    number = sampling.steps if start is None else sampling.again
-    begin = time.perf_counter()
-    for index in range(number):
+    for index in range(sampling.steps if start is None else sampling.again):
         before = Progress("sampling", track.done + index, track.total)
         step = yield from pausing(lambda: next(steps), on.space, lambda _, before=before: before)
         show = step.index % max(1, step.total // PREVIEWS) == 0
         picture = _preview(on.model, step.x0, sampling) if show else None
         yield Progress("sampling", track.done + step.index + 1, track.total, preview=picture)
-    if site is not None:
-        on.model.wait()
-        site.took.append(_took_steps(on, sampling, number, time.perf_counter() - begin))
+    on.model.wait()
     return step.x_t.to(on.model.dtype)
 
 
@@ -94,9 +101,19 @@ def decoded(
 
     `track`: of the steps that were taken; `stage`: what this is called.
     """
-    begin = time.perf_counter()
     h, w = latents.shape[2:]
-    padded = sampling.wrap.pad(latents)
+    padded, clock = sampling.wrap.pad(latents), Clock()
+    made = yield from clock.counting(_pictures(on, padded, track, stage))
+    if site is not None:
+        cells = padded.shape[2] * padded.shape[3]
+        site.took.append(Took("decoder", len(latents), cells, clock.seconds))
+    return sampling.wrap.cut(made, h, w, on.model.factor)
+
+
+def _pictures(
+    on: Covered, padded: Tensor, track: Track, stage: str
+) -> Generator[Progress, None, Tensor]:
+    """Latents with their margins -> pictures with theirs."""
     if on.plan.decoder:
         strips = on.model.first_stage.strips(padded)
         yield Progress(stage, 0, strips)
@@ -108,12 +125,8 @@ def decoded(
     else:
         yield Progress(stage, track.done, track.total)
         made = on.model.decode(padded)
-    if site is not None:
-        on.model.wait()
-        cells = padded.shape[2] * padded.shape[3]
-        seconds = time.perf_counter() - begin
-        site.took.append(Took("decoder", len(latents), cells, seconds))
-    return sampling.wrap.cut(made, h, w, on.model.factor)
+    on.model.wait()
+    return made
 
 
 def _steps(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,6 +11,7 @@ from ldm.canvas.calibration import Calibration
 from ldm.canvas.facts import Facts
 from ldm.canvas.plan import Canvas, Plan, Room, plan
 from ldm.requests import ClassConditional, Inpaint, Semantic, Upscale
+from ldm.tasks.covering import is_sure
 from ldm.tasks.inpaint import hole_of, sampling_on
 from ldm.tasks.settings import (
     WRAPS,
@@ -126,7 +128,8 @@ def expected(request: Any, known: Calibration, room: Room) -> Expected:
         # a small picture that only helps is covered as it fits
         is_made = canvas is found[-1] or isinstance(request, Upscale)
         asked = getattr(request, "cover", "auto") if is_made else "auto"
-        chosen = plan(canvas, known.facts, room, asked)
+        there = replace(room, memory=sys.maxsize) if is_sure(canvas, asked) else room
+        chosen = plan(canvas, known.facts, there, asked)
         plans.append(chosen)
         part = known.seconds(canvas, max(1, round(canvas.share * request.steps)), chosen)
         seconds = None if part is None or seconds is None else seconds + part

@@ -6,7 +6,7 @@ the picture's own resolution. Outside the feathered mask not one pixel changes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 
 import cv2
@@ -55,13 +55,7 @@ def run(
     image, touched = _at_work(area, canvas, alpha, model)
     sampling = sampling_on(area, request, touched.shape)
     check(model, sampling)
-    given, mask = to_tensor([image]), torch.from_numpy(touched)[None, None].float()
-    on = cover(model, canvas_of(model, sampling, encodes=True), site)
-    cond = yield from pausing(
-        lambda: _condition(on.model, given, mask, area.wrap),
-        on.space,
-        lambda _: Progress("reading the picture"),
-    )
+    cond = yield from _read(model, image, touched, sampling, site)
     sampling = replace(sampling, shown=standing_in(hole, area, canvas, touched.shape))
     made = yield from sample(model, sampling, cond, cond, site)
     made = [without_seam(area, canvas, alpha, image) for image in made]
@@ -96,12 +90,24 @@ def sampling_on(area: Area, request: Inpaint, size: tuple[int, int]) -> Sampling
     return replace(of_request(request, size), wrap=area.wrap)
 
 
-def _condition(
-    model: LatentDiffusion, image: torch.Tensor, mask: torch.Tensor, wrap: Wrap
-) -> Conditioning:
-    """What is known around a hole, (1, 3, H, W) and (1, 1, H, W) in px."""
-    h, w = (side // model.factor for side in image.shape[2:])
-    cond = model.condition_hole(wrap.pad(image, model.factor), wrap.pad(mask, model.factor))
+def _read(
+    model: LatentDiffusion,
+    image: np.ndarray,
+    touched: np.ndarray,
+    sampling: Sampling,
+    site: Site | None,
+) -> Generator[Progress, None, Conditioning]:
+    """What is known around a hole: image (H, W, 3) uint8, touched (H, W) bool."""
+    on = cover(model, canvas_of(model, sampling, encodes=True), site)
+    wrap, factor = sampling.wrap, model.factor
+    around = wrap.pad(to_tensor([image]), factor)
+    mask = wrap.pad(torch.from_numpy(touched)[None, None].float(), factor)
+    cond = yield from pausing(
+        lambda: on.model.condition_hole(around, mask),
+        on.space,
+        lambda _: Progress("reading the picture"),
+    )
+    h, w = (side // factor for side in touched.shape)
     return replace(cond, concat=wrap.cut(cond.concat, h, w))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -56,6 +57,7 @@ def sample(
     cond: Conditioning,
     uncond: Conditioning,
     site: Site | None = None,
+    among: tuple[int, int] = (0, 1),
 ) -> Generator[Progress, None, list[np.ndarray]]:
     """Sample and decode all pictures, in batches that share each step.
 
@@ -65,6 +67,7 @@ def sample(
         cond: The condition that all pictures share, or one for each, if all fit one batch.
         uncond: The empty or negative condition.
         site: Memory and what else is known; None: all is done whole.
+        among: Which of how many such calls this is, for the progress.
 
     Yields:
         Progress after every step, with a preview after some, and before each decode; where the
@@ -79,19 +82,19 @@ def sample(
     """
     on = cover(model, canvas_of(model, sampling), site, sampling.cover)
     arrays: list[np.ndarray] = []
-    batches = _batches(sampling.seeds, on.plan.batch)
-    for number, seeds in enumerate(batches):
-        part = replace(sampling, seeds=seeds)
-        place = (number, len(batches))
+    number, left = 0, sampling.seeds
+    while left:
+        part = replace(sampling, seeds=left[: on.plan.batch])
+        batches = number + math.ceil(len(left) / on.plan.batch)
+        place = (among[0] * batches + number, among[1] * batches)
         made = yield from _batch(on, part, (cond, uncond), place, site)
-        if not torch.isfinite(made).all():
-            model = _in_float32(model, site)
-            on = cover(model, canvas_of(model, sampling), site, sampling.cover)
-            cond, uncond = (part.to(model.device, torch.float32) for part in (cond, uncond))
-            made = yield from _batch(on, part, (cond, uncond), place, site)
-            if not torch.isfinite(made).all():  # the conditions were too large already
-                raise LDMError(_UNBOUNDED)
-        arrays += to_arrays(made)
+        if torch.isfinite(made).all():
+            arrays += to_arrays(made)
+            number, left = number + 1, left[len(part.seeds) :]
+            continue
+        model, site = _in_float32(model, site)
+        on = cover(model, canvas_of(model, replace(sampling, seeds=left)), site, sampling.cover)
+        cond, uncond = (part.to(model.device, torch.float32) for part in (cond, uncond))
     return arrays
 
 
@@ -133,17 +136,18 @@ def _small_first(
     track = track.after(small.steps)
     image = yield from decoded(there, small, latents, track, site, "enlarging")
     image = F.interpolate(image, (full.height, full.width), mode="bicubic").clamp(-1, 1)
-    return (
-        yield from pausing(
-            lambda: on.model.encode(image),
-            on.space,
-            lambda _: Progress("enlarging", track.done, track.total),
-        )
+    around = full.wrap.pad(image, model.factor)
+    start = yield from pausing(
+        lambda: on.model.encode(around),
+        on.space,
+        lambda _: Progress("enlarging", track.done, track.total),
     )
+    return full.wrap.cut(start, full.height // model.factor, full.width // model.factor)
 
 
-def _in_float32(model: LatentDiffusion, site: Site | None) -> LatentDiffusion:
-    """After numbers that were too large for half precision: the same model in float32.
+def _in_float32(model: LatentDiffusion, site: Site | None) -> tuple[LatentDiffusion, Site | None]:
+    """After numbers that were too large for half precision: the same model in float32, and a site
+    that knows it to take twice as much.
 
     Raises:
         LDMError: If it was in float32 already, or in bfloat16 on the CPU, whose range is the same.
@@ -151,10 +155,10 @@ def _in_float32(model: LatentDiffusion, site: Site | None) -> LatentDiffusion:
     can_try = model.in_float32 is not None or not model.is_prepared
     if model.dtype == torch.float32 or not can_try:
         raise LDMError(_UNBOUNDED)
-    if site is not None:
-        site.tell("Half precision was too coarse for this picture; it was made in float32.")
-    return copy.deepcopy(model).float() if model.in_float32 is None else model.in_float32()
-
-
-def _batches(seeds: tuple[int, ...], size: int) -> list[tuple[int, ...]]:
-    return [seeds[i : i + size] for i in range(0, len(seeds), size)]
+    wider = copy.deepcopy(model).float() if model.in_float32 is None else model.in_float32()
+    if site is None:
+        return wider, None
+    site.tell("Half precision was too coarse for this picture; it was made in float32.")
+    site.is_usual = False
+    facts = site.facts
+    return wider, replace(site, facts=lambda: facts().in_float32())

@@ -55,8 +55,11 @@ class Sampling:
 
     @property
     def again(self) -> int:
-        """Steps that are taken at full size after a small picture."""
-        return max(1, round(self.coarse * self.steps))
+        """Steps that are taken at full size after a small picture.
+
+        The last one alone starts at t = 1 and makes nothing anew, so that there are two at least.
+        """
+        return min(self.steps, max(2, round(self.coarse * self.steps)))
 
 
 def of_request(request: Any, size: tuple[int, int] | None = None) -> Sampling:

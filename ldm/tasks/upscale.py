@@ -33,17 +33,22 @@ def run(
     low = low if low.ndim == 3 else np.repeat(low[:, :, None], 3, axis=2)
     sampling = of_request(request, (0, 0))  # the size is each pass's own
     runs = 1 + (request.passes - 1) * request.count
-    images = yield from _as_part(_enlarged(model, sampling, low, site), 0, runs)
+    images = yield from _enlarged(model, sampling, low, site, (0, runs))
     if request.passes == 2:
         firsts, images = images, []
         for seed, first in zip(sampling.seeds, firsts, strict=True):
-            again = _enlarged(model, replace(sampling, seeds=(seed,)), first, site)
-            images += yield from _as_part(again, 1 + len(images), runs)
+            among = (1 + len(images), runs)
+            again = replace(sampling, seeds=(seed,))
+            images += yield from _enlarged(model, again, first, site, among)
     yield result(request, images)
 
 
 def _enlarged(
-    model: LatentDiffusion, sampling: Sampling, low: np.ndarray, site: Site | None
+    model: LatentDiffusion,
+    sampling: Sampling,
+    low: np.ndarray,
+    site: Site | None,
+    among: tuple[int, int],
 ) -> Images:
     """One pass: a picture per seed, cut to exactly `factor` times the size of `low`."""
     factor, (height, width), wrap = model.factor, low.shape[:2], sampling.wrap
@@ -53,7 +58,7 @@ def _enlarged(
     check(model, sampling)
     given = to_tensor([edged])
     cond = model.condition(given)
-    images = yield from sample(model, sampling, cond, cond, site)
+    images = yield from sample(model, sampling, cond, cond, site, among)
     if keeps := model.keeps_means:
         around = wrap.pad(given)
         kept = (
@@ -61,16 +66,3 @@ def _enlarged(
         )
         images = [to_arrays(wrap.cut(image, h, w, factor))[0] for image in kept]
     return [image[: factor * height, : factor * width] for image in images]
-
-
-def _as_part(run: Images, number: int, runs: int) -> Images:
-    """The progress of one of several runs as progress of them all."""
-    while True:
-        try:
-            event = next(run)
-        except StopIteration as end:
-            return end.value
-        if event.stage == "sampling":  # bands of a decode count for themselves
-            step, total = number * event.total + event.step, runs * event.total
-            event = replace(event, step=step, total=total)
-        yield event
