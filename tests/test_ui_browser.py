@@ -9,9 +9,10 @@ from playwright.sync_api import expect
 
 from ldm import metadata
 from ldm.requests import TextToImage
-from tests.browser import IN_A_BROWSER, open_page
+from tests.browser import IN_A_BROWSER, open_page, open_tab
 from tests.browser import set_steps as set_steps_of
 from tests.browser import wait_done as wait_for_tab
+from ui.tab import EXAMPLES
 
 pytestmark = IN_A_BROWSER
 TAB = "#text-to-image"
@@ -78,6 +79,20 @@ def test_generate_with_previews_then_restore_the_png(page, tmp_path):
     restore(page).set_input_files(path)
     wait_for_prompt(page, "a calm lake at sunset")
     assert seed(page).input_value() == "7"
+
+
+def test_a_restored_picture_leaves_the_tabs_alone_that_were_never_open(page):
+    path = next((EXAMPLES / "text-to-image").glob("*.png"))
+    restore(page).set_input_files(path)
+    wait_for_prompt(page, metadata.load(path).request.prompt)
+    for task, part in (
+        ("inpaint", ".painter[data-ready]"),
+        ("semantic", "[data-class='14']"),
+        ("layout", ".chip >> nth=5"),
+        ("class-conditional", ".tile >> nth=16"),
+    ):
+        open_tab(page, task)
+        expect(page.locator(f"#tab-{task} {part}")).to_be_visible()
 
 
 def test_an_example_is_on_show_at_once(page):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -53,19 +54,26 @@ def build(jobs: JobQueue) -> gr.Blocks:
 
 
 def _restore(frame: gr.Tabs, tabs: list[Tab]) -> None:
-    """Any tab takes any picture that was made here: the tab that made it opens, all filled in."""
+    """Any tab takes any picture that was made here: the tab that made it opens, all filled in.
 
-    def restore(path: str, *visits: Visit) -> dict[Component, Any]:
-        request = load_request(Path(path))
-        task = request.task
-        tab, visit = next(pair for pair in zip(tabs, visits, strict=True) if pair[0].task == task)
-        return {frame: gr.Tabs(selected=task)} | tab.open(Path(path), request, visit)
+    In two steps, the second with the outputs of that tab alone: to be told that nothing changes
+    costs a canvas of a tab that was never open all that it is made of.
+    """
+    wanted = {tab.task: gr.State() for tab in tabs}  # a picture, and which time it was asked for
 
-    visits = [tab.stage.visit for tab in tabs]
-    changed = (box for tab in tabs for box in (*tab.inputs.values(), *tab.stage.shown_one))
-    outputs = [frame, *changed]
+    def restore(path: str) -> dict[Component, Any]:
+        task = load_request(Path(path)).task
+        return {frame: gr.Tabs(selected=task), wanted[task]: (path, time.monotonic())}
+
     for tab in tabs:
-        tab.restore.upload(restore, [tab.restore, *visits], outputs, **QUIET)
+
+        def fill(picture: tuple[str, float], visit: Visit, tab: Tab = tab) -> dict[Component, Any]:
+            path = Path(picture[0])
+            return tab.open(path, load_request(path), visit)
+
+        outputs = [*tab.inputs.values(), *tab.stage.shown_one]
+        tab.restore.upload(restore, tab.restore, [frame, *wanted.values()], **QUIET)
+        wanted[tab.task].change(fill, [wanted[tab.task], tab.stage.visit], outputs, **QUIET)
 
 
 def _send(frame: gr.Tabs, tabs: list[Tab]) -> None:
