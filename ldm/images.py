@@ -31,6 +31,7 @@ FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP"]  # of files that a perso
 if features.check("avif"):
     FORMATS.append("AVIF")
 MARKED = 128  # from this grey on, a mask's pixel is made anew
+EMPTY = 128  # grey of a place in a block that no picture takes, glaring on no page
 MAX_PIXELS = 40_000_000  # what a person may hand in; checked before anything is decoded
 
 
@@ -231,7 +232,7 @@ def grid(arrays: Sequence[np.ndarray], columns: int | None = None) -> np.ndarray
     columns = columns or math.ceil(math.sqrt(len(arrays)))
     height, width, _ = arrays[0].shape
     rows = -(-len(arrays) // columns)
-    sheet = np.zeros((rows * height, columns * width, 3), np.uint8)
+    sheet = np.full((rows * height, columns * width, 3), EMPTY, np.uint8)
     for i, array in enumerate(arrays):
         y, x = i // columns * height, i % columns * width
         sheet[y : y + height, x : x + width] = array

@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from ldm.errors import RequestError
-from ldm.images import EncodedImage, grid, open_image, to_arrays, to_tensor
+from ldm.images import EMPTY, EncodedImage, grid, open_image, to_arrays, to_tensor
 
 
 def noise(height, width):
@@ -38,7 +38,7 @@ def test_to_arrays_takes_half_precision():
 def test_grid_places_pictures_row_by_row():
     sheet = grid([np.full((2, 3, 3), i, np.uint8) for i in (1, 2, 3)])
     assert sheet.shape == (4, 6, 3)
-    assert sheet[::2, ::3, 0].tolist() == [[1, 2], [3, 0]]
+    assert sheet[::2, ::3, 0].tolist() == [[1, 2], [3, EMPTY]]
 
 
 def test_grid_of_one_is_the_picture():
