@@ -80,17 +80,20 @@ def tiny_model():
 
 @pytest.fixture(scope="session")
 def randomise():
-    """Gives every weight of a network a value, so that nothing hides behind a zero."""
-    import torch  # noqa: PLC0415  (not every test needs it)
-
-    def randomise(model):
-        generator = torch.Generator().manual_seed(0)
-        for parameter in model.parameters():
-            fan_in = parameter[0].numel() if parameter.ndim > 1 else 4
-            parameter.data = torch.randn(parameter.shape, generator=generator) / fan_in**0.5
-        return model.eval()
+    """Gives every weight of a network a value."""
+    from tests.random_weights import randomise  # noqa: PLC0415  (torch: not every test needs it)
 
     return randomise
+
+
+@pytest.fixture
+def latents(monkeypatch):
+    """All that models decode: what a network made, before a task makes up for what it did not."""
+    from ldm.latent_diffusion import LatentDiffusion  # noqa: PLC0415  (not every test needs torch)
+
+    seen, decode = [], LatentDiffusion.decode
+    monkeypatch.setattr(LatentDiffusion, "decode", lambda m, z: seen.append(z) or decode(m, z))
+    return seen
 
 
 @pytest.fixture(scope="session")

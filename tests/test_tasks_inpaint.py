@@ -2,11 +2,15 @@
 
 import numpy as np
 import pytest
-import torch
 
+from ldm.catalog.registry import load_preset
+from ldm.images import to_tensor
 from ldm.requests import EncodedImage, Inpaint
+from ldm.runtime.manager import ModelManager
+from ldm.studio import resolve
 from ldm.tasks.area import put_back, turned
 from ldm.tasks.inpaint import area_around, changed, feathered, grown_canvas, hole_of
+from ldm.tasks.inpaint import run as run_on
 from tests.test_tasks_images import HOW, events_of, grey, picture, run
 
 
@@ -51,11 +55,43 @@ def test_what_is_made_meets_the_picture_around_the_hole():
     mask = np.zeros((64, 64))
     mask[16:48, 16:48] = 255
     given = grey(np.full((64, 64, 3), 90))
-    torch.manual_seed(0)
     request = Inpaint(image=given, mask=grey(mask), mask_feather=0, working_size=64, **HOW)
     for made in (*run(request).images, *previews_of(request)):
         rim = np.concatenate([made[[16, 47], 16:48], made[16:48, [16, 47]].swapaxes(0, 1)])
         assert np.abs(rim.mean((0, 1)) - 90).mean() < 15
+
+
+def test_the_network_sees_what_is_around_a_hole_and_where_it_is_but_not_what_it_hides(latents):
+    image, hole = picture(64, 64).array(), np.zeros((64, 64), bool)
+    hole[16:48, 16:48] = True
+
+    def made(image, hole):
+        about = {"image": EncodedImage.from_array(image), "mask": grey(255 * hole)}
+        run(Inpaint(**about, mask_feather=0, working_size=64, **HOW))
+        return latents[-1]
+
+    still, spread = made(image, hole), latents[-1].std()
+    assert (made(np.where(hole[:, :, None], 255 - image, image), hole) == still).all()
+    around = made(np.where(hole[:, :, None], image, 255 - image), hole)
+    assert (around - still).abs().mean() > 0.01 * spread
+    plain = np.full_like(image, 90)  # of which the filling is the same for any hole
+    where = made(plain, hole) - made(plain, hole.T & (np.arange(64) < 32))
+    assert where.abs().mean() > 0.01 * spread
+
+
+def test_a_trained_network_gives_back_what_it_was_shown(latents):
+    """Around the hole, before anything is put back, though it starts from noise there too."""
+    ys, xs = np.mgrid[:64, :64]
+    image = np.stack([4 * xs, 4 * ys, 255 - 4 * xs], axis=2).astype(np.uint8)
+    hole = np.zeros((64, 64), bool)
+    hole[16:48, 16:48] = True
+    about = {"image": EncodedImage.from_array(image), "mask": grey(255 * hole)}
+    request = Inpaint(**about, mask_feather=0, working_size=64, **HOW)
+    with ModelManager(device="cpu").use("demo-inpaint") as model:
+        list(run_on(model, resolve(request, load_preset("demo-inpaint"))))
+        want = model.encode(to_tensor([image]))
+    off = (latents[-1] - want).abs().mean((0, 1))
+    assert off[:4].mean() < 0.3 * want.std()
 
 
 def test_outpainting_keeps_the_picture_where_it_was():
