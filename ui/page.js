@@ -58,10 +58,10 @@ const latentCanvas = {
     setTimeout(() => delete button.dataset.done, 1600);
   },
 
-  // Numbers that change what a painter shows; kept until its tab is opened for the first time.
-  adjustPainter(id, px) {
-    this.adjusted[id] = px;
-    document.querySelector(`#${id} .painter`)?.painter?.adjust(...px);
+  // Settings that change what a painter shows; kept until its tab is opened for the first time.
+  adjustPainter(id, values) {
+    this.adjusted[id] = values;
+    document.querySelector(`#${id} .painter`)?.painter?.adjust(...values);
   },
   adjusted: {},
 

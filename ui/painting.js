@@ -515,13 +515,14 @@ root.painter = {
   get value() { return sent; },
   get view() { return { x: view.x, y: view.y, scale: view.scale }; },
   get effect() { return view.effect(); },
-  // Px that the canvas grows by on the left, above, on the right and below; and of the mask's edge.
-  adjust(...px) {
+  // Px that the canvas grows by on the left, above, on the right and below; and of the mask's edge;
+  // and which edges of the canvas meet.
+  adjust(left, top, right, bottom, grow, feather, seamless = "no") {
     const whole = (value, low, high) => Math.max(low, Math.min(high, Math.round(+value) || 0));
-    const margins = px.slice(0, 4).map((side) => whole(side, 0, 1024));
+    const margins = [left, top, right, bottom].map((side) => whole(side, 0, 1024));
     const isSame = margins.every((side, i) => side === view.margins[i]);
     view.margins = margins;
-    view.soften(whole(px[4], -64, 64), whole(px[5], 0, 64));
+    view.soften({ grow: whole(grow, -64, 64), feather: whole(feather, 0, 64), seamless });
     if (!surface || isSame) return;
     tellSize();
     shape();

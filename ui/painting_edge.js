@@ -1,5 +1,5 @@
 // What a mask really changes: grown or shrunk, with a soft edge, as ldm/tasks/inpaint.py does it
-// (`changed`, `feathered`), pixel for pixel. Nothing here knows the page.
+// (`hole_of`), pixel for pixel. Nothing here knows the page.
 
 // Of every place of a w x h field of 0 and 1 the squared distance in px to the nearest 1
 // (Meijster et al. 2000), far beyond what matters here where there is none.
@@ -27,58 +27,73 @@ function squaredDistances(field, w, h) {
   return out;
 }
 
-// Of every place the distance in px to the nearest 1 of its own row, at most 255.
-function distancesInRow(field, w, h) {
-  const near = new Uint8Array(w * h).fill(255);
-  for (let row = 0; row < w * h; row += w) {
-    for (let x = 0, d = 255; x < w; x++) near[row + x] = d = field[row + x] ? 0 : Math.min(255, d + 1);
-    for (let x = w - 1, d = 255; x >= 0; x--) {
-      d = field[row + x] ? 0 : Math.min(255, d + 1);
-      if (d < near[row + x]) near[row + x] = d;
-    }
-  }
-  return near;
-}
-
-// The field grown by OpenCV's disc of so many px, or shrunk by it if negative: shrinking is growing
-// what lies around, but for what lies beyond the picture.
+// The field grown by so many px in every direction, or shrunk if negative, as if it went on beyond
+// its sides.
 function grownField(field, w, h, grow) {
   if (!grow) return field;
-  const flipped = (one) => 1 - one, radius = Math.abs(grow);
-  const near = distancesInRow(grow > 0 ? field : field.map(flipped), w, h), out = new Uint8Array(w * h);
-  for (let dy = -radius; dy <= radius; dy++) {
-    const half = Math.round(Math.sqrt(radius * radius - dy * dy)), shift = dy * w;
-    const end = Math.min(w * h, w * h - shift);
-    for (let i = Math.max(0, -shift); i < end; i++) if (near[i + shift] <= half) out[i] = 1;
-  }
-  return grow > 0 ? out : out.map(flipped);
+  const start = grow > 0 ? field : field.map((one) => 1 - one);
+  const distances = squaredDistances(start, w, h), reach = grow * grow;
+  return field.map((_, i) => (distances[i] <= reach) === (grow > 0));
 }
 
-// 255 in the field, falling to 0 over `feather` px around it.
+// 255 in the field, falling to 0 over `feather` px around it, and never 0 before.
 function softField(field, w, h, feather) {
   const soft = new Uint8Array(w * h), reach = (feather + 1) ** 2;
   const distances = squaredDistances(field, w, h);
   for (let i = 0; i < w * h; i++) {
-    if (distances[i] < reach) soft[i] = 255 * (1 - Math.sqrt(distances[i] / reach));
+    if (distances[i] < reach) soft[i] = Math.ceil(255 * (1 - Math.sqrt(distances[i] / reach)));
   }
   return soft;
 }
 
 // How much of every px is made anew: {x0, y0, width, height, alpha: 0 to 255}, in px of the picture,
 // which margins of the canvas lie outside of; null where nothing is. Only where the mask reaches.
-function effectOf(surface, margins, grow, feather) {
+function effectOf(surface, margins, { grow, feather, seamless }) {
   const box = markedBox(surface, margins);
   if (!box) return null;
-  const [left, top, right, bottom] = margins, reach = Math.max(0, grow) + feather + 2;
-  const x0 = Math.max(-left, box.x0 - reach), y0 = Math.max(-top, box.y0 - reach);
-  const x1 = Math.min(surface.width + right, box.x1 + reach), y1 = Math.min(surface.height + bottom, box.y1 + reach);
-  const w = x1 - x0, h = y1 - y0, field = new Uint8Array(w * h).fill(1); // margins are all mask
-  for (let y = Math.max(0, y0); y < Math.min(surface.height, y1); y++) {
-    const from = Math.max(0, x0), to = Math.min(surface.width, x1), row = y * surface.width;
-    if (from < to) field.set(surface.labels.subarray(row + from, row + to), (y - y0) * w + from - x0);
+  const [left, top, right, bottom] = margins, reach = Math.abs(grow) + feather + 2;
+  const meet = (way) => seamless === way || seamless === "both";
+  const across = spanOf(box.x0, box.x1, -left, surface.width + right, reach, meet("across"));
+  const down = spanOf(box.y0, box.y1, -top, surface.height + bottom, reach, meet("down"));
+  const [w, h] = [across.places.length, down.places.length];
+  const field = grownField(fieldOf(surface, across, down), w, h, grow);
+  if (grow < 0 && margins.some(Boolean)) { // what is painted shrinks, what was added to the canvas does not
+    const bare = fieldOf({ ...surface, labels: new Uint8Array(surface.labels.length) }, across, down);
+    for (let i = 0; i < w * h; i++) field[i] |= bare[i];
   }
-  const alpha = softField(grownField(field, w, h, grow), w, h, feather);
-  return { x0, y0, width: w, height: h, alpha };
+  return { x0: across.low, y0: down.low, ...partOf(softField(field, w, h, feather), w, across, down) };
+}
+
+// The mask at all places of two spans; margins are all mask.
+function fieldOf({ labels, width, height }, across, down) {
+  const w = across.places.length, field = new Uint8Array(w * down.places.length).fill(1);
+  down.places.forEach((y, row) => {
+    if (y < 0 || y >= height) return;
+    for (let i = 0; i < w; i++) {
+      const x = across.places[i];
+      if (x >= 0 && x < width) field[row * w + i] = labels[y * width + x];
+    }
+  });
+  return field;
+}
+
+// The px of a side of the canvas, [start, end), that a mask in [first, last) reaches: [low, high), and
+// `places`, all that they depend on. Ends that meet go on at the opposite one, `before` px ahead of low.
+function spanOf(first, last, start, end, reach, meets) {
+  const [low, high] = meets ? [start, end] : [Math.max(start, first - reach), Math.min(end, last + reach)];
+  const before = meets ? reach : 0, length = end - start;
+  const around = (place) => start + ((place - start) % length + length) % length;
+  return { low, high, before, places: Array.from({ length: high - low + 2 * before }, (_, i) => around(low - before + i)) };
+}
+
+// The part of a field w px wide that lies in two spans.
+function partOf(field, w, across, down) {
+  const width = across.high - across.low, height = down.high - down.low, alpha = new Uint8Array(width * height);
+  for (let y = 0; y < height; y++) {
+    const from = (y + down.before) * w + across.before;
+    alpha.set(field.subarray(from, from + width), y * width);
+  }
+  return { width, height, alpha };
 }
 
 // The smallest box around the mask and the margins.

@@ -14,7 +14,8 @@ function makeView(board, kind) {
   const [under, over] = board.querySelectorAll("canvas");
   const view = { x: 0, y: 0, scale: 1, fitted: true, margins: [0, 0, 0, 0], width: 0, height: 0, ratio: 1 };
   let surface = null, picture = null, colours = new Uint32Array(256);
-  let edge = [0, 0], effect = null, timer = 0, took = 0; // of a mask: px to grow by and to feather, and what comes of it
+  let effect = null, timer = 0, took = 0; // what comes of a mask, and how long that takes
+  let edge = { grow: 0, feather: 0, seamless: "no" }; // px of its edge, and which edges of the canvas meet
 
   const worldBox = () => {
     const [left, top, right, bottom] = view.margins;
@@ -22,18 +23,18 @@ function makeView(board, kind) {
   };
 
   view.show = (newSurface, newPicture) => { surface = newSurface; picture = newPicture; effect = null; effectSoon(); };
-  view.soften = (grow, feather) => { edge = [grow, feather]; effectSoon(); };
-  view.effect = () => kind === "mask" && surface ? effectOf(surface, view.margins, ...edge) : null;
+  view.soften = (newEdge) => { edge = newEdge; effectSoon(); };
+  view.effect = () => kind === "mask" && surface ? effectOf(surface, view.margins, edge) : null;
   // Large ones wait for the hand to rest: it must never wait for them.
   function effectSoon() {
     if (kind !== "mask") return;
     clearTimeout(timer);
     timer = setTimeout(() => {
       const begin = performance.now();
-      effect = edge.some(Boolean) ? view.effect() : null;
+      effect = edge.grow || edge.feather ? view.effect() : null;
       took = performance.now() - begin;
       view.drawAll();
-      board.parentElement.dataset.edge = edge.join(" "); // it is to be seen now
+      board.parentElement.dataset.edge = Object.values(edge).join(" "); // it is to be seen now
     }, Math.min(500, 3 * took));
   }
   view.paint = (palette) => {

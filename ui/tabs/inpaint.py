@@ -70,11 +70,10 @@ def _given(*names: str) -> list[int]:
 
 
 def _show_on_canvas(made: Form) -> None:
-    """What the numbers do to the mask is seen on the canvas while they change."""
-    boxes = [made.inputs[name] for name in (*SIDES, *EDGE)]
-    adjust = (
-        f"(...px) => {{ latentCanvas.adjustPainter({made.named('painting')['elem_id']!r}, px); }}"
-    )
+    """What these settings do to the mask is seen on the canvas while they change."""
+    boxes = [made.inputs[name] for name in (*SIDES, *EDGE, "seamless")]
+    painter = made.named("painting")["elem_id"]
+    adjust = f"(...values) => {{ latentCanvas.adjustPainter({painter!r}, values); }}"
     for box in boxes:
         box.change(None, boxes, None, js=adjust, **QUIET)
 
