@@ -12,13 +12,17 @@ class Hand:
     def __init__(self, page, root):
         self.page, self.root = page, page.locator(root)
 
-    def drag(self, start, end):
+    def drag(self, start, end, key=None):
+        """Press a key, if any, in the middle of it."""
+        middle = (start[0] + end[0]) / 2, (start[1] + end[1]) / 2
         area = self.root.locator("svg").bounding_box()
-        for which, (x, y) in enumerate((start, end)):
+        for which, (x, y) in enumerate((start, middle, end)):
             at = (area["x"] + x * area["width"], area["y"] + y * area["height"])
             self.page.mouse.move(*at, steps=4)
             if which == 0:
                 self.page.mouse.down()
+            if which == 1 and key:
+                self.page.keyboard.press(key)
         self.page.mouse.up()
 
     def press(self, *keys):

@@ -144,6 +144,17 @@ class TestInABrowser:
         hand.do("redo")
         assert close(hand.sent()[1], "pine", 0.5, 0.2, 0.7, 0.8)
 
+    def test_a_key_while_the_hand_draws(self, hand):
+        hand.choose("pine")
+        hand.drag((0.4, 0.2), (0.5, 0.4))
+        hand.drag((0.6, 0.2), (0.8, 0.8), key="Control+z")  # takes back the box in hand
+        assert [box.label for box in hand.sent()] == ["sun", "pine"]
+        hand.do("redo")
+        assert close(hand.sent()[2], "pine", 0.6, 0.2, 0.7, 0.5)
+        hand.do("undo")
+        hand.drag((0.6, 0.2), (0.8, 0.8), key="Delete")  # does nothing to the box in hand
+        assert close(hand.sent()[2], "pine", 0.6, 0.2, 0.8, 0.8)
+
     def test_by_keyboard_alone_and_by_numbers(self, hand):
         hand.page.locator("#boxes .bar [data-do=add]").focus()
         hand.press("Enter")

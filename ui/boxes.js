@@ -248,6 +248,8 @@ function letGo(event) {
   lastStep = { kind: "", time: 0 };
   if (done.kind === "draw") say(`${box.label} drawn.`);
 }
+// As if the pointer were lifted here, or as if it had never been there.
+function endDrag(type) { if (drag) letGo({ pointerId: drag.pointer, type }); }
 svg.addEventListener("pointerup", letGo);
 svg.addEventListener("pointercancel", letGo);
 
@@ -258,7 +260,10 @@ svg.addEventListener("focusin", (event) => {
   if (id && id !== selected) select(id);
 });
 svg.addEventListener("keydown", (event) => {
-  if (drag && event.key === "Escape") return letGo({ pointerId: drag.pointer, type: "pointercancel" });
+  if (drag) { // the hand has the box
+    if (event.key === "Escape") endDrag("pointercancel");
+    return;
+  }
   const box = find(selected);
   if (!box || event.ctrlKey || event.metaKey || event.altKey) return;
   const [dx, dy] = (ARROWS[event.key] ?? [0, 0]).map((way) => way * STEP);
@@ -275,8 +280,8 @@ svg.addEventListener("keydown", (event) => {
 element.addEventListener("keydown", (event) => {
   if (!(event.ctrlKey || event.metaKey) || event.altKey) return;
   const key = event.key.toLowerCase();
-  if (key === "z" || key === "y") key === "y" || event.shiftKey ? redo() : undo();
-  else if (key === "d" && find(selected)) duplicate();
+  if (key === "z" || key === "y") act(key === "y" || event.shiftKey ? redo : undo);
+  else if (key === "d" && find(selected)) act(DEEDS.duplicate);
   else return;
   event.preventDefault();
 });
@@ -452,11 +457,13 @@ const DEEDS = {
   clear() { step("clear", () => { boxes = []; selected = null; }); say("All boxes deleted. Undo brings them back."); },
   hide() { isHidden = !isHidden; draw(); },
 };
+// By a key or a second finger it may come while the hand draws a box: that box is a step before it.
+function act(deed) { endDrag("pointerup"); deed(); }
 element.addEventListener("click", (event) => {
   const button = event.target.closest("[data-do]");
   if (!button || !element.contains(button)) return;
   const row = button.closest("li");
-  row ? remove(Number(row.dataset.id)) : DEEDS[button.dataset.do]();
+  act(row ? () => remove(Number(row.dataset.id)) : DEEDS[button.dataset.do]);
 });
 const rowId = (event) => Number(event.target.closest("li")?.dataset.id);
 list.addEventListener("focusin", (event) => { if (rowId(event)) select(rowId(event)); });
