@@ -51,13 +51,18 @@ class Hand:
             self.kind,
         )
 
-    def drag(self, *places, button="left"):
-        """Move over places, in shares of the board; gives them in picture px, and the radius."""
+    def drag(self, *places, button="left", key=None):
+        """Move over places, in shares of the board; gives them in picture px, and the radius.
+
+        `key` is pressed on the way to the last one.
+        """
         view = self.look()
         points = []
         for i, (across, down) in enumerate(places):
             x = round(view["left"] + across * view["width"])
             y = round(view["top"] + down * view["height"])
+            if key and i == len(places) - 1:
+                self.page.keyboard.press(key)
             self.page.mouse.move(x, y)
             if i == 0:
                 self.page.mouse.down(button=button)
@@ -66,8 +71,10 @@ class Hand:
         self.page.mouse.up(button=button)
         return points, view["size"] / 2
 
-    def brush(self, *places, label=1, button="left"):
-        points, radius = self.drag(*places, button=button)
+    def brush(self, *places, label=1, button="left", ended_by=None):
+        """A stroke; a key that ends it is pressed on the way to the last place."""
+        points, radius = self.drag(*places, button=button, key=ended_by)
+        points = points[:-1] if ended_by else points
         for a, b in zip([points[0], *points], points, strict=False):
             paint_segment(self.labels, a, b, radius, label)
 

@@ -148,6 +148,25 @@ def test_what_cannot_be_shown_after_a_reload_is_kept(hand, tmp_path):
     hand.check()
 
 
+def test_a_key_in_the_middle_of_a_stroke_ends_it(hand, tmp_path):
+    path = tmp_path / "picture.png"
+    Image.new("RGB", (120, 80), "teal").save(path)
+    hand.load(path)
+    hand.brush((0.2, 0.2), (0.3, 0.3))
+    before = hand.labels.copy()
+    hand.brush((0.5, 0.2), (0.6, 0.3), (0.7, 0.6), ended_by="Control+z")
+    one_more, hand.labels = hand.labels.copy(), before
+    hand.check()
+    hand.do("redo")
+    hand.labels = one_more.copy()
+    hand.check()
+    hand.brush((0.2, 0.7), (0.4, 0.8), (0.5, 0.7), ended_by="r")  # the rectangle's
+    hand.check()
+    hand.do("undo")
+    hand.labels = one_more
+    hand.check()
+
+
 def test_tools_tabs_zoom_undo_and_a_reload_lose_nothing(hand, tmp_path):
     path = tmp_path / "picture.png"
     Image.new("RGB", (301, 203), "teal").save(path)

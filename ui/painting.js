@@ -99,9 +99,10 @@ function commit(box) {
   send();
 }
 
-function travel(step, side) {
+function travel(way, side) {
+  finish(); // a stroke in hand is the newest step
+  const step = past[way]();
   if (!step) return;
-  finish();
   const part = step[side];
   if (step.whole) restore(part);
   else {
@@ -166,6 +167,7 @@ function setSize(value) {
 }
 
 function setTool(name) {
+  finish(); // a stroke ends as it began
   tool = name;
   if (kind === "mask") ink = name === "eraser" ? 0 : 1;
   for (const button of parts.tools) button.setAttribute("aria-pressed", button.dataset.tool === tool);
@@ -312,8 +314,8 @@ board.addEventListener("wheel", (event) => {
 // --- buttons and keys
 
 const DO = {
-  undo: () => travel(past.back(), "before"),
-  redo: () => travel(past.forth(), "after"),
+  undo: () => travel("back", "before"),
+  redo: () => travel("forth", "after"),
   smaller: () => { view.zoom(1 / 1.4); view.drawAll(); },
   larger: () => { view.zoom(1.4); view.drawAll(); },
   whole: () => { view.fit(); view.drawAll(); },
