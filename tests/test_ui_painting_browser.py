@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from tests.browser import IN_A_BROWSER, free_port, visit
+from tests.browser import IN_A_BROWSER, free_port, until, visit
 from tests.painting_hand import Hand
 from ui import theme
 from ui.painting import Painter, Painting
@@ -165,6 +165,28 @@ def test_a_key_in_the_middle_of_a_stroke_ends_it(hand, tmp_path):
     hand.do("undo")
     hand.labels = one_more
     hand.check()
+
+
+def test_a_mask_that_comes_when_its_picture_is_gone_changes_nothing(hand, tmp_path):
+    for name, size in (("large", (120, 80)), ("small", (60, 40))):
+        Image.new("RGB", size, "teal").save(tmp_path / f"{name}.png")
+    mask = tmp_path / "mask.png"
+    Image.new("L", (60, 40), 255).save(mask)
+    hand.load(tmp_path / "large.png")
+    hand.brush((0.4, 0.5), (0.6, 0.7))
+    painted = hand.labels
+    hand.load(tmp_path / "small.png")
+    uploads = []
+    hand.page.route(re.compile("/upload"), lambda route: uploads.append(route))  # it is slow
+    hand.page.locator("#mask .pick-labels").set_input_files(mask)
+    until(hand.page, lambda: uploads)
+    hand.do("undo")
+    uploads[0].continue_()
+    expect(hand.page.locator("#mask .note")).to_contain_text("mask.png")
+    expect(hand.page.locator("#mask .note")).not_to_contain_text("Reading")
+    hand.labels = painted
+    hand.check()
+    expect(hand.page.locator("#mask .note")).to_contain_text("the picture has changed meanwhile")
 
 
 def test_tools_tabs_zoom_undo_and_a_reload_lose_nothing(hand, tmp_path):

@@ -395,7 +395,7 @@ for (const box of parts.sides) {
 
 async function take(file, asLabels) {
   if (!file) return;
-  const mine = ++turn;
+  const mine = ++turn, target = surface;
   finish();
   note(`Reading ${file.name} …`);
   try {
@@ -406,6 +406,7 @@ async function take(file, asLabels) {
     if (answer.error) { note(answer.error, true); return; }
     if (!asLabels) await takePicture(answer.file, mine);
     else if (kind === "map") replace(surfaceOf(answer), null);
+    else if (surface !== target) throw new Error("the picture has changed meanwhile");
     else relabel((labels) => labels.set(surfaceOf(answer).labels));
     if (mine === turn) note(answer.note ?? "");
   } catch (error) {
