@@ -1,5 +1,6 @@
 """What the tabs do between the page's values and a request's fields, without a page."""
 
+import asyncio
 import dataclasses
 import functools
 from pathlib import Path
@@ -18,7 +19,7 @@ from ldm.requests import Box, ClassConditional, Inpaint, Layout, Semantic, Upsca
 from ui.boxes import BoxEditor, read_boxes, sketch
 from ui.classes import ANY, ClassPicker, class_index
 from ui.form import about_model
-from ui.run import make_request
+from ui.run import Visit, make_request
 from ui.tabs import class_conditional, layout, upscale
 from ui.titles import class_name, title
 
@@ -197,12 +198,32 @@ def test_gradio_takes_the_components():
     assert page.get_config_file()["components"]
 
 
-def test_no_component_hangs_the_page_on_itself():
-    """Gradio copies every property for every visitor: a listener among them copies all the page."""
+@pytest.fixture(scope="module")
+def blocks():
+    """The whole page, without a server."""
     from ldm.jobs import JobQueue  # noqa: PLC0415
-    from ui.app import build  # noqa: PLC0415  (the whole page)
+    from ui.app import build  # noqa: PLC0415
 
-    components = build(JobQueue(lambda: None)).get_config_file()["components"]
+    jobs = JobQueue(lambda: None)
+    yield build(jobs)
+    jobs.close()
+
+
+@pytest.mark.parametrize("name", ["uploaded", "use", "send"])
+def test_an_event_may_have_nothing_to_change(blocks, name, sent):
+    """No picture on show, or a picture whose model is chosen already."""
+    first = sent(noise(4, 4, 3)) if name == "uploaded" else Visit()
+    chosen = [load_preset("demo-upscale-bicubic").name, False]
+    for event in (event for event in blocks.fns.values() if event.name == name):
+        answer = event.fn(first, *(chosen if len(event.inputs) > 1 else []))
+        told = asyncio.run(blocks.postprocess_data(event, answer, None))
+        assert len(told) == len(event.outputs) > 1
+        assert not any("value" in update for update in told)
+
+
+def test_no_component_hangs_the_page_on_itself(blocks):
+    """Gradio copies every property for every visitor: a listener among them copies all the page."""
+    components = blocks.get_config_file()["components"]
     properties = [pair for about in components for pair in about["props"].items()]
     hung = [name for name, value in properties if isinstance(value, functools.partial)]
     assert hung == []

@@ -13,7 +13,7 @@ import gradio as gr
 from ldm.jobs import MAX_QUEUED, JobQueue
 from ui import estimate, stage, theme
 from ui.run import Visit, load_request
-from ui.stage import QUIET
+from ui.stage import QUIET, or_skip
 from ui.tab import Component, Tab
 from ui.tabs import class_conditional, inpaint, layout, semantic, text_to_image, upscale
 
@@ -83,7 +83,7 @@ def _send(frame: gr.Tabs, tabs: list[Tab]) -> None:
 
         def send(visit: Visit, *chosen: Any, target: Tab = target) -> dict[Any, Any]:
             if visit.shown is None:
-                return {}
+                return or_skip({})
             received = target.take(target.receive(Path(visit.shown.path)), *chosen)
             return {frame: gr.Tabs(selected=target.task)} | received
 

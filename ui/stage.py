@@ -38,6 +38,11 @@ ZOOM_BAR = """
 Updates = dict[gr.components.Component, Any]
 
 
+def or_skip(updates: Updates) -> Updates:
+    """Updates as Gradio takes them: an empty dictionary would be one value to it."""
+    return updates or gr.skip()
+
+
 @dataclass(frozen=True)
 class Stage:
     """What a run writes to, and the buttons that start and stop it."""

@@ -11,7 +11,7 @@ import gradio as gr
 
 from ldm.catalog.schema import Defaults
 from ui.run import Picture, Visit, load_request
-from ui.stage import QUIET, Stage
+from ui.stage import QUIET, Stage, or_skip
 
 EXAMPLES = Path(__file__).parent / "examples"  # pictures that were made here, a folder per task
 MODELS_OWN = ("preset", *(field.name for field in fields(Defaults)))  # a model and what it brings
@@ -93,7 +93,7 @@ def connect(tab: Tab, reuse: gr.Button) -> None:
         return tab.open(path, load_request(path), visit)
 
     def use(visit: Visit) -> Mapping[Component, Any]:
-        return tab.updates(visit.shown.request) if visit.shown else {}
+        return or_skip(tab.updates(visit.shown.request) if visit.shown else {})
 
     def seed(visit: Visit) -> Any:
         return str(visit.shown.request.seed) if visit.shown else gr.skip()

@@ -19,7 +19,7 @@ from ui.controls import unchecked
 from ui.form import Form, brought_by, find_preset
 from ui.run import Picture, Visit
 from ui.slider import BeforeAfter, Pair
-from ui.stage import QUIET, Updates
+from ui.stage import QUIET, Updates, or_skip
 from ui.tab import Tab, Values, example_paths, fields_of
 
 HINT = "Give it a picture and press Generate: it comes out four or sixteen times as large."
@@ -70,7 +70,8 @@ def _suggest(tab: Tab, samples: gr.Gallery) -> None:
     widgets = list(tab.inputs.values())
 
     def uploaded(file: Any, *chosen: Any) -> Updates:
-        return tab.take(model_for(is_made_here(Path(file.path))), *chosen) if file else {}
+        model = model_for(is_made_here(Path(file.path))) if file else {}
+        return or_skip(tab.take(model, *chosen))
 
     def sample(preset: str, by_hand: bool, event: gr.SelectData) -> Updates:
         return tab.take({"image": shrunk()[event.index]} | model_for(False), preset, by_hand)
