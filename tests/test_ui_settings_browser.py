@@ -31,6 +31,9 @@ def test_defaults_come_back_and_a_fixed_seed_is_told(page):
 
     page.locator(f"{TAB}-dice").click()
     expect(seed).to_have_value("")
+    seed.fill("-1")
+    seed.blur()
+    expect(seed).to_have_value("")
     expect(note).to_be_hidden()
 
 

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from ldm import metadata
+from ldm.errors import RequestError
 from ldm.events import Progress, Result
 from ldm.jobs import JobQueue
 from ldm.requests import REQUESTS, TextToImage
 from ui.controls import labels_of
-from ui.run import Picture, Visit, fail, in_words, strip
+from ui.run import Picture, Visit, fail, in_words, make_request, strip
 from ui.stage import PACE, paced
 
 STEP = 0.002  # s
@@ -38,6 +39,19 @@ def test_an_error_names_a_field_as_the_page_does():
     assert in_words("class_index must be 0 to 9.", labels) == "Class must be 0 to 9."
     assert in_words("the picture is gone.", labels) == "The picture is gone."
     assert in_words("my cat.png is no picture.", labels) == "my cat.png is no picture."
+
+
+@pytest.mark.parametrize(("typed", "seed"), [("", None), (" -1", None), ("7", 7), (7.0, 7)])
+def test_a_seed_as_it_is_typed(typed, seed):
+    """Other programs write -1 for a new one."""
+    assert make_request(TextToImage, {"prompt": "a lake", "seed": typed}).seed == seed
+
+
+@pytest.mark.parametrize("typed", ["-2", "1.5", "lake", str(2**32), "9" * 5000])
+def test_a_wrong_seed_is_told_what_is_allowed(typed):
+    wanted = r"seed must be 0 to 4294967295, or empty for a new one, got '?" + typed[:50]
+    with pytest.raises(RequestError, match=wanted):
+        make_request(TextToImage, {"prompt": "a lake", "seed": typed})
 
 
 def test_canvas_is_what_is_painted_on_and_nothing_else():

@@ -22,7 +22,7 @@ from ui import tab as tabs
 from ui.controls import labels_of, named, widget
 from ui.endpoint import open_endpoint
 from ui.gallery import strip_of_pictures
-from ui.run import fail, load_request
+from ui.run import NEW_SEED, fail, load_request
 from ui.stage import QUIET, Stage
 from ui.tab import EXAMPLES, Component, Tab, Values, example_paths
 
@@ -158,13 +158,16 @@ class Form:
     def _seed_and_count(self, count: int) -> None:
         """Seed, with the buttons for a new one and the picture's, and number of pictures."""
         with gr.Column(**self.named("choice")):
-            self.add("seed", value="", info=None, max_lines=1, placeholder="new each time")
+            about = {"max_lines": 1, "placeholder": "new each time"}
+            seed = self.add("seed", value="", info=None, **about)
             gr.HTML(FIXED, padding=False, **self.named("fixed"))
             with gr.Row(**self.named("seed-row")):
                 dice = gr.Button("New seed each time", size="sm", **self.named("dice"))
                 self.reuse = gr.Button("Seed of the picture", size="sm", **self.named("reuse"))
             self.add("count", value=count)
-        dice.click(None, None, self.inputs["seed"], js="() => ''", **QUIET)
+        dice.click(None, None, seed, js="() => ''", **QUIET)
+        # as it is taken, so that nothing on the page calls it fixed
+        seed.blur(None, seed, seed, js=f"(s) => s.trim() === '{NEW_SEED}' ? '' : s", **QUIET)
 
     def _sampling(self) -> None:
         """How noise becomes a picture, closed at first; and what else is advanced."""

@@ -12,12 +12,14 @@ from typing import Any
 import gradio as gr
 
 from ldm import metadata
-from ldm.errors import LDMError
+from ldm.errors import LDMError, RequestError
 from ldm.events import Cancelled, Failed, Progress, Queued, Result
 from ldm.jobs import JobQueue
+from ldm.request_controls import MAX_SEED
 from ldm.requests import EncodedImage
 from ui.titles import title
 
+NEW_SEED = -1  # for a new one each time, as other programs write it
 MAX_DIGITS = 20  # of a whole number that is typed
 STARTS = ("a", "an", "the", "there")  # of sentences that begin with no name
 IDLE = "Nothing is being made now"
@@ -158,7 +160,10 @@ def make_request(request_type: type, values: Mapping[str, Any]) -> Any:
         RequestError: If a value is out of range.
     """
     types = {f.name: str(f.type) for f in fields(request_type)}
-    return request_type(**{n: _plain(v, "int" in types[n]) for n, v in values.items()})
+    plain = {name: _plain(value, "int" in types[name]) for name, value in values.items()}
+    if isinstance(values.get("seed"), str):  # typed on the page
+        plain["seed"] = _typed_seed(plain["seed"])
+    return request_type(**plain)
 
 
 def _plain(value: Any, is_whole: bool) -> Any:
@@ -173,7 +178,23 @@ def _plain(value: Any, is_whole: bool) -> Any:
 
 def _is_number(text: str) -> bool:
     """Digits, and no more than any field takes: Python refuses thousands of them."""
-    return text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS
+    digits = text.removeprefix("-")
+    return digits.isascii() and digits.isdigit() and len(digits) <= MAX_DIGITS
+
+
+def _typed_seed(seed: int | str | None) -> int | None:
+    """A seed from its text box, which may stay empty.
+
+    Raises:
+        RequestError: If it is none.
+    """
+    if seed in (None, NEW_SEED):
+        return None
+    if isinstance(seed, str) or not 0 <= seed <= MAX_SEED:
+        raise RequestError(
+            f"seed must be 0 to {MAX_SEED}, or empty for a new one, got {seed!r:.80}."
+        )
+    return seed
 
 
 def say(event: Any) -> tuple[str, str]:
