@@ -136,7 +136,7 @@ def test_an_enlargement_goes_to_the_page_and_back(sent):
     assert (again.passes, again.steps, again.seed) == (2, 9, 1)
 
 
-def test_the_note_says_the_size_or_the_limit(sent, tmp_path):
+def test_the_note_says_the_size_or_the_limit(sent, tmp_path, png_of_size):
     assert "up to 1024 px" in upscale.size_note(None, 1)
     assert "up to 256 px" in upscale.size_note(None, 2)
     assert "13 × 9 px becomes 52 × 36 px" in upscale.size_note(sent(noise(9, 13, 3)), 1)
@@ -145,6 +145,8 @@ def test_the_note_says_the_size_or_the_limit(sent, tmp_path):
     (tmp_path / "text.png").write_text("no picture")
     wrong = SimpleNamespace(path=str(tmp_path / "text.png"))
     assert "no readable picture" in upscale.size_note(wrong, 1)
+    huge = SimpleNamespace(path=str(png_of_size(8000, 8000)))
+    assert "is 8000 x 8000 px; up to 40 megapixels work." in upscale.size_note(huge, 1)
 
 
 def test_no_picture_is_a_sentence():

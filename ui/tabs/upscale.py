@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from ldm.request_json import read_file
 from ldm.requests import Upscale
 from ui.controls import unchecked
 from ui.form import Form, brought_by, find_preset
-from ui.run import Picture, Visit
+from ui.run import Picture, Visit, in_words
 from ui.slider import BeforeAfter, Pair
 from ui.stage import QUIET, Updates, or_skip
 from ui.tab import Tab, Values, example_paths, fields_of
@@ -159,7 +160,7 @@ def enlarged(request: Upscale, name: str) -> Image.Image:
 
 
 def size_note(image: Any, passes: Any) -> str:
-    """From which size to which; or what is allowed. HTML, of numbers alone."""
+    """From which size to which; or what is allowed. HTML."""
     times = 4 ** (2 if passes == 2 else 1)
     most = MAX_SIDE_PX // times
     limit = f"up to {most} px a side for {times} times the size"
@@ -167,8 +168,8 @@ def size_note(image: Any, passes: Any) -> str:
         return f"<p>Any size and shape, {limit}.</p>"
     try:
         width, height = _read(image).size
-    except LDMError:
-        return "<p class='missing'>This file is no readable picture; PNG and JPEG work.</p>"
+    except LDMError as error:
+        return f"<p class='missing'>{html.escape(in_words(str(error), {}))}</p>"
     if max(width, height) > most:
         return f"<p class='missing'>{width} × {height} px is too large: {limit}.</p>"
     return f"<p>{width} × {height} px becomes {width * times} × {height * times} px.</p>"
