@@ -18,6 +18,7 @@ from ldm.images import EncodedImage
 from ldm.requests import Box, ClassConditional, Inpaint, Layout, Semantic, Upscale
 from ui.boxes import BoxEditor, read_boxes, sketch
 from ui.classes import ANY, ClassPicker, class_index
+from ui.controls import unchecked
 from ui.form import about_model
 from ui.run import Visit, make_request
 from ui.tabs import class_conditional, layout, upscale
@@ -221,6 +222,14 @@ def test_an_event_may_have_nothing_to_change(blocks, name, sent):
         told = asyncio.run(blocks.postprocess_data(event, answer, None))
         assert len(told) == len(event.outputs) > 1
         assert not any("value" in update for update in told)
+
+
+def test_what_an_event_leaves_as_it_is_stays_unchecked():
+    """Gradio makes such a widget anew, for this visitor: the uploaded picture came as a path then,
+    which no run could take, and a wrong number had Gradio's sentence instead of the request's."""
+    made = unchecked(gr.Slider(0, 10))
+    assert type(made)(**made.constructor_args).preprocess(99) == 99
+    assert made.get_config()["name"] == "slider"
 
 
 def test_no_component_hangs_the_page_on_itself(blocks):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import abc
+import functools
 import inspect
 import typing
 from collections.abc import Callable, Mapping
@@ -136,12 +138,20 @@ def as_endpoint(function: Callable[..., Any], request_type: type) -> Callable[..
 
 def unchecked(made: gr.components.Component) -> gr.components.Component:
     """Let the value through as it came: the request checks it, in a sentence that names the field,
-    and Gradio's own check does not."""
-    made.preprocess = _as_it_came
+    and Gradio's own check does not. Of whatever class it is: whenever an event leaves it as it is,
+    Gradio makes another one of its class from the same arguments."""
+    made.__class__ = _unchecked(type(made))
     return made
 
 
-def _as_it_came(payload: Any) -> Any:
+@functools.cache
+def _unchecked(kind: type[gr.components.Component]) -> type[gr.components.Component]:
+    about = {"preprocess": _as_it_came, "is_template": True, "__module__": kind.__module__}
+    # not by calling Gradio's metaclass, which wants to find each class in a file
+    return abc.ABCMeta.__new__(type(kind), kind.__name__, (kind,), about)
+
+
+def _as_it_came(_: Any, payload: Any) -> Any:
     return payload
 
 
