@@ -104,17 +104,25 @@ def test_an_example_is_on_show_at_once(page):
 
 
 def test_cancel_and_go_on(page):
+    prompt(page).fill("a beach")
+    set_steps(page, 2)
+    page.locator(f"{TAB}-go").click()
+    wait_done(page)
+    before = page.locator(f"{TAB}-plate .title", has_text="a beach")
+    expect(before).to_be_visible()
     prompt(page).fill("mountains at night")
     set_steps(page, 250)
     page.locator(f"{TAB}-go").click()
     page.get_by_text(re.compile(r"Step \d+ of 250")).wait_for()
+    expect(before).to_be_hidden()  # with the first preview
     page.locator(f"{TAB}-stop").click()
     page.get_by_text("Cancelled").wait_for()
-    assert page.locator(f"{TAB}-results img").count() == 0
-    set_steps(page, 4)
+    expect(before).to_be_visible()
+    assert page.locator(f"{TAB}-results img").count() == 1
+    set_steps(page, 2)
     page.locator(f"{TAB}-go:not([disabled])").click()
     wait_done(page)
-    assert page.locator(f"{TAB}-results img").count() == 1
+    assert page.locator(f"{TAB}-results img").count() == 2
 
 
 def test_wrong_input_is_a_sentence_and_loses_nothing(page):

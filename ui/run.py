@@ -218,18 +218,20 @@ def say(event: Any) -> tuple[str, str]:
     return ("Cancelled" if isinstance(event, Cancelled) else IDLE), ""
 
 
-def strip(event: Any, job_id: str = "") -> str:
+def strip(event: Any, job_id: str = "", *, previewed: bool = False) -> str:
     """The progress strip as HTML.
 
     Args:
         event: An event of a run; None before the first.
         job_id: Written into the strip, so that a page that is loaded again finds its job.
+        previewed: Whether the picture on show is a preview of the run.
     """
     what, more = say(event)
+    busy = "busy previewed" if previewed else "busy"
     if isinstance(event, Progress) and event.total:
-        return _strip("busy", what, more, event.step / event.total, job_id)
+        return _strip(busy, what, more, event.step / event.total, job_id)
     if isinstance(event, (Progress, Queued)):
-        return _strip("busy vague", what, more, 0, job_id)
+        return _strip(f"{busy} vague", what, more, 0, job_id)
     kind = "done" if isinstance(event, Result) else "idle"
     return _strip("failed" if isinstance(event, Failed) else kind, what, more, 1, job_id)
 

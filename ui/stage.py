@@ -75,9 +75,10 @@ class Stage:
         """What shows one picture."""
         return [self.plate, self.picture, *self.beside]
 
-    def running(self, event: Any, job_id: str) -> Updates:
+    def running(self, event: Any, job_id: str, *, previewed: bool) -> Updates:
         """A run goes on: it can be stopped, not started again."""
-        return self.buttons(busy=True) | {self.status: strip(event, job_id)}
+        told = strip(event, job_id, previewed=previewed)
+        return self.buttons(busy=True) | {self.status: told}
 
     def ended(self, event: Any, visit: Visit, job_id: str = "") -> Updates:
         """A run is over: the picture on show is the newest, or the one from before."""
@@ -209,10 +210,12 @@ def _follow(jobs: JobQueue, stage: Stage, visit: Visit) -> Iterator[Updates]:
     for event in paced(jobs.follow(job_id)):
         if not isinstance(event, (Queued, Progress)):
             break
-        updates = stage.running(event, job_id)
-        if isinstance(event, Progress) and event.preview is not preview:
+        is_new = isinstance(event, Progress) and event.preview is not preview
+        preview = event.preview if is_new else preview
+        updates = stage.running(event, job_id, previewed=preview is not None)
+        if is_new:
             # once each: Gradio would write the same file again while a browser reads it
-            updates[stage.picture] = preview = event.preview
+            updates[stage.picture] = preview
         yield updates
     visit.job_id = None
     if isinstance(event, Result):
