@@ -58,7 +58,15 @@ def test_what_is_drawn_is_what_the_picture_carries(hand, page, url, tmp_path):
     assert edges(request.boxes[0]) == pytest.approx(PINE, abs=0.006)
     assert edges(request.boxes[1]) == pytest.approx(HOUSE, abs=0.006)
     assert hand.root.locator("svg g[data-id]").count() == 2  # still drawn over the result
-    assert hand.root.locator("img.picture").get_attribute("src")
+    picture = hand.root.locator("img.picture")
+    expect(picture).to_be_visible()
+    hand.do("hide")
+    page.locator("#layout-studio button.ratio-4-1").click()  # the picture has another shape
+    expect(picture).to_be_hidden()
+    expect(hand.root.locator("svg g[data-id]").first).to_be_visible()
+    expect(hand.root.locator("svg")).to_have_css("opacity", "1")
+    page.locator("#layout-studio button.ratio-1-1").click()
+    expect(picture).to_be_visible()
     _comes_back(hand, page, url, path, request)
 
 

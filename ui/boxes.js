@@ -304,7 +304,8 @@ function drawCanvas() {
   for (const box of boxes) drawBox(box, W, H);
   drawHandles(find(selected), W, H);
 }
-// A preview of several pictures is wider than the canvas: the boxes do not belong to it.
+// A preview of several pictures is wider than the canvas, and a picture that is done has another shape
+// once a person chose another: style.css says which of the two gives way, the picture or the boxes.
 function hasShape(image) {
   if (!image.naturalWidth) return true;
   return Math.abs(Math.log((image.naturalWidth * size.height) / (image.naturalHeight * size.width))) < 0.03;
@@ -523,7 +524,10 @@ function change(about) {
   read(props.value); // it may be newer than what is drawn
   const before = JSON.stringify([size, picture]);
   if ("picture" in about) picture = about.picture;
-  else size = { width: Math.max(1, about.width), height: Math.max(1, about.height) };
+  else {
+    size = { width: Math.max(1, about.width), height: Math.max(1, about.height) };
+    if (!hasShape($("picture"))) isHidden = false; // with neither picture nor boxes nothing would be seen
+  }
   if (JSON.stringify([size, picture]) !== before) commit();
 }
 
