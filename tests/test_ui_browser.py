@@ -142,6 +142,8 @@ def test_wrong_input_is_a_sentence_and_loses_nothing(page):
     page.locator(f"{TAB}-go:not([disabled])").click()
     expect(told).to_contain_text("Prompt must say what to draw")
     assert page.get_by_text("Prompt must say what to draw").count() == 1  # in one place
+    prompt(page).fill("a beach")
+    expect(told).to_be_hidden()
     assert page.locator(f"{TAB}-results img").count() == 1
 
 

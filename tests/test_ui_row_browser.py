@@ -48,6 +48,7 @@ def test_one_is_removed_and_comes_back(made, tmp_path):
     assert sources(made) == [first, third]
     made.reload()
     expect(made.locator(f"{TAB}-results img")).to_have_count(2)
+    expect(made.locator(f"{TAB}-strip")).to_contain_text("3 pictures in")
     with made.expect_download() as download:
         made.locator(f"{TAB}-save").click()
     download.value.save_as(tmp_path / "all.zip")

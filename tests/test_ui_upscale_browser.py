@@ -26,6 +26,7 @@ def test_enlarge_compare_and_restore(page, tmp_path):
     upload = page.locator("#upscale-image input[type=file]")
     upload.set_input_files(tmp_path / "low.png")
     page.get_by_text("45 × 30 px becomes 180 × 120 px").wait_for()
+    expect(page.locator("#upscale-strip .strip.failed")).to_be_hidden()
     set_steps(page, "upscale", 3)
     page.locator("#upscale-go:not([disabled])").click()
     wait_done(page, "upscale")

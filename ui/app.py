@@ -106,6 +106,8 @@ def _remember(page: gr.Blocks, tabs: list[Tab]) -> None:
         own = list(tab.kept.values())
         about = f"{json.dumps(tab.task)}, {json.dumps(list(tab.kept))}, values"
         _on_change(own, f"(...values) => {{ latentCanvas.keep({about}); }}")
+        for box in (tab.inputs[name] for name in tab.not_kept):
+            box.change(None, None, None, js=f"() => latentCanvas.changed({tab.task!r})", **QUIET)
         copy = f"(...values) => {{ latentCanvas.copyLink({about}); }}"
         tab.link.click(None, own, None, js=copy, **QUIET)
         undo = f"(...values) => latentCanvas.undo({about})"

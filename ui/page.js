@@ -15,13 +15,21 @@ const latentCanvas = {
 
   keep(task, names, values) {
     const kept = Object.fromEntries(names.map((name, i) => [name, lasting(values[i])]));
-    localStorage.setItem(settingsKey(task), JSON.stringify(kept));
+    const text = JSON.stringify(kept);
+    if (text !== localStorage.getItem(settingsKey(task))) this.changed(task);
+    localStorage.setItem(settingsKey(task), text);
     markRatio(task, kept.width, kept.height);
     this.markUndo(task);
   },
 
-  // A link wins over what this browser remembers, and that over the page's own defaults.
-  // names: [task, input] of every value.
+  // What the last run was refused for may be mended; the next one says it again.
+  changed(task) {
+    document.querySelector(`#${task}-strip .strip.failed`)?.toggleAttribute("data-mended", true);
+  },
+
+  // What this browser remembers wins over the page's own defaults. A tab that gets settings from a
+  // link remembers none: what the link leaves out is the default, or it would make every visitor
+  // another picture. names: [task, input, what it may be] of every value, see ui/controls.py.
   recall(names, values) {
     const link = Object.fromEntries(new URLSearchParams(location.search));
     const linked = link.tab ?? FIRST_TAB;

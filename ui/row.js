@@ -30,8 +30,10 @@ function rememberRemoved() {
 const seenFailures = new Set(); // when they were told: Gradio changes the strip and keeps its node
 function showFailures() {
   for (const strip of document.querySelectorAll(".strip.failed")) {
-    if (!seenFailures.has(strip.dataset.told)) strip.scrollIntoView({ block: "nearest" });
+    if (seenFailures.has(strip.dataset.told)) continue;
     seenFailures.add(strip.dataset.told);
+    strip.removeAttribute("data-mended");
+    strip.scrollIntoView({ block: "nearest" });
   }
 }
 

@@ -185,7 +185,11 @@ def connect(
         **QUIET,
     )
     run.failure(
-        lambda: stage.buttons(busy=False), None, [stage.go, stage.stop], queue=False, **QUIET
+        lambda: stage.buttons(busy=False) | {stage.status: strip(None)},
+        None,
+        [stage.go, stage.stop, stage.status],
+        queue=False,
+        **QUIET,
     )
     stage.stop.click(lambda visit: visit.stop(jobs), stage.visit, None, queue=False, **QUIET)
     stage.row.gallery.select(_select(stage), stage.visit, stage.shown_one, **QUIET)
@@ -238,6 +242,7 @@ def resume_on_load(page: gr.Blocks, jobs: JobQueue, stage: Stage, task: str) -> 
     """When the page is loaded again, bring back its pictures and go on with its running job."""
 
     def resume(visit: Visit, job_ids: str, removed: str) -> Iterator[Updates]:
+        done = None
         for job_id in _names(job_ids):
             try:
                 event, request = jobs.status(job_id), jobs.request(job_id)
@@ -247,13 +252,12 @@ def resume_on_load(page: gr.Blocks, jobs: JobQueue, stage: Stage, task: str) -> 
                 continue
             if isinstance(event, Result) and all(Path(path).exists() for path in event.paths):
                 visit.keep(event)
+                done = event
             elif isinstance(event, (Queued, Progress)):
                 visit.job_id = job_id
         visit.remove_again(_names(removed))
         # something in any case: Gradio takes a generator that gives nothing for None everywhere
-        yield stage.buttons(busy=False) | (
-            stage.show(visit) if visit.pictures or visit.removed else {}
-        )
+        yield stage.ended(done, visit) if done else stage.buttons(busy=False)
         if visit.job_id:
             yield from _follow(jobs, stage, visit)
 
