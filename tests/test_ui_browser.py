@@ -148,6 +148,8 @@ def test_wrong_input_is_a_sentence_and_loses_nothing(page):
 
 
 def test_settings_survive_a_reload_and_a_link_wins(page, url):
+    left_out = page.locator(f"{TAB}-negative-prompt :is(textarea, input)")
+    left_out.fill("fog")
     prompt(page).fill("two pine trees in the snow")
     number(page, "width").fill("256")
     number(page, "width").press("Tab")
@@ -157,9 +159,20 @@ def test_settings_survive_a_reload_and_a_link_wins(page, url):
     page.reload()
     wait_for_prompt(page, "two pine trees in the snow")
     assert number(page, "width").input_value() == "256"
-    open_page(page, f"{url}/?prompt=a+red+house&seed=5")
+    open_page(page, f"{url}/?prompt=a+red+house&seed=5&steps=9999&preset=nope")
     wait_for_prompt(page, "a red house")
     assert seed(page).input_value() == "5"
+    # what it leaves out is no longer the visitor's own, or it would make everybody another picture
+    assert (left_out.input_value(), number(page, "width").input_value()) == ("", "128")
+    told = page.get_by_role("alert").filter(has_text="Not taken over")
+    expect(told).to_contain_text("Steps must be a whole number from 1 to 1000, got 9999.")
+    names = "demo-text-to-image, text2img-large, text2img256"
+    expect(told).to_contain_text(f"Model must be one of {names}, got nope.")
+    assert page.locator(f"{TAB}-preset input").first.input_value().startswith("Landscapes")
+    page.locator(f"{TAB}-undo").click()
+    wait_for_prompt(page, "two pine trees in the snow")
+    expect(number(page, "width")).to_have_value("256")
+    expect(left_out).to_have_value("fog")
 
 
 def test_a_phone_needs_no_sideways_scrolling(page):

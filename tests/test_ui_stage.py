@@ -12,7 +12,7 @@ from ldm.errors import RequestError
 from ldm.events import Progress, Result
 from ldm.jobs import JobQueue
 from ldm.requests import REQUESTS, TextToImage
-from ui.controls import labels_of
+from ui.controls import labels_of, limits
 from ui.run import Picture, Visit, fail, in_words, make_request, strip
 from ui.stage import PACE, paced
 
@@ -69,6 +69,17 @@ def test_before_a_run_the_page_says_what_goes_on():
     """A word alone, like Ready, says neither what is ready nor for what."""
     assert "Nothing is being made now" in strip(None)
     assert "Nothing is being made now" not in strip(Progress("sampling", 1, 2))
+
+
+def test_the_browser_knows_what_a_value_may_be():
+    form = {"steps": gr.Slider(value=20), "seed": gr.Textbox(value=""), "prompt": gr.Textbox()}
+    told = {name: limits(TextToImage, name, box) for name, box in form.items()}
+    assert told["steps"]["range"] == [1, 1000] and told["steps"]["isWhole"]
+    assert told["seed"] == {"label": "Seed", "range": [0, 2**32 - 1], "isWhole": True, "other": ""}
+    assert told["prompt"]["longest"] == 2000
+    assert not limits(TextToImage, "guidance_scale", gr.Slider(label="Guidance"))["isWhole"]
+    models = gr.Dropdown(choices=[("A model", "a"), ("Another", "b")], label="Model")
+    assert limits(TextToImage, "preset", models) == {"label": "Model", "choices": ["a", "b"]}
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import gradio as gr
 
 from ldm.jobs import MAX_QUEUED, JobQueue
 from ui import estimate, stage, theme
+from ui.controls import limits
 from ui.run import Visit, load_request
 from ui.stage import QUIET, or_skip
 from ui.tab import Component, Tab
@@ -98,7 +99,11 @@ def _send(frame: gr.Tabs, tabs: list[Tab]) -> None:
 
 def _remember(page: gr.Blocks, tabs: list[Tab]) -> None:
     """The browser keeps every tab's settings; a link opens its tab and brings its settings."""
-    names = [[tab.task, name] for tab in tabs for name in tab.kept]
+    names = [
+        [tab.task, name, limits(tab.request_type, name, box)]
+        for tab in tabs
+        for name, box in tab.kept.items()
+    ]
     widgets = [box for tab in tabs for box in tab.kept.values()]
     recall = f"(...values) => latentCanvas.recall({json.dumps(names)}, values)"
     page.load(None, widgets, widgets, js=recall, **QUIET)

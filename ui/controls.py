@@ -58,6 +58,20 @@ def labels_of(request_type: type, inputs: Mapping[str, gr.components.Component])
     return labels | {n: box.label for n, box in inputs.items() if n in labels and box.label}
 
 
+def limits(request_type: type, name: str, box: gr.components.Component) -> dict[str, Any]:
+    """What a widget's value may be, for the browser, which drops anything else from a link."""
+    about = controls(request_type)[name]
+    told: dict[str, Any] = {"label": box.label or about.label}
+    if (choices := getattr(box, "choices", None)) is not None:
+        return told | {"choices": [value for _, value in choices]}
+    if about.minimum is None:
+        return told | {"longest": about.max_length}
+    hint = typing.get_type_hints(request_type)[name]
+    is_whole = float not in (hint, *typing.get_args(hint))
+    extremes = [about.minimum, about.maximum]
+    return told | {"range": extremes, "isWhole": is_whole, "other": box.value}
+
+
 def check_filled(
     request_type: type, inputs: Mapping[str, gr.components.Component], values: Mapping[str, Any]
 ) -> None:

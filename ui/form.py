@@ -22,7 +22,7 @@ from ui import tab as tabs
 from ui.controls import labels_of, named, widget
 from ui.endpoint import open_endpoint
 from ui.gallery import strip_of_pictures
-from ui.run import NEW_SEED, fail, load_request
+from ui.run import fail, load_request
 from ui.stage import QUIET, Stage
 from ui.tab import EXAMPLES, Component, Tab, Values, example_paths
 
@@ -167,7 +167,7 @@ class Form:
             self.add("count", value=count)
         dice.click(None, None, seed, js="() => ''", **QUIET)
         # as it is taken, so that nothing on the page calls it fixed
-        seed.blur(None, seed, seed, js=f"(s) => s.trim() === '{NEW_SEED}' ? '' : s", **QUIET)
+        seed.blur(None, seed, seed, js="(seed) => latentCanvas.seed(seed)", **QUIET)
 
     def _sampling(self) -> None:
         """How noise becomes a picture, closed at first; and what else is advanced."""

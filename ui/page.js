@@ -33,23 +33,33 @@ const latentCanvas = {
   recall(names, values) {
     const link = Object.fromEntries(new URLSearchParams(location.search));
     const linked = link.tab ?? FIRST_TAB;
-    const kept = {};
+    const brings = names.some(([task, name]) => task === linked && name in link);
+    const byTask = {}, kept = {}, refused = [];
     for (const [task] of names) kept[task] ??= stored(localStorage, settingsKey(task), {});
-    const recalled = names.map(([task, name], i) => {
-      const value = (task === linked ? link[name] : null) ?? kept[task][name] ?? "";
-      return value === "" ? values[i] : asTaken(values[i], value);
+    if (brings) {
+      rememberSettings(linked);
+      kept[linked] = link;
+    }
+    const recalled = names.map(([task, name, about], i) => {
+      const value = name === "seed" ? this.seed(kept[task][name] ?? "") : kept[task][name] ?? "";
+      const fault = value === "" ? "" : faultOf(value, about);
+      if (fault) refused.push(fault);
+      return ((byTask[task] ??= {})[name] = value === "" || fault ? values[i] : asTaken(values[i], value));
     });
-    const byTask = {};
-    names.forEach(([task, name], i) => { (byTask[task] ??= {})[name] = recalled[i]; });
     for (const task in byTask) markRatio(task, byTask[task].width, byTask[task].height);
-    const isLink = link.tab || names.some(([task, name]) => task === linked && name in link);
+    const isLink = brings || link.tab;
     openTab(isLink ? linked : stored(localStorage, TAB_KEY, FIRST_TAB));
     // from here on the settings are the visitor's own: a reload must not bring the link's back
+    if (brings) this.keep(linked, Object.keys(byTask[linked]), Object.values(byTask[linked]));
     if (isLink) history.replaceState(null, "", location.pathname);
+    tell(refused);
     shade(stored(localStorage, SHADE_KEY, null));
     document.body.dataset.ready = "yes";
     return recalled;
   },
+
+  // Other programs write -1 for a new seed each time.
+  seed(text) { return String(text).trim() === "-1" ? "" : text; },
 
   async copyLink(task, names, values) {
     const url = new URL(location.href);
@@ -110,6 +120,29 @@ function parsed(value) {
   try { return JSON.parse(value); } catch { return {}; }
 }
 
+// Why a value cannot be taken, as a sentence; "" if it can.
+function faultOf(value, { label, choices, range, isWhole, other, longest }) {
+  const got = `, got ${String(value).slice(0, 60)}.`;
+  if (choices && !choices.some((choice) => String(choice) === String(value))) return `${label} must be one of ${choices.join(", ")}${got}`;
+  if (longest && String(value).length > longest) return `${label} must be at most ${longest} characters, got ${String(value).length}.`;
+  if (!range || value === other) return "";
+  const number = String(value).trim() ? +value : NaN;
+  const fits = range[0] <= number && number <= range[1] && (!isWhole || Number.isInteger(number));
+  return fits ? "" : `${label} must be a ${isWhole ? "whole " : ""}number from ${range[0]} to ${range[1]}${got}`;
+}
+
+// What was not taken over, above the tabs: its setting may be out of sight.
+function tell(sentences) {
+  if (!sentences.length) return;
+  const note = Object.assign(document.createElement("p"), { className: "not-taken" });
+  const close = Object.assign(document.createElement("button"), { type: "button", textContent: "×" });
+  note.setAttribute("role", "alert");
+  close.setAttribute("aria-label", "Close");
+  close.addEventListener("click", () => note.remove());
+  note.append(`Not taken over: ${sentences.join(" ")}`, close);
+  document.querySelector("#tabs").before(note);
+}
+
 function openTab(task) {
   const button = document.getElementById(`tab-${task}-button`);
   if (button && button.getAttribute("aria-selected") !== "true") button.click();
@@ -123,6 +156,7 @@ document.addEventListener("click", (event) => {
   setTimeout(() => { // a tab's own buttons are made when it is opened for the first time
     const [width, height] = ["width", "height"].map((side) => document.querySelector(`#${task}-${side} input`)?.value);
     if (width) markRatio(task, +width, +height);
+    latentCanvas.markUndo(task);
   }, RATIO_MS);
 });
 
