@@ -1,5 +1,7 @@
 """The semantic tab on the real page: three classes, a fill, undo, and the map in the result."""
 
+import base64
+
 import numpy as np
 from PIL import Image
 from playwright.sync_api import expect
@@ -14,6 +16,19 @@ from ui.tab import example_paths
 pytestmark = IN_A_BROWSER
 CANVAS = "semantic-label-map"
 NAMES = load_preset("demo-semantic").classes
+
+
+def carrying(page, path):
+    """What a hand that drags this file carries."""
+    return page.evaluate_handle(
+        """([data, name]) => {
+          const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+          const transfer = new DataTransfer();
+          transfer.items.add(new File([bytes], name, { type: "image/png" }));
+          return transfer;
+        }""",
+        [base64.b64encode(path.read_bytes()).decode(), path.name],
+    )
 
 
 def test_a_painted_map_is_what_the_picture_is_made_of(page, url, tmp_path):
@@ -59,8 +74,7 @@ def test_a_painted_map_is_what_the_picture_is_made_of(page, url, tmp_path):
 
     hand.do("all")
     changes = page.locator(f"#{CANVAS} .painter").get_attribute("data-changes")
-    restore = page.locator("#semantic-restore input[type=file], #semantic-tools input[type=file]")
-    restore.first.set_input_files(path)
+    page.locator(f"#{CANVAS} .board").dispatch_event("drop", {"dataTransfer": carrying(page, path)})
     hand.changed(changes)
     page.locator("#semantic-go:not([disabled])").click()
     expect(page.locator("#semantic-results img")).to_have_count(2)

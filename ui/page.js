@@ -93,6 +93,17 @@ const latentCanvas = {
 
   removed(task) { return JSON.stringify(stored(sessionStorage, removedKey(task), [])); },
   jobs() { return JSON.stringify(stored(sessionStorage, JOBS_KEY, [])); },
+
+  // Restores a picture that is dropped on a place which takes pictures, if it was made by one of
+  // these tasks (without any: by any); whether it was.
+  async restoreIfMade(file, ...tasks) {
+    const task = await taskOf(file);
+    if (!task || (tasks.length && !tasks.includes(task))) return false;
+    const transfer = new DataTransfer();
+    transfer.items.add(file);
+    restore(transfer.files);
+    return true;
+  },
 };
 window.latentCanvas = latentCanvas;
 
@@ -213,11 +224,20 @@ document.addEventListener("dragover", (event) => {
 document.addEventListener("drop", (event) => {
   if (!isRestoring(event)) return;
   event.preventDefault();
+  restore(event.dataTransfer.files);
+});
+function restore(files) {
   const tools = [...document.querySelectorAll(".lc-tools")].find(isVisible);
   const input = tools.querySelector("input[type=file]");
-  input.files = event.dataTransfer.files;
+  input.files = files;
   input.dispatchEvent(new Event("change", { bubbles: true }));
-});
+}
+
+// The task of a picture that was made here, from what its PNG says before the pixels.
+async function taskOf(file) {
+  const start = await file.slice(0, 4096).text();
+  return /latent_canvas\0[^]*?"task": "([a-z-]+)"/.exec(start)?.[1];
+}
 
 // The strip says which job it shows: remembered, so that a reload finds its pictures again.
 function rememberJobs() {

@@ -429,8 +429,14 @@ board.addEventListener("drop", (event) => {
   event.preventDefault();
   event.stopPropagation();
   board.classList.remove("over");
-  take(carried(event.dataTransfer), kind === "map");
+  drop(carried(event.dataTransfer));
 });
+// A picture of this tab, made here, is restored with all it was made of; no picture is a map.
+async function drop(file) {
+  const tasks = kind === "map" ? [] : ["inpaint"];
+  if (!file || await latentCanvas.restoreIfMade(file, ...tasks)) return;
+  take(file, kind === "map");
+}
 document.addEventListener("paste", (event) => {
   const file = carried(event.clipboardData);
   if (!file || !root.offsetParent || event.target.closest?.("input, textarea")) return;
