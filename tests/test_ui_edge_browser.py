@@ -25,8 +25,8 @@ EDGES = (
     (-6, 5, "no"),
     (-64, 3, "no"),
     (21, 30, "across"),
-    (-6, 5, "down"),
-    (7, 6, "both"),
+    (7, 6, "down"),
+    (-6, 5, "both"),
 )
 # The effect, and how opaque every px of the grown canvas is drawn at its centre (0 to 255)
 LOOK = f"""() => {{
