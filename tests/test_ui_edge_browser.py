@@ -17,6 +17,7 @@ SIZE = (120, 80)
 ROOM = 16  # px that the canvas grows by on the right
 # grow, feather, seamless
 EDGES = (
+    (3, 4, "across"),
     (0, 0, "no"),
     (0, 9, "no"),
     (5, 0, "no"),
@@ -54,6 +55,13 @@ def hand(chromium, url, tmp_path):
 
 
 def set_edge(page, grow, feather, seamless):
+    """As the tab does when its fields change."""
+    about = [0, 0, ROOM, 0, grow, feather, seamless]
+    page.evaluate(f"about => latentCanvas.adjustPainter('{CANVAS}', about)", about)
+    expect_edge(page, grow, feather, seamless)
+
+
+def type_edge(page, grow, feather, seamless):
     for name, value in (("grow", grow), ("feather", feather)):
         page.locator(f"#inpaint-mask-{name} input[type=number]").fill(str(value))
         page.keyboard.press("Tab")
@@ -61,6 +69,10 @@ def set_edge(page, grow, feather, seamless):
     if chooser.input_value() != seamless:
         chooser.click()
         page.get_by_role("option", name=seamless, exact=True).click()
+    expect_edge(page, grow, feather, seamless)
+
+
+def expect_edge(page, grow, feather, seamless):
     wanted = f"#{CANVAS} .painter[data-edge='{grow} {feather} {seamless}']"
     expect(page.locator(wanted)).to_have_count(1)  # drawn with these
 
@@ -104,7 +116,7 @@ def test_an_edge_is_shown_as_it_will_be_done(hand):
     mask = np.pad(hand.labels == 1, ((0, 0), (0, ROOM)), constant_values=True)
     hand.page.locator("#inpaint-sampling button").first.click()
     for edge in EDGES:
-        set_edge(hand.page, *edge)
+        (type_edge if edge == EDGES[0] else set_edge)(hand.page, *edge)
         alpha, drawn = seen(hand.page)
         wanted = to_be_done(hand.labels, *edge)
         assert agree(alpha, wanted), edge
