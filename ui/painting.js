@@ -42,6 +42,7 @@ let remembered = null;
 
 // Everything anew: another size or another picture.
 function replace(next, nextPicture, { undoable = true, keep = true } = {}) {
+  finish();
   const before = snapshot();
   if (picture && nextPicture !== picture && surface.labels.includes(1)) last = { ...before, picture: null };
   surface = next;
