@@ -35,8 +35,12 @@ EMPTY = 128  # grey of a place in a block that no picture takes, glaring on no p
 MAX_PIXELS = 40_000_000  # what a person may hand in; checked before anything is decoded
 
 
-def open_image(path: Path) -> Image.Image:
+def open_image(path: Path, ground: str = "white") -> Image.Image:
     """Open a picture that a person handed in, upright and as RGB.
+
+    Args:
+        path: The file.
+        ground: What is transparent becomes so.
 
     Raises:
         RequestError: If it is no picture, is damaged or has more than MAX_PIXELS pixels.
@@ -45,7 +49,7 @@ def open_image(path: Path) -> Image.Image:
     with _readable(path, "PNG and JPEG work"):
         image = Image.open(path, formats=FORMATS)
         check_size(image, path.name)
-        return on_white(ImageOps.exif_transpose(image))
+        return flattened(ImageOps.exif_transpose(image), ground)
 
 
 @contextmanager
@@ -69,8 +73,8 @@ def _readable(path: Path, what_works: str) -> Iterator[None]:
         raise RequestError(f"{path.name} is no readable picture; {what_works}.") from error
 
 
-def on_white(image: Image.Image) -> Image.Image:
-    """As RGB of 8 bits; what is transparent becomes white.
+def flattened(image: Image.Image, ground: str) -> Image.Image:
+    """As RGB of 8 bits; what is transparent becomes the colour `ground`.
 
     Raises:
         ValueError: If its numbers have no known range.
@@ -81,7 +85,7 @@ def on_white(image: Image.Image) -> Image.Image:
         raise ValueError(f"numbers of 32 bits (mode {image.mode})")
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+        return Image.alpha_composite(Image.new("RGBA", image.size, ground), image).convert("RGB")
     return image.convert("RGB")
 
 
@@ -132,6 +136,15 @@ class EncodedImage:
             RequestError: If it is no picture that can be used.
         """
         return cls.from_array(np.asarray(open_image(path)))
+
+    @classmethod
+    def mask_from_file(cls, path: Path) -> EncodedImage:
+        """Likewise, on black: where nothing is painted, nothing is marked.
+
+        Raises:
+            RequestError: If it is no picture that can be used.
+        """
+        return cls.from_array(np.asarray(open_image(path, "black")))
 
     @classmethod
     def labels_from_file(cls, path: Path) -> EncodedImage:

@@ -81,9 +81,8 @@ def read_file(name: str, path: Path) -> Any:
     """
     if name == "boxes":
         return _read_boxes(path)
-    return (
-        EncodedImage.labels_from_file(path) if name == "label_map" else EncodedImage.from_file(path)
-    )
+    readers = {"label_map": EncodedImage.labels_from_file, "mask": EncodedImage.mask_from_file}
+    return readers.get(name, EncodedImage.from_file)(path)
 
 
 def _read_boxes(path: Path) -> tuple[Box, ...]:

@@ -137,6 +137,12 @@ def test_the_catalog_needs_no_torch():
     subprocess.run([sys.executable, "-c", code], check=True, cwd=PRESETS_DIR.parent)
 
 
+def test_a_folder_without_a_configuration_is_an_error(tmp_path):
+    (tmp_path / "mine" / "config.yaml").mkdir(parents=True)
+    with pytest.raises(PresetError, match="mine has no file config.yaml or project.yaml"):
+        load_preset("mine", models_dir=tmp_path)
+
+
 def test_own_presets_lie_beside_their_weights(own, tmp_path):
     preset = load_preset("mine", presets_dir=own(OWN_YAML))
     assert preset.weight_paths == (tmp_path / "demo" / "mine.safetensors",)

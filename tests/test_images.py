@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -5,6 +7,7 @@ from PIL import Image
 
 from ldm.errors import RequestError
 from ldm.images import EMPTY, EncodedImage, grid, open_image, to_arrays, to_tensor
+from ldm.request_json import read_file
 
 
 def noise(height, width):
@@ -52,6 +55,15 @@ def test_every_mode_is_opened_as_rgb(tmp_path, mode):
     image = open_image(path)
     assert image.mode == "RGB"
     assert image.size == (4, 6)
+
+
+def test_what_is_transparent_is_white_in_a_picture_and_unmarked_in_a_mask(tmp_path):
+    strokes = np.zeros((4, 6, 4), np.uint8)
+    strokes[1, 2] = 255
+    Image.fromarray(strokes).save(tmp_path / "a.png")
+    assert EncodedImage.from_file(tmp_path / "a.png").array().min() == 255
+    for mask in (EncodedImage.mask_from_file, partial(read_file, "mask")):
+        assert np.argwhere(mask(tmp_path / "a.png").marked()).tolist() == [[1, 2]]
 
 
 def test_a_turned_photograph_is_opened_upright(tmp_path):

@@ -2,14 +2,22 @@
 processes drew ahead."""
 
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
 import torch
+from torch import nn
+
+from ldm.errors import TrainingError
+from ldm.training.config import OptimizerConfig, TrainConfig
+from ldm.training.loop import train
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = """
@@ -54,6 +62,36 @@ def command(folder: Path, pause: float, *flags: str) -> list[str]:
 
 def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def model_of(folder):
+    return SimpleNamespace(
+        model=nn.Linear(1, 1),
+        batch=lambda rng, size: (torch.ones(size, 1),),
+        loss=lambda model, batch: {"loss": model(batch[0]).square().mean()},
+        sample=lambda model, path: None,
+        export=lambda model, step: (folder / "weights").touch(),
+    )
+
+
+def test_weights_that_are_not_finite_take_no_ones_place(tmp_path):
+    optimizer = OptimizerConfig(learning_rate=math.inf, warmup_steps=0, decay_steps=0)
+    config = TrainConfig("critic", "x", 2, 1, precision="no", optimizer=optimizer)
+    with pytest.raises(TrainingError, match="not finite at step 2; take a lower"):
+        train(model_of(tmp_path), config, tmp_path / "run", resume=False)
+    assert not (tmp_path / "weights").exists()
+    assert not (tmp_path / "run" / "snapshot.pt").exists()
+
+
+def test_a_run_is_not_lost_to_another_one(tmp_path):
+    config = TrainConfig("critic", "x", 2, 1, precision="no")
+    run, folder = model_of(tmp_path), tmp_path / "run"
+    train(run, config, folder, resume=False)
+    with pytest.raises(TrainingError, match="holds a run already; pass --resume"):
+        train(run, config, folder, resume=False)
+    run.model = nn.Linear(2, 1)
+    with pytest.raises(TrainingError, match="is of another model than the configuration's"):
+        train(run, config, folder, resume=True)
 
 
 def test_kill_9_and_resume_equals_an_unbroken_run(tmp_path):

@@ -79,7 +79,7 @@ def read_mask(path: Path, width: int, height: int) -> tuple[np.ndarray, str]:
     Raises:
         RequestError: If it is no picture, or of other proportions than the picture's.
     """
-    mask = EncodedImage.from_file(path).marked().astype(np.uint8)
+    mask = EncodedImage.mask_from_file(path).marked().astype(np.uint8)
     rows, columns = mask.shape
     if (columns, rows) == (width, height):
         return mask, "" if mask.any() else f"{path.name} is dark everywhere: nothing is marked."

@@ -163,7 +163,10 @@ def _parse_folder(folder: Path) -> Preset:
         values = diffusers.preset_values(folder) | {"weights": {"file": "."}}
         where = str(folder)
     else:
-        config = next(folder / name for name in CONFIG_NAMES if (folder / name).is_file())
+        found = [folder / name for name in CONFIG_NAMES if (folder / name).is_file()]
+        if not found:
+            raise PresetError(f"{folder} has no file {' or '.join(CONFIG_NAMES)}.")
+        config = found[0]
         where = str(config)
         weights = {"file": _find_weights(folder).name}
         values = preset_values(read_yaml(config), where) | {"weights": weights}

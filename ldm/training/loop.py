@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, Dataset
 
+from ldm.errors import TrainingError
 from ldm.training.config import OptimizerConfig, TrainConfig
 from ldm.training.ema import EMA
 from ldm.training.snapshots import load_snapshot, save_snapshot
@@ -48,7 +49,14 @@ class Run(Protocol):
 
 
 def train(run: Run, config: TrainConfig, folder: Path, *, resume: bool) -> None:
-    """Train `run` up to `config.steps`; `folder` gets snapshots, `stats.jsonl` and samples."""
+    """Train `run` up to `config.steps`; `folder` gets snapshots, `stats.jsonl` and samples.
+
+    Raises:
+        TrainingError: If there is a run already and it is not to be resumed, or its snapshot cannot
+            be used, or the weights grow without bound; what was written before stays.
+    """
+    if not resume and (folder / "snapshot.pt").exists():
+        raise TrainingError(f"{folder} holds a run already; pass --resume, or move it away.")
     accelerator = Accelerator(mixed_precision=config.precision)
     run.model.to(accelerator.device, memory_format=_memory_format(accelerator.device))
     ema = EMA(run.model, config.ema_decay)
@@ -66,10 +74,20 @@ def train(run: Run, config: TrainConfig, folder: Path, *, resume: bool) -> None:
         stats.add(step, terms, optimizer.param_groups[0]["lr"])
         last = step == config.steps
         if accelerator.is_main_process and (last or step % config.snapshot_every == 0):
+            _check_finite(ema.model, step)
             save_snapshot(folder / "snapshot.pt", _state(step, run.model, ema, optimizer))
             run.export(ema.model, step)
         if accelerator.is_main_process and (last or step % config.sample_every == 0):
             run.sample(ema.model, folder / f"samples-{step:06d}.png")
+
+
+def _check_finite(model: nn.Module, step: int) -> None:
+    """Before weights take the place of others that work."""
+    if not all(torch.isfinite(weight).all() for weight in model.parameters()):
+        raise TrainingError(
+            f"the weights are not finite at step {step}; take a lower optimizer.learning_rate, or "
+            "resume from the snapshot before."
+        )
 
 
 def _step(
@@ -164,10 +182,15 @@ def _restore(folder: Path, model: nn.Module, ema: EMA, optimizer: Any) -> int:
         log.info("%s does not exist yet; starting at step 0", path)
         return 0
     state = load_snapshot(path)
-    model.load_state_dict(state["model"])
-    ema.model.load_state_dict(state["ema"])
-    ema.updates = state["ema_updates"]
-    optimizer.load_state_dict(state["optimizer"])
+    try:
+        model.load_state_dict(state["model"])
+        ema.model.load_state_dict(state["ema"])
+        ema.updates = state["ema_updates"]
+        optimizer.load_state_dict(state["optimizer"])
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise TrainingError(
+            f"{path} is of another model than the configuration's; move it away to start anew."
+        ) from error
     log.info("resuming at step %d", state["step"])
     return state["step"]
 
