@@ -97,7 +97,7 @@ def _as_earlier(values: dict[str, Any]) -> dict[str, Any]:
 
 def _together(values: dict[str, Any], chunks: list[bytes]) -> dict[str, Any]:
     """The values with the pictures in place of their names; the inverse of `_apart`."""
-    pictures = {PICTURE + chunk[:32].hex(): chunk[32:] for chunk in chunks}
+    pictures = {PICTURE + hashlib.sha256(chunk[32:]).hexdigest(): chunk[32:] for chunk in chunks}
     named = {key: values[key] for key in PICTURE_FIELDS if isinstance(values.get(key), str)}
     for key, name in named.items():
         if name.startswith(PICTURE) and name not in pictures:

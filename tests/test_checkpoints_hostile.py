@@ -110,6 +110,19 @@ CASES: dict[str, tuple[str, str, Callable[[Path], bytes]]] = {
         "unreadable header",
         lambda _: header({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 1e999]}}),
     ),
+    "memory": (
+        "m.ckpt",
+        "wants to run 'bytearray'",
+        lambda _: saved({"state_dict": WEIGHTS, "more": Runs(bytearray, 10**10)}),
+    ),
+    "memory, before torch 1.6": (
+        "m.ckpt",
+        "wants to run 'bytearray'",
+        lambda _: saved(
+            {"state_dict": WEIGHTS, "more": Runs(bytearray, 10**10)},
+            _use_new_zipfile_serialization=False,
+        ),
+    ),
     "other name": ("m.txt", "by its name", lambda _: saved(WEIGHTS)),
     "no suffix": ("model", "by its name", lambda _: saved(WEIGHTS)),
     "random bytes": ("m.ckpt", "no checkpoint", lambda _: bytes(range(7, 256)) * 9),

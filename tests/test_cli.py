@@ -182,6 +182,8 @@ def test_verify_counts_and_fails_on_a_failure(monkeypatch, capsys):
     assert main(["verify"]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines == ["ok     a: exact", "FAILED b: relative error 1.0", "1 passed, 1 failed"]
+    assert main(["verify", "--json"]) == 1
+    assert [json.loads(line)["name"] for line in capsys.readouterr().out.splitlines()] == ["a", "b"]
     checks.pop()
     assert main(["verify"]) == 0
 

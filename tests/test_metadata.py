@@ -1,4 +1,6 @@
+import hashlib
 import json
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +9,8 @@ from PIL import Image, PngImagePlugin
 
 from ldm import metadata
 from ldm.errors import RequestError
-from ldm.requests import TextToImage
+from ldm.images import EncodedImage
+from ldm.requests import TextToImage, Upscale
 
 IMAGE = np.zeros((2, 3, 3), np.uint8)
 REQUEST = TextToImage(
@@ -49,6 +52,24 @@ def test_a_request_of_an_older_version_takes_todays_defaults_but_not_for_its_pic
     assert metadata.load(path).request == TextToImage(prompt="a lake", temperature=1.0, coarse=0)
     metadata.save(path, IMAGE, replace(REQUEST, temperature=0.3))
     assert metadata.load(path).request.temperature == 0.3
+
+
+def test_another_picture_in_the_place_of_the_one_it_was_made_of_is_not_taken(tmp_path):
+    ours, other = (EncodedImage.from_array(IMAGE + i) for i in (0, 1))
+    path = tmp_path / "a.png"
+    metadata.save(path, IMAGE, Upscale(image=ours))
+    chunk = metadata.PICTURE_CHUNK + hashlib.sha256(ours.png).digest()
+    assert metadata.load(path).request.image == ours
+    start = path.read_bytes().index(chunk) - 4
+    end = start + 4 + len(chunk) + len(ours.png) + 4
+    content = chunk + other.png
+    length, checksum = (
+        number.to_bytes(4, "big") for number in (len(content) - 4, zlib.crc32(content))
+    )
+    data = path.read_bytes()
+    path.write_bytes(data[:start] + length + content + checksum + data[end:])
+    with pytest.raises(RequestError, match="image that it was made of was taken out"):
+        metadata.load(path)
 
 
 def test_the_pixels_are_the_pictures(tmp_path):

@@ -8,6 +8,7 @@ stored but not called, so nothing is imported and a file that wants to call one 
 
 from __future__ import annotations
 
+import mmap
 import re
 import threading
 import zipfile
@@ -40,6 +41,8 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
         _check_archive(path)
         payload = _load_archive(path)
     elif start == _LEGACY_MAGIC:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
+            _check_program(path, whole)
         payload = _load(path, [], mmap=False)
     elif start[:1] == b"\x80":
         raise CheckpointError(
@@ -70,6 +73,20 @@ def _check_archive(path: Path) -> None:
         )
     if sum(e.file_size for e in entries) > path.stat().st_size:
         raise CheckpointError(f"{path} claims more bytes than it has; do not use it.")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            program = archive.read(pickles[0])
+    except (zipfile.BadZipFile, OSError, RuntimeError, EOFError):
+        raise CheckpointError(f"{path} is cut off or damaged; download it again.") from None
+    _check_program(path, program)
+
+
+def _check_program(path: Path, program: bytes | mmap.mmap) -> None:
+    """Refuse a program that asks for memory: torch lets any make a `bytearray` of any length."""
+    if program.find(b"bytearray") >= 0:
+        raise CheckpointError(
+            f"{path} wants to run 'bytearray', which no weights need; do not use it."
+        )
 
 
 def _load_archive(path: Path) -> Any:
