@@ -225,7 +225,6 @@ def _verify(arguments: Any) -> int:
             print(json.dumps(dataclasses.asdict(check)))
         else:
             print(f"{'ok    ' if check.passed else 'FAILED'} {check.name}: {check.detail}")
-    # JSON lines stay JSON to their end
     print(f"{passed} passed, {failed} failed", file=sys.stderr if arguments.json else sys.stdout)
     return 1 if failed else 0
 

@@ -8,10 +8,11 @@ stored but not called, so nothing is imported and a file that wants to call one 
 
 from __future__ import annotations
 
-import mmap
 import re
 import threading
 import zipfile
+from mmap import ACCESS_READ
+from mmap import mmap as MappedFile
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -41,7 +42,7 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
         _check_archive(path)
         payload = _load_archive(path)
     elif start == _LEGACY_MAGIC:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
+        with path.open("rb") as file, MappedFile(file.fileno(), 0, access=ACCESS_READ) as whole:
             _check_program(path, whole)
         payload = _load(path, [], mmap=False)
     elif start[:1] == b"\x80":
@@ -81,7 +82,7 @@ def _check_archive(path: Path) -> None:
     _check_program(path, program)
 
 
-def _check_program(path: Path, program: bytes | mmap.mmap) -> None:
+def _check_program(path: Path, program: bytes | MappedFile) -> None:
     """Refuse a program that asks for memory: torch lets any make a `bytearray` of any length."""
     if program.find(b"bytearray") >= 0:
         raise CheckpointError(
