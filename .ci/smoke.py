@@ -11,8 +11,9 @@ from gradio_client import Client
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
+from tests.browser import CHROMIUM
+
 URL = "http://127.0.0.1:7860"
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 
 
 def wait_for_page(seconds: float = 300) -> None:

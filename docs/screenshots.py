@@ -1,17 +1,17 @@
-"""Picture the page for docs/screenshots: `python docs/screenshots.py` while the app runs.
+"""Picture the page for docs/screenshots: `PYTHONPATH=. python docs/screenshots.py`, the app running.
 
 Needs tests/requirements.txt and Chromium. `--only layout upscale` makes some of the pictures.
 """
 
 import argparse
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.browser import CHROMIUM
+
 FOLDER = Path(__file__).parent / "screenshots"
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 WIDTH, HEIGHT = 384, 256  # px, of the pictures of sentences
 SHOTS = {"light": (1440, 960), "dark": (1440, 960), "phone": (390, 844)}
 PROMPTS = (
