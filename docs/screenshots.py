@@ -1,6 +1,7 @@
-"""Picture the page for docs/screenshots: `PYTHONPATH=. python docs/screenshots.py`, the app running.
+"""Picture the page for docs/screenshots, while the app runs.
 
-Needs tests/requirements.txt and Chromium. `--only layout upscale` makes some of the pictures.
+`PYTHONPATH=. python docs/screenshots.py` needs tests/requirements.txt and Chromium; with
+`--only layout upscale` it makes some of the pictures.
 """
 
 import argparse
