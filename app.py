@@ -18,6 +18,7 @@ from ldm.runtime.memory import parse_bytes
 if TYPE_CHECKING:
     from ldm.studio import Studio
 
+OWN_HOSTS = ("127.0.0.1", "localhost", "::1")  # only who sits at this machine gets there
 DEMO_PRESET = "demo-text-to-image"
 
 
@@ -49,7 +50,7 @@ def _serve(flags: argparse.Namespace, data_dir: Path, budget: int | None) -> Non
         return Studio(device=flags.device, memory_budget=budget, data_dir=data_dir)
 
     jobs = JobQueue(make_studio)
-    page = build(jobs)
+    page = build(jobs, data_dir if flags.history else None)
     password = secrets.token_urlsafe(9) if flags.share else None
     try:
         page.queue(default_concurrency_limit=16).launch(
@@ -57,7 +58,7 @@ def _serve(flags: argparse.Namespace, data_dir: Path, budget: int | None) -> Non
             server_port=flags.port,
             share=flags.share,
             auth=("studio", password) if password else None,
-            allowed_paths=[str(data_dir / "outputs")],
+            allowed_paths=[str(data_dir / "outputs"), str(data_dir / "thumbnails")],
             prevent_thread_lock=True,
             **launch_options(),
         )
@@ -89,7 +90,15 @@ def _flags() -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--memory-budget", help="bytes for loaded models, like 4GiB")
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="pictures and cache")
-    return parser.parse_args()
+    parser.add_argument(
+        "--history",
+        action=argparse.BooleanOptionalAction,
+        help="show every visitor all pictures that were made; by itself on this machine alone",
+    )
+    flags = parser.parse_args()
+    if flags.history is None:
+        flags.history = flags.host in OWN_HOSTS and not flags.share
+    return flags
 
 
 def _check(flags: argparse.Namespace, data_dir: Path) -> int | None:

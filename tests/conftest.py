@@ -123,9 +123,15 @@ def busy(queue):
 
 
 @pytest.fixture(scope="session")
-def url(tmp_path_factory):
+def data_dir(tmp_path_factory):
+    """Where that app keeps its pictures."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="session")
+def url(data_dir):
     """The app as a person starts it, on a free port."""
-    with running_app(tmp_path_factory.mktemp("data")) as address:
+    with running_app(data_dir) as address:
         yield address
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import app
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -87,3 +89,26 @@ def test_the_page_answers_and_control_c_ends_it(tmp_path, port):
     finally:
         process.kill()
         process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("flags", "shown"),
+    [
+        ("", True),
+        ("--host localhost", True),
+        ("--host 0.0.0.0", False),
+        ("--share", False),
+        ("--no-history", False),
+        ("--host 0.0.0.0 --history", True),
+    ],
+)
+def test_others_see_what_was_made_only_if_they_are_to(monkeypatch, flags, shown):
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    monkeypatch.setattr(sys, "argv", ["app.py", *flags.split()])
+    assert app._flags().history is shown
+
+
+def test_a_space_shows_no_visitor_what_another_made(monkeypatch):
+    monkeypatch.setenv("SPACE_ID", "somebody/space")
+    monkeypatch.setattr(sys, "argv", ["app.py"])
+    assert app._flags().history is False

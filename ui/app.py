@@ -16,7 +16,9 @@ from ui.controls import limits
 from ui.run import Visit, load_request
 from ui.stage import QUIET, or_skip
 from ui.tab import Component, Tab
-from ui.tabs import class_conditional, inpaint, layout, semantic, text_to_image, upscale
+from ui.tabs import class_conditional, history, inpaint, layout, semantic, text_to_image, upscale
+from ui.tabs.history import Past
+from ui.thumbnails import Thumbnails
 
 TITLE = "Latent Canvas"
 MAX_UPLOAD = "320mb"  # a result of 40 megapixels with the picture that it was made of
@@ -32,8 +34,14 @@ TABS: dict[str, tuple[str, Callable[[JobQueue], Tab]]] = {
 """Task -> the title of its tab, and what builds it."""
 
 
-def build(jobs: JobQueue) -> gr.Blocks:
-    """The whole page, connected to the queue."""
+def build(jobs: JobQueue, past_in: Path | None = None) -> gr.Blocks:
+    """The whole page, connected to the queue.
+
+    Args:
+        jobs: The queue.
+        past_in: The folder of data whose pictures every visitor may find in the history; None: the
+            page has no history.
+    """
     with gr.Blocks(
         title=TITLE, delete_cache=CACHE_SECONDS, analytics_enabled=False, fill_width=True
     ) as page:
@@ -44,9 +52,10 @@ def build(jobs: JobQueue) -> gr.Blocks:
                 with gr.Tab(title, id=task, elem_id=f"tab-{task}") as room:
                     tabs.append(create(jobs))
                 opened[task] = [room.select]
+            past = _past(past_in) if past_in else None
         opened[tabs[0].task].append(page.load)
-        _restore(frame, tabs)
-        _send(frame, tabs)
+        _restore(frame, tabs, past)
+        _send(frame, tabs, past)
         _remember(page, tabs)
         for tab in tabs:
             stage.resume_on_load(page, jobs, tab.stage, tab.task)
@@ -54,7 +63,15 @@ def build(jobs: JobQueue) -> gr.Blocks:
     return page
 
 
-def _restore(frame: gr.Tabs, tabs: list[Tab]) -> None:
+def _past(data_dir: Path) -> Past:
+    """The history's tab."""
+    titles = {task: title for task, (title, _) in TABS.items()}
+    with gr.Tab(history.TITLE, id=history.TASK, elem_id=f"tab-{history.TASK}") as room:
+        kept = history.history_in(data_dir), Thumbnails(data_dir / "thumbnails")
+        return history.create(room, *kept, titles)
+
+
+def _restore(frame: gr.Tabs, tabs: list[Tab], past: Past | None) -> None:
     """Any tab takes any picture that was made here: the tab that made it opens, all filled in.
 
     In two steps, the second with the outputs of that tab alone: to be told that nothing changes
@@ -73,12 +90,17 @@ def _restore(frame: gr.Tabs, tabs: list[Tab]) -> None:
             return tab.open(path, load_request(path), visit)
 
         outputs = [*tab.inputs.values(), *tab.stage.shown_one]
-        tab.restore.upload(restore, tab.restore, [frame, *wanted.values()], **QUIET)
         wanted[tab.task].change(fill, [wanted[tab.task], tab.stage.visit], outputs, **QUIET)
+    places = [frame, *wanted.values()]
+    for button in (one.restore for one in [*tabs, past] if one):
+        button.upload(restore, button, places, **QUIET)
+    if past:
+        past.reopen.click(lambda visit: restore(visit.shown.path), past.visit, places, **QUIET)
 
 
-def _send(frame: gr.Tabs, tabs: list[Tab]) -> None:
+def _send(frame: gr.Tabs, tabs: list[Tab], past: Past | None) -> None:
     """The picture on show goes to the tab whose button is pressed."""
+    sources = [*(tab.stage for tab in tabs), *([past] if past else [])]
     takers = [tab for tab in tabs if tab.receive is not None]
     for target in takers:
 
@@ -90,10 +112,10 @@ def _send(frame: gr.Tabs, tabs: list[Tab]) -> None:
 
         chosen = [target.inputs["preset"], target.by_hand]
         outputs = [frame, *target.inputs.values()]
-        for tab in tabs:
-            tab.stage.send[target.task].click(send, [tab.stage.visit, *chosen], outputs, **QUIET)
-    for tab in tabs:
-        for task, button in tab.stage.send.items():
+        for source in sources:
+            source.send[target.task].click(send, [source.visit, *chosen], outputs, **QUIET)
+    for source in sources:
+        for task, button in source.send.items():
             button.visible = task in {taker.task for taker in takers}
 
 

@@ -2,6 +2,9 @@
 const SHOWN_MS = 100; // until what a button was given is there
 const thumbnails = (task) => [...document.querySelectorAll(`#${task}-results .thumbnail-lg`)];
 
+// Whether a thumbnail is of a picture: that itself, or a small one of the same name.
+const isOf = (thumbnail, picture) => thumbnail.src === picture?.src || (thumbnail.alt !== "" && thumbnail.alt === picture?.alt);
+
 // Gradio calls them "Thumbnail 1 of 6", and the shown one is the one with the stage's picture.
 function nameThumbnails() {
   for (const button of document.querySelectorAll(".strip-of-pictures .thumbnail-lg")) {
@@ -10,9 +13,9 @@ function nameThumbnails() {
   }
   for (const row of document.querySelectorAll(".lc-results")) {
     const task = row.id.slice(0, -"-results".length);
-    const shown = document.querySelector(`#${task}-picture img`)?.src;
+    const shown = document.querySelector(`#${task}-picture img`);
     for (const button of thumbnails(task)) {
-      const isShown = button.querySelector("img")?.src === shown;
+      const img = button.querySelector("img"), isShown = Boolean(img && shown && isOf(img, shown));
       if (isShown !== button.hasAttribute("aria-current")) button.toggleAttribute("aria-current", isShown);
     }
   }

@@ -263,13 +263,15 @@ def settings(request: Any) -> str:
     return " · ".join([*about, f"eta {request.eta:g}"] if request.eta else about)
 
 
-def plate_of(picture: Picture | None) -> str:
-    """What stands under the picture, like the plate beside one in a museum."""
+def plate_of(picture: Picture | None, more: str = "") -> str:
+    """What stands under the picture, like the plate beside one in a museum; `more` at its end."""
     if picture is None:
         return ""
     without = picture.without
     return (
         f'<div class="plate"><p class="title">{html.escape(picture.title)}</p>'
         + (f"<p>without {html.escape(without)}</p>" if without else "")
-        + f"<p>{html.escape(picture.settings)}</p></div>"
+        + f"<p>{html.escape(picture.settings)}</p>"
+        + (f"<p>{html.escape(more)}</p>" if more else "")
+        + "</div>"
     )

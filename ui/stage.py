@@ -122,6 +122,22 @@ def create(
         labels: What the page calls a request's fields.
         about: `beside` and `compare` of a `Stage`.
     """
+    picture = wall(task, hint)
+    status = gr.HTML(strip(None), padding=False, **named(task, "strip"))
+    with gr.Row(**named(task, "about")):
+        plate = gr.HTML(padding=False, **named(task, "plate"))
+        with gr.Row(**named(task, "onward")):
+            look_closer(task)
+            use = gr.Button("Use these settings", size="sm", scale=0, **named(task, "use"))
+            send = onward(task)
+    row = row_of_pictures(task)
+    return Stage(
+        gr.State(Visit()), picture, status, plate, row, use, send, go, stop, labels, **about
+    )
+
+
+def wall(task: str, hint: str) -> gr.Image:
+    """The place of a tab's picture; `hint` says what to do first, until there is one."""
     with gr.Column(**named(task, "wall")):
         picture = gr.Image(
             type="filepath",
@@ -133,21 +149,21 @@ def create(
         )
         gr.HTML(ZOOM_BAR, padding=False, **named(task, "zoom"))
         gr.HTML(EMPTY.format(hint=html.escape(hint)), padding=False, **named(task, "empty"))
-    status = gr.HTML(strip(None), padding=False, **named(task, "strip"))
-    with gr.Row(**named(task, "about")):
-        plate = gr.HTML(padding=False, **named(task, "plate"))
-        with gr.Row(**named(task, "onward")):
-            closer = gr.Button("Look closer", size="sm", scale=0, **named(task, "closer"))
-            use = gr.Button("Use these settings", size="sm", scale=0, **named(task, "use"))
-            send = {
-                target: gr.Button(f"{name} it", size="sm", scale=0, **named(task, f"to-{target}"))
-                for target, name in TARGETS.items()
-            }
+    return picture
+
+
+def look_closer(task: str) -> None:
+    """The button that shows the picture in a window of its own."""
+    closer = gr.Button("Look closer", size="sm", scale=0, **named(task, "closer"))
     closer.click(None, None, None, js=f"() => latentCanvas.lookCloser({task!r})", **QUIET)
-    row = row_of_pictures(task)
-    return Stage(
-        gr.State(Visit()), picture, status, plate, row, use, send, go, stop, labels, **about
-    )
+
+
+def onward(task: str) -> dict[str, gr.Button]:
+    """The buttons that send the picture to another tab, by its task."""
+    return {
+        target: gr.Button(f"{name} it", size="sm", scale=0, **named(task, f"to-{target}"))
+        for target, name in TARGETS.items()
+    }
 
 
 def _select(stage: Stage) -> Callable[..., Updates]:

@@ -150,6 +150,7 @@ document.addEventListener("click", (event) => {
 document.addEventListener("load", (event) => {
   const img = event.target;
   if (img.tagName !== "IMG" || img !== pictureIn(frameAt(img))) return;
+  followClosely(img);
   img.style.setProperty("--ratio", img.naturalWidth / img.naturalHeight);
   look(img, 1, 0, 0);
 }, true);
@@ -187,7 +188,7 @@ function lookCloser(task) {
 // To another picture of the row, which comes on show in the tab too.
 function turn(dialog, by) {
   const row = thumbnails(dialog.dataset.task), img = dialog.querySelector(".stand img");
-  const at = row.findIndex((button) => button.querySelector("img").src === img.src);
+  const at = row.findIndex((button) => isOf(button.querySelector("img"), img));
   const next = row[at + by]?.querySelector("img");
   if (by && next) {
     Object.assign(img, { src: next.src, alt: next.alt });
@@ -195,5 +196,10 @@ function turn(dialog, by) {
   }
   const now = at + (next ? by : 0);
   for (const side of [-1, 1]) dialog.querySelector(`.by${side}`).disabled = !row[now + side];
+}
+// What was turned to is a small picture at first, if it is a large one.
+function followClosely(shown) {
+  const img = document.querySelector("dialog.closer .stand img");
+  if (img && img !== shown && img.alt === shown.alt && shown.closest(`#${img.closest("dialog").dataset.task}-picture`)) img.src = shown.src;
 }
 window.latentCanvas.lookCloser = lookCloser;

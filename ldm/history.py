@@ -1,0 +1,210 @@
+"""Pictures that were made, to be found again: an index of a folder, newest first.
+
+The pictures carry all that is known of them. The index is made from them and holds what a search
+needs: it may be deleted at any time, and a picture that is put into the folder, or taken out of it
+by hand, is in the history or is not.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+from ldm.errors import LDMError
+
+SCHEMA = 1  # of the index; one of another version is made anew
+BATCH = 100  # pictures that are read before the index is written
+WAIT = 10.0  # s for another window's or program's writing
+MAX_WORDS = 16  # of a search
+
+CREATE = """
+CREATE TABLE pictures (
+    path TEXT PRIMARY KEY,  -- in the folder
+    made INTEGER NOT NULL,  -- ns since 1970
+    task TEXT, title TEXT, settings TEXT, without TEXT,
+    words TEXT              -- what is searched, in small letters; NULL: it was not made here
+);
+CREATE INDEX newest ON pictures (made DESC, path DESC);
+"""
+
+
+@dataclass(frozen=True)
+class About:
+    """What a picture says of itself."""
+
+    task: str
+    title: str  # what it shows, in a line
+    settings: str  # in a line
+    without: str  # what it was to leave out
+    words: str  # all that it may be found by
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A picture of the history."""
+
+    path: Path
+    made: int  # ns since 1970
+    about: About
+
+
+class History:
+    """The pictures in the folders of a folder.
+
+    Args:
+        folder: Holds a folder for each day, with PNG files.
+        index: The file to keep the index in.
+        describe: Reads what a picture says of itself; None if it was not made here.
+    """
+
+    def __init__(self, folder: Path, index: Path, describe: Callable[[Path], About | None]) -> None:
+        self.folder = folder
+        self.index = index
+        self.describe = describe
+
+    def refresh(self) -> Iterator[int]:
+        """Read the pictures that are new, newest first, and forget those that are gone.
+
+        Yields:
+            How many are still to be read, now and after each BATCH; a search in between finds
+            those that were.
+
+        Raises:
+            LDMError: If the index cannot be written.
+        """
+        there = dict(_pictures(self.folder))
+        with self._open() as index:
+            known = dict(index.execute("SELECT path, made FROM pictures"))
+            gone = [(path,) for path in known if path not in there]
+            index.executemany("DELETE FROM pictures WHERE path = ?", gone)
+        new = [path for path, made in there.items() if known.get(path) != made]
+        new.sort(key=there.__getitem__, reverse=True)
+        yield len(new)
+        for start in range(0, len(new), BATCH):
+            some = new[start : start + BATCH]
+            self._write([(path, there[path], self._about(path)) for path in some])
+            yield max(0, len(new) - start - BATCH)
+
+    def _about(self, path: str) -> tuple[str | None, ...]:
+        """The columns of what a picture says."""
+        about = self.describe(self.folder / path)
+        if about is None:
+            return (None,) * len(fields(About))
+        *rest, words = astuple(about)
+        return *rest, words.casefold()
+
+    def _write(self, rows: Sequence[tuple[str, int, tuple[str | None, ...]]]) -> None:
+        flat = [(path, made, *about) for path, made, about in rows]
+        marks = ", ".join("?" * len(flat[0]))
+        with self._open() as index:
+            index.executemany(f"INSERT OR REPLACE INTO pictures VALUES ({marks})", flat)
+
+    def find(
+        self, words: str = "", task: str = "", *, after: Entry | None = None, limit: int = 40
+    ) -> list[Entry]:
+        """Pictures with all of some words, newest first.
+
+        Args:
+            words: Parts of words, in any order; nothing finds all.
+            task: Of this task alone; nothing is any.
+            after: Those that come after this one.
+            limit: No more than so many.
+
+        Raises:
+            LDMError: If the index cannot be read.
+        """
+        where, values = _where(words, task)
+        if after is not None:
+            where += " AND (made, path) < (?, ?)"
+            values += [after.made, after.path.relative_to(self.folder).as_posix()]
+        query = f"SELECT * FROM pictures WHERE {where} ORDER BY made DESC, path DESC LIMIT ?"
+        with self._open() as index:
+            rows = index.execute(query, [*values, limit]).fetchall()
+        return [Entry(self.folder / path, made, About(*about)) for path, made, *about in rows]
+
+    def count(self, words: str = "", task: str = "") -> int:
+        """How many pictures `find` would find without a limit.
+
+        Raises:
+            LDMError: If the index cannot be read.
+        """
+        where, values = _where(words, task)
+        query = f"SELECT COUNT(*) FROM pictures WHERE {where}"
+        with self._open() as index:
+            return index.execute(query, values).fetchone()[0]
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        """The index, written down at the end; made anew if it is damaged or of another version."""
+        try:
+            try:
+                index = self._connect()
+            except sqlite3.OperationalError:
+                raise
+            except sqlite3.DatabaseError:
+                self.index.unlink()
+                index = self._connect()
+            with closing(index), index:
+                yield index
+        except (sqlite3.Error, OSError) as error:
+            raise LDMError(f"the history cannot be kept in {self.index}: {error}.") from error
+
+    def _connect(self) -> sqlite3.Connection:
+        self.index.parent.mkdir(parents=True, exist_ok=True)
+        index = sqlite3.connect(self.index, timeout=WAIT)
+        try:
+            (version,) = index.execute("PRAGMA user_version").fetchone()
+            if version != SCHEMA:
+                with index:
+                    index.executescript(
+                        "BEGIN IMMEDIATE; DROP TABLE IF EXISTS pictures;"
+                        f"{CREATE} PRAGMA user_version = {SCHEMA}; COMMIT;"
+                    )
+        except BaseException:
+            index.close()
+            raise
+        return index
+
+
+def _pictures(folder: Path) -> Iterator[tuple[str, int]]:
+    """The PNG files of a folder's folders, with the time when each was written in ns."""
+    for day in _entries(folder):
+        if not day.is_dir():
+            continue
+        for entry in _entries(Path(day.path)):
+            if entry.name.endswith(".png") and (made := _written(entry)):
+                yield f"{day.name}/{entry.name}", made
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What is in a folder; nothing in one that is gone or cannot be read."""
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError:
+        return []
+
+
+def _written(entry: os.DirEntry[str]) -> int | None:
+    """When a picture was written, in ns; None of what is none, or is gone meanwhile.
+
+    A file of no bytes is a picture still to come, and a name may be of any: not all are text.
+    """
+    try:
+        entry.name.encode()
+        about = entry.stat()
+    except (OSError, UnicodeEncodeError):
+        return None
+    return about.st_mtime_ns if about.st_size and stat.S_ISREG(about.st_mode) else None
+
+
+def _where(words: str, task: str) -> tuple[str, list[str | int]]:
+    """The condition of a search, and its values."""
+    some = words.casefold().split()[:MAX_WORDS]
+    where = " AND ".join(["words IS NOT NULL", *(["instr(words, ?)"] * len(some))])
+    return (f"{where} AND task = ?", [*some, task]) if task else (where, [*some])

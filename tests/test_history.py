@@ -1,0 +1,131 @@
+"""What is in the index after pictures came, went and changed, and what a search finds."""
+
+import os
+import sqlite3
+
+import pytest
+
+from ldm import history
+from ldm.errors import LDMError
+from ldm.history import About, History
+
+
+def told(path):
+    """What a test's picture says of itself: the file's text; with a bar before it, nothing."""
+    text = path.read_text()
+    if text.startswith("|"):
+        return None
+    return About(text.split()[0], text, "seed 7", "", f"{text} seed 7 Ärger")
+
+
+@pytest.fixture
+def past(tmp_path):
+    return History(tmp_path / "outputs", tmp_path / "data" / "history.db", told)
+
+
+def put(past, name, text, made):
+    path = past.folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    os.utime(path, ns=(made, made))
+    return path
+
+
+def titles(entries):
+    return [entry.about.title for entry in entries]
+
+
+def refreshed(past):
+    left = list(past.refresh())
+    assert left[-1] == 0
+    return left
+
+
+def test_the_newest_comes_first_and_words_may_stand_anywhere(past):
+    put(past, "1/a.png", "layout a red house", 10)
+    put(past, "2/b.png", "text snow at night", 30)
+    put(past, "2/c.png", "text a house in the Snow", 20)
+    put(past, "2/none.png", "| not made here, snow", 40)
+    put(past, "2/note.txt", "text snow", 50)
+    put(past, "top.png", "text snow", 50)
+    put(past, "2/empty.png", "", 60)  # a name that is reserved, its picture still to come
+    refreshed(past)
+    assert titles(past.find()) == [
+        "text snow at night",
+        "text a house in the Snow",
+        "layout a red house",
+    ]
+    assert titles(past.find("SNOW")) == ["text snow at night", "text a house in the Snow"]
+    assert titles(past.find("snow ouse")) == ["text a house in the Snow"]
+    assert titles(past.find("house", "layout")) == ["layout a red house"]
+    assert past.find("100%") == past.find("snow desert") == []
+    assert past.count("ÄRGER") == 3
+    assert [past.count(*asked) for asked in [(), ("snow",), ("", "layout"), ("_",)]] == [3, 2, 1, 0]
+
+
+def test_pages_leave_none_out_and_none_is_twice(past):
+    for number in range(7):
+        put(past, f"1/{number}.png", f"text {number}", 100 + number // 3)  # some at the same time
+    refreshed(past)
+    seen, last = [], None
+    while len(seen) < 7 and (some := past.find(after=last, limit=2)):
+        seen += titles(some)
+        last = some[-1]
+    assert past.find(after=last) == []
+    assert seen == titles(past.find()) == [f"text {number}" for number in (6, 5, 4, 3, 2, 1, 0)]
+
+
+def test_what_is_gone_is_forgotten_and_what_changed_is_read_again(past):
+    gone, changed = put(past, "1/a.png", "text a", 1), put(past, "1/b.png", "text b", 2)
+    assert refreshed(past) == [2, 0]
+    assert refreshed(past) == [0]
+    gone.unlink()
+    put(past, "1/b.png", "text another", 3)
+    refreshed(past)
+    assert [(entry.path, entry.made) for entry in past.find()] == [(changed, 3)]
+    assert titles(past.find()) == ["text another"]
+
+
+def test_many_are_found_while_others_are_still_read(past, monkeypatch):
+    monkeypatch.setattr(history, "BATCH", 2)
+    for number in range(5):
+        put(past, f"1/{number}.png", f"text {number}", number + 1)
+    found = [(left, past.count()) for left in past.refresh()]
+    assert found == [(5, 0), (3, 2), (1, 4), (0, 5)]
+    past.describe = None  # none is read twice
+    assert refreshed(past) == [0]
+
+
+@pytest.mark.parametrize("content", [b"not an index " * 100, None])
+def test_an_index_that_cannot_be_read_is_made_anew(past, content):
+    past.index.parent.mkdir()
+    if content:
+        past.index.write_bytes(content)
+    else:
+        with sqlite3.connect(past.index) as other:
+            other.execute("CREATE TABLE pictures (path TEXT)")
+            other.execute("PRAGMA user_version = 99")
+        other.close()
+    put(past, "1/a.png", "text a", 1)
+    refreshed(past)
+    assert titles(past.find()) == ["text a"]
+
+
+def test_names_and_folders_that_cannot_be_read_do_no_harm(past):
+    put(past, "1/a.png", "text a", 1)
+    (past.folder / "1" / os.fsdecode(b"\xff.png")).write_text("text no text")
+    (past.folder / "1" / "gone.png").symlink_to("nowhere")
+    (past.folder / "1" / "folder.png").mkdir()
+    refreshed(past)
+    assert titles(past.find()) == ["text a"]
+    past.folder = past.folder / "none"
+    refreshed(past)
+    assert past.find() == []
+
+
+def test_an_index_that_cannot_be_kept_is_a_sentence(past):
+    past.index.parent.write_text("a file")
+    with pytest.raises(LDMError, match=r"the history cannot be kept in .*history\.db: .*\."):
+        list(past.refresh())
+    with pytest.raises(LDMError, match="the history cannot be kept"):
+        past.find()

@@ -1,0 +1,90 @@
+"""The history in a browser: pictures of other days are found, seen close up, opened and sent on."""
+
+import re
+
+import numpy as np
+import pytest
+from playwright.sync_api import expect
+
+from ldm import metadata
+from ldm.requests import ClassConditional, TextToImage
+from tests.browser import IN_A_BROWSER, until
+
+pytestmark = IN_A_BROWSER
+TAB = "#history"
+FOUND = f"{TAB}-results .thumbnail-lg"
+PICTURE = f"{TAB}-picture img"
+COMMON = {"steps": 2, "sampler": "ddim", "guidance_scale": 1.0, "temperature": 1.0, "eta": 0.0}
+
+
+@pytest.fixture(scope="module")
+def day(data_dir):
+    """A folder of one day, with three pictures of zebras and one of a class; the last is large."""
+    folder = data_dir / "outputs" / "2001-02-03"
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for number, side in ((1, 64), (2, 64), (3, 512)):
+        about = {"seed": number, "width": side, "height": side, "coarse": 0.0}
+        request = TextToImage(prompt=f"a zebra & {number}", **about, **COMMON)
+        pixels = rng.integers(256, size=(side, side, 3), dtype=np.uint8)
+        metadata.save(folder / f"{number}.png", pixels, request)
+    about = {"seed": 9, "width": 64, "height": 64, "coarse": 0.0, "class_index": 3}
+    request = ClassConditional(**about, **COMMON)
+    metadata.save(folder / "9.png", np.zeros((64, 64, 3), np.uint8), request)
+    return folder
+
+
+def search(page, words):
+    page.locator(f"{TAB}-search :is(input, textarea)").fill(words)
+
+
+def names(page):
+    found = page.locator(f"{FOUND} img").evaluate_all("all => all.map((one) => one.alt)")
+    return [name.split(",")[0] for name in found]
+
+
+def expect_found(page, count, *expected):
+    expect(page.locator(f"{TAB}-trained")).to_have_text(count)
+    until(page, lambda: names(page) == list(expected))
+
+
+def test_pictures_of_another_day_are_found_and_used(page, day):
+    page.locator("#tab-history-button").click()
+    search(page, "2001-02-03")
+    expect_found(page, "4 pictures", "Grass at night", "a zebra & 3", "a zebra & 2", "a zebra & 1")
+    search(page, "ZEBRA")
+    expect_found(page, "3 pictures", "a zebra & 3", "a zebra & 2", "a zebra & 1")
+
+    # the large one has a small picture in the row, and is itself on show and close up
+    page.locator(FOUND).nth(1).click()
+    expect(page.locator(f"{TAB}-plate .title")).to_have_text("a zebra & 2")
+    expect(page.locator(f"{TAB}-plate")).to_contain_text("Text to image, 20")
+    page.locator(f"{TAB}-closer").click()
+    page.keyboard.press("ArrowLeft")
+    close = page.locator("dialog.closer img")
+    until(page, lambda: close.get_attribute("src").endswith("/3.png"))
+    page.locator("dialog.closer .close").click()
+    expect(page.locator(f"{FOUND}[aria-current] img")).to_have_attribute(
+        "src", re.compile(r"\.jpg$")
+    )
+    assert page.locator(PICTURE).evaluate("img => img.naturalWidth") == 512
+
+    page.locator(FOUND).nth(2).click()
+    expect(page.locator(f"{TAB}-plate .title")).to_have_text("a zebra & 1")
+    page.locator(f"{TAB}-reopen").click()
+    expect(page.locator("#text-to-image-prompt textarea")).to_have_value("a zebra & 1")
+    expect(page.locator("#text-to-image-plate .title")).to_have_text("a zebra & 1")
+
+    page.locator("#tab-history-button").click()
+    page.locator(f"{TAB}-to-upscale").click()
+    expect(page.locator("#upscale-image img")).to_be_visible()
+
+    # a file that is taken out of the folder is gone from here too
+    (day / "1.png").unlink()
+    page.locator("#tab-history-button").click()
+    expect_found(page, "2 pictures", "a zebra & 3", "a zebra & 2")
+    (day / "2.png").unlink()
+    page.locator(FOUND).nth(1).click()
+    expect(page.locator(".toast-body")).to_contain_text("2.png is not in its folder any more.")
+    search(page, "zebra unicorn")
+    expect(page.locator(f"{TAB}-trained")).to_contain_text("No picture has all of this")
