@@ -90,8 +90,9 @@ def test_many_are_found_while_others_are_still_read(past, monkeypatch):
     monkeypatch.setattr(history, "BATCH", 2)
     for number in range(5):
         put(past, f"1/{number}.png", f"text {number}", number + 1)
-    found = [(left, past.count()) for left in past.refresh()]
-    assert found == [(5, 0), (3, 2), (1, 4), (0, 5)]
+    found = [(left, titles(past.find())) for left in past.refresh()]
+    newest = [f"text {number}" for number in (4, 3, 2, 1, 0)]
+    assert found == [(5, []), (3, newest[:2]), (1, newest[:4]), (0, newest)]
     past.describe = None  # none is read twice
     assert refreshed(past) == [0]
 
