@@ -7,6 +7,7 @@ by hand, is in the history or is not.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import stat
@@ -59,12 +60,16 @@ class History:
     Args:
         folder: Holds a folder for each day, with PNG files.
         index: The file to keep the index in.
+        removed: Where pictures go that are taken out.
         describe: Reads what a picture says of itself; None if it was not made here.
     """
 
-    def __init__(self, folder: Path, index: Path, describe: Callable[[Path], About | None]) -> None:
+    def __init__(
+        self, folder: Path, index: Path, removed: Path, describe: Callable[[Path], About | None]
+    ) -> None:
         self.folder = folder
         self.index = index
+        self.removed = removed
         self.describe = describe
 
     def refresh(self) -> Iterator[int]:
@@ -138,6 +143,26 @@ class History:
         with self._open() as index:
             return index.execute(query, values).fetchone()[0]
 
+    def remove(self, entry: Entry) -> None:
+        """Take a picture out of its folder; nothing is deleted.
+
+        Raises:
+            LDMError: If it cannot be moved.
+        """
+        _move(entry.path, self._place(entry))
+
+    def put_back(self, entry: Entry) -> None:
+        """Put a picture back that was removed.
+
+        Raises:
+            LDMError: If it cannot be moved.
+        """
+        _move(self._place(entry), entry.path)
+
+    def _place(self, entry: Entry) -> Path:
+        """Where a picture is when it is removed."""
+        return self.removed / entry.path.relative_to(self.folder)
+
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         """The index, written down at the end; made anew if it is damaged or of another version."""
@@ -169,6 +194,22 @@ class History:
             index.close()
             raise
         return index
+
+
+def _move(path: Path, target: Path) -> None:
+    """Move a file to where none is yet.
+
+    Raises:
+        LDMError: In one sentence.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():
+            raise FileExistsError(errno.EEXIST, "there is another file of this name")
+        path.rename(target)
+    except OSError as error:
+        reason = error.strerror or error
+        raise LDMError(f"{path.name} cannot be moved to {target.parent}: {reason}.") from error
 
 
 def _pictures(folder: Path) -> Iterator[tuple[str, int]]:

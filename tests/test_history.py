@@ -20,7 +20,8 @@ def told(path):
 
 @pytest.fixture
 def past(tmp_path):
-    return History(tmp_path / "outputs", tmp_path / "data" / "history.db", told)
+    data = tmp_path / "data"
+    return History(tmp_path / "outputs", data / "history.db", tmp_path / "removed", told)
 
 
 def put(past, name, text, made):
@@ -130,3 +131,35 @@ def test_an_index_that_cannot_be_kept_is_a_sentence(past):
         list(past.refresh())
     with pytest.raises(LDMError, match="the history cannot be kept"):
         past.find()
+
+
+def test_what_is_removed_is_kept_and_comes_back_as_it_was(past):
+    put(past, "1/a.png", "text a", 1)
+    put(past, "1/b.png", "text b", 2)
+    refreshed(past)
+    before = past.find()
+    past.remove(before[0])
+    refreshed(past)
+    assert past.find() == before[1:]
+    assert (past.removed / "1" / "b.png").read_text() == "text b"
+    past.put_back(before[0])
+    refreshed(past)
+    assert past.find() == before
+    assert list(past.removed.rglob("*.png")) == []
+
+
+def test_nothing_is_moved_over_another_file(past):
+    put(past, "1/a.png", "text a", 1)
+    refreshed(past)
+    (entry,) = past.find()
+    past.remove(entry)
+    put(past, "1/a.png", "text another", 2)
+    with pytest.raises(LDMError, match=r"a\.png cannot be moved to .*: there is another file"):
+        past.put_back(entry)
+    with pytest.raises(LDMError, match="there is another file of this name"):
+        past.remove(entry)
+    assert (past.removed / "1" / "a.png").read_text() == "text a"
+    assert entry.path.read_text() == "text another"
+    past.removed = past.folder / "1" / "a.png"
+    with pytest.raises(LDMError, match=r"a\.png cannot be moved to .*: (Not a|File exists)"):
+        past.remove(entry)

@@ -79,8 +79,19 @@ def test_pictures_of_another_day_are_found_and_used(page, day):
     page.locator(f"{TAB}-to-upscale").click()
     expect(page.locator("#upscale-image img")).to_be_visible()
 
+    # the one on show is removed, its neighbour comes on show, and it comes back
+    page.locator("#tab-history-button").click()
+    page.locator(f"{TAB}-take-out").click()
+    expect_found(page, "2 pictures", "a zebra & 3", "a zebra & 2")
+    expect(page.locator(f"{TAB}-plate .title")).to_have_text("a zebra & 2")
+    page.locator(f"{TAB}-back", has_text="(1)").click()
+    expect_found(page, "3 pictures", "a zebra & 3", "a zebra & 2", "a zebra & 1")
+    expect(page.locator(f"{TAB}-plate .title")).to_have_text("a zebra & 1")
+    expect(page.locator(f"{TAB}-back")).to_be_hidden()
+
     # a file that is taken out of the folder is gone from here too
     (day / "1.png").unlink()
+    page.locator("#tab-upscale-button").click()
     page.locator("#tab-history-button").click()
     expect_found(page, "2 pictures", "a zebra & 3", "a zebra & 2")
     (day / "2.png").unlink()

@@ -17,12 +17,8 @@ pytestmark = IN_A_BROWSER
 SIZES = (
     (1, 1),
     (3, 7),
-    (64, 64),
     (255, 127),
-    (333, 77),
-    (511, 767),
     (640, 480),
-    (1023, 513),
     (1999, 31),
     (768, 1024),
     (2049, 1537),
@@ -108,7 +104,7 @@ class HandWithServer(Hand):
         return value
 
 
-def test_the_server_gets_exactly_what_was_painted_at_twelve_sizes(hand, tmp_path):
+def test_the_server_gets_exactly_what_was_painted_at_many_sizes(hand, tmp_path):
     for number, (width, height) in enumerate(SIZES):
         path = tmp_path / f"{width}x{height}.png"
         Image.new("RGB", (width, height), (90 + number, 140, 180)).save(path)

@@ -17,7 +17,7 @@ from ldm.history import About, Entry, History
 from ui.controls import named
 from ui.gallery import strip_of_pictures
 from ui.run import Picture, Visit, fail, plate_of
-from ui.stage import QUIET, look_closer, onward, wall
+from ui.stage import QUIET, Updates, look_closer, onward, wall
 from ui.thumbnails import Thumbnails
 
 TASK = "history"  # what its widgets are called by, as those of a task
@@ -52,14 +52,38 @@ class Search:
     more: gr.Button
 
     @property
+    def asked(self) -> list[gr.components.Component]:
+        """What is asked for, and what is there."""
+        return [self.words, self.task, self.found]
+
+    @property
     def outputs(self) -> list[gr.components.Component]:
         """What shows what was found."""
         return [self.found, self.gallery, self.count, self.more]
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """The right side: a picture, and what can be done with it."""
+
+    visit: gr.State  # a Visit
+    picture: gr.Image
+    plate: gr.HTML
+    reopen: gr.Button
+    send: dict[str, gr.Button]
+    remove: gr.Button
+    back: gr.Button  # puts back what was removed last
+    removed: gr.State  # list[Entry]
+
+    @property
+    def outputs(self) -> list[gr.components.Component]:
+        """What shows the picture."""
+        return [self.picture, self.plate]
+
+
 def history_in(data_dir: Path) -> History:
     """The history of the pictures that the studio keeps under a folder."""
-    return History(data_dir / "outputs", data_dir / "history.db", describe)
+    return History(data_dir / "outputs", data_dir / "history.db", data_dir / "removed", describe)
 
 
 def describe(path: Path) -> About | None:
@@ -87,32 +111,21 @@ def create(room: gr.Tab, history: History, thumbnails: Thumbnails, titles: dict[
         with gr.Column(**named(TASK, "left")):
             search, restore = _search(titles)
         with gr.Column(**named(TASK, "right")):
-            picture = wall(TASK, HINT)
-            with gr.Row(**named(TASK, "about")):
-                plate = gr.HTML(padding=False, **named(TASK, "plate"))
-                with gr.Row(**named(TASK, "onward")):
-                    look_closer(TASK)
-                    about = {"size": "sm", "scale": 0}
-                    reopen = gr.Button("Open in its tab", **about, **named(TASK, "reopen"))
-                    send = onward(TASK)
-    visit = gr.State(Visit())
-    _connect(room, search, history, thumbnails)
-
-    def choose(found: list[Entry], visit: Visit, event: gr.SelectData) -> tuple[Any, str]:
-        entry = found[event.index]
-        visit.shown = picture_of(entry)
-        plate = plate_of(visit.shown, f"{titles[entry.about.task]}, {when(entry)}")
-        return gr.Image(visit.shown.path, alt_text=name_of(entry)), plate
-
-    search.gallery.select(choose, [search.found, visit], [picture, plate], **QUIET)
-    return Past(visit, reopen, restore, send)
+            chosen = _chosen()
+    finder = Finder(history, thumbnails, search)
+    room.select(finder.refresh, search.asked, search.outputs, **QUIET)
+    for box in (search.words, search.task):
+        about = {"trigger_mode": "always_last"} | QUIET
+        box.change(finder.look, search.asked[:2], search.outputs, **about)
+    search.more.click(finder.more, search.asked, search.outputs, **QUIET)
+    _connect(finder, chosen, titles)
+    return Past(chosen.visit, chosen.reopen, restore, chosen.send)
 
 
 def _search(titles: dict[str, str]) -> tuple[Search, gr.UploadButton]:
     with gr.Row(**named(TASK, "words")):
-        words = gr.Textbox(
-            label="Search", placeholder=PLACEHOLDER, max_lines=1, **named(TASK, "search")
-        )
+        about = {"placeholder": PLACEHOLDER, "max_lines": 1}
+        words = gr.Textbox(label="Search", **about, **named(TASK, "search"))
         kinds = [("Any kind", ANY), *((title, task) for task, title in titles.items())]
         task = gr.Dropdown(kinds, value=ANY, label="Made in", **named(TASK, "task"))
     count = gr.HTML(padding=False, **named(TASK, "trained"))
@@ -124,39 +137,102 @@ def _search(titles: dict[str, str]) -> tuple[Search, gr.UploadButton]:
     return Search(words, task, count, gr.State([]), gallery, more), restore
 
 
-def _connect(room: gr.Tab, search: Search, history: History, thumbnails: Thumbnails) -> None:
-    """Opening the tab reads what is new; words and kinds find; a button shows more."""
-    asked = [search.words, search.task]
+def _chosen() -> Chosen:
+    picture = wall(TASK, HINT)
+    small = {"size": "sm", "scale": 0}
+    with gr.Row(**named(TASK, "about")):
+        plate = gr.HTML(padding=False, **named(TASK, "plate"))
+        with gr.Row(**named(TASK, "onward")):
+            look_closer(TASK)
+            reopen = gr.Button("Open in its tab", **small, **named(TASK, "reopen"))
+            send = onward(TASK)
+            remove = gr.Button("Remove", **small, **named(TASK, "take-out"))
+    back = gr.Button("Put back", **small, visible=False, **named(TASK, "back"))
+    parts = (picture, plate, reopen, send, remove, back)
+    return Chosen(gr.State(Visit()), *parts, gr.State([]))
 
-    def show(found: list[Entry], words: str, task: str, to_read: int = 0) -> dict[Any, Any]:
-        total, found = history.count(words, task), [one for one in found if one.path.exists()]
-        shown = [(thumbnails.of(entry.path), name_of(entry)) for entry in found]
+
+@dataclass(frozen=True)
+class Finder:
+    """What the search shows."""
+
+    history: History
+    thumbnails: Thumbnails
+    search: Search
+
+    def show(self, found: list[Entry], words: str, task: str, to_read: int = 0) -> Updates:
+        """Pictures that were found, those that are there still."""
+        total = self.history.count(words, task)
+        found = [entry for entry in found if entry.path.exists()]
+        shown = [(self.thumbnails.of(entry.path), name_of(entry)) for entry in found]
         return {
-            search.found: found,
-            search.gallery: gr.Gallery(shown),
-            search.count: told(total, to_read, is_search=bool(words.strip() or task)),
-            search.more: gr.Button(visible=total > len(found)),
+            self.search.found: found,
+            self.search.gallery: gr.Gallery(shown),
+            self.search.count: told(total, to_read, is_search=bool(words.strip() or task)),
+            self.search.more: gr.Button(visible=total > len(found)),
         }
 
-    def look(words: str, task: str) -> dict[Any, Any]:
+    def look(self, words: str, task: str) -> Updates:
+        """The newest that a search finds."""
         with _in_words():
-            return show(history.find(words, task, limit=PAGE), words, task)
+            return self.show(self.history.find(words, task, limit=PAGE), words, task)
 
-    def refresh(words: str, task: str) -> Iterator[dict[Any, Any]]:
+    def refresh(self, words: str, task: str, found: list[Entry]) -> Iterator[Updates]:
+        """As many as before, with those that are new."""
+        limit = max(PAGE, len(found))
         with _in_words():
-            for to_read in history.refresh():
-                yield show(history.find(words, task, limit=PAGE), words, task, to_read)
+            for to_read in self.history.refresh():
+                yield self.show(self.history.find(words, task, limit=limit), words, task, to_read)
 
-    def more(found: list[Entry], words: str, task: str) -> dict[Any, Any]:
+    def more(self, words: str, task: str, found: list[Entry]) -> Updates:
+        """A page more."""
+        last = found[-1] if found else None
         with _in_words():
-            next_ones = history.find(words, task, after=found[-1] if found else None, limit=PAGE)
-            return show([*found, *next_ones], words, task)
+            next_ones = self.history.find(words, task, after=last, limit=PAGE)
+            return self.show([*found, *next_ones], words, task)
 
-    room.select(refresh, asked, search.outputs, **QUIET)
-    about = {"trigger_mode": "always_last"} | QUIET
-    search.words.change(look, asked, search.outputs, **about)
-    search.task.input(look, asked, search.outputs, **about)
-    search.more.click(more, [search.found, *asked], search.outputs, **QUIET)
+
+def _connect(finder: Finder, chosen: Chosen, titles: dict[str, str]) -> None:
+    """A picture is chosen, taken out and put back."""
+    search, history = finder.search, finder.history
+
+    def show(entry: Entry | None, visit: Visit) -> Updates:
+        visit.shown = picture_of(entry) if entry else None
+        image = gr.Image(visit.shown.path, alt_text=name_of(entry)) if entry else None
+        more = f"{titles[entry.about.task]}, {when(entry)}" if entry else ""
+        return {chosen.picture: image, chosen.plate: plate_of(visit.shown, more)}
+
+    def choose(visit: Visit, found: list[Entry], event: gr.SelectData) -> Updates:
+        return show(found[event.index], visit)
+
+    def refreshed(removed: list[Entry], *asked: Any) -> Updates:
+        *_, updates = finder.refresh(*asked)
+        back = f"Put back what was removed ({len(removed)})"
+        return updates | {chosen.back: gr.Button(back, visible=bool(removed))}
+
+    def remove(visit: Visit, removed: list[Entry], *asked: Any) -> Updates:
+        paths = [str(entry.path) for entry in asked[-1]]
+        if visit.shown is None or visit.shown.path not in paths:
+            raise fail("The picture on show is not among those that were found.")
+        at = paths.index(visit.shown.path)
+        with _in_words():
+            history.remove(asked[-1][at])
+        removed.append(asked[-1][at])
+        updates = refreshed(removed, *asked)
+        left = updates[search.found]
+        return updates | show(left[min(at, len(left) - 1)] if left else None, visit)
+
+    def put_back(visit: Visit, removed: list[Entry], *asked: Any) -> Updates:
+        with _in_words():
+            history.put_back(removed[-1])
+        entry = removed.pop()
+        return refreshed(removed, *asked) | show(entry, visit)
+
+    search.gallery.select(choose, [chosen.visit, search.found], chosen.outputs, **QUIET)
+    given = [chosen.visit, chosen.removed, *search.asked]
+    outputs = [*search.outputs, *chosen.outputs, chosen.back]
+    chosen.remove.click(remove, given, outputs, **QUIET)
+    chosen.back.click(put_back, given, outputs, **QUIET)
 
 
 @contextmanager
