@@ -277,12 +277,6 @@ def test_a_missing_file_and_a_bare_folder_are_named(tmp_path):
             read_checkpoint(path)
 
 
-def test_a_pipe_is_not_waited_for(tmp_path):
-    os.mkfifo(tmp_path / "m.ckpt")
-    with pytest.raises(CheckpointError, match="is no file"):
-        read_checkpoint(tmp_path / "m.ckpt")
-
-
 def test_a_refused_name_is_not_allowed_afterwards(tmp_path):
     before = torch.serialization.get_safe_globals()
     path = tmp_path / "m.ckpt"
