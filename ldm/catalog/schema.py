@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ldm.catalog.architecture import Architecture, check_choice
 from ldm.catalog.colours import distinct
+from ldm.catalog.ranges import check_ranges, number
 from ldm.errors import PresetError
 
 TASKS = (
@@ -20,6 +21,9 @@ TASKS = (
     "first-stage",
     "classifier",
 )
+
+
+MAX_TRAINED_PX = 4096
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,8 @@ class Preset:
     architecture: Architecture
     weights: Weights
     folder: Path  # where the weight file lies
-    width: int  # px, trained size
-    height: int  # px
+    width: int = number(1, MAX_TRAINED_PX)  # px, trained size
+    height: int = number(1, MAX_TRAINED_PX)  # px
     parameters: int | None = None  # how many numbers it has learned; null: not counted
     description: str = ""
     licence: str = ""
@@ -76,8 +80,9 @@ class Preset:
 
     def __post_init__(self) -> None:
         check_choice("task", self.task, TASKS)
+        check_ranges(self, PresetError)
         multiple = self.size_multiple
-        if self.width < 1 or self.height < 1 or self.width % multiple or self.height % multiple:
+        if self.width % multiple or self.height % multiple:
             raise PresetError(
                 f"width and height must be multiples of {multiple} px, got "
                 f"{self.width} x {self.height}"
