@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import logging
 from dataclasses import fields
@@ -7,7 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ldm import metadata, studio
+from ldm import cli, metadata, studio
+from ldm.catalog.registry import load_preset
 from ldm.cli import main
 from ldm.errors import TrainingError
 from ldm.evaluation import report, verify
@@ -62,6 +64,13 @@ def test_presets_are_listed(capsys):
     demo = next(line for line in lines if line.startswith("demo-text-to-image"))
     assert "128 x 128" in demo
     assert "shipped" in demo
+
+
+def test_a_persons_own_model_is_called_so(monkeypatch, capsys):
+    own = dataclasses.replace(load_preset("demo-layout"), name="mine", is_own=True)
+    monkeypatch.setattr(cli, "list_presets", lambda: [own])
+    assert main(["presets", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["source"] == "your own folder"
 
 
 def test_presets_as_json(capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -191,7 +192,7 @@ class ModelManager:
 
     def _estimate(self, preset: Preset) -> int:
         """Bytes of the weights; refused before room is made if they are not there at all."""
-        if missing := [path for path in preset.weight_paths if not path.exists()]:
+        if missing := [path for path in preset.weight_paths if not os.path.exists(path)]:
             raise CheckpointError(_missing(preset, missing[0]))
         if self._is_prepared:
             return prepared_bytes(build_model(preset), self.dtype, self.device.type)
