@@ -8,18 +8,18 @@ import json
 import logging
 import os
 import sys
-import types
-import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ldm.benchmarks.command import add_suites
 from ldm.catalog.registry import list_presets, load_preset
+from ldm.catalog.schema import Preset
 from ldm.errors import LDMError
 from ldm.events import Result
-from ldm.request_json import read_file, to_dict
-from ldm.requests import REQUESTS, Control, controls
+from ldm.request_flags import add_flags, from_flags
+from ldm.request_json import to_dict
+from ldm.requests import REQUESTS
 from ldm.runtime.device import PRECISIONS
 
 # The verbs import what they need when they are called: `--help` and `presets` answer at once.
@@ -43,6 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # what nobody expected of a file; with its name
+        where = f"{error.filename}: " if error.filename is not None else ""
+        print(f"error: {where}{error.strerror or error}.", file=sys.stderr)
+        return 2
 
 
 class _Parser(argparse.ArgumentParser):
@@ -94,13 +98,20 @@ def _presets(arguments: Any) -> int:
             "height": preset.height,
             "parameters": preset.parameters,
             "on_disk": preset.is_on_disk,
-            "source": preset.weights.url or ("shipped" if preset.is_on_disk else preset.how_to_get),
+            "source": _source(preset),
             "licence": preset.licence,
         }
         for preset in list_presets()
     ]
     print(json.dumps(rows, indent=2) if arguments.json else "\n".join(map(_preset_line, rows)))
     return 0
+
+
+def _source(preset: Preset) -> str:
+    """Where a model comes from; of one that is missing, how to get it."""
+    if preset.origin == "shipped" and not preset.is_on_disk:
+        return preset.how_to_get
+    return preset.weights.url or ("shipped" if preset.origin == "shipped" else "your own folder")
 
 
 def _preset_line(row: dict[str, Any]) -> str:
@@ -116,8 +127,7 @@ def _add_sample(verbs: Any) -> None:
     for task, request_type in REQUESTS.items():
         parser = _verb(tasks, task, _sample, (request_type.__doc__ or task).splitlines()[0])
         parser.set_defaults(request_type=request_type)
-        for name, about in controls(request_type).items():
-            _add_field(parser, request_type, name, about)
+        add_flags(parser, request_type)
         parser.add_argument("--out", type=Path, required=True, help="folder for the pictures")
         parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
         parser.add_argument("--precision", choices=PRECISIONS, default="auto")
@@ -126,48 +136,14 @@ def _add_sample(verbs: Any) -> None:
         _add_json(parser)
 
 
-def _add_field(
-    parser: argparse.ArgumentParser, request_type: type, name: str, about: Control
-) -> None:
-    """One flag per request field, with the field's own type, default and help."""
-    hint = typing.get_type_hints(request_type)[name]
-    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    kind = next(kind for kind in kinds if kind is not type(None))
-    default = next(f.default for f in dataclasses.fields(request_type) if f.name == name)
-    required = default is dataclasses.MISSING
-    parser.add_argument(
-        "--" + name.replace("_", "-"),
-        type=kind if kind in (str, int, float) else Path,  # pictures and boxes come as files
-        default=None if required else default,
-        required=required,
-        metavar=name.upper(),
-        help=_help(about),
-    )
-
-
-def _help(about: Control) -> str:
-    text = about.help or about.label
-    if about.choices is not None:
-        return f"{text}: {', '.join(about.choices)}"
-    if about.minimum is None:
-        return text
-    return f"{text} ({about.minimum:.12g} to {about.maximum:.12g} {about.unit}".rstrip() + ")"
-
-
 def _sample(arguments: Any) -> int:
-    from ldm.runtime.memory import parse_bytes
     from ldm.studio import Studio
 
-    names = controls(arguments.request_type)
-    given = {name: getattr(arguments, name) for name in names}
-    values = {n: read_file(n, v) if isinstance(v, Path) else v for n, v in given.items()}
-    request = arguments.request_type(**values)
-    budget = parse_bytes(arguments.memory_budget) if arguments.memory_budget else None
-    canvas = parse_bytes(arguments.canvas_budget) if arguments.canvas_budget else None
+    request = from_flags(arguments.request_type, arguments)
     studio = Studio(
         device=arguments.device,
-        memory_budget=budget,
-        canvas_budget=canvas,
+        memory_budget=arguments.memory_budget,
+        canvas_budget=arguments.canvas_budget,
         precision=arguments.precision,
         out_dir=arguments.out,
     )

@@ -9,6 +9,7 @@ import math
 import types
 import typing
 from dataclasses import MISSING, dataclass, field, fields
+from numbers import Integral, Real
 from typing import Any
 
 from ldm.errors import RequestError
@@ -61,6 +62,8 @@ class Box:
     bottom: float
 
     def __post_init__(self) -> None:
+        for name in ("left", "top", "right", "bottom"):
+            object.__setattr__(self, name, _plain(getattr(self, name)))
         if not isinstance(self.label, str) or not 0 < len(self.label) <= MAX_LABEL_CHARACTERS:
             raise RequestError(f"a box needs a class name, got {self.label!r:.80}.")
         sides = (self.left, self.top, self.right, self.bottom)
@@ -78,15 +81,25 @@ def _is_fraction(value: Any) -> bool:
     return number and 0 <= value <= 1  # nan compares to nothing
 
 
+def _plain(value: Any) -> Any:
+    """numpy's numbers as Python's, a list as a tuple: so a request can be written down."""
+    if isinstance(value, list):
+        return tuple(value)
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)
+
+
 def check(request: Any) -> None:
-    """Check every field against its type and its control.
+    """Make every field's value a plain one, and check it against its type and its control.
 
     Raises:
         RequestError: With the field, the value that came and what is allowed.
     """
     hints = typing.get_type_hints(type(request))
     for name, about in controls(type(request)).items():
-        value = getattr(request, name)
+        value = _plain(getattr(request, name))
+        object.__setattr__(request, name, value)
         allowed_types = _types(hints[name])
         if value is None and type(None) in allowed_types:
             continue

@@ -25,7 +25,7 @@ from ldm.request_controls import MAX_SEED
 from ldm.requests import MET_BY
 from ldm.runtime.cores import Cores
 from ldm.runtime.manager import ModelManager
-from ldm.runtime.memory import default_budget, is_out_of_memory
+from ldm.runtime.memory import default_budget, in_bytes, is_out_of_memory
 from ldm.tasks import RUNNERS
 
 LONG_LOADING = 3.0  # s
@@ -36,34 +36,38 @@ class Studio:
 
     Args:
         device: "auto", "cpu", "cuda" or "mps".
-        memory_budget: Bytes for loaded models; None takes a share of what is free.
+        memory_budget: For loaded models: bytes, or text like "4GiB"; None takes a share of what is
+            free.
         precision: "auto", "float32" or "bfloat16".
         data_dir: Pictures are saved in `outputs/<date>/` under it.
         out_dir: Where to save them instead.
-        canvas_budget: Bytes for what a model computes; None takes a share of what is free.
+        canvas_budget: For what a model computes, likewise.
         manager: Owner of the models; None makes one.
+
+    Raises:
+        RequestError: If an argument is none of these.
     """
 
     def __init__(
         self,
         *,
         device: str = "auto",
-        memory_budget: int | None = None,
+        memory_budget: int | str | None = None,
         precision: str = "auto",
-        data_dir: Path = Path("data"),
-        out_dir: Path | None = None,
-        canvas_budget: int | None = None,
+        data_dir: Path | str = Path("data"),
+        out_dir: Path | str | None = None,
+        canvas_budget: int | str | None = None,
         manager: ModelManager | None = None,
     ) -> None:
         self.manager = manager or ModelManager(
             device=device, memory_budget=memory_budget, precision=precision
         )
         self.data_dir = Path(data_dir)
-        self.out_dir = out_dir
-        self.canvas_budget = canvas_budget
+        self.out_dir = None if out_dir is None else Path(out_dir)
+        self.canvas_budget = None if canvas_budget is None else in_bytes(canvas_budget)
         self.cores = Cores()
         device, dtype = self.manager.device, str(self.manager.dtype).removeprefix("torch.")
-        known = None if out_dir else self.data_dir / "machine.json"
+        known = None if self.out_dir else self.data_dir / "machine.json"
         self.machine = Machine(known, f"{device.type} {dtype}", device)
 
     def run(self, request: Any) -> Iterator[Progress | Result]:

@@ -17,8 +17,8 @@ from ldm.tasks import RUNNERS
 ROOT = Path(__file__).parents[1]
 FILES = sorted([*ROOT.glob("ldm/**/*.py"), *ROOT.glob("ui/**/*.py"), ROOT / "app.py"])
 
-# what a request is and may hold, how it is written down, what its run tells: one room, four files
-BESIDE_REQUESTS = {"events", "request_controls", "request_json"}
+# what a request is and may hold, how it is written down, what its run tells: one room, five files
+BESIDE_REQUESTS = {"events", "request_controls", "request_flags", "request_json"}
 
 # Room -> the rooms that it may import, besides itself and errors. A room is a folder or file in
 # ldm/, or ui, or app; an entry with a dot allows that one module only. Calls go down this list.
@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "requests": {"request_controls", "fields", "images"},
     "events": set(),
     "request_json": {"requests", "fields", "images"},
+    "request_flags": {"requests"},
     "models": set(),
     "diffusion": set(),
     "checkpoints": set(),
@@ -119,6 +120,7 @@ LIGHT = (
     "ldm.errors",
     "ldm.requests",
     "ldm.request_json",
+    "ldm.request_flags",
     "ldm.events",
     "ldm.metadata",
     "ldm.images",

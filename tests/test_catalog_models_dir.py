@@ -1,7 +1,9 @@
 """Folders of weights under `models/`: what a person dropped there, and what was downloaded."""
 
+import errno
 import json
 import lzma
+import os
 import shutil
 from pathlib import Path
 
@@ -84,6 +86,33 @@ def test_a_broken_folder_is_left_out_of_the_list_and_explained_when_named(models
     assert "no weight file" in caplog.text
     with pytest.raises(PresetError, match="no weight file"):
         load_preset("my-churches", models_dir)
+
+
+def test_a_folder_with_a_shipped_models_name_is_told(models_dir, caplog):
+    (models_dir / "my-churches").rename(models_dir / "demo-layout")
+    presets = {preset.name: preset for preset in list_presets(models_dir)}
+    assert presets["demo-layout"].origin == "shipped"
+    assert f"{models_dir / 'demo-layout'} has the name of a shipped model" in caplog.text
+
+
+def test_whose_model_it_is(models_dir):
+    names = ("my-churches", "celeba256", "demo-layout")
+    origins = [load_preset(name, models_dir).origin for name in names]
+    assert origins == ["own", "published", "shipped"]
+
+
+def test_a_models_folder_that_may_not_be_looked_into_holds_nothing(models_dir, monkeypatch):
+    look = os.stat
+
+    def refuse(path, *args, **kwargs):
+        if f"{models_dir}/" in str(path):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return look(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    presets = {preset.name: preset for preset in list_presets(models_dir)}
+    assert not presets["celeba256"].is_on_disk
+    assert presets["demo-layout"].is_on_disk
 
 
 def test_a_published_models_download_folder_is_not_a_second_preset(models_dir):

@@ -34,7 +34,7 @@ def test_the_same_weights_under_the_same_names(checkpoint, tmp_path):
 def test_a_number_repeated_without_end_is_refused(tmp_path):
     """A file of two kilobytes must not become one of gigabytes."""
     torch.save({"a": torch.ones(1).expand(20_000, 20_000)}, tmp_path / "v.pt")
-    with pytest.raises(CheckpointError, match="a claims 1600000000 bytes and has 4"):
+    with pytest.raises(CheckpointError, match="v.pt claims 1600000000 bytes for 'a' and has 4"):
         convert(tmp_path / "v.pt", tmp_path / "v.safetensors")
     assert [p.name for p in tmp_path.iterdir()] == ["v.pt"]
 
@@ -44,6 +44,22 @@ def test_numbers_that_the_format_lacks_are_refused(tmp_path):
     with pytest.raises(CheckpointError, match="cannot be written"):
         convert(tmp_path / "v.pt", tmp_path / "v.safetensors")
     assert [p.name for p in tmp_path.iterdir()] == ["v.pt"]
+
+
+@pytest.mark.parametrize("name", ["__metadata__", "half \ud800"])
+def test_a_name_that_the_format_lacks_is_refused(tmp_path, name):
+    """The first would become a file that nobody can read."""
+    torch.save({name: torch.ones(2), "a": torch.ones(1)}, tmp_path / "v.pt")
+    with pytest.raises(CheckpointError, match=r"v\.(pt|safetensors) "):
+        convert(tmp_path / "v.pt", tmp_path / "v.safetensors")
+    assert [p.name for p in tmp_path.iterdir()] == ["v.pt"]
+
+
+def test_a_name_that_the_system_refuses_is_one_sentence(checkpoint, tmp_path):
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        convert(tmp_path / ("a" * 300), tmp_path / "out.safetensors")
+    with pytest.raises(CheckpointError, match="cannot be written"):
+        convert(checkpoint, tmp_path / ("a" * 300 + ".safetensors"))
 
 
 def test_views_of_one_tensor_are_written_apart(tmp_path):

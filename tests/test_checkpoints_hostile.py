@@ -60,13 +60,16 @@ def archive(members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) ->
     return file.getvalue()
 
 
-def with_pickle(content: bytes) -> bytes:
-    """A sound torch archive with another program as its pickle."""
+def with_member(ending: str, content: bytes) -> bytes:
+    """A sound torch archive with another content of one member."""
     with zipfile.ZipFile(io.BytesIO(saved(WEIGHTS))) as sound:
         members = {name: sound.read(name) for name in sound.namelist()}
-    return archive(
-        {name: content if name.endswith("data.pkl") else m for name, m in members.items()}
-    )
+    return archive({name: content if name.endswith(ending) else m for name, m in members.items()})
+
+
+def with_pickle(content: bytes) -> bytes:
+    """Likewise, with another program as its pickle."""
+    return with_member("/data.pkl", content)
 
 
 def header(entries: dict, data: bytes = b"", length: int | None = None) -> bytes:
@@ -175,6 +178,9 @@ CASES: dict[str, tuple[str, str, Callable[[Path], bytes]]] = {
     "endless pickle": ("m.ckpt", "pickle of", lambda _: archive({"m/data.pkl": bytes(70_000_000)})),
     "garbage in the pickle": ("m.ckpt", "damaged", lambda _: with_pickle(b"\x80\x02garbage")),
     "empty pickle": ("m.ckpt", "damaged", lambda _: with_pickle(b"")),
+    "record cut short": ("m.ckpt", "other bytes", lambda _: with_member("/data/0", bytes(8188))),
+    "last record cut short": ("m.ckpt", "other bytes", lambda _: with_member("/data/1", b"four")),
+    "record too long": ("m.ckpt", "other bytes", lambda _: with_member("/data/0", bytes(8196))),
     "claims gigabytes": ("m.ckpt", "damaged", lambda _: oversized()),
     "no dictionary": ("m.ckpt", "no state_dict", lambda _: saved([torch.ones(3)])),
     "empty state_dict": ("m.ckpt", "no state_dict", lambda _: saved({"state_dict": {}})),

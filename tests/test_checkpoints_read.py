@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from ldm.checkpoints import pickles
 from ldm.checkpoints import read as read_module
 from ldm.checkpoints.read import read_checkpoint
+from ldm.errors import CheckpointError
 
 TINY = Path(__file__).parent / "reference" / "tiny"
 CASES = sorted(path.name for path in TINY.iterdir() if (path / "model.ckpt.xz").exists())
@@ -158,3 +159,9 @@ def test_writing_into_a_weight_leaves_the_file_as_it_is(tmp_path):
         read_checkpoint(path)["w"].zero_()
         assert path.read_bytes() == before
         assert read_checkpoint(path)["w"].sum() == 1000
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "m.ckpt")
+    with pytest.raises(CheckpointError, match="is no file"):
+        read_checkpoint(tmp_path / "m.ckpt")

@@ -1,9 +1,6 @@
+import dataclasses
 import json
 import logging
-import os
-import signal
-import subprocess
-import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -11,7 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ldm import metadata, studio
+from ldm import cli, metadata, studio
+from ldm.catalog.registry import load_preset
 from ldm.cli import main
 from ldm.errors import TrainingError
 from ldm.evaluation import report, verify
@@ -20,7 +18,6 @@ from ldm.requests import TextToImage
 from ldm.runtime.manager import ModelManager
 from ldm.training import run as training_run
 
-ROOT = Path(__file__).parents[1]
 SAMPLE = ["sample", "text-to-image", "--prompt", "a red house"]
 SMALL = ["--width", "16", "--height", "16", "--steps", "3", "--seed", "4"]
 
@@ -41,19 +38,14 @@ def tiny(tiny_model, monkeypatch):
 
     def manager(**flags):
         made.append(flags)
+        budget = flags["memory_budget"] or 2**30
         return ModelManager(
-            device="cpu", memory_budget=2**30, load=lambda _: tiny_model, size_of=lambda _: 1
+            device="cpu", memory_budget=budget, load=lambda _: tiny_model, size_of=lambda _: 1
         )
 
     monkeypatch.setattr(studio, "ModelManager", manager)
     monkeypatch.setattr(studio, "weights_sha256", lambda preset: "abc")
     return made
-
-
-def run(*arguments):
-    """A run in a process of its own."""
-    command = [sys.executable, "-m", "ldm", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
 def refused(capsys, *arguments):
@@ -72,6 +64,13 @@ def test_presets_are_listed(capsys):
     demo = next(line for line in lines if line.startswith("demo-text-to-image"))
     assert "128 x 128" in demo
     assert "shipped" in demo
+
+
+def test_a_persons_own_model_is_called_so(monkeypatch, capsys):
+    own = dataclasses.replace(load_preset("demo-layout"), name="mine", is_own=True)
+    monkeypatch.setattr(cli, "list_presets", lambda: [own])
+    assert main(["presets", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["source"] == "your own folder"
 
 
 def test_presets_as_json(capsys):
@@ -108,7 +107,7 @@ def test_notes_go_to_stderr(tiny, tmp_path, capsys):
 def test_flags_reach_the_studio(tiny, tmp_path):
     flags = ["--device", "cpu", "--memory-budget", "3MiB", "--out", str(tmp_path)]
     assert main([*SAMPLE, *SMALL, *flags]) == 0
-    assert tiny == [{"device": "cpu", "memory_budget": 3 * 2**20, "precision": "auto"}]
+    assert tiny == [{"device": "cpu", "memory_budget": "3MiB", "precision": "auto"}]
 
 
 def test_every_field_of_a_request_is_a_flag(capsys):
@@ -250,60 +249,17 @@ def test_an_error_of_our_own_is_not_hidden(monkeypatch):
         main(["train", "a.yaml"])
 
 
+def test_a_fault_of_a_file_that_nobody_expected_is_one_line(monkeypatch, capsys):
+    def broken(*_, **__):
+        Path("a" * 300).stat()
+
+    monkeypatch.setattr(training_run, "train", broken)
+    assert "File name too long." in refused(capsys, "train", "a.yaml")
+
+
 def test_a_training_error_is_one_line(monkeypatch, capsys):
     def refuse(*_, **__):
         raise TrainingError("a.yaml has no field 'stepz'.")
 
     monkeypatch.setattr(training_run, "train", refuse)
     assert refused(capsys, "train", "a.yaml") == "error: a.yaml has no field 'stepz'.\n"
-
-
-# in a process of its own
-
-
-def test_help_names_every_verb():
-    answer = run("--help")
-    assert answer.returncode == 0
-    for verb in ("presets", "sample", "verify", "train", "evaluate", "convert", "download"):
-        assert f"    {verb} " in answer.stdout
-
-
-def test_wrong_input_ends_with_2_and_without_a_traceback(tmp_path):
-    answer = run(*SAMPLE, "--preset", "none", "--out", str(tmp_path))
-    assert answer.returncode == 2
-    assert answer.stdout == ""
-    assert answer.stderr.startswith("error: ")
-    assert answer.stderr.count("\n") == 1
-
-
-def test_control_c_ends_with_130_and_in_silence():
-    code = (
-        "import sys, time; from ldm import cli;"
-        "cli._presets = lambda _: (print('ready', flush=True), time.sleep(60));"
-        "sys.exit(cli.main(['presets']))"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-    assert process.stdout.readline() == "ready\n"
-    process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=30)[1] == ""
-    assert process.returncode == 130
-
-
-def test_a_reader_that_leaves_early_is_no_error():
-    reader, writer = os.pipe()
-    os.close(reader)
-    command = [sys.executable, "-m", "ldm", "presets"]
-    buffered = {**os.environ, "PYTHONUNBUFFERED": ""}
-    with os.fdopen(writer, "w") as pipe:
-        answer = subprocess.run(
-            command, cwd=ROOT, env=buffered, stdout=pipe, stderr=subprocess.PIPE, timeout=60
-        )
-    assert answer.stderr == b""
-    assert answer.returncode == 0

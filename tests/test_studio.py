@@ -36,6 +36,21 @@ def run(tiny_studio, **changes):
     return list(tiny_studio.run(replace(REQUEST, **changes)))[-1]
 
 
+def test_paths_and_amounts_may_be_text(tmp_path, manager, monkeypatch):
+    monkeypatch.setattr(studio, "weights_sha256", lambda preset: "abc")
+    made = Studio(out_dir=str(tmp_path), canvas_budget="1GiB", manager=manager)
+    assert made.canvas_budget == 2**30
+    assert run(made).paths[0].parent == tmp_path
+    assert Studio(memory_budget="4GiB", device="cpu").manager.memory_budget == 2**32
+
+
+@pytest.mark.parametrize("amount", ["lots", 1.5, -1, True, b"4GiB"])
+def test_what_is_no_amount_is_refused(amount):
+    for name in ("memory_budget", "canvas_budget"):
+        with pytest.raises(RequestError, match="memory must be"):
+            Studio(**{name: amount}, device="cpu")
+
+
 def test_loading_then_sampling_then_the_result(tiny_studio):
     events = list(tiny_studio.run(REQUEST))
     stages = [event.stage for event in events if isinstance(event, Progress)]

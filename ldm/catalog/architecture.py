@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from ldm.catalog.ranges import check_ranges, number, numbers
 from ldm.errors import PresetError
 
 FIRST_STAGE_KINDS = ("kl", "vq", "identity")
@@ -28,36 +28,41 @@ SCHEDULE_KINDS = ("scaled_linear", "linear", "cosine")
 PREDICTIONS = ("eps", "x0", "v")
 ATTENTION_TYPES = ("vanilla", "none")
 NORM_GROUPS = 32  # every width is normalised in groups of channels
+MAX_CHANNELS = 4096  # of latents, label maps and what is concatenated
+MAX_WIDTH = 16_384  # of layers, heads and context
+MAX_MULTIPLIER = 64  # of a level's width
+MAX_LEVELS = 8
+MAX_BLOCKS = 16  # in a row
+MAX_NAMES = 2**20  # words, classes, codebook entries
 
 
 @dataclass(frozen=True)
 class UNetConfig:
     """Arguments of `ldm.models.unet.UNetModel`. `attention_resolutions` are factors, not sides."""
 
-    in_channels: int
-    out_channels: int
-    model_channels: int
-    num_res_blocks: int
-    attention_resolutions: tuple[int, ...]
-    channel_mult: tuple[int, ...]
-    num_heads: int = -1  # -1: given by num_head_channels
-    num_head_channels: int = -1  # -1: given by num_heads
+    in_channels: int = number(1, MAX_CHANNELS)
+    out_channels: int = number(1, MAX_CHANNELS)
+    model_channels: int = number(NORM_GROUPS, MAX_WIDTH)
+    num_res_blocks: int = number(1, MAX_BLOCKS)
+    attention_resolutions: tuple[int, ...] = numbers((0, MAX_LEVELS), 1, 1024)
+    channel_mult: tuple[int, ...] = numbers((1, MAX_LEVELS), 1, MAX_MULTIPLIER)
+    num_heads: int = number(1, MAX_WIDTH, -1)  # -1: given by num_head_channels
+    num_head_channels: int = number(1, MAX_WIDTH, -1)  # -1: given by num_heads
     use_spatial_transformer: bool = False
-    transformer_depth: int = 1
-    context_dim: int | None = None
+    transformer_depth: int = number(1, MAX_BLOCKS, 1)
+    context_dim: int | None = number(1, MAX_WIDTH, None)
     use_scale_shift_norm: bool = False
     resblock_updown: bool = False
     conv_resample: bool = True
-    num_classes: int | None = None
-    dropout: float = 0.0
+    num_classes: int | None = number(1, MAX_NAMES, None)
+    dropout: float = number(0, 1, 0.0)
 
     def __post_init__(self) -> None:
-        _check_positive(self, "in_channels", "out_channels", "model_channels", "num_res_blocks")
-        _check_widths("unet", self.model_channels, self.channel_mult)
+        check_ranges(self, PresetError, "unet")
+        _check_widths("unet", self.model_channels)
         if self.channel_mult[0] != 1:
             raise PresetError(f"unet.channel_mult must start with 1, got {self.channel_mult[0]}")
-        if (self.num_heads == -1) == (self.num_head_channels == -1):
-            raise PresetError("unet needs exactly one of num_heads and num_head_channels")
+        _check_heads("unet", self)
         if self.context_dim is not None and not self.use_spatial_transformer:
             raise PresetError("unet.context_dim needs use_spatial_transformer: true")
 
@@ -72,26 +77,27 @@ class FirstStageConfig:
     """An autoencoder between pixels and unscaled latents; `identity` works in pixels."""
 
     kind: str
-    embed_dim: int = 3  # latent channels
-    z_channels: int = 3
-    ch: int = 128
-    ch_mult: tuple[int, ...] = (1,)
-    num_res_blocks: int = 2
-    attn_resolutions: tuple[int, ...] = ()  # nominal sides in px, counted down from `resolution`
-    resolution: int = 256
-    in_channels: int = 3
-    out_ch: int = 3
+    embed_dim: int = number(1, MAX_CHANNELS, 3)  # latent channels
+    z_channels: int = number(1, MAX_CHANNELS, 3)
+    ch: int = number(1, MAX_WIDTH, 128)
+    ch_mult: tuple[int, ...] = numbers((1, MAX_LEVELS), 1, MAX_MULTIPLIER, (1,))
+    num_res_blocks: int = number(1, MAX_BLOCKS, 2)
+    # nominal sides in px, counted down from `resolution`
+    attn_resolutions: tuple[int, ...] = numbers((0, 16), 1, 2**16, ())
+    resolution: int = number(1, 2**16, 256)
+    in_channels: int = number(3, 3, 3)  # pictures are RGB
+    out_ch: int = number(3, 3, 3)
     attn_type: str = "vanilla"
-    norm_groups: int = NORM_GROUPS
-    dropout: float = 0.0
-    n_embed: int | None = None  # codebook entries, vq only
+    norm_groups: int = number(1, MAX_WIDTH, NORM_GROUPS)
+    dropout: float = number(0, 1, 0.0)
+    n_embed: int | None = number(1, MAX_NAMES, None)  # codebook entries, vq only
 
     def __post_init__(self) -> None:
         check_choice("first_stage.kind", self.kind, FIRST_STAGE_KINDS)
         check_choice("first_stage.attn_type", self.attn_type, ATTENTION_TYPES)
-        _check_positive(self, "embed_dim", "z_channels", "ch", "num_res_blocks", "norm_groups")
+        check_ranges(self, PresetError, "first_stage")
         if self.kind != "identity":
-            _check_widths("first_stage", self.ch, self.ch_mult, self.norm_groups)
+            _check_widths("first_stage", self.ch, self.norm_groups)
         if (self.kind == "vq") != (self.n_embed is not None):
             raise PresetError("first_stage.n_embed belongs to kind vq, and only to it")
 
@@ -106,19 +112,20 @@ class ConditionerConfig:
     """What turns the user's input into conditioning; each kind uses its own fields only."""
 
     kind: str = "none"
-    n_embed: int | None = None  # text, tokens: width of the context
-    n_layer: int | None = None  # text, tokens
-    vocab_size: int | None = None  # text, tokens
-    max_seq_len: int | None = None  # text, tokens
+    n_embed: int | None = number(1, MAX_WIDTH, None)  # text, tokens: width of the context
+    n_layer: int | None = number(1, 128, None)  # text, tokens
+    vocab_size: int | None = number(1, MAX_NAMES, None)  # text, tokens
+    max_seq_len: int | None = number(2, 4096, None)  # text, tokens
     vocabulary: Path | None = None  # text: WordPiece file, relative to presets/
-    n_classes: int | None = None  # class
-    embed_dim: int | None = None  # class: width of the context
-    n_stages: int | None = None  # spatial_rescaler: times the map is halved
-    in_channels: int | None = None  # spatial_rescaler: label classes
-    out_channels: int | None = None  # spatial_rescaler
+    n_classes: int | None = number(1, MAX_NAMES, None)  # class
+    embed_dim: int | None = number(1, MAX_WIDTH, None)  # class: width of the context
+    n_stages: int | None = number(0, MAX_LEVELS, None)  # spatial_rescaler: times a map is halved
+    in_channels: int | None = number(1, MAX_CHANNELS, None)  # spatial_rescaler: label classes
+    out_channels: int | None = number(1, MAX_CHANNELS, None)  # spatial_rescaler
 
     def __post_init__(self) -> None:
         check_choice("conditioner.kind", self.kind, CONDITIONER_KINDS)
+        check_ranges(self, PresetError, "conditioner")
         required = _CONDITIONER_FIELDS[self.kind]
         optional = {"vocabulary"} if self.kind == "text" else set()
         for name in _ALL_CONDITIONER_FIELDS:
@@ -148,37 +155,38 @@ class ScheduleConfig:
     kind: str = "scaled_linear"
     start: float = 0.0015  # first beta; linear kinds only
     end: float = 0.0195  # last beta; linear kinds only
-    length: int = 1000
+    length: int = number(1, 100_000, 1000)
 
     def __post_init__(self) -> None:
         check_choice("schedule.kind", self.kind, SCHEDULE_KINDS)
         if not 0 < self.start < self.end < 1:
             raise PresetError(f"schedule needs 0 < start < end < 1, got {self.start}, {self.end}")
-        _check_positive(self, "length")
+        check_ranges(self, PresetError, "schedule")
 
 
 @dataclass(frozen=True)
 class ClassifierConfig:
     """Arguments of `ldm.models.classifier.EncoderUNetModel`, a classifier of noisy latents."""
 
-    image_size: int
-    in_channels: int
-    out_channels: int
-    model_channels: int
-    num_res_blocks: int
-    attention_resolutions: tuple[int, ...]
-    channel_mult: tuple[int, ...]
-    num_heads: int = -1
-    num_head_channels: int = -1
+    image_size: int = number(1, 4096)
+    in_channels: int = number(1, MAX_CHANNELS)
+    out_channels: int = number(1, MAX_NAMES)
+    model_channels: int = number(NORM_GROUPS, MAX_WIDTH)
+    num_res_blocks: int = number(1, MAX_BLOCKS)
+    attention_resolutions: tuple[int, ...] = numbers((0, MAX_LEVELS), 1, 1024)
+    channel_mult: tuple[int, ...] = numbers((1, MAX_LEVELS), 1, MAX_MULTIPLIER)
+    num_heads: int = number(1, MAX_WIDTH, -1)
+    num_head_channels: int = number(1, MAX_WIDTH, -1)
     use_scale_shift_norm: bool = False
     resblock_updown: bool = False
     conv_resample: bool = True
     pool: str = "adaptive"
-    dropout: float = 0.0
+    dropout: float = number(0, 1, 0.0)
 
     def __post_init__(self) -> None:
-        _check_positive(self, "image_size", "in_channels", "out_channels", "model_channels")
-        _check_widths("classifier", self.model_channels, self.channel_mult)
+        check_ranges(self, PresetError, "classifier")
+        _check_widths("classifier", self.model_channels)
+        _check_heads("classifier", self)
         check_choice("classifier.pool", self.pool, ("adaptive", "attention"))
 
 
@@ -191,15 +199,19 @@ class Architecture:
     classifier: ClassifierConfig | None = None
     conditioner: ConditionerConfig = field(default_factory=ConditionerConfig)
     conditioning: str = "none"
-    box_classes: int = 0  # tokens: the boxes are drawn too, a channel per class and two of place
+    # tokens: the boxes are drawn too, a channel per class and two of place
+    box_classes: int = number(0, MAX_CHANNELS, 0)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    scale_factor: float | None = 1.0  # null: a number that only the weight file knows
+    # null: a number that only the weight file knows
+    scale_factor: float | None = number(1e-6, 1e6, 1.0)
     prediction: str = "eps"
 
     def __post_init__(self) -> None:
         check_choice("conditioning", self.conditioning, CONDITIONING)
         check_choice("prediction", self.prediction, PREDICTIONS)
-        if (self.first_stage is None) == (self.classifier is None):
+        check_ranges(self, PresetError)
+        is_alone = self.classifier is not None
+        if (self.first_stage is None) != is_alone or (is_alone and self.unet is not None):
             raise PresetError("an architecture needs a first_stage, or is a classifier alone")
         if (self.conditioning == "none") != (self.conditioner.kind == "none"):
             raise PresetError(
@@ -210,11 +222,34 @@ class Architecture:
             raise PresetError(
                 f"box_classes goes with a conditioner of kind tokens, not {self.conditioner.kind}"
             )
-        if self.unet is not None and self.unet.out_channels != self.first_stage.embed_dim:
+        if self.unet is not None:
+            self._check_channels(self.unet, self.first_stage.embed_dim)
+
+    def _check_channels(self, unet: UNetConfig, latent: int) -> None:
+        """Latents and conditioning must be as wide as the UNet takes them."""
+        about = self.conditioner
+        if unet.out_channels != latent:
             raise PresetError(
-                f"unet.out_channels {self.unet.out_channels} must equal "
-                f"first_stage.embed_dim {self.first_stage.embed_dim}"
+                f"unet.out_channels {unet.out_channels} must equal first_stage.embed_dim {latent}"
             )
+        if (self.conditioning, about.kind) == ("crossattn", "identity"):
+            return  # of what is given as it is nothing is known
+        if about.n_stages is not None and 2**about.n_stages != self.factor:
+            raise PresetError(
+                f"conditioner.n_stages must halve a map to latents, {self.factor} times as small, "
+                f"got {about.n_stages}"
+            )
+        beside = {"spatial_rescaler": about.out_channels, "identity": 3, "first_stage": latent + 1}
+        added = beside[about.kind] if self.conditioning == "concat" else 0
+        added += self.box_classes + 2 if self.box_classes else 0
+        if unet.in_channels != latent + added:
+            raise PresetError(
+                f"unet.in_channels must be {latent + added}, the latents' {latent} and {added} of "
+                f"the conditioning, got {unet.in_channels}"
+            )
+        context = (about.n_embed or about.embed_dim) if self.conditioning == "crossattn" else None
+        if unet.context_dim != context:
+            raise PresetError(f"unet.context_dim must be {context}, got {unet.context_dim}")
 
     @property
     def factor(self) -> int:
@@ -233,16 +268,21 @@ def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
         raise PresetError(f"{name} must be one of {', '.join(allowed)}, got {value!r:.80}")
 
 
-def _check_positive(config: Any, *names: str) -> None:
-    for name in names:
-        if getattr(config, name) < 1:
-            raise PresetError(f"{name} must be at least 1, got {getattr(config, name)}")
-
-
-def _check_widths(
-    name: str, width: int, multipliers: tuple[int, ...], groups: int = NORM_GROUPS
-) -> None:
-    if not 1 <= len(multipliers) <= 8 or min(multipliers) < 1:
-        raise PresetError(f"{name} needs 1 to 8 channel multipliers of at least 1")
+def _check_widths(name: str, width: int, groups: int = NORM_GROUPS) -> None:
     if width % groups:
         raise PresetError(f"{name} widths must be multiples of {groups}, got {width}")
+
+
+def _check_heads(name: str, about: UNetConfig | ClassifierConfig) -> None:
+    """Every level with attention, and the middle, is divided into heads."""
+    if (about.num_heads == -1) == (about.num_head_channels == -1):
+        raise PresetError(f"{name} needs exactly one of num_heads and num_head_channels")
+    field_name = "num_heads" if about.num_heads != -1 else "num_head_channels"
+    divisor = getattr(about, field_name)
+    for level, multiplier in enumerate(about.channel_mult):
+        is_last = level == len(about.channel_mult) - 1
+        width = about.model_channels * multiplier
+        if (is_last or 2**level in about.attention_resolutions) and width % divisor:
+            raise PresetError(
+                f"{name}.{field_name} must divide the {width} channels of a level, got {divisor}"
+            )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,13 @@ MODELS_DIR = Path("models")
 CONFIG_NAMES = ("config.yaml", "project.yaml")
 PIPELINE_NAME = "model_index.json"
 WEIGHT_NAMES = ("model.safetensors", "model.ckpt", "last.ckpt")
-_RESOLVED = ("name", "folder", "first_stage_preset", "first_stage_path")  # never in a YAML
+_RESOLVED = (
+    "name",
+    "folder",
+    "first_stage_preset",
+    "first_stage_path",
+    "is_own",
+)  # never in a YAML
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +44,8 @@ def list_presets(
 
     With `tasks`, only theirs; the others are not even parsed, which is most of the time.
 
-    A user's folder that cannot be read is left out with a warning; naming it in `load_preset`
-    tells why. A broken preset file of the project itself is an error.
+    A user's folder that cannot be read is left out with a warning, as is one that has a shipped
+    model's name; naming it in `load_preset` tells why. A broken preset file of the project itself is an error.
 
     Raises:
         PresetError: If a preset file is broken.
@@ -52,6 +59,10 @@ def list_presets(
             presets.append(_load_folder(folder))
         except PresetError as error:
             log.warning("left out: %s", error)
+    for preset in presets:
+        taken = models_dir / preset.name
+        if taken != preset.folder and os.path.isdir(taken):
+            log.warning("left out: %s has the name of a shipped model; rename the folder.", taken)
     return [preset for preset in presets if tasks is None or preset.task in tasks]
 
 
@@ -170,7 +181,7 @@ def _parse_folder(folder: Path) -> Preset:
         where = str(config)
         weights = {"file": _find_weights(folder).name}
         values = preset_values(read_yaml(config), where) | {"weights": weights}
-    values |= {"name": folder.name, "title": folder.name, "folder": folder}
+    values |= {"name": folder.name, "title": folder.name, "folder": folder, "is_own": True}
     return parse(Preset, values, where)
 
 

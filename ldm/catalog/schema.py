@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ldm.catalog.architecture import Architecture, check_choice
 from ldm.catalog.colours import distinct
+from ldm.catalog.ranges import check_ranges, number
 from ldm.errors import PresetError
 
 TASKS = (
@@ -20,6 +22,9 @@ TASKS = (
     "first-stage",
     "classifier",
 )
+
+
+MAX_TRAINED_PX = 4096
 
 
 @dataclass(frozen=True)
@@ -59,8 +64,8 @@ class Preset:
     architecture: Architecture
     weights: Weights
     folder: Path  # where the weight file lies
-    width: int  # px, trained size
-    height: int  # px
+    width: int = number(1, MAX_TRAINED_PX)  # px, trained size
+    height: int = number(1, MAX_TRAINED_PX)  # px
     parameters: int | None = None  # how many numbers it has learned; null: not counted
     description: str = ""
     licence: str = ""
@@ -73,11 +78,13 @@ class Preset:
     keeps_means: int = 0  # upscale: given px to a side of squares whose means it keeps; 1: clean px
     first_stage_preset: str | None = None  # its weight file holds the first stage
     first_stage_path: Path | None = None
+    is_own: bool = False  # a person's own folder, not a preset of the project
 
     def __post_init__(self) -> None:
         check_choice("task", self.task, TASKS)
+        check_ranges(self, PresetError)
         multiple = self.size_multiple
-        if self.width < 1 or self.height < 1 or self.width % multiple or self.height % multiple:
+        if self.width % multiple or self.height % multiple:
             raise PresetError(
                 f"width and height must be multiples of {multiple} px, got "
                 f"{self.width} x {self.height}"
@@ -121,6 +128,13 @@ class Preset:
         return (about.max_seq_len - 2) // 3 if about.kind == "tokens" else 0
 
     @property
+    def origin(self) -> str:
+        """Whose model it is: "own" to the person, "published" by its authors, or "shipped"."""
+        if self.is_own:
+            return "own"
+        return "published" if self.weights.url else "shipped"
+
+    @property
     def how_to_get(self) -> str:
         """The command that brings its weights: they are downloaded, or trained here."""
         if self.weights.url:
@@ -132,7 +146,8 @@ class Preset:
         """The model's own weight file; a converted .safetensors beside a .ckpt comes first."""
         declared = self.folder / self.weights.file
         converted = declared.with_suffix(".safetensors")
-        return converted if converted.exists() and not declared.is_dir() else declared
+        is_there = os.path.exists(converted) and not os.path.isdir(declared)  # closed folders: no
+        return converted if is_there else declared
 
     @property
     def weight_paths(self) -> tuple[Path, ...]:
@@ -142,4 +157,4 @@ class Preset:
     @property
     def is_on_disk(self) -> bool:
         """Whether every weight file is there."""
-        return all(path.exists() for path in self.weight_paths)
+        return all(os.path.exists(path) for path in self.weight_paths)

@@ -39,8 +39,7 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
     with path.open("rb") as file:
         start = file.read(len(_LEGACY_MAGIC))
     if start[:2] == b"PK":
-        _check_archive(path)
-        payload = _load_archive(path)
+        payload = _load_archive(path, _check_archive(path))
     elif start == _LEGACY_MAGIC:
         with path.open("rb") as file, MappedFile(file.fileno(), 0, access=ACCESS_READ) as whole:
             _check_program(path, whole)
@@ -54,13 +53,22 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
     return _state_dict(path, payload)
 
 
-def _check_archive(path: Path) -> None:
-    """Check the zip's directory before torch reads from it."""
+def _check_archive(path: Path) -> list[int]:
+    """Check the zip before torch reads from it; returns the bytes of its weights' records, in the
+    order of their places."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+            program = archive.read(_pickle_among(entries, path))
+    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, EOFError):
         raise CheckpointError(f"{path} is cut off or damaged; download it again.") from None
+    _check_program(path, program)
+    records = [e for e in entries if e.filename.split("/")[1:-1] == ["data"]]
+    return [e.file_size for e in sorted(records, key=lambda e: e.header_offset) if e.file_size]
+
+
+def _pickle_among(entries: list[zipfile.ZipInfo], path: Path) -> zipfile.ZipInfo:
+    """The program of a checkpoint; refuses an archive that is none."""
     pickles = [e for e in entries if e.filename.split("/")[1:] == ["data.pkl"]]
     if len(pickles) != 1:
         inside = next((e.filename for e in entries if e.filename.endswith((".ckpt", ".pt"))), None)
@@ -74,12 +82,7 @@ def _check_archive(path: Path) -> None:
         )
     if sum(e.file_size for e in entries) > path.stat().st_size:
         raise CheckpointError(f"{path} claims more bytes than it has; do not use it.")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            program = archive.read(pickles[0])
-    except (zipfile.BadZipFile, OSError, RuntimeError, EOFError):
-        raise CheckpointError(f"{path} is cut off or damaged; download it again.") from None
-    _check_program(path, program)
+    return pickles[0]
 
 
 def _check_program(path: Path, program: bytes | MappedFile) -> None:
@@ -90,10 +93,25 @@ def _check_program(path: Path, program: bytes | MappedFile) -> None:
         )
 
 
-def _load_archive(path: Path) -> Any:
+def _load_archive(path: Path, records: list[int]) -> Any:
+    """The payload, mapped from the file. torch does not look where a record ends when it maps."""
+    mapped: dict[int, int] = {}  # place in memory -> bytes that the program wants from there
+
+    def note(storage: torch.UntypedStorage, location: str) -> torch.UntypedStorage:
+        if storage.nbytes():
+            mapped[storage.data_ptr()] = storage.nbytes()
+        return storage
+
     # the scan and the load together: what another thread allows meanwhile, the scan would not name
     with _safe_globals:
-        return _load(path, _foreign_names(path), mmap=True)
+        payload = _load(path, _foreign_names(path), mmap=True, map_location=note)
+    # the file is mapped in one piece: both are in the order of the places in it
+    if [mapped[place] for place in sorted(mapped)] != records:
+        raise CheckpointError(
+            f"{path} is damaged: its weights want other bytes than are stored for them; "
+            "download it again."
+        )
+    return payload
 
 
 def _foreign_names(path: Path) -> list[str]:
@@ -105,11 +123,11 @@ def _foreign_names(path: Path) -> list[str]:
         _refuse(path, error)
 
 
-def _load(path: Path, foreign: list[str], *, mmap: bool) -> Any:
+def _load(path: Path, foreign: list[str], *, mmap: bool, map_location: Any = "cpu") -> Any:
     try:
         stand_ins = [(_stand_in(name), name) for name in foreign]
         with torch.serialization.safe_globals(stand_ins):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+            return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
     except Exception as error:
         # As above: torch raises nearly every kind of error over a damaged pickle.
         _refuse(path, error)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 import struct
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         CheckpointError: One line that names the file, what is wrong and what to do.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):  # also of a name that the system refuses
         return read_diffusers(path, read_file)
     return read_file(path)
 
@@ -91,6 +92,8 @@ def _is_in_memory(file: int, size: int) -> bool:
 
 def _start_of(path: Path) -> bytes:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+            raise CheckpointError(f"{path} is no file; give the path of a weight file.")
         with path.open("rb") as file:
             return file.read(512)
     except FileNotFoundError:

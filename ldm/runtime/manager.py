@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -23,7 +24,7 @@ from ldm.checkpoints.apply import load_files
 from ldm.errors import CheckpointError, MemoryBudgetError
 from ldm.models.inference import prepare, prepared_bytes
 from ldm.runtime.device import choose_device, choose_dtype, exact_float32
-from ldm.runtime.memory import default_budget, format_bytes
+from ldm.runtime.memory import default_budget, format_bytes, in_bytes
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,8 @@ class ModelManager:
 
     Args:
         device: "auto", "cpu", "cuda" or "mps".
-        memory_budget: Bytes for all loaded models together; None takes a share of what is free.
+        memory_budget: For all loaded models together: bytes, or text like "4GiB"; None takes a
+            share of what is free.
         precision: "auto", "float32" or "bfloat16"; auto is float32 on the CPU.
         load: Preset -> model; None reads the preset's files.
         size_of: Preset -> bytes it will take; None counts its parameters.
@@ -53,7 +55,7 @@ class ModelManager:
         self,
         *,
         device: str = "auto",
-        memory_budget: int | None = None,
+        memory_budget: int | str | None = None,
         precision: str = "auto",
         load: Callable[[Preset], Any] | None = None,
         size_of: Callable[[Preset], int] | None = None,
@@ -62,7 +64,8 @@ class ModelManager:
         self.dtype = choose_dtype(self.device, precision)
         if self.device.type == "cuda":
             exact_float32()
-        self.memory_budget = default_budget(self.device) if memory_budget is None else memory_budget
+        free = default_budget(self.device) if memory_budget is None else memory_budget
+        self.memory_budget = in_bytes(free)
         self._load = load or self._load_files
         self._size_of = size_of or self._estimate
         self._entries: OrderedDict[str, _Entry] = OrderedDict()  # least recently used first
@@ -189,7 +192,7 @@ class ModelManager:
 
     def _estimate(self, preset: Preset) -> int:
         """Bytes of the weights; refused before room is made if they are not there at all."""
-        if missing := [path for path in preset.weight_paths if not path.exists()]:
+        if missing := [path for path in preset.weight_paths if not os.path.exists(path)]:
             raise CheckpointError(_missing(preset, missing[0]))
         if self._is_prepared:
             return prepared_bytes(build_model(preset), self.dtype, self.device.type)

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import re
 from decimal import Decimal
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,19 @@ def parse_bytes(text: str) -> int:
     if amount < 1:
         raise RequestError(f"memory must be an amount like 4GiB or 500MB, got {text!r:.40}.")
     return amount
+
+
+def in_bytes(amount: int | str) -> int:
+    """Bytes as code gives them: a whole number, or text as `parse_bytes` takes it.
+
+    Raises:
+        RequestError: If it is neither.
+    """
+    if isinstance(amount, str):
+        return parse_bytes(amount)
+    if isinstance(amount, bool) or not isinstance(amount, Integral) or amount < 0:
+        raise RequestError(f"memory must be bytes or an amount like 4GiB, got {amount!r:.40}.")
+    return int(amount)
 
 
 def format_bytes(amount: int) -> str:

@@ -1,0 +1,61 @@
+"""A request's fields as flags of the command line, and the request that flags make.
+
+This module needs no torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+from ldm.request_json import read_file
+from ldm.requests import Control, controls
+
+
+def add_flags(parser: argparse.ArgumentParser, request_type: type) -> None:
+    """One flag per field, with the field's own type, default and help."""
+    for name, about in controls(request_type).items():
+        _add_flag(parser, request_type, name, about)
+
+
+def from_flags(request_type: type, arguments: argparse.Namespace) -> Any:
+    """The request that the flags make; pictures and boxes are read from their files.
+
+    Raises:
+        RequestError: If a file cannot be used, or a field is out of range.
+    """
+    given = {name: getattr(arguments, name) for name in controls(request_type)}
+    return request_type(
+        **{n: read_file(n, v) if isinstance(v, Path) else v for n, v in given.items()}
+    )
+
+
+def _add_flag(
+    parser: argparse.ArgumentParser, request_type: type, name: str, about: Control
+) -> None:
+    hint = typing.get_type_hints(request_type)[name]
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    kind = next(kind for kind in kinds if kind is not type(None))
+    default = next(f.default for f in dataclasses.fields(request_type) if f.name == name)
+    required = default is dataclasses.MISSING
+    parser.add_argument(
+        "--" + name.replace("_", "-"),
+        type=kind if kind in (str, int, float) else Path,  # pictures and boxes come as files
+        default=None if required else default,
+        required=required,
+        metavar=name.upper(),
+        help=_help(about),
+    )
+
+
+def _help(about: Control) -> str:
+    text = about.help or about.label
+    if about.choices is not None:
+        return f"{text}: {', '.join(about.choices)}"
+    if about.minimum is None:
+        return text
+    return f"{text} ({about.minimum:.12g} to {about.maximum:.12g} {about.unit}".rstrip() + ")"

@@ -1,0 +1,46 @@
+"""What a request's fields take, as code hands it over."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ldm.errors import RequestError
+from ldm.fields import Box
+from ldm.request_json import from_dict, to_dict
+from ldm.requests import Layout, TextToImage
+
+TREE = Box("tree", 0.1, 0.2, 0.3, 0.4)
+
+
+def test_a_list_of_boxes_is_as_good_as_a_tuple():
+    assert Layout(boxes=[TREE]) == Layout(boxes=(TREE,))
+
+
+def test_numbers_of_numpy_are_numbers():
+    request = TextToImage(prompt="x", steps=np.int64(4), seed=np.uint32(7), eta=np.float32(0.5))
+    assert request == TextToImage(prompt="x", steps=4, seed=7, eta=0.5)
+    assert from_dict(json.loads(json.dumps(to_dict(request)))) == request
+    box = Box("tree", *np.array([0, 0.25, 0.5, 0.75], np.float32))
+    assert json.dumps(to_dict(Layout(boxes=[box])))
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"steps": np.float64(4.5)}, "steps must be a whole number, got 4.5."),
+        ({"steps": np.int64(0)}, "steps must be 1 to 1000, got 0."),
+        ({"steps": np.bool_(True)}, "steps must be a whole number"),
+        ({"eta": np.float32("nan")}, "eta must be a finite number, got nan."),
+        ({"prompt": ["a", "b"]}, "prompt must be text"),
+    ],
+)
+def test_what_is_wrong_is_still_refused(values, says):
+    with pytest.raises(RequestError, match=says):
+        TextToImage(**{"prompt": "x"} | values)
+
+
+@pytest.mark.parametrize("boxes", [[], [0.5], np.zeros((1, 4)), [TREE, "tree"]])
+def test_what_are_no_boxes_is_refused(boxes):
+    with pytest.raises(RequestError, match="boxes must"):
+        Layout(boxes=boxes)
