@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_presets,
         _add_sample,
         _add_verify,
+        _add_new,
         _add_train,
         _add_evaluate,
         _add_bench,
@@ -252,6 +253,23 @@ def _add_bench(verbs: Any) -> None:
 def _bench(arguments: Any) -> int:
     for line in arguments.lines(arguments):
         print(line, flush=True)
+    return 0
+
+
+def _add_new(verbs: Any) -> None:
+    parser = _verb(verbs, "new", _new, "set up a model of your own pictures, to be trained")
+    parser.add_argument("name", help="what it will be called")
+    parser.add_argument("--like", required=True, metavar="PRESET", help="whose task it will do")
+    parser.add_argument("--pictures", type=Path, required=True, help="a folder of pictures")
+    parser.add_argument("--first-stage", metavar="PRESET", help="instead of that preset's own")
+
+
+def _new(arguments: Any) -> int:
+    from ldm.training.own import create
+
+    about = (arguments.name, arguments.like, arguments.pictures)
+    path = create(*about, first_stage=arguments.first_stage)
+    print(f"{path.parent / 'preset.yaml'}\n{path}\nTrain it: python -m ldm train {path}")
     return 0
 
 

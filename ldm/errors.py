@@ -6,7 +6,7 @@ LDMError
 ├── DownloadError      a file that could not be fetched
 ├── RequestError       a request field out of its range
 ├── MemoryBudgetError  a model or a canvas that does not fit the byte budget
-└── TrainingError      a training configuration or snapshot that cannot be used
+└── TrainingError      a training configuration, snapshot or folder of pictures that cannot be used
 """
 
 
@@ -35,4 +35,4 @@ class MemoryBudgetError(LDMError):
 
 
 class TrainingError(LDMError):
-    """A training configuration or snapshot cannot be used."""
+    """A training configuration, a snapshot or a folder of pictures cannot be used."""

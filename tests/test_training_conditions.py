@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from ldm.catalog.layout_tokens import LayoutTokens
-from ldm.catalog.registry import list_presets
+from ldm.catalog.registry import list_presets, load_preset
 from ldm.data.classes import NAMES, NO_CLASS
 from ldm.data.scenes import CLASSES, IDS
 from ldm.training.autoencoder import to_tensor
@@ -20,7 +20,7 @@ from ldm.training.conditions import (
     LabelMaps,
     Layouts,
     LowResolution,
-    SceneClasses,
+    PictureClasses,
     cell_weights,
 )
 from ldm.training.config import DataConfig, LossConfig, TrainConfig
@@ -37,7 +37,7 @@ def world(count, side=8):
 
 def material(scenes, model=None, **config):
     about = TrainConfig("latent_diffusion", "x", 1, 1, **config)
-    return Material(about, model, scenes, scenes, "weights")
+    return Material(about, load_preset("demo-class-conditional"), model, scenes, scenes, "weights")
 
 
 def test_label_maps_are_the_scenes_own():
@@ -172,7 +172,7 @@ def test_some_layouts_and_classes_are_dropped():
     given = material(scenes_with(about), FakeModel, loss=LossConfig(condition_dropout=0.2))
     rows = np.arange(500)
     layouts = Layouts(given).draw(np.random.default_rng(0), rows)
-    ids = SceneClasses(given).draw(np.random.default_rng(0), rows)
+    ids = PictureClasses(given).draw(np.random.default_rng(0), rows)
     for dropped in ((layouts == FakeModel.tokenizer.none).all(1), ids == NO_CLASS):
         assert 0.1 < dropped.float().mean() < 0.3
     assert set(ids.tolist()) == {NAMES.index("snow at night"), NO_CLASS}

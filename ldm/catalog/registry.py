@@ -2,7 +2,8 @@
 
 A preset is `presets/NAME.yaml` or `presets/demo/NAME.yaml`. The weights of a published one lie in
 `models/NAME/`, those of a shipped one beside its YAML. A folder in `models/` with a CompVis
-config and a weight file, or with a diffusers pipeline, is a preset as well. Needs no torch.
+config and a weight file, with a diffusers pipeline, or with a `preset.yaml` of the same kind, is a
+preset as well. Needs no torch.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import difflib
 import logging
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,10 @@ from ldm.errors import PresetError
 MODELS_DIR = Path("models")
 CONFIG_NAMES = ("config.yaml", "project.yaml")
 PIPELINE_NAME = "model_index.json"
+OWN_NAME = "preset.yaml"  # of a model that was made here
 WEIGHT_NAMES = ("model.safetensors", "model.ckpt", "last.ckpt")
-_RESOLVED = (
-    "name",
-    "folder",
-    "first_stage_preset",
-    "first_stage_path",
-    "is_own",
-)  # never in a YAML
+# never in a YAML
+_RESOLVED = ("name", "folder", "first_stage_preset", "first_stage_path", "is_own")
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +42,8 @@ def list_presets(
     With `tasks`, only theirs; the others are not even parsed, which is most of the time.
 
     A user's folder that cannot be read is left out with a warning, as is one that has a shipped
-    model's name; naming it in `load_preset` tells why. A broken preset file of the project itself is an error.
+    model's name; naming it in `load_preset` tells why. A broken preset file of the project itself
+    is an error.
 
     Raises:
         PresetError: If a preset file is broken.
@@ -56,7 +54,7 @@ def list_presets(
     presets = [_load(path, models_dir, presets_dir) for path in files]
     for folder in _model_folders(models_dir, presets_dir).values():
         try:
-            presets.append(_load_folder(folder))
+            presets.append(_load_folder(folder, models_dir, presets_dir))
         except PresetError as error:
             log.warning("left out: %s", error)
     for preset in presets:
@@ -79,11 +77,16 @@ def load_preset(
         return _load(files[name], models_dir, presets_dir)
     folders = _model_folders(models_dir, presets_dir)
     if name in folders:
-        return _load_folder(folders[name])
+        return _load_folder(folders[name], models_dir, presets_dir)
     known = [*files, *folders]
     if near := difflib.get_close_matches(name, known, n=3, cutoff=0.5):
         raise PresetError(f"there is no preset {name!r:.80}; did you mean {' or '.join(near)}?")
     raise PresetError(f"preset must be one of {', '.join(known)}, got {name!r:.80}.")
+
+
+def preset_file(name: str, presets_dir: Path = PRESETS_DIR) -> Path | None:
+    """The YAML file of a preset of the project; None if it has none of that name."""
+    return _preset_files(presets_dir).get(name)
 
 
 def _preset_files(presets_dir: Path) -> dict[str, Path]:
@@ -94,7 +97,7 @@ def _preset_files(presets_dir: Path) -> dict[str, Path]:
 def _model_folders(models_dir: Path, presets_dir: Path) -> dict[str, Path]:
     """The user's own folders by name; a published preset's download folder is not one."""
     published = _preset_files(presets_dir)
-    names = (*CONFIG_NAMES, PIPELINE_NAME)
+    names = (*CONFIG_NAMES, PIPELINE_NAME, OWN_NAME)
     configs = [path for name in names for path in sorted(models_dir.glob(f"*/{name}"))]
     folders = [path.parent for path in configs if path.parent.name not in published]
     return {folder.name: folder for folder in folders}
@@ -104,12 +107,15 @@ def _load(path: Path, models_dir: Path, presets_dir: Path) -> Preset:
     values = read_yaml(path)
     if reserved := [key for key in _RESOLVED if key in values]:
         raise PresetError(f"{path}: {reserved[0]} is worked out, it must not be given.")
-    shipped = path.parent.name == "demo"
-    values["name"] = path.stem
-    values["folder"] = path.parent if shipped else models_dir / path.stem
+    is_own = path.name == OWN_NAME
+    beside = is_own or path.parent.name == "demo"
+    values["name"] = path.parent.name if is_own else path.stem
+    values["folder"] = path.parent if beside else models_dir / path.stem
+    values["is_own"] = is_own
     _resolve_first_stage(values, path, models_dir, presets_dir)
-    _resolve_vocabulary(values, presets_dir)
-    _resolve_classes(values, path, presets_dir)
+    places = (path.parent, presets_dir) if is_own else (presets_dir,)
+    _resolve_vocabulary(values, path, places)
+    _resolve_classes(values, path, places)
     return parse(Preset, values, str(path))
 
 
@@ -121,9 +127,10 @@ def _resolve_first_stage(
     reference = architecture.get("first_stage") if isinstance(architecture, Mapping) else None
     if not isinstance(reference, Mapping) or "preset" not in reference:
         return
-    files = _preset_files(presets_dir)
+    own = {file.parent.name: file for file in models_dir.glob(f"*/{OWN_NAME}")}
+    files = own | _preset_files(presets_dir)
     name = reference["preset"]
-    if len(reference) > 1 or name not in files or name == path.stem:
+    if len(reference) > 1 or name not in files or name == values["name"]:
         raise PresetError(f"{path}: first_stage.preset must name one other preset, got {name!r}.")
     other = read_yaml(files[name])["architecture"]["first_stage"]
     if "preset" in other:
@@ -133,18 +140,29 @@ def _resolve_first_stage(
     values["first_stage_path"] = _load(files[name], models_dir, presets_dir).weight_path
 
 
-def _resolve_vocabulary(values: Mapping[str, Any], presets_dir: Path) -> None:
+def _resolve_vocabulary(values: Mapping[str, Any], path: Path, places: Sequence[Path]) -> None:
     architecture = values.get("architecture")
     conditioner = architecture.get("conditioner") if isinstance(architecture, Mapping) else None
     if isinstance(conditioner, dict) and conditioner.get("vocabulary"):
-        conditioner["vocabulary"] = presets_dir / str(conditioner["vocabulary"])
+        conditioner["vocabulary"] = _named(str(conditioner["vocabulary"]), path, places)
 
 
-def _resolve_classes(values: dict[str, Any], path: Path, presets_dir: Path) -> None:
+def _named(file: str, path: Path, places: Sequence[Path]) -> Path:
+    """A file that a preset names, in the first of these folders that has it.
+
+    Raises:
+        PresetError: If it lies in none of them by its name.
+    """
+    if Path(file).is_absolute() or ".." in Path(file).parts:
+        raise PresetError(f"{path}: files must lie beside it or in presets/, got {file!r:.80}.")
+    return next((place / file for place in places if (place / file).is_file()), places[-1] / file)
+
+
+def _resolve_classes(values: dict[str, Any], path: Path, places: Sequence[Path]) -> None:
     """Replace `classes_file` by the names in it: one per line, `#` begins a comment."""
     if "classes_file" not in values:
         return
-    file = presets_dir / str(values.pop("classes_file"))
+    file = _named(str(values.pop("classes_file")), path, places)
     if "classes" in values:
         raise PresetError(f"{path}: classes and classes_file must not both be given.")
     try:
@@ -154,13 +172,15 @@ def _resolve_classes(values: dict[str, Any], path: Path, presets_dir: Path) -> N
     values["classes"] = [line.strip() for line in lines if line.strip() and line[0] != "#"]
 
 
-def _load_folder(folder: Path) -> Preset:
+def _load_folder(folder: Path, models_dir: Path, presets_dir: Path) -> Preset:
     """A preset from a folder that the user has put there.
 
     Raises:
         PresetError: If anything is wrong with it.
     """
     try:
+        if (folder / OWN_NAME).is_file():
+            return _load(folder / OWN_NAME, models_dir, presets_dir)
         return _parse_folder(folder)
     except (TypeError, ValueError, LookupError, AttributeError, OSError) as error:
         # its files may hold anything anywhere

@@ -83,6 +83,8 @@ class Preset:
     def __post_init__(self) -> None:
         check_choice("task", self.task, TASKS)
         check_ranges(self, PresetError)
+        if Path(self.weights.file).name != self.weights.file and self.weights.file != ".":
+            raise PresetError(f"weights.file must be a name, got {self.weights.file!r:.80}")
         multiple = self.size_multiple
         if self.width % multiple or self.height % multiple:
             raise PresetError(
@@ -139,6 +141,8 @@ class Preset:
         """The command that brings its weights: they are downloaded, or trained here."""
         if self.weights.url:
             return f"python -m ldm download {self.name}"
+        if self.is_own:
+            return f"python -m ldm train {self.folder / 'train.yaml'}"
         return f"python -m ldm train presets/training/{self.name.removeprefix('demo-')}.yaml"
 
     @property

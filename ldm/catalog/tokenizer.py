@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
+def words_of(text: str) -> list[str]:
+    """The words and marks that `WordPiece` would look up, in order; in small letters."""
+    from tokenizers.normalizers import BertNormalizer  # noqa: PLC0415  (lazy)
+    from tokenizers.pre_tokenizers import BertPreTokenizer  # noqa: PLC0415
+
+    normal = BertNormalizer(lowercase=True).normalize_str(text)
+    return [word for word, _ in BertPreTokenizer().pre_tokenize_str(normal)]
+
+
 class WordPiece:
     """Sentences -> ids, `[CLS] pieces [SEP] [PAD] ...`; nothing is read before the first use.
 

@@ -14,9 +14,10 @@ from ldm.catalog.schema import Preset
 from ldm.errors import TrainingError
 from ldm.models.first_stage import AutoencoderKL, VQModel
 from ldm.training.config import TrainConfig
+from ldm.training.pictures import open_worlds
 from ldm.training.samples import save_grid
 from ldm.training.snapshots import export_weights, warm_start
-from ldm.training.world import World, open_world
+from ldm.training.world import World
 
 CODEBOOK_IMAGES = 64  # whose codes a fresh codebook is drawn from
 
@@ -48,7 +49,7 @@ class FirstStageRun:
         known = warm_start(first_stage, self.preset.weight_path)
         if config.start_from is not None and not known:
             images = to_tensor(world.images[:CODEBOOK_IMAGES])
-            start_from_kl(first_stage, load_preset(config.start_from), images)
+            start_from(first_stage, load_preset(config.start_from), images)
         if config.freeze_encoder:
             first_stage.encoder.requires_grad_(False)
             first_stage.quant_conv.requires_grad_(False)
@@ -95,6 +96,18 @@ class FirstStageRun:
         export_weights(path, model.first_stage.state_dict(), {"step": str(step)})
 
 
+def start_from(first_stage: nn.Module, relative: Preset, images: Tensor) -> None:
+    """Take over the weights of another first stage: of the same kind, or a VQ model of a KL one's.
+
+    Raises:
+        TrainingError: If they are missing, or of other layers.
+    """
+    if isinstance(first_stage, VQModel) and relative.architecture.first_stage.kind == "kl":
+        start_from_kl(first_stage, relative, images)
+    elif not warm_start(first_stage, relative.weight_path):
+        raise TrainingError(f"{relative.weight_path} is missing; train it first.")
+
+
 @torch.no_grad()
 def start_from_kl(vq: VQModel, kl_preset: Preset, images: Tensor) -> None:
     """Give a VQ model the weights of a KL model of the same layers, and a codebook of its codes.
@@ -127,7 +140,4 @@ def to_tensor(images: np.ndarray) -> Tensor:
 
 def make_run(config: TrainConfig) -> FirstStageRun:
     """Open the world and build the run."""
-    about = config.data
-    world = open_world(about.folder, "train", count=about.scenes, size=about.size)
-    held_out = open_world(about.folder, "held-out", count=500, size=about.size)
-    return FirstStageRun(config, world, held_out)
+    return FirstStageRun(config, *open_worlds(config, zoomed=False))

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ldm.catalog.schema import Preset
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.training.config import TrainConfig
 from ldm.training.world import World
@@ -23,6 +24,7 @@ class Material:
     """What conditions are made of."""
 
     config: TrainConfig
+    preset: Preset
     model: LatentDiffusion
     world: World
     held_out: World

@@ -10,6 +10,7 @@ N: scenes; B: batch; H, W: sides of the pictures in px; h, w: of their latents.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ldm.data import classes
-from ldm.data.classes import NO_CLASS, class_of
+from ldm.data.classes import class_of
 from ldm.data.degradations import FACTOR, bicubic, bsr
 from ldm.data.scenes import BOX_CLASSES, CLASSES, IDS
+from ldm.errors import TrainingError
 from ldm.models.boxes import SLOTS_PER_BOX, drawn_boxes
 from ldm.models.conditioners import one_hot
 from ldm.training.autoencoder import to_tensor
@@ -38,12 +40,19 @@ class Captions(Condition):
 
     def __init__(self, given: Material) -> None:
         tokenizer = given.model.tokenizer
+        if not given.world.about[0]["captions"]:
+            raise TrainingError(
+                "no picture has a sentence; put a text file of its name beside each, a line for "
+                "each way to say what it shows."
+            )
         # (N, wordings, L): every wording of every scene
         self.tokens = torch.stack([tokenizer(about["captions"]) for about in given.world.about])
         self.empty, self.unknown = tokenizer([""])[0], int(tokenizer(["\u2603"])[0, 1])
         self.dropout = given.config.loss.condition_dropout
         self.cells = LikelyCells(given)
-        shown = tokenizer([about["captions"][0] for about in given.held_out.about[:EXAMPLES]])
+        shown = tokenizer(
+            [(about["captions"] or [""])[0] for about in given.held_out.about[:EXAMPLES]]
+        )
         self.examples = Examples(shown, self.empty.expand_as(shown))
 
     def draw(self, rng: np.random.Generator, rows: np.ndarray) -> Tensor:
@@ -74,7 +83,7 @@ class LikelyCells:
         kinds = tuple(loss.object_weights)
         weights = torch.tensor([loss.object_weights[kind] for kind in kinds])
         named = torch.tensor([[kind in one["objects"] for kind in kinds] for one in about])
-        fog = torch.tensor([one["weather"] == "fog" for one in about])
+        fog = torch.tensor([one.get("weather") == "fog" for one in about])
         # what a cell of a kind counts above 1, in each scene: (N, kinds)
         self.above = named * (weights * torch.where(fog, loss.fog_weight, 1.0)[:, None] - 1)
         self.places = likely_places(given, kinds)
@@ -157,19 +166,35 @@ class Layouts(Condition):
         return tokens
 
 
-class SceneClasses(Condition):
-    """Class ids (B,) of ground and time; some of them are 'no class'."""
+class PictureClasses(Condition):
+    """Class ids (B,), of a folder or of ground and time; some of them are 'no class'."""
 
     def __init__(self, given: Material) -> None:
-        self.classes = np.array([class_of(about["attributes"]) for about in given.world.about])
-        self.dropout = given.config.loss.condition_dropout
-        one_each = torch.arange(len(classes.NAMES))
-        self.examples = Examples(one_each, torch.full_like(one_each, NO_CLASS))
+        preset = given.preset
+        self.none, self.dropout = preset.null_class, given.config.loss.condition_dropout
+        if self.none is None:
+            self.dropout = 0.0  # it knows no picture without a class
+        ids = {name: number for number, name in enumerate(preset.classes)}
+        names = [class_name(about) for about in given.world.about]
+        if unknown := sorted(set(names) - set(ids)):
+            raise TrainingError(
+                f"{preset.name} has no class {unknown[0]!r:.80}; a picture lies in a "
+                f"folder of its class, {', '.join(preset.classes):.400}."
+            )
+        self.classes = np.array([ids[name] for name in names])
+        one_each = torch.arange(min(len(ids), EXAMPLES))
+        empty = None if self.none is None else torch.full_like(one_each, self.none)
+        self.examples = Examples(one_each, empty)
 
     def draw(self, rng: np.random.Generator, rows: np.ndarray) -> Tensor:
         """(B,) int64."""
         dropped = rng.random(len(rows)) < self.dropout
-        return torch.from_numpy(np.where(dropped, NO_CLASS, self.classes[rows]))
+        return torch.from_numpy(np.where(dropped, self.none or 0, self.classes[rows]))
+
+
+def class_name(about: Mapping[str, Any]) -> str:
+    """The class of a picture, or of a scene of the procedural world."""
+    return about["class"] if "class" in about else classes.NAMES[class_of(about["attributes"])]
 
 
 class LabelMaps(Condition):
@@ -223,7 +248,7 @@ SHRINK: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
 CONDITIONS: dict[str, Callable[[Material], Condition]] = {
     "text-to-image": Captions,
     "layout": Layouts,
-    "class-conditional": SceneClasses,
+    "class-conditional": PictureClasses,
     "semantic": LabelMaps,
     "upscale": LowResolution,
     "inpaint": holes_of,

@@ -31,7 +31,8 @@ class DataConfig:
     zoom_noise: float = 1.0  # those are seen with t / T up to this: later steps know their scale
     holes: int = 2  # inpaint: holes per picture, encoded once; 0: a new one at every sight
     pairs: bool = False  # text-to-image: batches of scenes that differ in their objects alone
-    folder: Path = Path("runs/world")
+    pictures: Path | None = None  # a folder of one's own instead of the procedural world
+    folder: Path = Path("runs/world")  # where what is drawn, read or encoded once is kept
 
     def __post_init__(self) -> None:
         _check_choice("data.degradation", self.degradation, DEGRADATIONS)
@@ -41,6 +42,9 @@ class DataConfig:
             raise TrainingError(f"data.zoom_noise must be in (0, 1], got {self.zoom_noise:g}.")
         if self.holes < 0:
             raise TrainingError(f"data.holes must be at least 0, got {self.holes}.")
+        if self.pictures is not None and (self.pairs or self.zoom > 1):
+            what = "data.pairs" if self.pairs else "data.zoom"
+            raise TrainingError(f"{what} needs the procedural world; leave it out with pictures.")
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,10 @@ class TrainConfig:
                 raise TrainingError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if self.workers < 0:
             raise TrainingError(f"workers must be at least 0, got {self.workers}.")
+        if self.data.pictures is not None and self.loss.object_weights:
+            raise TrainingError(
+                "loss.object_weights needs the procedural world; leave it out with data.pictures."
+            )
         if self.data.pairs and self.batch_size % 2:
             raise TrainingError(f"batch_size must be even with data.pairs, got {self.batch_size}.")
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ldm.data import attributes
 from ldm.data.scenes import ATTRIBUTES, CLASSES
+from ldm.errors import TrainingError
 from ldm.models.critic import Critic
 from ldm.training.autoencoder import to_tensor
 from ldm.training.config import TrainConfig
@@ -70,4 +71,8 @@ class CriticRun:
 def make_run(config: TrainConfig) -> CriticRun:
     """Open the world and build the run."""
     about = config.data
+    if about.pictures is not None:
+        raise TrainingError(
+            "data.pictures must be left out: a critic learns what is known of scenes."
+        )
     return CriticRun(open_world(about.folder, "train", count=about.scenes, size=about.size))

@@ -26,14 +26,16 @@ from ldm.training.condition import Material
 from ldm.training.conditions import CONDITIONS
 from ldm.training.config import TrainConfig
 from ldm.training.deeper import Depths
+from ldm.training.pictures import open_worlds
 from ldm.training.samples import save_grid
 from ldm.training.snapshots import export_weights, start_alike, warm_start
-from ldm.training.world import World, half_close_world, open_world, save_array
+from ldm.training.world import World, save_array
 
 SAMPLE_STEPS = 25
 SAMPLE_GUIDANCE = 3.0
 COLUMNS = 8  # of the pictures along the way
 ENCODE_BATCH = 128
+LABELLED = ("semantic", "layout")  # tasks that learn from what is said of pixels
 
 
 class Denoiser(nn.Module):
@@ -67,6 +69,11 @@ class DiffusionRun:
         if self.preset.task not in CONDITIONS:
             known = ", ".join(CONDITIONS)
             raise TrainingError(f"{config.preset} does {self.preset.task}; trained are {known}.")
+        if config.data.pictures is not None and self.preset.task in LABELLED:
+            raise TrainingError(
+                f"{config.preset} does {self.preset.task}, which pictures alone do not teach; "
+                f"with data.pictures {', '.join(t for t in CONDITIONS if t not in LABELLED)} work."
+            )
         self.diffusion = build_model(self.preset, "cpu")
         if not warm_start(self.diffusion.first_stage, self.preset.first_stage_path):
             raise TrainingError(f"{self.preset.first_stage_path} is missing; train it first.")
@@ -81,7 +88,7 @@ class DiffusionRun:
         self.diffusion.scale_factor = 1.0 / float(latents.std())
         self.latents = latents * self.diffusion.scale_factor
         self.world = world
-        given = Material(config, self.diffusion, world, held_out, weights)
+        given = Material(config, self.preset, self.diffusion, world, held_out, weights)
         self.condition = CONDITIONS[self.preset.task](given)
         if not known:
             self.condition.start(self.model.conditioner)
@@ -232,12 +239,4 @@ def encode_world(first_stage: nn.Module, world: World, cache: Path) -> Tensor:
 
 def make_run(config: TrainConfig) -> DiffusionRun:
     """Open the world and build the run."""
-    about = config.data
-    split = "pairs" if about.pairs else "train"
-    how = {"count": about.scenes, "size": about.size, "captions": about.captions}
-    if about.zoom > 1:
-        world = half_close_world(about.folder, split, zoom=about.zoom, **how)
-    else:
-        world = open_world(about.folder, split, **how)
-    held_out = open_world(about.folder, "held-out", count=500, size=about.size)
-    return DiffusionRun(config, world, held_out)
+    return DiffusionRun(config, *open_worlds(config))

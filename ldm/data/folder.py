@@ -1,0 +1,124 @@
+"""A person's own pictures: a folder of them, what they are called and what is said of them.
+
+A picture belongs to the class that its first folder is named after, and has the sentences that
+stand in a text file of its name beside it, a line each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from ldm.errors import TrainingError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+MAX_CAPTIONS = 8  # of a picture
+MAX_CAPTION_BYTES = 64 * 1024
+ONE_IN = 20  # pictures is held out
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A file of the folder."""
+
+    path: Path
+    name: str  # within the folder
+
+    @property
+    def class_name(self) -> str:
+        """Its first folder's name; "" of one that lies in no folder."""
+        first, *rest = Path(self.name).parts
+        return first if rest else ""
+
+    @property
+    def is_held_out(self) -> bool:
+        """One in ONE_IN, by its name alone: those that are added later change nothing."""
+        return (
+            hashlib.sha256(self.name.encode("utf-8", "surrogateescape")).digest()[0] < 256 // ONE_IN
+        )
+
+    def captions(self) -> list[str]:
+        """The sentences about it, none if there are none.
+
+        Raises:
+            TrainingError: If its text file cannot be read as text.
+        """
+        path = self.path.with_suffix(".txt")
+        try:
+            if path.stat().st_size > MAX_CAPTION_BYTES:
+                raise TrainingError(f"{path} is larger than captions of {MAX_CAPTION_BYTES} bytes.")
+            lines = path.read_text("utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8"
+            raise TrainingError(f"{path} cannot be read as text ({reason}).") from error
+        return [line.strip() for line in lines if line.strip()][:MAX_CAPTIONS]
+
+
+def pictures_in(folder: Path) -> list[Picture]:
+    """All pictures of a folder and of those in it, in the order of their names.
+
+    Raises:
+        TrainingError: If there is no such folder, or no picture in it.
+    """
+    if not os.path.isdir(folder):
+        raise TrainingError(f"{folder} is no folder; give the path of one with pictures.")
+    there = sorted(Path(folder).rglob("*"))
+    named = [(path, path.relative_to(folder)) for path in there if path.suffix.lower() in SUFFIXES]
+    found = [
+        Picture(path, name.as_posix())
+        for path, name in named
+        if not any(part.startswith(".") for part in name.parts) and path.is_file()
+    ]
+    if not found:
+        raise TrainingError(f"{folder} holds no picture; {', '.join(SUFFIXES)} are read.")
+    return found
+
+
+def key_of(pictures: Sequence[Picture], size: int) -> str:
+    """Names these files as they are now, at `size` px: what is made of them is kept under it."""
+    digest = hashlib.sha256(str(size).encode())
+    for picture in pictures:
+        about = picture.path.stat()
+        line = f"{picture.name}\n{about.st_size} {about.st_mtime_ns}\n"
+        digest.update(line.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:12]
+
+
+def read(picture: Picture, size: int) -> np.ndarray | None:
+    """The middle of a picture as a square: (size, size, 3) uint8; None if it cannot be read."""
+    try:
+        with Image.open(picture.path) as image:
+            image.draft("RGB", (size, size))
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+            square = ImageOps.fit(upright, (size, size), Image.Resampling.LANCZOS)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        log.warning("left out: %s is no picture that can be read (%s)", picture.path, error)
+        return None
+    return np.asarray(square)
+
+
+def read_all(pictures: Sequence[Picture], size: int, images: np.ndarray) -> list[int]:
+    """Read pictures one after the other into (N, size, size, 3) uint8.
+
+    Returns:
+        The indices of those that could be read; they are the first so many of `images`.
+    """
+    read_ones: list[int] = []
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        for index, image in enumerate(threads.map(lambda one: read(one, size), pictures)):
+            if image is not None:
+                images[len(read_ones)] = image
+                read_ones.append(index)
+    return read_ones

@@ -1,0 +1,162 @@
+"""A model of one's own: its preset and the configuration that trains it, after a preset there is.
+
+Both are written into `models/NAME/`, to be looked at and changed before the training begins.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ldm.catalog.parsing import read_yaml
+from ldm.catalog.registry import MODELS_DIR, OWN_NAME, load_preset, preset_file
+from ldm.catalog.schema import Preset
+from ldm.catalog.tokenizer import SPECIAL_TOKENS, words_of
+from ldm.data import folder as folders
+from ldm.data.folder import Picture
+from ldm.errors import TrainingError
+
+TASKS = ("first-stage", "text-to-image", "class-conditional", "inpaint", "upscale")
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
+WEIGHTS = "model.safetensors"
+VOCABULARY = "vocabulary.txt"
+MOST_WORDS = 8000
+NOT_OURS = ("licence", "links", "parameters", "class_colours", "classes_file", "weights")
+
+FIRST_STAGE = {
+    "kind": "first_stage",
+    "steps": 4000,
+    "batch_size": 16,
+    "ema_decay": 0.998,
+    "optimizer": {"learning_rate": 0.0005, "warmup_steps": 100, "decay_steps": 2000},
+    "loss": {"kl": 0.0001, "gradient": 0.5},
+}
+LATENT_DIFFUSION = {
+    "kind": "latent_diffusion",
+    "steps": 10_000,
+    "batch_size": 32,
+    "ema_decay": 0.999,
+    "optimizer": {"learning_rate": 0.0005, "warmup_steps": 200, "decay_steps": 5000},
+    "loss": {"noise_bias": 1.5},
+}
+
+
+def create(
+    name: str,
+    like: str,
+    pictures: Path,
+    *,
+    first_stage: str | None = None,
+    models_dir: Path = MODELS_DIR,
+) -> Path:
+    """Write the preset and the training configuration of a model of one's own pictures.
+
+    Args:
+        name: What it will be called.
+        like: The preset whose task and architecture it takes, and whose weights it begins with.
+        pictures: The folder of pictures, see `ldm.data.folder`.
+        first_stage: A preset whose first stage it uses instead of that one's.
+        models_dir: The new folder is made in it.
+
+    Returns:
+        The training configuration's path.
+
+    Raises:
+        LDMError: In one sentence, if the name is taken or none, or the pictures do not do.
+    """
+    folder = models_dir / name
+    _check_name(name, folder)
+    about = load_preset(like, models_dir)
+    if about.task not in TASKS:
+        raise TrainingError(
+            f"{like} does {about.task}; from pictures are trained {', '.join(TASKS)}."
+        )
+    found = folders.pictures_in(pictures)
+    values = _preset_values(name, about, found, first_stage)
+    words = _vocabulary(found) if about.task == "text-to-image" else []
+    if words:
+        conditioner = values["architecture"]["conditioner"]
+        conditioner |= {"vocabulary": VOCABULARY, "vocab_size": len(words)}
+    folder.mkdir(parents=True)
+    try:
+        if words:
+            (folder / VOCABULARY).write_text("".join(f"{word}\n" for word in words), "utf-8")
+        _write(folder / OWN_NAME, values)
+        _write(folder / "train.yaml", _training_values(name, about, pictures, folder))
+        load_preset(name, models_dir)  # whether all of it goes together
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+    return folder / "train.yaml"
+
+
+def _check_name(name: str, folder: Path) -> None:
+    if not NAME.fullmatch(name):
+        raise TrainingError(
+            f"name must be small letters, digits, dots, dashes and underscores, got {name!r:.80}."
+        )
+    if preset_file(name) is not None or folder.exists():
+        raise TrainingError(f"there is a model {name!r} already; take another name.")
+
+
+def _preset_values(
+    name: str, like: Preset, pictures: Sequence[Picture], first_stage: str | None
+) -> dict[str, Any]:
+    """The preset's YAML as it was written for the other model, with what is another's left out."""
+    values = read_yaml(preset_file(like.name) or like.folder / OWN_NAME)
+    values = {key: value for key, value in values.items() if key not in NOT_OURS}
+    count = f"{len(pictures)} picture{'' if len(pictures) == 1 else 's'}"
+    values |= {"title": name, "description": f"Trained on {count}.", "weights": {"file": WEIGHTS}}
+    if first_stage is not None:
+        if like.task == "first-stage":
+            raise TrainingError(f"{like.name} is a first stage itself; leave --first-stage out.")
+        values["architecture"]["first_stage"] = {"preset": first_stage}
+    if like.task == "class-conditional":
+        names = sorted({picture.class_name for picture in pictures} - {""})
+        if not names:
+            raise TrainingError("put the pictures into a folder for each class; there is none.")
+        values |= {"classes": names, "null_class": len(names)}
+        values["architecture"]["conditioner"]["n_classes"] = len(names) + 1
+    return values
+
+
+def _vocabulary(pictures: Sequence[Picture]) -> list[str]:
+    """The special tokens, then the words of all captions, the most frequent first."""
+    captions = [caption for picture in pictures for caption in picture.captions()]
+    if not captions:
+        raise TrainingError(
+            "no picture has a sentence; put a text file of its name beside each, a line for each "
+            "way to say what it shows."
+        )
+    counts = Counter(word for caption in captions for word in words_of(caption))
+    words = sorted(counts, key=lambda word: (-counts[word], word))
+    return [*SPECIAL_TOKENS, *words[:MOST_WORDS]]
+
+
+def _training_values(name: str, like: Preset, pictures: Path, folder: Path) -> dict[str, Any]:
+    is_first_stage = like.task == "first-stage"
+    values: dict[str, Any] = dict(FIRST_STAGE if is_first_stage else LATENT_DIFFUSION)
+    data: dict[str, Any] = {
+        "pictures": str(pictures.resolve()),
+        "size": like.width,
+        "folder": str(folder / "data"),
+    }
+    if is_first_stage:
+        data["crop"] = like.width // 2
+    if like.keeps_means > 1:  # it is for worn pictures
+        data["degradation"] = "bsr"
+    values |= {"preset": name, "data": data, "runs": str(folder)}
+    if like.is_on_disk:
+        values["start_from"] = like.name
+    return values
+
+
+def _write(path: Path, values: Mapping[str, Any]) -> None:
+    text = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, width=100)
+    path.write_text(text, "utf-8")

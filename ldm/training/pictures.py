@@ -1,0 +1,99 @@
+"""A person's own pictures as a world to train on: read once, then kept as they are trained on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ldm.data import folder as folders
+from ldm.data.folder import Picture
+from ldm.errors import TrainingError
+from ldm.training.config import DataConfig, TrainConfig
+from ldm.training.world import World, half_close_world, open_world
+
+HELD_OUT = 500  # pictures at most, and of the procedural world just as many
+NO_LABELS = np.zeros((0, 1, 1), np.uint8)  # nobody says what the pixels show
+
+log = logging.getLogger(__name__)
+
+
+def open_worlds(config: TrainConfig, *, zoomed: bool = True) -> tuple[World, World]:
+    """What is trained on, and what is held out: of the procedural world, or of `data.pictures`.
+
+    Args:
+        config: The run.
+        zoomed: Whether it can take close views, where `data.zoom` asks for them.
+
+    Raises:
+        TrainingError: If there is no picture that can be read.
+    """
+    about = config.data
+    if about.pictures is not None:
+        return open_pictures(about.pictures, about)
+    split = "pairs" if about.pairs else "train"
+    how = {"count": about.scenes, "size": about.size, "captions": about.captions}
+    if zoomed and about.zoom > 1:
+        world = half_close_world(about.folder, split, zoom=about.zoom, **how)
+    else:
+        world = open_world(about.folder, split, **how)
+    return world, open_world(about.folder, "held-out", count=HELD_OUT, size=about.size)
+
+
+def open_pictures(folder: Path, about: DataConfig) -> tuple[World, World]:
+    """The pictures of a folder, most of them to train on and one in twenty held out.
+
+    Raises:
+        TrainingError: If none can be read.
+    """
+    pictures = folders.pictures_in(folder)
+    held_out = [one for one in pictures if one.is_held_out][:HELD_OUT] or pictures[:1]
+    rest = [one for one in pictures if one not in set(held_out)] or pictures
+    return _world(rest[: about.scenes], about), _world(held_out, about)
+
+
+def _world(pictures: Sequence[Picture], about: DataConfig) -> World:
+    key = folders.key_of(pictures, about.size)
+    path = about.folder / f"pictures-{key}.npy"
+    names = path.with_suffix(".txt")
+    if not names.exists():
+        _keep(pictures, about.size, path, names)
+    there = {picture.name: picture for picture in pictures}
+    found = [there[name] for name in names.read_text("utf-8", "surrogateescape").splitlines()]
+    if not found:
+        raise TrainingError(f"none of {len(pictures)} pictures can be read as a picture.")
+    images = np.load(path, mmap_mode="c")[: len(found)]  # torch wants to be allowed to write
+    return World(images, NO_LABELS, _about(found), kind=f"pictures-{key}-")
+
+
+def _keep(pictures: Sequence[Picture], size: int, path: Path, names: Path) -> None:
+    """Write down the pictures, and then which they are: where that stands, all are there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shape = (len(pictures), size, size, 3)
+    images = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+    found = folders.read_all(pictures, size, images)
+    images.flush()
+    part = names.with_suffix(".part")
+    lines = "".join(f"{pictures[index].name}\n" for index in found)
+    part.write_text(lines, "utf-8", "surrogateescape")
+    part.replace(names)
+
+
+def _about(pictures: Sequence[Picture]) -> list[dict[str, Any]]:
+    """What is said of each picture, all in as many wordings."""
+    captions = [picture.captions() for picture in pictures]
+    most = max(map(len, captions))
+    if most and (silent := sum(not some for some in captions)):
+        log.warning("%d of %d pictures have no sentence beside them", silent, len(captions))
+    return [
+        {
+            "captions": [(some or [""])[i % max(1, len(some))] for i in range(most)],
+            "boxes": [],
+            "attributes": {},
+            "class": picture.class_name,
+        }
+        for picture, some in zip(pictures, captions, strict=True)
+    ]
