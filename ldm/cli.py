@@ -294,5 +294,13 @@ def _add_download(verbs: Any) -> None:
 def _download(arguments: Any) -> int:
     from ldm.catalog.download import download_preset
 
-    print(download_preset(load_preset(arguments.preset)))
+    print(download_preset(load_preset(arguments.preset), _tell_download))
     return 0
+
+
+def _tell_download(done: int, total: int | None) -> None:
+    """How much of a download is there, on one line of a terminal."""
+    if sys.stderr.isatty():
+        of = f" of {total / 2**20:.1f}" if total else ""
+        end = "\n" if done == total else ""
+        print(f"\r{done / 2**20:.1f}{of} MiB  ", end=end, file=sys.stderr)

@@ -13,6 +13,7 @@ from ldm.benchmarks.canvas import Choice, _compared, _keep, cases
 from ldm.benchmarks.decoding import MIB, Case, Figures, measure, write_inputs
 from ldm.benchmarks.figure import memory_figure
 from ldm.benchmarks.resident import watched
+from ldm.cli import main
 
 PRESET = "demo-kl-f4"
 
@@ -50,6 +51,26 @@ def test_the_usual_rows_leave_out_what_takes_too_much():
     assert not [row for row in cases(Choice("vq-f4", against=True)) if "tiled" in row.way]
     steps = list(cases(Choice("semantic-synthesis256")))
     assert {(row.what, row.side) for row in steps} == {("step", 64), ("step", 256)}
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["canvas", "--side", "0"], "--side must be a multiple of 8, got 0."),
+        (["canvas", "--side", "-64"], "--side must be a multiple of 8, got -64."),
+        (["canvas", "--preset", "demo-semantic", "--side", "30"], "multiple of 4, got 30."),
+        (["canvas", "--record", "none/here/rows.json"], "none/here/rows.json cannot be written"),
+        (["canvas", "--record", "tests"], "tests holds no rows of earlier runs"),
+        (["canvas", "--record", "tests/reference/schedules.json"], "holds no rows of earlier"),
+        (["cancel", "--side", "0"], "--side must be a multiple of 8, got 0."),
+        (["request", "--rounds", "0"], "--rounds must be at least 1, got 0."),
+    ],
+)
+def test_what_cannot_be_measured_is_told_before_anything_is(flags, says, capsys):
+    assert main(["bench", *flags]) == 2
+    out, err = capsys.readouterr()
+    assert says in err
+    assert (out, err.count("\n")) == ("", 1)
 
 
 def test_a_row_measured_again_takes_the_place_of_the_old_one(tmp_path):

@@ -3,7 +3,6 @@
 import errno
 import hashlib
 import io
-import os
 import threading
 import zipfile
 from dataclasses import replace
@@ -16,7 +15,7 @@ import pytest
 from ldm.catalog.download import Target, download, download_preset
 from ldm.catalog.hashes import weights_sha256
 from ldm.catalog.registry import load_preset
-from ldm.errors import DownloadError, PresetError
+from ldm.errors import DownloadError
 
 CONTENT = bytes(range(256)) * 20_000  # 5 MB
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -226,6 +225,20 @@ def test_a_file_that_is_there_is_not_fetched_again(server, client, preset):
     assert preset.weight_path.read_bytes() == b"mine"
 
 
+def test_an_archive_that_a_person_put_there_is_unpacked_and_kept(server, client, preset):
+    path = preset.weight_path
+    archive = path.with_name("model.ckpt.zip")
+    archive.parent.mkdir(parents=True)
+    archive.write_bytes(b"no archive")
+    with pytest.raises(DownloadError, match="model.ckpt.zip is damaged; put another copy there"):
+        download_preset(preset, client=client)
+    archive.write_bytes(zipped("inner/model.ckpt"))
+    assert download_preset(preset, client=client) == path
+    assert path.read_bytes() == CONTENT[: len("inner/model.ckpt") * 1000]
+    assert server.ranges == []
+    assert names(path) == {"model.ckpt", "model.ckpt.zip"}
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -268,22 +281,3 @@ def test_a_preset_without_a_source_says_so(preset):
     preset = replace(preset, weights=replace(preset.weights, url=None))
     with pytest.raises(DownloadError, match="no source"):
         download_preset(preset)
-
-
-def test_the_hash_of_missing_weights_is_an_error(preset):
-    with pytest.raises(PresetError, match="celeba256"):
-        weights_sha256(preset)
-
-
-def test_the_hash_follows_the_file_and_covers_all_files(preset, tmp_path):
-    preset.weight_path.parent.mkdir(parents=True)
-    preset.weight_path.write_bytes(b"one")
-    one = weights_sha256(preset)
-    assert one == hashlib.sha256(b"one").hexdigest()
-    preset.weight_path.write_bytes(b"two")
-    os.utime(preset.weight_path, ns=(1, 1))  # a coarse clock could give both the same time
-    other = weights_sha256(preset)
-    assert other == hashlib.sha256(b"two").hexdigest()
-    (tmp_path / "stage.safetensors").write_bytes(b"stage")
-    both = replace(preset, first_stage_path=tmp_path / "stage.safetensors")
-    assert weights_sha256(both) not in (one, other)

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import logging
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from ldm import cli, metadata, studio
+from ldm.catalog import download
 from ldm.catalog.registry import load_preset
 from ldm.cli import main
 from ldm.errors import TrainingError
@@ -238,6 +240,23 @@ def test_convert_of_a_broken_file_is_one_line(tmp_path, capsys):
 
 def test_download_of_an_unknown_preset_is_one_line(capsys):
     assert "preset" in refused(capsys, "download", "none")
+
+
+def test_download_shows_how_much_is_there_on_a_terminal(monkeypatch, capsys):
+    def fetch(preset, on_progress):
+        on_progress(2**20, None)
+        on_progress(2**20, 2**21)
+        on_progress(2**21, 2**21)
+        return Path("models/celeba256/model.ckpt")
+
+    monkeypatch.setattr(download, "download_preset", fetch)
+    assert main(["download", "celeba256"]) == 0
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    main(["download", "celeba256"])
+    out, err = capsys.readouterr()
+    assert out == "models/celeba256/model.ckpt\n"
+    assert err == "\r1.0 MiB  \r1.0 of 2.0 MiB  \r2.0 of 2.0 MiB  \n"
 
 
 def test_an_error_of_our_own_is_not_hidden(monkeypatch):

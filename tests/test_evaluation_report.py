@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 import torch
 
@@ -57,10 +56,10 @@ def test_too_few_scenes_are_refused(scenes):
         evaluate("demo-kl-f4", scenes=scenes)
 
 
-@pytest.mark.parametrize("name", ["a-file/grid.png", "grid.nothing"])
-def test_a_grid_that_cannot_be_written_is_told(tmp_path, monkeypatch, name):
+@pytest.mark.parametrize("name", ["a-file/grid.png", "grid.nothing", "grid", "folder.png"])
+def test_a_grid_that_cannot_be_written_is_told_before_anything_is_made(tmp_path, monkeypatch, name):
     (tmp_path / "a-file").touch()
-    pixels = np.zeros((8, 8, 3), np.uint8)
-    monkeypatch.setattr(semantic, "examples", lambda preset, model: [grid.Block("x", [pixels])])
+    (tmp_path / "folder.png").mkdir()
+    monkeypatch.setattr(semantic, "examples", lambda preset, model: pytest.fail("too late"))
     with pytest.raises(PresetError, match="cannot be written"):
         grid.write_grid("demo-semantic", tmp_path / name)

@@ -7,10 +7,12 @@ pictures are compared: with the paper's code in float32, and with the whole run 
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +22,7 @@ from ldm.benchmarks.decoding import MIB, Case, Figures, measure, write_inputs
 from ldm.benchmarks.figure import memory_figure
 from ldm.benchmarks.peers import check_installed
 from ldm.catalog.registry import load_preset
+from ldm.errors import RequestError
 
 BUDGET = 256 * MIB
 LARGE_BUDGET = 512 * MIB  # from LARGE px on, where a row of the canvas takes more
@@ -163,9 +166,26 @@ def _error(value: float | None) -> str:
     return "" if value is None else f"{value:.1e}"
 
 
+def earlier_rows(record: Path) -> list[dict[str, Any]]:
+    """The rows of earlier runs in a file that can take up more.
+
+    Raises:
+        RequestError: If it is no such file, or cannot be written.
+    """
+    if not os.access(record if os.path.exists(record) else record.parent, os.W_OK):
+        raise RequestError(f"{record} cannot be written; give a file in a folder that is there.")
+    try:
+        rows = json.loads(record.read_text("utf-8")) if record.exists() else []
+        if not all(row.keys() >= {f.name for f in fields(Case)} | {"peak"} for row in rows):
+            raise ValueError("rows of something else")
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
+        raise RequestError(f"{record} holds no rows of earlier runs; give another name.") from error
+    return rows
+
+
 def _keep(record: Path, case: Case, got: Figures, compared: Compared) -> None:
     """Take a row up among those of earlier runs, in place of the same one, and draw them all."""
-    rows = json.loads(record.read_text()) if record.exists() else []
+    rows = earlier_rows(record)
     row = asdict(case) | asdict(got) | asdict(compared)
     del row["borders"]
     same = [all(old[key] == row[key] for key in asdict(case)) for old in rows]

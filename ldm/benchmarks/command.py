@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from ldm.catalog.registry import load_preset
 from ldm.errors import RequestError
 
 # A suite imports what it needs when it is called: `--help` answers at once.
@@ -116,9 +117,11 @@ def _request(arguments: Any) -> Lines:
 
 
 def _timing(arguments: Any) -> dict[str, Any]:
+    if arguments.rounds < 1:
+        raise RequestError(f"--rounds must be at least 1, got {arguments.rounds}.")
     return {
         "against": arguments.against == "diffusers",
-        "rounds": max(1, arguments.rounds),
+        "rounds": arguments.rounds,
         "busy": arguments.busy,
     }
 
@@ -130,8 +133,12 @@ def _loading(arguments: Any) -> Lines:
 
 
 def _canvas(arguments: Any) -> Lines:
-    from ldm.benchmarks.canvas import Choice, table
+    from ldm.benchmarks.canvas import Choice, earlier_rows, table
 
+    about = load_preset(arguments.preset).architecture
+    _check_sides(arguments.side, about.unet.factor if about.unet else about.factor)
+    if arguments.record is not None:
+        earlier_rows(arguments.record)  # before minutes of measuring
     choice = Choice(
         preset=arguments.preset,
         sides=arguments.side,
@@ -143,9 +150,16 @@ def _canvas(arguments: Any) -> Lines:
     return table(choice)
 
 
+def _check_sides(sides: Iterable[int], multiple: int) -> None:
+    for side in sides:
+        if side < multiple or side % multiple:
+            raise RequestError(f"--side must be a multiple of {multiple}, got {side}.")
+
+
 def _cancel(arguments: Any) -> Lines:
     from ldm.benchmarks.cancel import table
 
+    _check_sides([arguments.side], load_preset(arguments.preset).factor)
     return table(arguments.preset, arguments.side, arguments.dtype)
 
 

@@ -12,6 +12,7 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -41,7 +42,7 @@ class Target:
 def download_preset(
     preset: Preset, on_progress: OnProgress | None = None, client: httpx.Client | None = None
 ) -> Path:
-    """Fetch a preset's weight file unless it is there.
+    """Fetch a preset's weight file unless it is there, or the archive that it comes in.
 
     Args:
         preset: What to fetch; its own file only, not another preset's first stage.
@@ -60,16 +61,18 @@ def download_preset(
     if about.url is None:
         raise DownloadError(f"{path} is missing and has no source to download it from.")
     archive = path if about.member is None else _beside(path, ".zip")
-    target = Target(about.url, archive, about.sha256, about.bytes)
-    if client is None:
-        with httpx.Client(follow_redirects=True, timeout=TIMEOUT) as client:
+    is_given = archive.exists()  # a person has put it there, and keeps it
+    if not is_given:
+        target = Target(about.url, archive, about.sha256, about.bytes)
+        with nullcontext(client) if client is not None else _own_client() as client:
             download(target, client, on_progress)
-    else:
-        download(target, client, on_progress)
     if about.member is not None:
-        extract_member(archive, about.member, path)
-        archive.unlink()
+        extract_member(archive, about.member, path, keep=is_given)
     return path
+
+
+def _own_client() -> httpx.Client:
+    return httpx.Client(follow_redirects=True, timeout=TIMEOUT)
 
 
 def download(target: Target, client: httpx.Client, on_progress: OnProgress | None = None) -> None:
@@ -95,8 +98,10 @@ def _unwritable(path: Path, error: OSError) -> DownloadError:
     return DownloadError(f"{path} cannot be written: {error.strerror or type(error).__name__}.")
 
 
-def extract_member(archive: Path, pattern: str, path: Path) -> None:
+def extract_member(archive: Path, pattern: str, path: Path, *, keep: bool) -> None:
     """Write the one member whose file name matches `pattern` to `path`; no other is touched.
+
+    Unless it is to be kept, the archive is deleted afterwards, and at once if it is damaged.
 
     Raises:
         DownloadError: If the archive is damaged or has no or several such members.
@@ -113,8 +118,10 @@ def extract_member(archive: Path, pattern: str, path: Path) -> None:
             with file.open(names[0]) as source, part.open("wb") as sink:
                 shutil.copyfileobj(source, sink, CHUNK_BYTES)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        archive.unlink(missing_ok=True)
         part.unlink(missing_ok=True)
+        if keep:
+            raise DownloadError(f"{archive} is damaged; put another copy there.") from error
+        archive.unlink(missing_ok=True)
         raise DownloadError(f"{archive} was damaged and is deleted; download it again.") from error
     except RuntimeError as error:  # zipfile's word for a member that needs a password
         part.unlink(missing_ok=True)
@@ -123,6 +130,8 @@ def extract_member(archive: Path, pattern: str, path: Path) -> None:
         part.unlink(missing_ok=True)
         raise _unwritable(path, error) from error
     os.replace(part, path)
+    if not keep:
+        archive.unlink()
 
 
 def _fetch_all(target: Target, part: Path, client: httpx.Client, on_progress: OnProgress) -> None:

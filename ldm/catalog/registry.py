@@ -41,9 +41,9 @@ def list_presets(
 
     With `tasks`, only theirs; the others are not even parsed, which is most of the time.
 
-    A user's folder that cannot be read is left out with a warning, as is one that has a shipped
-    model's name; naming it in `load_preset` tells why. A broken preset file of the project itself
-    is an error.
+    A user's folder that cannot be read is left out with a warning; naming it in `load_preset`
+    tells why. One that has a shipped model's name is, too. A broken preset file of the project
+    itself is an error.
 
     Raises:
         PresetError: If a preset file is broken.

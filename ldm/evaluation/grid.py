@@ -4,6 +4,7 @@ chosen."""
 from __future__ import annotations
 
 import importlib
+import os
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,14 +49,25 @@ def write_grid(preset_name: str, path: Path) -> None:
         raise PresetError(
             f"{preset.name} does {preset.task}; there are grids of {', '.join(MODULES)}."
         )
+    _check_writable(path)  # before minutes of sampling
     module = importlib.import_module(f"ldm.evaluation.{MODULES[preset.task]}")
     with ModelManager().use(preset.name) as model:
         blocks = module.examples(preset, model)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         sheet(blocks, columns=2).save(path)
-    except (OSError, ValueError) as error:  # Pillow: a name that ends in no known format
+    except OSError as error:
         raise PresetError(f"{path} cannot be written ({error}).") from error
+
+
+def _check_writable(path: Path) -> None:
+    if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
+        raise PresetError(f"{path} cannot be written; it should end in .png.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PresetError(f"{path} cannot be written ({error}).") from error
+    if os.path.isdir(path) or not os.access(path.parent, os.W_OK):
+        raise PresetError(f"{path} cannot be written; give a file in a folder of yours.")
 
 
 def sheet(blocks: Sequence[Block], columns: int) -> Image.Image:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 from pathlib import Path
 
-from ldm.training.config import load_config
+from ldm.catalog.registry import OWN_NAME, load_preset
+from ldm.errors import TrainingError
+from ldm.training.config import TrainConfig, load_config
 from ldm.training.loop import train as train_loop
 
 # kind -> the module that builds its run; imported when it is asked for
@@ -15,6 +18,7 @@ MAKERS = {
     "latent_diffusion": "ldm.training.diffusion",
     "critic": "ldm.training.critic",
 }
+CRITIC_MULTIPLE = 16  # px, of the sides of the pictures that it judges
 
 
 def train(config_path: Path, *, resume: bool = False) -> None:
@@ -25,9 +29,48 @@ def train(config_path: Path, *, resume: bool = False) -> None:
         resume: Go on from the snapshot of an earlier start, if there is one.
 
     Raises:
-        TrainingError: If the configuration or the snapshot cannot be used.
+        PresetError: If there is no preset of that name.
+        TrainingError: If the configuration, the preset or the snapshot cannot be used.
     """
     config = load_config(config_path)
+    folder = config.runs / Path(config_path).stem
+    _check_model(config)
+    for needed in (folder, config.data.folder):
+        _check_folder(needed)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     run = importlib.import_module(MAKERS[config.kind]).make_run(config)
-    train_loop(run, config, config.runs / Path(config_path).stem, resume=resume)
+    train_loop(run, config, folder, resume=resume)
+
+
+def _check_model(config: TrainConfig) -> None:
+    """Refuse, before anything is drawn, a model that is not ours to write or does not fit."""
+    multiple = CRITIC_MULTIPLE
+    if config.kind != "critic":
+        preset = load_preset(config.preset)
+        multiple = preset.size_multiple
+        made_here = preset.origin == "shipped" or (preset.folder / OWN_NAME).is_file()
+        if not made_here or preset.weight_path.suffix != ".safetensors":
+            raise TrainingError(
+                f"{preset.name} is not trained here: its file {preset.weight_path} is not ours to "
+                f"write over; python -m ldm new NAME --like {preset.name} sets up one of your own."
+            )
+        if (config.kind == "first_stage") != (preset.task == "first-stage"):
+            raise TrainingError(
+                f"kind {config.kind} does not go with {preset.name}, {preset.task}."
+            )
+    if config.start_from is not None:
+        load_preset(config.start_from)
+    for name, side in (("size", config.data.size), ("crop", config.data.crop)):
+        if side is not None and side % multiple:
+            raise TrainingError(f"data.{name} must be a multiple of {multiple} px, got {side}.")
+
+
+def _check_folder(folder: Path) -> None:
+    """It is there and can be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        is_ours = os.access(folder, os.W_OK)
+    except OSError as error:
+        raise TrainingError(f"{folder} cannot be written ({error.strerror}).") from error
+    if not is_ours:
+        raise TrainingError(f"{folder} cannot be written; check its rights.")

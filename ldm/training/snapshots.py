@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ldm.checkpoints.read import read_checkpoint
 from ldm.errors import TrainingError
 
 FIRST_CONVOLUTION = "unet.input_blocks.0.0.weight"
@@ -51,11 +52,12 @@ def warm_start(model: nn.Module, path: Path, rename: Callable[[str], str] = str)
         Whether there were any.
 
     Raises:
-        TrainingError: If the file belongs to another architecture.
+        CheckpointError: If the file cannot be read.
+        TrainingError: If it belongs to another architecture.
     """
     if not path.exists():
         return False
-    tensors = load_file(path)
+    tensors = read_checkpoint(path)
     state = model.state_dict()
     for name, value in state.items():
         stored = tensors.get(rename(name))
@@ -83,11 +85,12 @@ def start_alike(
         How many weights were taken.
 
     Raises:
-        TrainingError: If the file is missing.
+        CheckpointError: If the file cannot be read.
+        TrainingError: If it is missing.
     """
     if not path.exists():
         raise TrainingError(f"{path} is missing; train it first.")
-    tensors = load_file(path)
+    tensors = read_checkpoint(path)
     taken = 0
     for name, value in model.state_dict().items():
         stored = tensors.get(rename(name))
