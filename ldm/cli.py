@@ -110,7 +110,7 @@ def _presets(arguments: Any) -> int:
 
 def _source(preset: Preset) -> str:
     """Where a model comes from; of one that is missing, how to get it."""
-    if preset.origin == "shipped" and not preset.is_on_disk:
+    if not preset.weights.url and not preset.is_on_disk:
         return preset.how_to_get
     return preset.weights.url or ("shipped" if preset.origin == "shipped" else "your own folder")
 

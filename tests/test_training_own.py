@@ -1,6 +1,7 @@
 """A model of one's own pictures: set up, trained for two steps, loaded and sampled."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 from ldm.catalog import registry
 from ldm.catalog.registry import load_preset
 from ldm.checkpoints.read import read_checkpoint
+from ldm.cli import main
 from ldm.errors import LDMError, PresetError, TrainingError
 from ldm.requests import ClassConditional, Inpaint, TextToImage, Upscale
 from ldm.runtime import manager
@@ -102,6 +104,21 @@ def test_a_class_is_a_folder_and_a_word_is_one_of_a_sentence(folder, models):
     assert words[:6] == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ","]
     assert {"red", "thing", "39", "other"} < set(words)
     assert load_preset("words", models).architecture.conditioner.vocab_size == len(words)
+
+
+def test_the_command_line_tells_what_comes_next(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    flags = ["--like", "demo-inpaint", "--pictures", str(folder)]
+    assert main(["new", "mine", *flags]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "models/mine/preset.yaml",
+        "models/mine/train.yaml",
+        "Train it: python -m ldm train models/mine/train.yaml",
+    ]
+    assert main(["presets"]) == 0
+    assert re.search(r"^mine .*train models/mine/train\.yaml", capsys.readouterr().out, re.M)
+    assert main(["new", "mine", *flags]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
