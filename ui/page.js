@@ -201,6 +201,12 @@ document.addEventListener("click", (event) => {
   shade(name);
 });
 
+// Gradio takes a number that is typed beside a slider for the nearest that fits, and an emptied one for
+// the least, when its box is left. It stays as it was typed: Generate says what is allowed.
+document.addEventListener("blur", (event) => {
+  if (event.target.matches?.("[data-testid=number-input]")) event.stopPropagation();
+}, true);
+
 // Ctrl+Enter (or Cmd+Enter) presses the visible Generate button.
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
