@@ -36,6 +36,8 @@ const latentCanvas = {
     const brings = names.some(([task, name]) => task === linked && name in link);
     const byTask = {}, kept = {}, refused = [];
     for (const [task] of names) kept[task] ??= stored(localStorage, settingsKey(task), {});
+    const unknown = linked in kept ? "" : faultOf(linked, { label: "Tab", choices: Object.keys(kept) });
+    if (unknown) refused.push(unknown);
     if (brings) {
       rememberSettings(linked);
       kept[linked] = link;
@@ -48,7 +50,7 @@ const latentCanvas = {
     });
     for (const task in byTask) markRatio(task, byTask[task].width, byTask[task].height);
     const isLink = brings || link.tab;
-    openTab(isLink ? linked : stored(localStorage, TAB_KEY, FIRST_TAB));
+    openTab(isLink && !unknown ? linked : stored(localStorage, TAB_KEY, FIRST_TAB));
     // from here on the settings are the visitor's own: a reload must not bring the link's back
     if (brings) this.keep(linked, Object.keys(byTask[linked]), Object.values(byTask[linked]));
     if (isLink) history.replaceState(null, "", location.pathname);
