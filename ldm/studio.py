@@ -80,7 +80,7 @@ class Studio:
             LDMError: In one sentence, if the request cannot be met.
         """
         begin = time.perf_counter()
-        preset = load_preset(request.preset)
+        preset = load_preset(request.preset, tasks=MET_BY[request.task])
         request = resolve(request, preset)
         folder = self._folder()  # told before the work if it cannot be written
         yield Progress(f"loading {preset.title}")
@@ -119,7 +119,7 @@ class Studio:
         Raises:
             LDMError: If the request cannot be met; in one sentence.
         """
-        preset = load_preset(request.preset)
+        preset = load_preset(request.preset, tasks=MET_BY[request.task])
         return self.machine.estimate(known_as(preset), resolve(request, preset), self._room(None))
 
     def _room(self, folder: Path | None) -> Room:

@@ -126,6 +126,10 @@ def test_an_unknown_name_gets_the_nearest_ones():
         load_preset("text2img-lagre")
     with pytest.raises(PresetError, match="must be one of .*celeba256"):
         load_preset("zzzz")
+    with pytest.raises(PresetError, match="one of demo-layout, layout2img[^ ]*, got 'zzzz'"):
+        load_preset("zzzz", tasks=["layout"])
+    with pytest.raises(PresetError, match="did you mean demo-layout.$"):
+        load_preset("demo-inpait-layout", tasks=["layout"])
 
 
 def test_the_catalog_needs_no_torch():

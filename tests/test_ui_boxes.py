@@ -135,7 +135,8 @@ class TestInABrowser:
         hand.choose("<b>house</b>")  # the selected box becomes one; its name is only text
         assert hand.sent()[1].label == "<b>house</b>"
         assert hand.page.locator("#boxes b", has_text="house").count() == 0
-        hand.do("remove")
+        hand.choose("<b>house</b>")
+        hand.press("Delete")  # while the chip has the keys
         assert [box.label for box in hand.sent()] == ["sun"]
         for _ in range(6):  # draw, move, resize, move, name, delete
             hand.do("undo")

@@ -138,6 +138,11 @@ def test_wrong_input_is_a_sentence_and_loses_nothing(page):
         expect(told).to_contain_text(sentence)
         expect(told).to_be_in_viewport()
     number(page, "width").fill("128")
+    for typed, got in (("9999", "9999"), ("", "nothing")):
+        set_steps(page, typed)
+        page.locator(f"{TAB}-go:not([disabled])").click()
+        expect(told).to_contain_text(f"Steps must be 1 to 1000, got {got}.")
+    set_steps(page, 3)
     prompt(page).fill("")
     page.locator(f"{TAB}-go:not([disabled])").click()
     expect(told).to_contain_text("Prompt must say what to draw")

@@ -76,6 +76,11 @@ def test_a_painted_map_is_what_the_picture_is_made_of(page, url, tmp_path):
     changes = page.locator(f"#{CANVAS} .painter").get_attribute("data-changes")
     page.locator(f"#{CANVAS} .board").dispatch_event("drop", {"dataTransfer": carrying(page, path)})
     hand.changed(changes)
+    page.locator("#semantic-examples button").first.click()
+    about = page.locator(f"#{CANVAS} .about")
+    expect(about).not_to_contain_text("112 × 80 px")
+    page.locator("#semantic-undo").click()
+    expect(about).to_contain_text("112 × 80 px")
     page.locator("#semantic-go:not([disabled])").click()
     expect(page.locator("#semantic-results img")).to_have_count(2)
     wait_done(page, "semantic")
@@ -110,6 +115,8 @@ def test_the_first_map_goes_with_its_model_until_it_is_painted_on(page, url):
     expect(page.locator(f"#{CANVAS} input[type=search]")).to_be_visible()
     expect(about).to_contain_text("256 × 160 px · 1 class")
     assert page.locator(f"#{CANVAS} [data-class]").count() == 182
+    page.locator(f"#{CANVAS} [data-across='1'][data-down='1']").click()  # as this one is trained
+    expect(about).to_contain_text("512 × 512 px · 1 class")
     page.set_viewport_size({"width": 390, "height": 844})
     page.wait_for_timeout(300)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

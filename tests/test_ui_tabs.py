@@ -148,12 +148,17 @@ def test_the_note_says_the_size_or_the_limit(sent, tmp_path, png_of_size):
     wrong = SimpleNamespace(path=str(tmp_path / "text.png"))
     assert "no readable picture" in upscale.size_note(wrong, 1)
     huge = SimpleNamespace(path=str(png_of_size(8000, 8000)))
-    assert "is 8000 x 8000 px; up to 40 megapixels work." in upscale.size_note(huge, 1)
+    limit = "8000 × 8000 px is too large: up to 1024 px a side for 4 times the size."
+    assert limit in upscale.size_note(huge, 1)
+    with pytest.raises(RequestError, match=limit):
+        upscale.to_fields({"image": huge, "passes": 1})
+    beyond = SimpleNamespace(path=str(png_of_size(30000, 30000)))
+    assert "The picture is too large: up to 256 px a side" in upscale.size_note(beyond, 2)
 
 
 def test_no_picture_is_a_sentence():
     with pytest.raises(RequestError, match="There is no picture yet"):
-        upscale.to_fields({"image": None})
+        upscale.to_fields({"image": None, "passes": 1})
 
 
 @pytest.mark.parametrize("name", upscale.PLAIN)

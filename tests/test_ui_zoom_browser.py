@@ -131,6 +131,12 @@ def test_a_window_of_its_own_and_two_fingers(made):
     eye.expect_width(390)
     made.keyboard.press("Escape")
     expect(made.locator("dialog.closer")).to_have_count(0)
+    made.wait_for_function("!history.state?.closer")  # Back has nothing of it left to close
+    made.locator("#text-to-image-closer").click()
+    expect(eye.picture).to_be_visible()
+    made.go_back()
+    expect(made.locator("dialog.closer")).to_have_count(0)
+    expect(made.locator(PICTURE)).to_be_visible()
     assert made.evaluate("document.documentElement.scrollWidth") <= 390
 
 

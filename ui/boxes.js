@@ -440,6 +440,12 @@ palette.addEventListener("click", (event) => {
   const chip = event.target.closest(".chip");
   if (chip) choose(chip.dataset.name);
 });
+// whoever gave the chosen box a class has the keys on that chip
+palette.addEventListener("keydown", (event) => {
+  if (!["Delete", "Backspace"].includes(event.key) || !find(selected)) return;
+  act(DEEDS.remove);
+  event.preventDefault();
+});
 search.addEventListener("input", () => {
   const name = search.value.trim();
   if (numbered() && isKnown(name)) choose(name);

@@ -36,6 +36,8 @@ const latentCanvas = {
     const brings = names.some(([task, name]) => task === linked && name in link);
     const byTask = {}, kept = {}, refused = [];
     for (const [task] of names) kept[task] ??= stored(localStorage, settingsKey(task), {});
+    const unknown = linked in kept ? "" : faultOf(linked, { label: "Tab", choices: Object.keys(kept) });
+    if (unknown) refused.push(unknown);
     if (brings) {
       rememberSettings(linked);
       kept[linked] = link;
@@ -48,7 +50,7 @@ const latentCanvas = {
     });
     for (const task in byTask) markRatio(task, byTask[task].width, byTask[task].height);
     const isLink = brings || link.tab;
-    openTab(isLink ? linked : stored(localStorage, TAB_KEY, FIRST_TAB));
+    openTab(isLink && !unknown ? linked : stored(localStorage, TAB_KEY, FIRST_TAB));
     // from here on the settings are the visitor's own: a reload must not bring the link's back
     if (brings) this.keep(linked, Object.keys(byTask[linked]), Object.values(byTask[linked]));
     if (isLink) history.replaceState(null, "", location.pathname);
@@ -200,6 +202,12 @@ document.addEventListener("click", (event) => {
   localStorage.setItem(SHADE_KEY, JSON.stringify(name));
   shade(name);
 });
+
+// Gradio takes a number that is typed beside a slider for the nearest that fits, and an emptied one for
+// the least, when its box is left. It stays as it was typed: Generate says what is allowed.
+document.addEventListener("blur", (event) => {
+  if (event.target.matches?.("[data-testid=number-input]")) event.stopPropagation();
+}, true);
 
 // Ctrl+Enter (or Cmd+Enter) presses the visible Generate button.
 document.addEventListener("keydown", (event) => {

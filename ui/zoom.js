@@ -170,7 +170,10 @@ function lookCloser(task) {
   Object.assign(close, { type: "button", className: "close", textContent: "×", title: "Close (Escape)" });
   close.setAttribute("aria-label", "Close");
   close.onclick = () => dialog.close();
-  dialog.onclose = () => dialog.remove();
+  dialog.onclose = () => {
+    dialog.remove();
+    if (history.state?.closer) history.back(); // it was closed by hand
+  };
   const turns = [["‹", "Picture before (left arrow)", -1], ["›", "Next picture (right arrow)", 1]].map(([text, title, by]) => {
     const button = Object.assign(document.createElement("button"), { type: "button", className: `turn by${by}`, textContent: text, title });
     button.setAttribute("aria-label", title.split(" (")[0]);
@@ -184,7 +187,9 @@ function lookCloser(task) {
   dialog.tabIndex = -1; // the keys are its own from the start
   dialog.showModal();
   dialog.focus();
+  history.pushState({ closer: true }, ""); // the browser's Back closes it and stays here
 }
+addEventListener("popstate", () => document.querySelector("dialog.closer")?.close());
 // To another picture of the row, which comes on show in the tab too.
 function turn(dialog, by) {
   const row = thumbnails(dialog.dataset.task), img = dialog.querySelector(".stand img");

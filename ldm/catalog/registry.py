@@ -65,12 +65,16 @@ def list_presets(
 
 
 def load_preset(
-    name: str, models_dir: Path = MODELS_DIR, presets_dir: Path = PRESETS_DIR
+    name: str,
+    models_dir: Path = MODELS_DIR,
+    presets_dir: Path = PRESETS_DIR,
+    tasks: Collection[str] | None = None,
 ) -> Preset:
-    """The preset called `name`.
+    """The preset called `name`, of whichever task.
 
     Raises:
-        PresetError: If there is none of that name (with the nearest ones), or it is broken.
+        PresetError: If there is none of that name (with the nearest ones), or it is broken. With
+            `tasks` it names theirs alone.
     """
     files = _preset_files(presets_dir)
     if name in files:
@@ -79,6 +83,8 @@ def load_preset(
     if name in folders:
         return _load_folder(folders[name], models_dir, presets_dir)
     known = [*files, *folders]
+    if tasks is not None:
+        known = [preset.name for preset in list_presets(models_dir, presets_dir, tasks)]
     if near := difflib.get_close_matches(name, known, n=3, cutoff=0.5):
         raise PresetError(f"there is no preset {name!r:.80}; did you mean {' or '.join(near)}?")
     raise PresetError(f"preset must be one of {', '.join(known)}, got {name!r:.80}.")

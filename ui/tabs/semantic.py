@@ -33,22 +33,25 @@ def create(jobs: JobQueue) -> Tab:
         with gr.Column(**made.named("right")):
             made.show(HINT)
     chooser = made.inputs["preset"]
-    chooser.change(_of_model, chooser, canvas, **QUIET)
+    chooser.change(
+        lambda name: gr.update(**about_model(find_preset(name))), chooser, canvas, **QUIET
+    )
     large = frozenset({"label_map"})
     return made.tab(jobs, to_fields=to_fields, to_values=to_values, not_kept=large)
 
 
 def _canvas(made: Form) -> Painter:
-    preset = made.start
-    about = made.named("label-map")
-    return Painter(
-        kind="map",
-        palette=preset.palette,
-        size=_blank_size(preset),
-        multiple=preset.size_multiple,
-        first=_first_map(preset),
-        **about,
-    )
+    return Painter(kind="map", **about_model(made.start), **made.named("label-map"))
+
+
+def about_model(preset: Preset) -> dict[str, Any]:
+    """What the canvas has to know of a model."""
+    return {
+        "palette": [list(pair) for pair in preset.palette],
+        "size": _blank_size(preset),
+        "multiple": preset.size_multiple,
+        "first": _first_map(preset),
+    }
 
 
 def _first_map(preset: Preset) -> dict[str, Any]:
@@ -61,13 +64,6 @@ def _first_map(preset: Preset) -> dict[str, Any]:
 
 def _blank_size(preset: Preset) -> tuple[int, int]:
     return 3 * preset.width, 2 * preset.height
-
-
-def _of_model(name: str) -> dict[str, Any]:
-    """What the canvas takes from a model."""
-    preset = find_preset(name)
-    palette = [list(pair) for pair in preset.palette]
-    return gr.update(palette=palette, first=_first_map(preset))
 
 
 def to_fields(values: Values) -> Values:

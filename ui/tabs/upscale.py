@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import math
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -161,25 +163,52 @@ def enlarged(request: Upscale, name: str) -> Image.Image:
 
 def size_note(image: Any, passes: Any) -> str:
     """From which size to which; or what is allowed. HTML."""
-    times = 4 ** (2 if passes == 2 else 1)
-    most = MAX_SIDE_PX // times
-    limit = f"up to {most} px a side for {times} times the size"
+    times = _times(passes)
     if image is None:
-        return f"<p>Any size and shape, {limit}.</p>"
+        return f"<p>Any size and shape, {_limit(times)}.</p>"
     try:
-        width, height = _read(image).size
+        width, height = _read(image, times).size
     except LDMError as error:
         return f"<p class='missing'>{html.escape(in_words(str(error), {}))}</p>"
-    if max(width, height) > most:
-        return f"<p class='missing'>{width} × {height} px is too large: {limit}.</p>"
     return f"<p>{width} × {height} px becomes {width * times} × {height * times} px.</p>"
 
 
-def _read(image: Any) -> Any:
-    """The picture that the page sent, as the request holds it."""
+def _times(passes: Any) -> int:
+    return 4 ** (2 if passes == 2 else 1)
+
+
+def _limit(times: int) -> str:
+    return f"up to {MAX_SIDE_PX // times} px a side for {times} times the size"
+
+
+def _read(image: Any, times: int) -> Any:
+    """The picture that the page sent, as the request holds it.
+
+    Raises:
+        RequestError: If there is none, it cannot be read, or it would become too large.
+    """
     if image is None:
         raise RequestError("There is no picture yet; choose, drop or paste one.")
+    width, height = _sides(Path(image.path))
+    if max(width, height) > MAX_SIDE_PX // times:
+        size = f"{width} × {height} px" if math.isfinite(width) else "The picture"
+        raise RequestError(f"{size} is too large: {_limit(times)}.")
     return read_file("image", Path(image.path))
+
+
+def _sides(path: Path) -> tuple[float, float]:
+    """What a file says of its picture's sides in px, before all of it is decoded.
+
+    Infinite where Pillow will not even say it; 0 of no picture, which whoever reads it says.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            return Image.open(path).size
+    except Image.DecompressionBombError:
+        return math.inf, math.inf
+    except Exception:  # Pillow's readers raise nearly every kind of error
+        return 0, 0
 
 
 def to_fields(values: Values) -> Values:
@@ -188,7 +217,7 @@ def to_fields(values: Values) -> Values:
     Raises:
         RequestError: If there is no picture, or it cannot be read.
     """
-    return values | {"image": _read(values["image"])}
+    return values | {"image": _read(values["image"], _times(values["passes"]))}
 
 
 def received(path: Path) -> Values:
