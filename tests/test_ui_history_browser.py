@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from ldm import metadata
 from ldm.requests import ClassConditional, TextToImage
-from tests.browser import IN_A_BROWSER, until
+from tests.browser import IN_A_BROWSER, open_page, until, visit
 
 pytestmark = IN_A_BROWSER
 TAB = "#history"
@@ -48,8 +48,14 @@ def expect_found(page, count, *expected):
     until(page, lambda: names(page) == list(expected))
 
 
-def test_pictures_of_another_day_are_found_and_used(page, day):
-    page.locator("#tab-history-button").click()
+def test_pictures_of_another_day_are_found_and_used(chromium, url, day):
+    with visit(chromium, url) as page:
+        open_page(page, f"{url}/?tab=history")
+        expect(page.locator(".not-taken")).to_have_count(0)
+        find_and_use(page, day)
+
+
+def find_and_use(page, day):
     search(page, "2001-02-03")
     expect_found(page, "4 pictures", "Grass at night", "a zebra & 3", "a zebra & 2", "a zebra & 1")
     search(page, "ZEBRA")

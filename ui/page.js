@@ -36,7 +36,7 @@ const latentCanvas = {
     const brings = names.some(([task, name]) => task === linked && name in link);
     const byTask = {}, kept = {}, refused = [];
     for (const [task] of names) kept[task] ??= stored(localStorage, settingsKey(task), {});
-    const unknown = linked in kept ? "" : faultOf(linked, { label: "Tab", choices: Object.keys(kept) });
+    const unknown = faultOf(linked, { label: "Tab", choices: tabNames() });
     if (unknown) refused.push(unknown);
     if (brings) {
       rememberSettings(linked);
@@ -156,15 +156,18 @@ function tell(sentences) {
   document.querySelector("#tabs").before(note);
 }
 
+const tabNames = () => [...document.querySelectorAll("#tabs button[role=tab]")].map(tabOf);
+const tabOf = (button) => button.id.slice("tab-".length, -"-button".length);
+
 function openTab(task) {
   const button = document.getElementById(`tab-${task}-button`);
   if (button && button.getAttribute("aria-selected") !== "true") button.click();
 }
 
 document.addEventListener("click", (event) => {
-  const id = event.target.closest?.("#tabs button[role=tab]")?.id;
-  if (!id) return;
-  const task = id.slice("tab-".length, -"-button".length);
+  const button = event.target.closest?.("#tabs button[role=tab]");
+  if (!button) return;
+  const task = tabOf(button);
   localStorage.setItem(TAB_KEY, JSON.stringify(task));
   setTimeout(() => { // a tab's own buttons are made when it is opened for the first time
     const [width, height] = ["width", "height"].map((side) => document.querySelector(`#${task}-${side} input`)?.value);
