@@ -86,7 +86,7 @@ def test_what_cannot_fit_is_refused_with_what_could():
         (0, "there are 0 bytes; take more memory."),
         (1000, "there are 1000 bytes; take more memory."),
         (1536, "there are 1.5 KiB; take more memory."),
-        (MIB - 2**10, "there are 1023 KiB; take more memory or about 252 x 252 px."),
+        (MIB - 2**10, "there are 1023 KiB; take more memory or about 248 x 248 px."),
         (2**19, "there are 512 KiB; take more memory or about 176 x 176 px."),
         (MIB, "there are 1 MiB; take more memory or about 252 x 252 px."),
     ],
