@@ -116,7 +116,8 @@ def _check_type(name: str, value: Any, allowed: tuple[type, ...]) -> None:
     numbers = (int, float) if float in allowed else allowed
     if isinstance(value, bool) or not isinstance(value, tuple({*allowed, *numbers})):
         wanted = " or ".join(TYPES.get(t.__name__, t.__name__) for t in allowed if t is not NONE)
-        raise RequestError(f"{name} must be {wanted}, got {value!r:.80}.")
+        got = " ".join(repr(value).split())  # an array's is of many lines
+        raise RequestError(f"{name} must be {wanted}, got {got:.80}.")
     if isinstance(value, tuple) and not all(isinstance(part, Box) for part in value):
         raise RequestError(f"{name} must be boxes, got {value!r:.80}.")
     if isinstance(value, float) and not math.isfinite(value):

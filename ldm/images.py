@@ -69,6 +69,8 @@ def _readable(path: Path, what_works: str) -> Iterator[None]:
             f"{path.name} has {pixels / 1e6:.0f} megapixels; up to {MAX_PIXELS // 1_000_000} work."
         ) from error
     except Exception as error:
+        if isinstance(error, OSError) and error.strerror:  # the system's word, not Pillow's
+            raise RequestError(f"{path.name} cannot be read: {error.strerror}.") from error
         # Pillow's readers raise nearly every kind of error over a damaged file
         raise RequestError(f"{path.name} is no readable picture; {what_works}.") from error
 

@@ -90,7 +90,9 @@ def _read_boxes(path: Path) -> tuple[Box, ...]:
         return boxes_of(json.loads(path.read_text("utf-8")))
     except FileNotFoundError as error:
         raise RequestError(f"there is no file {str(path)!r:.200}.") from error
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise RequestError(f"{path.name} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
         raise RequestError(
             f"{path.name} must be a JSON list of boxes with label, left, top, right and bottom."
         ) from error

@@ -1,5 +1,6 @@
 """What several tests need."""
 
+import copy
 import os
 import struct
 import zlib
@@ -81,6 +82,14 @@ def tiny_model():
         scale = parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.1
         parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
     return model
+
+
+@pytest.fixture
+def trained_small(tiny_model):
+    """The tiny model as if it had been trained at 32 x 32 px."""
+    small = copy.copy(tiny_model)
+    small.trained_size = (32, 32)
+    return small
 
 
 @pytest.fixture(scope="session")

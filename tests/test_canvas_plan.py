@@ -80,6 +80,23 @@ def test_what_cannot_fit_is_refused_with_what_could():
         plan(Canvas(1024, 1024), FACTS, Room(600 * MIB), "whole")
 
 
+@pytest.mark.parametrize(
+    ("memory", "says"),
+    [
+        (0, "there are 0 bytes; take more memory."),
+        (1000, "there are 1000 bytes; take more memory."),
+        (1536, "there are 1.5 KiB; take more memory."),
+        (MIB - 2**10, "there are 1023 KiB; take more memory or about 248 x 248 px."),
+        (2**19, "there are 512 KiB; take more memory or about 176 x 176 px."),
+        (MIB, "there are 1 MiB; take more memory or about 252 x 252 px."),
+    ],
+)
+def test_how_little_memory_there_is_is_told(memory, says):
+    with pytest.raises(MemoryBudgetError, match="needs at least 264 MiB, even in bands") as caught:
+        plan(Canvas(1024, 1024), FACTS, Room(memory))
+    assert str(caught.value).endswith(says)
+
+
 def test_bands_can_be_asked_for():
     chosen = plan(Canvas(16, 16), FACTS, Room(2**30), "bands")
     assert (chosen.cover, chosen.unet, chosen.decoder) == ("bands", True, True)

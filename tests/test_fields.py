@@ -8,7 +8,7 @@ import pytest
 from ldm.errors import RequestError
 from ldm.fields import Box
 from ldm.request_json import from_dict, to_dict
-from ldm.requests import Layout, TextToImage
+from ldm.requests import Layout, TextToImage, Upscale
 
 TREE = Box("tree", 0.1, 0.2, 0.3, 0.4)
 
@@ -38,6 +38,12 @@ def test_numbers_of_numpy_are_numbers():
 def test_what_is_wrong_is_still_refused(values, says):
     with pytest.raises(RequestError, match=says):
         TextToImage(**{"prompt": "x"} | values)
+
+
+def test_an_array_is_no_picture_and_that_takes_one_line():
+    with pytest.raises(RequestError, match="image must be a picture, got array") as caught:
+        Upscale(image=np.zeros((4, 4, 3), np.uint8))
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("boxes", [[], [0.5], np.zeros((1, 4)), [TREE, "tree"]])

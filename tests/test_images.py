@@ -1,3 +1,4 @@
+import errno
 from functools import partial
 
 import numpy as np
@@ -118,6 +119,21 @@ def test_what_is_no_picture_is_refused(tmp_path, content):
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(RequestError, match="there is no file .*none.png"):
         open_image(tmp_path / "none.png")
+
+
+def test_what_the_system_refuses_to_read_is_told_in_its_words(tmp_path, monkeypatch):
+    with pytest.raises(RequestError, match="a{300} cannot be read: File name too long."):
+        open_image(tmp_path / ("a" * 300))
+    for name in ("image", "label_map", "boxes"):
+        with pytest.raises(RequestError, match=f"{tmp_path.name} cannot be read: Is a directory."):
+            read_file(name, tmp_path)
+
+    def closed(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Image, "open", closed)
+    with pytest.raises(RequestError, match="a.png cannot be read: Permission denied."):
+        open_image(tmp_path / "a.png")
 
 
 def test_grey_of_16_bits_keeps_its_greys(tmp_path):

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from ldm.models.unet import Downsample, ResBlock, UNetModel, Upsample
+from ldm.models.residual import Downsample, ResBlock, Upsample
+from ldm.models.unet import UNetModel
 
 UNETS = {
     "attention blocks": {},

@@ -19,6 +19,7 @@ CELLS_PER_BATCH = 8 * 32 * 32  # latent cells that are denoised at once, where a
 BANDS_BUDGET = 512 * 2**20  # bands are as fast with little memory; more goes to no use
 MIB = 2**20
 BEHIND = 64 * MIB  # of the disk: rows that are given back only when the next strip is there
+SMALLEST_PX = 64  # a side that is worth to be named instead of one that does not fit
 PIXEL_BYTES = 16  # of a picture in px: as numbers and as bytes, with what is between
 
 
@@ -216,7 +217,7 @@ def _bands(  # noqa: PLR0913  (what `plan` found so far)
 
 def _too_little(canvas: Canvas, facts: Facts, room: Room, least: int) -> str:
     side = math.isqrt(max(0, round(canvas.cells * room.memory / least))) * facts.factor
-    smaller = f" or about {side} x {side} px" if side >= facts.factor else ""
+    smaller = f" or about {side} x {side} px" if side >= SMALLEST_PX else ""
     return (
         f"{_size(canvas, facts)} needs at least {_mib(least)}, even in bands, and there are "
         f"{_mib(room.memory)}; take more memory{smaller}."
@@ -231,4 +232,6 @@ def _size(canvas: Canvas, facts: Facts) -> str:
 def _mib(bytes_: int) -> str:
     if bytes_ >= 2**30:
         return f"{bytes_ / 2**30:.1f} GiB"
-    return f"{math.ceil(bytes_ / MIB)} MiB"
+    if bytes_ >= MIB:
+        return f"{math.ceil(bytes_ / MIB)} MiB"
+    return f"{bytes_ / 2**10:.4g} KiB" if bytes_ >= 2**10 else f"{bytes_} bytes"

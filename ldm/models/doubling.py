@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import has_torch_function_unary
 
-from ldm.models import autoencoder, unet
+from ldm.models import autoencoder, residual
 from ldm.models.kernels import ConvolutionKernel
 from ldm.models.strips import Window, along_rows
 
@@ -40,7 +40,7 @@ class UpsampleConv(nn.Module):
 
     @classmethod
     def of(
-        cls, layer: unet.Upsample | autoencoder.Upsample, dtype: torch.dtype | None
+        cls, layer: residual.Upsample | autoencoder.Upsample, dtype: torch.dtype | None
     ) -> nn.Module:
         """From a plain layer; one without a convolution stays."""
         return layer if layer.conv is None else cls(layer.conv, dtype)

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import has_torch_function_unary
 
-from ldm.models import autoencoder, fused, unet, winograd
+from ldm.models import autoencoder, fused, residual, unet, winograd
 from ldm.models.attention import AttentionBlock, BasicTransformerBlock
 from ldm.models.autoencoder import AttnBlock, Decoder, ResnetBlock
 from ldm.models.doubling import UpsampleConv
@@ -38,9 +38,9 @@ from ldm.models.fast_attention import (
 from ldm.models.graphs import Graphs, Refresh
 from ldm.models.kernels import can_pack
 from ldm.models.packed import PackedConv2d, PackedLinear
-from ldm.models.unet import ResBlock
+from ldm.models.residual import ResBlock
 
-UPSAMPLES = unet.Upsample, autoencoder.Upsample
+UPSAMPLES = residual.Upsample, autoencoder.Upsample
 GRAPHED_CELLS = 2**16  # of all pictures of a batch in the UNet; larger maps keep a card busy
 GRAPHED_PIXELS = 2**18  # likewise in a decoder, in px
 
@@ -270,7 +270,7 @@ Dtype = torch.dtype | None
 _OF_PLAIN: dict[type[nn.Module], Callable[[Any, Dtype], nn.Module]] = {
     nn.Conv2d: PackedConv2d.of,
     nn.Linear: lambda layer, dtype: PackedLinear.of(layer, dtype=dtype),
-    unet.Upsample: UpsampleConv.of,
+    residual.Upsample: UpsampleConv.of,
     autoencoder.Upsample: UpsampleConv.of,
     AttentionBlock: partial(FastAttentionBlock.of_unet, prepare=prepare),
     AttnBlock: partial(FastAttentionBlock.of_first_stage, prepare=prepare),
