@@ -68,6 +68,11 @@ def test_a_painted_mask_fills_that_part_and_nothing_else(page, url, tmp_path):
     page.locator("#inpaint-studio").get_by_role("button", name="Fill again").click()
     hand.changed(changes)
     hand.do("last")  # the mask that was restored
+    page.locator("#inpaint-examples button").first.click()
+    expect(seed).not_to_have_value("5")
+    page.locator("#inpaint-undo").click()  # brings back the picture and its mask as well
+    expect(seed).to_have_value("5")
+    expect(page.locator(f"#{CANVAS} .about")).to_contain_text("141 × 93 px")
     page.locator("#inpaint-go:not([disabled])").click()
     expect(page.locator("#inpaint-results img")).to_have_count(2)
     wait_done(page, "inpaint")
