@@ -12,6 +12,17 @@ from tests.painting_hand import Hand
 
 pytestmark = IN_A_BROWSER
 CANVAS = "inpaint-painting"
+# How tall what is above the strip was, as long as it is watched
+WATCH_HEIGHTS = """() => {
+  window.heights = [];
+  const at = (name) => document.querySelector(`#inpaint-${name}`).getBoundingClientRect();
+  const look = () => {
+    const shown = [at("wall"), at("compare")].find((box) => box.height);
+    heights.push(at("strip").top - shown.top);
+    requestAnimationFrame(look);
+  };
+  look();
+}"""
 
 
 def save_result(page, path):
@@ -120,10 +131,13 @@ def test_outpainting_is_seen_on_the_canvas_and_a_phone_has_room(page, url, tmp_p
     go, made = page.locator("#inpaint-go:not([disabled])"), page.locator("#inpaint-strip")
     expect(go).to_be_in_viewport(ratio=1)
     expect(made).not_to_be_in_viewport()
+    page.evaluate(WATCH_HEIGHTS)
     go.click()
     expect(made).to_be_in_viewport(ratio=1)
     wait_done(page, "inpaint")
     expect(page.locator("#inpaint-slider")).to_be_in_viewport(ratio=1)
+    heights = page.evaluate("heights")
+    assert max(heights) - min(heights) < 2  # nothing under it jumps when the run begins or ends
     onward = page.locator("#inpaint-onward button:visible").all()
     assert all(
         button.bounding_box()["x"] + button.bounding_box()["width"] <= 390 for button in onward
