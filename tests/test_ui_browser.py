@@ -161,6 +161,14 @@ def test_settings_survive_a_reload_and_a_link_wins(page, url):
     page.wait_for_function(
         "(localStorage.getItem('latent-canvas-text-to-image')||'').includes('256')"
     )
+    with page.context.new_page() as other:  # begins where this one is, and goes its own way
+        open_page(other, f"{url}/?tab=nope")
+        wait_for_prompt(other, "two pine trees in the snow")
+        told = other.get_by_role("alert").filter(has_text="Not taken over")
+        expect(told).to_contain_text("Tab must be one of text-to-image, inpaint, semantic, ")
+        expect(told).to_contain_text(", got nope.")
+        prompt(other).fill("another window")
+        other.wait_for_function("JSON.stringify(localStorage).includes('another window')")
     page.reload()
     wait_for_prompt(page, "two pine trees in the snow")
     assert number(page, "width").input_value() == "256"

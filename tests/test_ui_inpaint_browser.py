@@ -12,6 +12,17 @@ from tests.painting_hand import Hand
 
 pytestmark = IN_A_BROWSER
 CANVAS = "inpaint-painting"
+# How tall what is above the strip was, as long as it is watched
+WATCH_HEIGHTS = """() => {
+  window.heights = [];
+  const at = (name) => document.querySelector(`#inpaint-${name}`).getBoundingClientRect();
+  const look = () => {
+    const shown = [at("wall"), at("compare")].find((box) => box.height);
+    heights.push(at("strip").top - shown.top);
+    requestAnimationFrame(look);
+  };
+  look();
+}"""
 
 
 def save_result(page, path):
@@ -68,6 +79,11 @@ def test_a_painted_mask_fills_that_part_and_nothing_else(page, url, tmp_path):
     page.locator("#inpaint-studio").get_by_role("button", name="Fill again").click()
     hand.changed(changes)
     hand.do("last")  # the mask that was restored
+    page.locator("#inpaint-examples button").first.click()
+    expect(seed).not_to_have_value("5")
+    page.locator("#inpaint-undo").click()  # brings back the picture and its mask as well
+    expect(seed).to_have_value("5")
+    expect(page.locator(f"#{CANVAS} .about")).to_contain_text("141 × 93 px")
     page.locator("#inpaint-go:not([disabled])").click()
     expect(page.locator("#inpaint-results img")).to_have_count(2)
     wait_done(page, "inpaint")
@@ -115,10 +131,13 @@ def test_outpainting_is_seen_on_the_canvas_and_a_phone_has_room(page, url, tmp_p
     go, made = page.locator("#inpaint-go:not([disabled])"), page.locator("#inpaint-strip")
     expect(go).to_be_in_viewport(ratio=1)
     expect(made).not_to_be_in_viewport()
+    page.evaluate(WATCH_HEIGHTS)
     go.click()
     expect(made).to_be_in_viewport(ratio=1)
     wait_done(page, "inpaint")
     expect(page.locator("#inpaint-slider")).to_be_in_viewport(ratio=1)
+    heights = page.evaluate("heights")
+    assert max(heights) - min(heights) < 2  # nothing under it jumps when the run begins or ends
     onward = page.locator("#inpaint-onward button:visible").all()
     assert all(
         button.bounding_box()["x"] + button.bounding_box()["width"] <= 390 for button in onward

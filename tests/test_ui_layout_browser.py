@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import re
-import time
 from urllib.parse import quote
 
 import numpy as np
@@ -12,7 +11,7 @@ from playwright.sync_api import expect
 
 from ldm import metadata
 from ldm.requests import Box, Layout
-from tests.browser import IN_A_BROWSER, open_page, open_tab, set_steps, wait_done
+from tests.browser import IN_A_BROWSER, open_page, open_tab, set_steps, until, wait_done
 from tests.hand import Hand
 
 pytestmark = IN_A_BROWSER
@@ -73,8 +72,11 @@ def test_what_is_drawn_is_what_the_picture_carries(hand, page, url, tmp_path):
 def _comes_back(hand, page, url, path, request):
     """The layout survives a reload, and a PNG brings back its own."""
     hand.do("duplicate") if hand.button("duplicate").is_enabled() else hand.do("add")
-    page.wait_for_function("(localStorage.getItem('latent-canvas-layout') || '').length > 300")
     count = hand.root.locator("li").count()
+    page.wait_for_function(
+        "n => JSON.parse(localStorage.getItem('latent-canvas-layout')).boxes.boxes.length === n",
+        arg=count,
+    )
     open_page(page, url)
     expect(hand.root.locator("li")).to_have_count(count)
     page.locator("#layout-tools input[type=file]").first.set_input_files(path)
@@ -103,7 +105,7 @@ def test_boxes_on_a_wide_canvas_come_back(hand, page, url, tmp_path):
     request = Layout(boxes=(box, box), width=320, height=128, steps=3, seed=1, sampler="ddim",
                      guidance_scale=3.0, eta=0.0, temperature=1.0, coarse=0.0)  # fmt: skip
     metadata.save(tmp_path / "wide.png", np.zeros((128, 320, 3), np.uint8), request, "0" * 64)
-    page.evaluate("localStorage.clear()")
+    page.evaluate("for (const storage of [sessionStorage, localStorage]) storage.clear()")
     open_page(page, f"{url}/?tab=text-to-image")
     tools = page.locator("#text-to-image-tools input[type=file]").first
     tools.set_input_files(tmp_path / "wide.png")
@@ -127,10 +129,13 @@ def test_the_canvas_follows_the_size_and_the_model(hand, page):
     page.locator("#layout-examples img").nth(1).click()  # a scene
     expect(page.locator("#layout-width input").first).to_have_value("192")
     before = ["boat"] * 3
-    deadline = time.monotonic() + 20
-    while hand.labels() != before and time.monotonic() < deadline:  # it had three boxes before
-        page.wait_for_timeout(50)
-    assert hand.labels() == before
+    until(page, lambda: hand.labels() == before)
+    page.locator("#layout-undo").click()
+    assert_shape(page, 2)
+    expect(hand.root.locator("li")).to_have_count(3)
+    until(page, lambda: hand.labels() == ["moon", "pine", "house"])
+    page.locator("#layout-examples img").nth(1).click()
+    until(page, lambda: hand.labels() == before)
     page.locator("#layout-preset input").click()
     page.get_by_role("option", name=re.compile("OpenImages")).click()
     expect(hand.root.locator("[data-part=count]")).to_have_text(f"{len(before)} of 30 boxes")

@@ -213,6 +213,13 @@ def test_tools_tabs_zoom_undo_and_a_reload_lose_nothing(hand, tmp_path):
     expect(hand.page.locator("#mask .about")).to_contain_text(f"· {marked} % marked")
     hand.check()
     hand.page.wait_for_timeout(1500)  # what is remembered is written a little later
+    with hand.page.context.new_page() as other:  # begins with it, and changes only its own
+        other.goto(hand.page.url)
+        expect(other.locator("#mask .about")).to_contain_text(f"· {marked} % marked")
+        other.locator("#mask [data-do=clear]").click()
+        other.wait_for_timeout(1500)
+        other.reload()
+        expect(other.locator("#mask .about")).to_contain_text("301 × 203 px · 0 % marked")
     hand.page.reload()
     hand.page.locator("#mask .painter.filled").wait_for()
     hand.check()

@@ -51,3 +51,10 @@ def test_enlarge_compare_and_restore(page, tmp_path):
     page.get_by_text("45 × 30 px becomes 180 × 120 px").wait_for()
     page.locator("#upscale-examples img").first.click()  # a sample
     page.get_by_text("64 × 40 px becomes 256 × 160 px").wait_for()
+    page.locator("#upscale-undo").click()  # the picture comes back with its settings
+    page.get_by_text("45 × 30 px becomes 180 × 120 px").wait_for()
+    page.locator("#upscale-go:not([disabled])").click()
+    expect(page.locator("#upscale-results img")).to_have_count(2)
+    wait_done(page, "upscale")
+    path = newest(page, "upscale", tmp_path / "again.png")
+    assert metadata.load(path).request == request

@@ -120,7 +120,7 @@ def _send(frame: gr.Tabs, tabs: list[Tab], past: Past | None) -> None:
 
 
 def _remember(page: gr.Blocks, tabs: list[Tab]) -> None:
-    """The browser keeps every tab's settings; a link opens its tab and brings its settings."""
+    """A window keeps every tab's settings; a link opens its tab and brings its settings."""
     names = [
         [tab.task, name, limits(tab.request_type, name, box)]
         for tab in tabs
@@ -130,21 +130,20 @@ def _remember(page: gr.Blocks, tabs: list[Tab]) -> None:
     recall = f"(...values) => latentCanvas.recall({json.dumps(names)}, values)"
     page.load(None, widgets, widgets, js=recall, **QUIET)
     for tab in tabs:
+        large = {name: tab.inputs[name] for name in tab.not_kept}
+        for boxes, deed in ((tab.kept, "keep"), (large, "hold")):
+            for box in boxes.values():
+                box.change(None, list(boxes.values()), None, js=_call(deed, tab, boxes), **QUIET)
         own = list(tab.kept.values())
-        about = f"{json.dumps(tab.task)}, {json.dumps(list(tab.kept))}, values"
-        _on_change(own, f"(...values) => {{ latentCanvas.keep({about}); }}")
-        for box in (tab.inputs[name] for name in tab.not_kept):
-            box.change(None, None, None, js=f"() => latentCanvas.changed({tab.task!r})", **QUIET)
-        copy = f"(...values) => {{ latentCanvas.copyLink({about}); }}"
-        tab.link.click(None, own, None, js=copy, **QUIET)
-        undo = f"(...values) => latentCanvas.undo({about})"
-        tab.undo.click(None, own, own, js=undo, **QUIET)
+        tab.link.click(None, own, None, js=_call("copyLink", tab, tab.kept), **QUIET)
+        every = list(tab.inputs.values())
+        tab.undo.click(None, every, every, js=_call("undo", tab, tab.inputs), **QUIET)
 
 
-def _on_change(widgets: Iterable[Component], js: str) -> None:
-    widgets = list(widgets)
-    for box in widgets:
-        box.change(None, widgets, None, js=js, **QUIET)
+def _call(deed: str, tab: Tab, names: Iterable[str]) -> str:
+    """A function of `latentCanvas` for the values of these inputs of a tab."""
+    about = f"{json.dumps(tab.task)}, {json.dumps(list(names))}"
+    return f"(...values) => latentCanvas.{deed}({about}, values)"
 
 
 def launch_options() -> dict[str, Any]:

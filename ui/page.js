@@ -6,6 +6,13 @@ const SHADE_KEY = "latent-canvas-shade";
 const MAX_JOBS = 60;
 const RATIO_MS = 300; // until a tab that is opened is there
 
+// What a window remembers is its own: of two, neither changes the other's. A new one begins with what
+// was remembered last in any.
+const ownStorage = {
+  getItem: (key) => sessionStorage.getItem(key) ?? localStorage.getItem(key),
+  setItem(key, text) { for (const storage of [sessionStorage, localStorage]) storage.setItem(key, text); },
+};
+
 function stored(storage, key, otherwise) {
   try { return JSON.parse(storage.getItem(key)) ?? otherwise; } catch { return otherwise; }
 }
@@ -16,8 +23,8 @@ const latentCanvas = {
   keep(task, names, values) {
     const kept = Object.fromEntries(names.map((name, i) => [name, lasting(values[i])]));
     const text = JSON.stringify(kept);
-    if (text !== localStorage.getItem(settingsKey(task))) this.changed(task);
-    localStorage.setItem(settingsKey(task), text);
+    if (text !== ownStorage.getItem(settingsKey(task))) this.changed(task);
+    ownStorage.setItem(settingsKey(task), text);
     markRatio(task, kept.width, kept.height);
     this.markUndo(task);
   },
@@ -27,7 +34,7 @@ const latentCanvas = {
     document.querySelector(`#${task}-strip .strip.failed`)?.toggleAttribute("data-mended", true);
   },
 
-  // What this browser remembers wins over the page's own defaults. A tab that gets settings from a
+  // What this window remembers wins over the page's own defaults. A tab that gets settings from a
   // link remembers none: what the link leaves out is the default, or it would make every visitor
   // another picture. names: [task, input, what it may be] of every value, see ui/controls.py.
   recall(names, values) {
@@ -35,11 +42,11 @@ const latentCanvas = {
     const linked = link.tab ?? FIRST_TAB;
     const brings = names.some(([task, name]) => task === linked && name in link);
     const byTask = {}, kept = {}, refused = [];
-    for (const [task] of names) kept[task] ??= stored(localStorage, settingsKey(task), {});
+    for (const [task] of names) kept[task] ??= stored(ownStorage, settingsKey(task), {});
     const unknown = faultOf(linked, { label: "Tab", choices: tabNames() });
     if (unknown) refused.push(unknown);
     if (brings) {
-      rememberSettings(linked);
+      rememberState(linked, null); // what is painted there is not known yet, and stays
       kept[linked] = link;
     }
     const recalled = names.map(([task, name, about], i) => {
@@ -48,11 +55,11 @@ const latentCanvas = {
       if (fault) refused.push(fault);
       return ((byTask[task] ??= {})[name] = value === "" || fault ? values[i] : asTaken(values[i], value));
     });
-    for (const task in byTask) markRatio(task, byTask[task].width, byTask[task].height);
     const isLink = brings || link.tab;
-    openTab(isLink && !unknown ? linked : stored(localStorage, TAB_KEY, FIRST_TAB));
-    // from here on the settings are the visitor's own: a reload must not bring the link's back
-    if (brings) this.keep(linked, Object.keys(byTask[linked]), Object.values(byTask[linked]));
+    openTab(isLink && !unknown ? linked : stored(ownStorage, TAB_KEY, FIRST_TAB));
+    // from here on the settings are this window's own: a reload brings neither the link's back nor
+    // those of another window
+    for (const task in byTask) this.keep(task, Object.keys(byTask[task]), Object.values(byTask[task]));
     if (isLink) history.replaceState(null, "", location.pathname);
     tell(refused);
     shade(stored(localStorage, SHADE_KEY, null));
@@ -108,6 +115,13 @@ const latentCanvas = {
   },
 };
 window.latentCanvas = latentCanvas;
+
+// By which a window's paintings are kept. A window that is duplicated takes along what stands in the
+// session's storage: this does so only while there is no page.
+const WINDOW_KEY = "latent-canvas-window";
+latentCanvas.window = sessionStorage.getItem(WINDOW_KEY) ?? Math.random().toString(36).slice(2);
+addEventListener("pageshow", () => sessionStorage.removeItem(WINDOW_KEY));
+addEventListener("pagehide", () => sessionStorage.setItem(WINDOW_KEY, latentCanvas.window));
 
 const boxesOf = (id) => document.querySelector(`#${id} [data-part="frame"]`)?.boxes;
 const removedKey = (task) => `latent-canvas-removed-${task}`;
@@ -168,7 +182,7 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest?.("#tabs button[role=tab]");
   if (!button) return;
   const task = tabOf(button);
-  localStorage.setItem(TAB_KEY, JSON.stringify(task));
+  ownStorage.setItem(TAB_KEY, JSON.stringify(task));
   setTimeout(() => { // a tab's own buttons are made when it is opened for the first time
     const [width, height] = ["width", "height"].map((side) => document.querySelector(`#${task}-${side} input`)?.value);
     if (width) markRatio(task, +width, +height);

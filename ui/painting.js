@@ -31,11 +31,9 @@ let rememberTimer = 0;
 function remember() {
   clearTimeout(rememberTimer);
   rememberTimer = setTimeout(() => {
-    memory("put", sent && { ...sent, last }, store);
-    if (kind === "mask" && remembered !== picture?.blob) {
-      remembered = picture?.blob;
-      memory("put", remembered ?? null, `${store}-picture`);
-    }
+    const painting = sent && { ...sent, last }, blob = picture?.blob ?? null;
+    keepParts(store, blob === remembered ? { painting } : { painting, picture: blob });
+    remembered = blob;
   }, 400);
 }
 let remembered = null;
@@ -445,7 +443,7 @@ document.addEventListener("paste", (event) => {
   take(file, kind === "map");
 });
 
-// --- values from Python, and what this browser remembers
+// --- values from Python, and what this window remembers
 
 async function accept(value, options) {
   const mine = ++turn;
@@ -465,11 +463,10 @@ function blank() {
 }
 
 async function recall() {
-  const mine = ++turn, kept = await memory("get", store);
+  const mine = ++turn, [kept, blob] = await keptParts(store);
   if (!kept) return false;
   let { picture: file } = kept, next = null;
   if (file) {
-    const blob = await memory("get", `${store}-picture`);
     try {
       next = await fetchPicture(file);
     } catch { // the server has been started anew

@@ -72,7 +72,7 @@ class Painter(gr.HTML):
             palette: Name and `#rrggbb` of every class.
             size: Width and height in px of a map that begins in one class.
             multiple: Sides of a map that is begun here are multiples of it.
-            first: A map (`labels_value`) where there is no value and the browser remembers none.
+            first: A map (`labels_value`) where there is no value and the window remembers none.
             edge: Px by which a mask is grown and feathered at first; `adjust` changes it.
             options: Passed on to `gr.HTML`.
         """

@@ -1,4 +1,4 @@
-// Pictures in, masks and maps in and out, and what this browser remembers.
+// Pictures in, masks and maps in and out, and what this window remembers.
 
 async function bitmapOf(blob) {
   const bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none" });
@@ -70,19 +70,49 @@ function saveFile(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
-// Kept in this browser, so that a reload loses nothing; where that is not allowed, nothing is kept.
-function memory(action, ...values) {
+// Kept in this browser, so that a reload loses nothing; where that is not allowed, nothing is kept. Every
+// window has its own, and a new one begins with the newest.
+const WINDOWS = 8; // whose paintings are kept
+
+function memory(mode, work) { // `work` gives the request whose result is wanted
   return new Promise((resolve) => {
     const opening = indexedDB.open("latent-canvas", 1);
     opening.onupgradeneeded = () => opening.result.createObjectStore("paintings");
     opening.onerror = () => resolve(undefined);
     opening.onsuccess = () => {
-      const transaction = opening.result.transaction("paintings", action === "get" ? "readonly" : "readwrite");
-      const asked = transaction.objectStore("paintings")[action](...values);
+      const transaction = opening.result.transaction("paintings", mode);
+      const asked = work(transaction.objectStore("paintings"));
       transaction.oncomplete = () => { opening.result.close(); resolve(asked.result); };
       transaction.onerror = transaction.onabort = () => { opening.result.close(); resolve(undefined); };
     };
   });
+}
+
+const windowsKey = (store) => `${store}-windows`; // of those that keep something, the newest first
+const partKey = (store, part, whose) => `${store}-${part}-${whose}`;
+const PARTS = ["painting", "picture"];
+
+// Keeps `parts`, of a painting and its picture, for this window.
+function keepParts(store, parts) {
+  const mine = window.latentCanvas.window;
+  return memory("readwrite", (shelf) => {
+    for (const part in parts) shelf.put(parts[part], partKey(store, part, mine));
+    const asked = shelf.get(windowsKey(store));
+    asked.onsuccess = () => {
+      const windows = [mine, ...(asked.result ?? []).filter((other) => other !== mine)];
+      for (const gone of windows.splice(WINDOWS)) for (const part of PARTS) shelf.delete(partKey(store, part, gone));
+      shelf.put(windows, windowsKey(store));
+    };
+    return asked;
+  });
+}
+
+// What this window kept, or the newest of any other: [painting, picture].
+async function keptParts(store) {
+  const get = (key) => memory("readonly", (shelf) => shelf.get(key));
+  const windows = await get(windowsKey(store)) ?? [], mine = window.latentCanvas.window;
+  const whose = windows.includes(mine) ? mine : windows[0];
+  return Promise.all(PARTS.map((part) => get(partKey(store, part, whose))));
 }
 
 function carried(transfer) { // a picture that is dropped or pasted

@@ -1,31 +1,52 @@
-// Settings that are replaced all at once, by an example, a picture's, a model's or a link's, can be
-// had back.
+// What is replaced all at once, by an example, a picture's, a model's or a link's, can be had back: the
+// settings, and what is painted or loaded.
 const MANY_STEPS = 20;
 const REPLACES = ".lc-examples .thumbnail-lg, .lc-use, .lc-defaults, .lc-to-inpaint, .lc-to-upscale";
-const replaced = {}; // task -> settings as text, the newest last
-const settingsNow = (task) => localStorage.getItem(settingsKey(task));
+const LARGE = ["path", "width", "height", "labels"]; // what tells a picture or a painting from another
+const replaced = {}; // task -> what was there, the newest last
+const held = {}; // task -> name -> a picture or a painting, which settings are kept without
 
-function rememberSettings(task) {
-  const now = settingsNow(task), steps = (replaced[task] ??= []);
-  if (now && now !== steps.at(-1)) replaced[task] = [...steps, now].slice(-MANY_STEPS);
+const stateNow = (task) => ({ settings: ownStorage.getItem(settingsKey(task)), large: { ...held[task] } });
+
+function isSameLarge(a, b) {
+  if (!a || !b) return !a === !b;
+  return LARGE.every((name) => a[name] === b[name]) && a.picture?.path === b.picture?.path;
+}
+function isSame(a, b) {
+  const names = a.large && b.large ? Object.keys({ ...a.large, ...b.large }) : [];
+  return a.settings === b.settings && names.every((name) => isSameLarge(a.large[name], b.large[name]));
+}
+
+// `large` where it is not what is held; null: it is not known.
+function rememberState(task, large) {
+  const now = stateNow(task), steps = (replaced[task] ??= []);
+  if (large !== undefined) now.large = large;
+  if (now.settings && !(steps.length && isSame(steps.at(-1), now))) replaced[task] = [...steps, now].slice(-MANY_STEPS);
 }
 // Before a button, or a file, replaces settings of whichever tab.
 function rememberAll() {
-  for (const { id } of document.querySelectorAll(".lc-studio")) rememberSettings(id.slice(0, -"-studio".length));
+  for (const { id } of document.querySelectorAll(".lc-studio")) rememberState(id.slice(0, -"-studio".length));
 }
 document.addEventListener("click", (event) => { if (event.target.closest?.(REPLACES)) rememberAll(); }, true);
 document.addEventListener("change", (event) => { if (event.target.closest?.(".lc-tools")) rememberAll(); }, true);
 
+latentCanvas.hold = (task, names, values) => {
+  held[task] = Object.fromEntries(names.map((name, i) => [name, values[i]]));
+  latentCanvas.changed(task);
+  latentCanvas.markUndo(task);
+};
+
 latentCanvas.markUndo = (task) => {
-  const studio = document.querySelector(`#${task}-studio`);
-  studio?.toggleAttribute("data-replaced", (replaced[task] ?? []).some((step) => step !== settingsNow(task)));
+  const studio = document.querySelector(`#${task}-studio`), now = stateNow(task);
+  studio?.toggleAttribute("data-replaced", (replaced[task] ?? []).some((step) => !isSame(step, now)));
 };
 
 latentCanvas.undo = (task, names, values) => {
-  const steps = replaced[task] ?? [], now = settingsNow(task);
-  while (steps.length && steps.at(-1) === now) steps.pop();
-  const kept = JSON.parse(steps.pop() ?? "{}");
+  const steps = replaced[task] ?? [], now = stateNow(task);
+  while (steps.length && isSame(steps.at(-1), now)) steps.pop();
+  const step = steps.pop() ?? now, kept = JSON.parse(step.settings ?? "{}");
   return names.map((name, i) => {
+    if (name in now.large) return (step.large ?? now.large)[name] ?? null;
     const value = kept[name] ?? "";
     return !(name in kept) || (value === "" && typeof values[i] === "number") ? values[i] : asTaken(values[i], value);
   });
