@@ -111,9 +111,9 @@ def test_cancel_and_go_on(page):
     before = page.locator(f"{TAB}-plate .title", has_text="a beach")
     expect(before).to_be_visible()
     prompt(page).fill("mountains at night")
-    set_steps(page, 250)
+    set_steps(page, 1000)
     page.locator(f"{TAB}-go").click()
-    page.get_by_text(re.compile(r"Step \d+ of 250")).wait_for()
+    page.get_by_text(re.compile(r"Step \d+ of 1000")).wait_for()
     expect(before).to_be_hidden()  # with the first preview
     page.locator(f"{TAB}-stop").click()
     page.get_by_text("Cancelled").wait_for()

@@ -80,6 +80,8 @@ def find_and_use(page, day):
     page.locator(f"{TAB}-reopen").click()
     expect(page.locator("#text-to-image-prompt textarea")).to_have_value("a zebra & 1")
     expect(page.locator("#text-to-image-plate .title")).to_have_text("a zebra & 1")
+    page.locator("#text-to-image-undo").click()
+    expect(page.locator("#text-to-image-prompt textarea")).to_have_value("")
 
     page.locator("#tab-history-button").click()
     page.locator(f"{TAB}-to-upscale").click()
