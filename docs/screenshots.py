@@ -27,7 +27,7 @@ PROMPTS = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", default="http://127.0.0.1:7860")
-    parser.add_argument("--only", nargs="+", choices=(*SHOTS, *TABS), default=(*SHOTS, *TABS))
+    parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES)
     flags = parser.parse_args()
     url = flags.url
     FOLDER.mkdir(exist_ok=True)
@@ -58,6 +58,9 @@ def main() -> None:
             page.wait_for_timeout(800)
             page.screenshot(path=FOLDER / f"{name}.png")
             context.close()
+        for name, use in LAST.items():
+            if name in flags.only:
+                picture_tab(browser, url, name, use)
         browser.close()
 
 
@@ -127,6 +130,13 @@ def use_semantic(page: Page) -> None:
     generate(page, "semantic", 5)
 
 
+def use_history(page: Page) -> None:
+    """What was made for the others, and one of it on show."""
+    page.locator("#tab-history-button").click()
+    page.locator("#history-results img").nth(1).click()
+    page.locator("#history-plate .plate").wait_for()
+
+
 TABS = {
     "inpaint": use_inpaint,
     "semantic": use_semantic,
@@ -134,6 +144,15 @@ TABS = {
     "upscale": use_upscale,
     "class": use_classes,
 }
+LAST = {"history": use_history}  # of all that was made for the others
+NAMES = (*SHOTS, *TABS, *LAST)
+
+
+def use_history(page: Page) -> None:
+    """What the others made, and one of them on show."""
+    page.locator("#tab-history-button").click()
+    page.locator("#history-results img").nth(1).click()
+    page.locator("#history-plate .plate").wait_for()
 
 
 def make(page: Page, prompt: str, seed: int) -> None:
