@@ -1,6 +1,7 @@
 """A model of one's own pictures: set up, trained for two steps, loaded and sampled."""
 
 import dataclasses
+import functools
 import re
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from ldm import studio
 from ldm.catalog import registry
 from ldm.catalog.registry import load_preset
 from ldm.checkpoints.read import read_checkpoint
@@ -53,10 +55,9 @@ def folder(tmp_path):
 def models(tmp_path, monkeypatch):
     """The folder of models of this test alone, for all that looks a preset up by its name."""
     there = tmp_path / "models"
-    for module in (autoencoder, diffusion, manager):
-        known = lambda name, models_dir=there: registry.load_preset(name, models_dir)  # noqa: E731
+    known = functools.partial(registry.load_preset, models_dir=there)
+    for module in (autoencoder, diffusion, manager, studio):
         monkeypatch.setattr(module, "load_preset", known)
-    monkeypatch.setattr("ldm.studio.load_preset", lambda name: registry.load_preset(name, there))
     return there
 
 
