@@ -21,6 +21,7 @@ from ldm.errors import LDMError
 SCHEMA = 1  # of the index; one of another version is made anew
 BATCH = 100  # pictures that are read before the index is written
 WAIT = 10.0  # s for another window's or program's writing
+LATEST = 2**63 - 1  # ns since 1970: the index holds no larger number
 MAX_WORDS = 16  # of a search
 
 CREATE = """
@@ -215,10 +216,10 @@ def _move(path: Path, target: Path) -> None:
 def _pictures(folder: Path) -> Iterator[tuple[str, int]]:
     """The PNG files of a folder's folders, with the time when each was written in ns."""
     for day in _entries(folder):
-        if not day.is_dir():
+        if not _is_text(day.name) or not day.is_dir():
             continue
         for entry in _entries(Path(day.path)):
-            if entry.name.endswith(".png") and (made := _written(entry)):
+            if entry.name.endswith(".png") and (made := _written(entry)) is not None:
                 yield f"{day.name}/{entry.name}", made
 
 
@@ -237,11 +238,16 @@ def _written(entry: os.DirEntry[str]) -> int | None:
     A file of no bytes is a picture still to come, and a name may be of any: not all are text.
     """
     try:
-        entry.name.encode()
         about = entry.stat()
-    except (OSError, UnicodeEncodeError):
+    except OSError:
         return None
-    return about.st_mtime_ns if about.st_size and stat.S_ISREG(about.st_mode) else None
+    is_one = _is_text(entry.name) and about.st_size and stat.S_ISREG(about.st_mode)
+    return max(-LATEST, min(about.st_mtime_ns, LATEST)) if is_one else None
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name can be written down: a disk may hold any bytes."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _where(words: str, task: str) -> tuple[str, list[str | int]]:

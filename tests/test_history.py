@@ -117,6 +117,8 @@ def test_names_and_folders_that_cannot_be_read_do_no_harm(past):
     put(past, "1/a.png", "text a", 1)
     (past.folder / "1" / os.fsdecode(b"\xff.png")).write_text("text no text")
     (past.folder / "1" / "gone.png").symlink_to("nowhere")
+    (past.folder / os.fsdecode(b"\xff")).mkdir()
+    (past.folder / os.fsdecode(b"\xff") / "a.png").write_text("text in no text")
     (past.folder / "1" / "folder.png").mkdir()
     refreshed(past)
     assert titles(past.find()) == ["text a"]
@@ -163,3 +165,11 @@ def test_nothing_is_moved_over_another_file(past):
     past.removed = past.folder / "1" / "a.png"
     with pytest.raises(LDMError, match=r"a\.png cannot be moved to .*: (Not a|File exists)"):
         past.remove(entry)
+
+
+@pytest.mark.parametrize("made", [0, 10**10 * 10**9])
+def test_a_picture_of_any_date_is_found(past, made):
+    put(past, "1/a.png", "text a", made)
+    refreshed(past)
+    assert titles(past.find()) == ["text a"]
+    assert refreshed(past) == [0]

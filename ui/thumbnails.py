@@ -28,7 +28,7 @@ class Thumbnails:
             key = f"{picture} {about.st_mtime_ns}".encode("utf-8", "surrogateescape")
             path = self.folder / f"{hashlib.sha256(key).hexdigest()[:32]}.jpg"
             return path if path.exists() else _made(picture, path)
-        except (OSError, ValueError, Image.DecompressionBombError):
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
             return picture
 
 

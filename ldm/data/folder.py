@@ -57,7 +57,7 @@ class Picture:
         try:
             if path.stat().st_size > MAX_CAPTION_BYTES:
                 raise TrainingError(f"{path} is larger than captions of {MAX_CAPTION_BYTES} bytes.")
-            lines = path.read_text("utf-8").splitlines()
+            lines = path.read_text("utf-8-sig").splitlines()
         except FileNotFoundError:
             return []
         except (OSError, UnicodeDecodeError) as error:

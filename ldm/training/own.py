@@ -142,7 +142,9 @@ def _vocabulary(pictures: Sequence[Picture]) -> list[str]:
 def _training_values(name: str, like: Preset, pictures: Path, folder: Path) -> dict[str, Any]:
     is_first_stage = like.task == "first-stage"
     values: dict[str, Any] = dict(FIRST_STAGE if is_first_stage else LATENT_DIFFUSION)
+    count = max(2, len(folders.pictures_in(pictures)))  # all of them: a class may come last
     data: dict[str, Any] = {
+        "scenes": count,
         "pictures": str(pictures.resolve()),
         "size": like.width,
         "folder": str(folder / "data"),
