@@ -48,6 +48,8 @@ def folder(tmp_path):
         Image.fromarray(noise).save(path)
         path.with_suffix(".txt").write_text(f"a {colour} thing, number {number}\nan other line\n")
     (tmp_path / "mine" / "red" / "broken.png").write_text("none")
+    path.rename(path.with_name("a name\nof two lines.png"))
+    path.with_suffix(".txt").rename(path.with_name("a name\nof two lines.txt"))
     return tmp_path / "mine"
 
 

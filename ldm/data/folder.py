@@ -101,7 +101,11 @@ def read(picture: Picture, size: int) -> np.ndarray | None:
     try:
         with Image.open(picture.path) as image:
             image.draft("RGB", (size, size))
-            upright = ImageOps.exif_transpose(image).convert("RGB")
+            upright = ImageOps.exif_transpose(image)
+            if upright.has_transparency_data:  # on white: behind it may be any colour
+                clear = upright.convert("RGBA")
+                upright = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear)
+            upright = upright.convert("RGB")
             square = ImageOps.fit(upright, (size, size), Image.Resampling.LANCZOS)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         log.warning("left out: %s is no picture that can be read (%s)", picture.path, error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,11 +59,11 @@ def open_pictures(folder: Path, about: DataConfig) -> tuple[World, World]:
 def _world(pictures: Sequence[Picture], about: DataConfig) -> World:
     key = folders.key_of(pictures, about.size)
     path = about.folder / f"pictures-{key}.npy"
-    names = path.with_suffix(".txt")
+    names = path.with_suffix(".json")
     if not names.exists():
         _keep(pictures, about.size, path, names)
     there = {picture.name: picture for picture in pictures}
-    found = [there[name] for name in names.read_text("utf-8", "surrogateescape").splitlines()]
+    found = [there[name] for name in json.loads(names.read_text())]
     if not found:
         raise TrainingError(f"none of {len(pictures)} pictures can be read as a picture.")
     images = np.load(path, mmap_mode="c")[: len(found)]  # torch wants to be allowed to write
@@ -77,8 +78,7 @@ def _keep(pictures: Sequence[Picture], size: int, path: Path, names: Path) -> No
     found = folders.read_all(pictures, size, images)
     images.flush()
     part = names.with_suffix(".part")
-    lines = "".join(f"{pictures[index].name}\n" for index in found)
-    part.write_text(lines, "utf-8", "surrogateescape")
+    part.write_text(json.dumps([pictures[index].name for index in found]))
     part.replace(names)
 
 
