@@ -170,14 +170,18 @@ class History:
         try:
             try:
                 index = self._connect()
-            except sqlite3.OperationalError:
-                raise
-            except sqlite3.DatabaseError:
+            except sqlite3.DatabaseError as error:
+                if not _is_damage(error):
+                    raise
                 self.index.unlink()
                 index = self._connect()
             with closing(index), index:
                 yield index
         except (sqlite3.Error, OSError) as error:
+            if _is_damage(error):
+                self.index.unlink(missing_ok=True)
+                what = f"the history in {self.index} was damaged"
+                raise LDMError(f"{what}; open it again, and it is made anew.") from error
             raise LDMError(f"the history cannot be kept in {self.index}: {error}.") from error
 
     def _connect(self) -> sqlite3.Connection:
@@ -195,6 +199,13 @@ class History:
             index.close()
             raise
         return index
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether an index is none, or holds no such table; not that it is locked or the disk full."""
+    if isinstance(error, sqlite3.OperationalError):
+        return "no such" in str(error)
+    return type(error) is sqlite3.DatabaseError
 
 
 def _move(path: Path, target: Path) -> None:

@@ -113,6 +113,24 @@ def test_an_index_that_cannot_be_read_is_made_anew(past, content):
     assert titles(past.find()) == ["text a"]
 
 
+@pytest.mark.parametrize("harm", ["pages", "table"])
+def test_damage_that_is_found_late_is_told_once(past, harm):
+    for number in range(300):
+        put(past, f"1/{number}.png", f"text {number} " + "words " * 40, number + 1)
+    refreshed(past)
+    if harm == "pages":
+        content = past.index.read_bytes()
+        past.index.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+    else:
+        with sqlite3.connect(past.index) as other:
+            other.execute("DROP TABLE pictures")
+        other.close()
+    with pytest.raises(LDMError, match="was damaged; open it again, and it is made anew"):
+        list(past.refresh())
+    refreshed(past)
+    assert past.count() == 300
+
+
 def test_names_and_folders_that_cannot_be_read_do_no_harm(past):
     put(past, "1/a.png", "text a", 1)
     (past.folder / "1" / os.fsdecode(b"\xff.png")).write_text("text no text")

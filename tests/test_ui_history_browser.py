@@ -87,6 +87,24 @@ def find_and_use(page, day):
     page.locator(f"{TAB}-to-upscale").click()
     expect(page.locator("#upscale-image img")).to_be_visible()
 
+    # sent into a tab that was not open since the page was loaded: what was there can be had back
+    page.locator("#tab-history-button").click()
+    page.locator(f"{TAB}-to-inpaint").click()
+    expect(page.locator("#inpaint-painting .about")).to_contain_text("64 × 64 px")
+    page.wait_for_timeout(1500)  # what is remembered is written a little later
+    open_page(page, page.url.split("?")[0] + "?tab=history")
+    search(page, "ZEBRA")
+    expect_found(page, "3 pictures", "a zebra & 3", "a zebra & 2", "a zebra & 1")
+    page.locator(FOUND).nth(0).click()
+    expect(page.locator(f"{TAB}-plate .title")).to_have_text("a zebra & 3")
+    page.locator(f"{TAB}-to-inpaint").click()
+    expect(page.locator("#inpaint-painting .about")).to_contain_text("512 × 512 px")
+    page.locator("#inpaint-painting [data-do=undo]").click()
+    expect(page.locator("#inpaint-painting .about")).to_contain_text("64 × 64 px")
+    page.locator("#tab-history-button").click()
+    page.locator(FOUND).nth(2).click()
+    expect(page.locator(f"{TAB}-plate .title")).to_have_text("a zebra & 1")
+
     # the one on show is removed, its neighbour comes on show, and it comes back
     page.locator("#tab-history-button").click()
     page.locator(f"{TAB}-take-out").click()

@@ -22,7 +22,8 @@ from ui.classes import ANY, ClassPicker, class_index
 from ui.controls import unchecked
 from ui.form import about_model
 from ui.run import Visit, make_request
-from ui.tabs import class_conditional, layout, upscale
+from ui.tabs import class_conditional, history, layout, upscale
+from ui.thumbnails import Thumbnails
 from ui.titles import class_name, title
 
 BOXES = (Box("pine", 0.1, 0.2, 0.4, 0.9), Box("house", 0.5, 0.5, 0.75, 1))
@@ -247,3 +248,22 @@ def test_no_component_hangs_the_page_on_itself(blocks):
     assert hung == []
     scripts = [str(about["props"].get("js_on_load", "")) for about in components]
     assert max(map(len, scripts)) < 1000  # they stand in the head, once
+
+
+def test_a_search_while_pictures_are_read_is_what_is_shown_then(tmp_path, monkeypatch):
+    kept = history.history_in(tmp_path)
+    for number in range(3):
+        path = kept.folder / "day" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        about = {"seed": number, "steps": 1, "sampler": "ddim", "eta": 0.0, "guidance_scale": 1.0}
+        request = ClassConditional(class_index=number, width=64, height=64, **about)
+        metadata.save(path, noise(4, 4, 3), request)
+    monkeypatch.setattr("ldm.history.BATCH", 1)
+    with gr.Blocks():
+        search, _ = history._search({"class-conditional": "Classes"})
+    finder, asked = history.Finder(kept, Thumbnails(tmp_path), search), history.Asked()
+    reading = finder.refresh("", "", asked, [])
+    next(reading)
+    finder.look("sunset", "", asked)
+    *_, last = reading
+    assert [entry.about.title for entry in last[search.found]] == ["Grass at sunset"]

@@ -18,6 +18,7 @@ function stored(storage, key, otherwise) {
 }
 
 const latentCanvas = {
+  tasks: [], // of all tabs, whether they were ever open or not
   components: {}, // name -> what Gradio calls when one of them is on the page, see ui/scripts.py
 
   keep(task, names, values) {
@@ -43,6 +44,7 @@ const latentCanvas = {
     const brings = names.some(([task, name]) => task === linked && name in link);
     const byTask = {}, kept = {}, refused = [];
     for (const [task] of names) kept[task] ??= stored(ownStorage, settingsKey(task), {});
+    this.tasks = Object.keys(kept);
     const unknown = faultOf(linked, { label: "Tab", choices: tabNames() });
     if (unknown) refused.push(unknown);
     if (brings) {

@@ -497,10 +497,11 @@ async function start() {
   new ResizeObserver(() => { view.resize(); view.drawAll(); }).observe(board);
   window.addEventListener("resize", () => { view.resize(); view.drawAll(); });
   let found = false, lost = null;
-  if (props.value) await accept(props.value, { undoable: false });
-  else if (store) found = await recall().catch((error) => { lost = error; return false; });
+  const given = props.value; // from another tab, before this one was ever open: what was here can be had back
+  if (store) found = await recall().catch((error) => { lost = error; return false; });
   // what cannot be shown now may be another time: it is kept until something else is painted
-  if (!props.value && !found && turn <= 1) showFirst();
+  if (given) await accept(given, { undoable: found });
+  else if (!found && turn <= 1) showFirst();
   if (lost) note(`What was here before could not be shown: ${lost.message ?? lost}.`, true);
   root.dataset.ready = "yes";
 }

@@ -6,7 +6,7 @@ const LARGE = ["path", "width", "height", "labels"]; // what tells a picture or 
 const replaced = {}; // task -> what was there, the newest last
 const held = {}; // task -> name -> a picture or a painting, which settings are kept without
 
-const stateNow = (task) => ({ settings: ownStorage.getItem(settingsKey(task)), large: { ...held[task] } });
+const stateNow = (task) => ({ settings: ownStorage.getItem(settingsKey(task)), large: held[task] ? { ...held[task] } : null });
 
 function isSameLarge(a, b) {
   if (!a || !b) return !a === !b;
@@ -25,7 +25,7 @@ function rememberState(task, large) {
 }
 // Before a button, or a file, replaces settings of whichever tab.
 function rememberAll() {
-  for (const { id } of document.querySelectorAll(".lc-studio")) rememberState(id.slice(0, -"-studio".length));
+  for (const task of latentCanvas.tasks) rememberState(task);
 }
 document.addEventListener("click", (event) => { if (event.target.closest?.(REPLACES)) rememberAll(); }, true);
 document.addEventListener("change", (event) => { if (event.target.closest?.(".lc-tools")) rememberAll(); }, true);
@@ -46,7 +46,7 @@ latentCanvas.undo = (task, names, values) => {
   while (steps.length && isSame(steps.at(-1), now)) steps.pop();
   const step = steps.pop() ?? now, kept = JSON.parse(step.settings ?? "{}");
   return names.map((name, i) => {
-    if (name in now.large) return (step.large ?? now.large)[name] ?? null;
+    if (now.large && name in now.large) return (step.large ?? now.large)[name] ?? null;
     const value = kept[name] ?? "";
     return !(name in kept) || (value === "" && typeof values[i] === "number") ? values[i] : asTaken(values[i], value);
   });

@@ -16,7 +16,7 @@ from ldm.models.first_stage import AutoencoderKL, VQModel
 from ldm.training.config import TrainConfig
 from ldm.training.pictures import open_worlds
 from ldm.training.samples import save_grid
-from ldm.training.snapshots import export_weights, warm_start
+from ldm.training.snapshots import export_weights, start_alike, warm_start
 from ldm.training.world import World
 
 CODEBOOK_IMAGES = 64  # whose codes a fresh codebook is drawn from
@@ -97,15 +97,15 @@ class FirstStageRun:
 
 
 def start_from(first_stage: nn.Module, relative: Preset, images: Tensor) -> None:
-    """Take over the weights of another first stage: of the same kind, or a VQ model of a KL one's.
+    """Take over what fits of another first stage: of the same kind, or a VQ model of a KL one's.
 
     Raises:
-        TrainingError: If they are missing, or of other layers.
+        TrainingError: If its weights are missing.
     """
     if isinstance(first_stage, VQModel) and relative.architecture.first_stage.kind == "kl":
         start_from_kl(first_stage, relative, images)
-    elif not warm_start(first_stage, relative.weight_path):
-        raise TrainingError(f"{relative.weight_path} is missing; train it first.")
+    else:
+        start_alike(first_stage, relative.weight_path)
 
 
 @torch.no_grad()

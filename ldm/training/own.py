@@ -77,6 +77,8 @@ def create(
         raise TrainingError(
             f"{like} does {about.task}; from pictures are trained {', '.join(TASKS)}."
         )
+    if about.is_own and not (about.folder / OWN_NAME).is_file():
+        raise TrainingError(f"{like} has no {OWN_NAME}; --like takes a preset that has one.")
     found = folders.pictures_in(pictures)
     values = _preset_values(name, about, found, first_stage)
     words = _vocabulary(found) if about.task == "text-to-image" else []
@@ -118,9 +120,10 @@ def _preset_values(
             raise TrainingError(f"{like.name} is a first stage itself; leave --first-stage out.")
         values["architecture"]["first_stage"] = {"preset": first_stage}
     if like.task == "class-conditional":
-        names = sorted({picture.class_name for picture in pictures} - {""})
-        if not names:
-            raise TrainingError("put the pictures into a folder for each class; there is none.")
+        names = sorted({picture.class_name for picture in pictures})
+        if "" in names:
+            loose = next(picture.path for picture in pictures if not picture.class_name)
+            raise TrainingError(f"{loose} lies in no folder; put each picture into its class's.")
         values |= {"classes": names, "null_class": len(names)}
         values["architecture"]["conditioner"]["n_classes"] = len(names) + 1
     return values
@@ -141,14 +144,8 @@ def _vocabulary(pictures: Sequence[Picture]) -> list[str]:
 
 def _training_values(name: str, like: Preset, pictures: Path, folder: Path) -> dict[str, Any]:
     is_first_stage = like.task == "first-stage"
-    values: dict[str, Any] = dict(FIRST_STAGE if is_first_stage else LATENT_DIFFUSION)
-    count = max(2, len(folders.pictures_in(pictures)))  # all of them: a class may come last
-    data: dict[str, Any] = {
-        "scenes": count,
-        "pictures": str(pictures.resolve()),
-        "size": like.width,
-        "folder": str(folder / "data"),
-    }
+    values = dict(FIRST_STAGE if is_first_stage else LATENT_DIFFUSION)
+    data = {"pictures": str(pictures.resolve()), "size": like.width, "folder": str(folder / "data")}
     if is_first_stage:
         data["crop"] = like.width // 2
     if like.keeps_means > 1:  # it is for worn pictures

@@ -52,8 +52,8 @@ def open_pictures(folder: Path, about: DataConfig) -> tuple[World, World]:
     """
     pictures = folders.pictures_in(folder)
     held_out = [one for one in pictures if one.is_held_out][:HELD_OUT] or pictures[:1]
-    rest = [one for one in pictures if one not in set(held_out)] or pictures
-    return _world(rest[: about.scenes], about), _world(held_out, about)
+    rest = [one for one in pictures if not (one.is_held_out or one is held_out[0])] or pictures
+    return _world(rest, about), _world(held_out, about)
 
 
 def _world(pictures: Sequence[Picture], about: DataConfig) -> World:
@@ -65,7 +65,9 @@ def _world(pictures: Sequence[Picture], about: DataConfig) -> World:
     there = {picture.name: picture for picture in pictures}
     found = [there[name] for name in json.loads(names.read_text())]
     if not found:
-        raise TrainingError(f"none of {len(pictures)} pictures can be read as a picture.")
+        raise TrainingError(
+            f"of {len(pictures)} pictures none can be read, {pictures[0].path} first."
+        )
     images = np.load(path, mmap_mode="c")[: len(found)]  # torch wants to be allowed to write
     return World(images, NO_LABELS, _about(found), kind=f"pictures-{key}-")
 

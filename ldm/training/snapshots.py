@@ -68,9 +68,12 @@ def warm_start(model: nn.Module, path: Path, rename: Callable[[str], str] = str)
 
 
 def start_alike(
-    model: nn.Module, path: Path, latent_channels: int, rename: Callable[[str], str | None] = str
+    model: nn.Module,
+    path: Path,
+    latent_channels: int = 0,
+    rename: Callable[[str], str | None] = str,
 ) -> int:
-    """Start a denoiser from the weights of a relative: all of the same name and shape.
+    """Start a model from the weights of a relative: all of the same name and shape.
 
     The first convolution takes the latents' part where the relative's condition has other
     channels; those of the new condition start at zero, so it is at first not looked at.
@@ -78,7 +81,7 @@ def start_alike(
     Args:
         model: Takes the weights, in its own precision.
         path: A shipped weight file of another model.
-        latent_channels: The first inputs, which mean the same in both.
+        latent_channels: Of a denoiser, the first inputs, which mean the same in both.
         rename: The model's parameter name -> the file's; None: it has none like it.
 
     Returns:

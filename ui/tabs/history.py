@@ -40,6 +40,14 @@ class Past:
     send: dict[str, gr.Button]  # to another tab, by its task
 
 
+@dataclass
+class Asked:
+    """What an open page looks for; changed in place, while pictures are still read for it."""
+
+    words: str = ""
+    task: str = ANY
+
+
 @dataclass(frozen=True)
 class Search:
     """The left side: what is asked for, and what was found."""
@@ -50,11 +58,12 @@ class Search:
     found: gr.State  # list[Entry]
     gallery: gr.Gallery
     more: gr.Button
+    now: gr.State  # an Asked
 
     @property
     def asked(self) -> list[gr.components.Component]:
         """What is asked for, and what is there."""
-        return [self.words, self.task, self.found]
+        return [self.words, self.task, self.now, self.found]
 
     @property
     def outputs(self) -> list[gr.components.Component]:
@@ -116,7 +125,7 @@ def create(room: gr.Tab, history: History, thumbnails: Thumbnails, titles: dict[
     room.select(finder.refresh, search.asked, search.outputs, **QUIET)
     for box in (search.words, search.task):
         about = {"trigger_mode": "always_last"} | QUIET
-        box.change(finder.look, search.asked[:2], search.outputs, **about)
+        box.change(finder.look, search.asked[:3], search.outputs, **about)
     search.more.click(finder.more, search.asked, search.outputs, **QUIET)
     _connect(finder, chosen, titles)
     return Past(chosen.visit, chosen.reopen, restore, chosen.send)
@@ -134,7 +143,8 @@ def _search(titles: dict[str, str]) -> tuple[Search, gr.UploadButton]:
     with gr.Row(**named(TASK, "tools")):
         about = {"file_types": ["image"], "size": "sm"}
         restore = gr.UploadButton("Restore from PNG", **about, **named(TASK, "restore"))
-    return Search(words, task, count, gr.State([]), gallery, more), restore
+    parts = (words, task, count, gr.State([]), gallery, more, gr.State(Asked()))
+    return Search(*parts), restore
 
 
 def _chosen() -> Chosen:
@@ -172,19 +182,22 @@ class Finder:
             self.search.more: gr.Button(visible=total > len(found)),
         }
 
-    def look(self, words: str, task: str) -> Updates:
+    def look(self, words: str, task: str, asked: Asked) -> Updates:
         """The newest that a search finds."""
+        asked.words, asked.task = words, task
         with _in_words():
             return self.show(self.history.find(words, task, limit=PAGE), words, task)
 
-    def refresh(self, words: str, task: str, found: list[Entry]) -> Iterator[Updates]:
-        """As many as before, with those that are new."""
+    def refresh(self, words: str, task: str, asked: Asked, found: list[Entry]) -> Iterator[Updates]:
+        """As many as before, with those that are new; of what is asked for by then."""
+        asked.words, asked.task = words, task
         limit = max(PAGE, len(found))
         with _in_words():
             for to_read in self.history.refresh():
-                yield self.show(self.history.find(words, task, limit=limit), words, task, to_read)
+                now = (asked.words, asked.task)
+                yield self.show(self.history.find(*now, limit=limit), *now, to_read)
 
-    def more(self, words: str, task: str, found: list[Entry]) -> Updates:
+    def more(self, words: str, task: str, _: Asked, found: list[Entry]) -> Updates:
         """A page more."""
         last = found[-1] if found else None
         with _in_words():
