@@ -12,13 +12,17 @@ from tests.painting_hand import Hand
 
 pytestmark = IN_A_BROWSER
 CANVAS = "inpaint-painting"
-# How tall what is above the strip was, as long as it is watched
+# How tall what is above the strip was, as long as it is watched; but for the frame or two in which
+# one picture has gone and the next one has not been read
 WATCH_HEIGHTS = """() => {
   window.heights = [];
-  const at = (name) => document.querySelector(`#inpaint-${name}`).getBoundingClientRect();
+  const part = (name) => document.querySelector(`#inpaint-${name}`);
   const look = () => {
-    const shown = [at("wall"), at("compare")].find((box) => box.height);
-    heights.push(at("strip").top - shown.top);
+    const shown = [part("wall"), part("compare")].find((one) => one.getBoundingClientRect().height);
+    const pictures = [...shown.querySelectorAll("img")];
+    const isThere = pictures.length && pictures.every((img) => img.complete && img.naturalWidth);
+    const tops = [part("strip"), shown].map((one) => one.getBoundingClientRect().top);
+    if (isThere) heights.push(tops[0] - tops[1]);
     requestAnimationFrame(look);
   };
   look();
@@ -137,6 +141,7 @@ def test_outpainting_is_seen_on_the_canvas_and_a_phone_has_room(page, url, tmp_p
     wait_done(page, "inpaint")
     expect(page.locator("#inpaint-slider")).to_be_in_viewport(ratio=1)
     heights = page.evaluate("heights")
+    assert len(heights) > 2
     assert max(heights) - min(heights) < 2  # nothing under it jumps when the run begins or ends
     onward = page.locator("#inpaint-onward button:visible").all()
     assert all(
