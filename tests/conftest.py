@@ -16,11 +16,6 @@ if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # each waits for its
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
 
 
-def pytest_collection_modifyitems(items):
-    """The longest files first, so that all workers end at the same time."""
-    items.sort(key=lambda item: item.get_closest_marker("browser") is None)
-
-
 @pytest.fixture
 def png_of_size(tmp_path):
     """(width, height) -> path of a PNG that claims this size and holds next to no pixels."""
