@@ -1,6 +1,7 @@
 """What the table of large canvases is made of; times are no test."""
 
 import json
+import mmap
 import time
 import xml.etree.ElementTree as ET
 
@@ -113,9 +114,15 @@ def test_memory_of_its_own_and_of_files_is_told_apart(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"x" * 32 * MIB)
     with watched() as growth:
-        own, mapped = np.ones(64 * MIB, np.uint8), np.memmap(path, np.uint8, "r")
-        assert own.sum() + mapped.sum() > 0
-        time.sleep(0.05)  # until it has looked
+        # not np.ones: the heap may have room left from before, which would not be growth
+        own = mmap.mmap(-1, 64 * MIB, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        for _ in range(64):
+            own.write(bytes(MIB))
+        mapped = np.memmap(path, np.uint8, "r")
+        assert mapped.sum() > 0
+        until = time.monotonic() + 30
+        while growth.mapped < 30 * MIB and time.monotonic() < until:
+            time.sleep(0.002)
         del own
     assert 60 * MIB < growth.own < 80 * MIB
     assert 30 * MIB < growth.mapped < 40 * MIB

@@ -250,7 +250,8 @@ def test_no_component_hangs_the_page_on_itself(blocks):
     assert max(map(len, scripts)) < 1000  # they stand in the head, once
 
 
-def test_a_search_while_pictures_are_read_is_what_is_shown_then(tmp_path, monkeypatch):
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_search_while_pictures_are_read_is_what_is_shown_then(begun, tmp_path, monkeypatch):
     kept = history.history_in(tmp_path)
     for number in range(3):
         path = kept.folder / "day" / f"{number}.png"
@@ -263,7 +264,10 @@ def test_a_search_while_pictures_are_read_is_what_is_shown_then(tmp_path, monkey
         search, _ = history._search({"class-conditional": "Classes"})
     finder, asked = history.Finder(kept, Thumbnails(tmp_path), search), history.Asked()
     reading = finder.refresh("", "", asked, [])
-    next(reading)
+    if begun:
+        next(reading)
     finder.look("sunset", "", asked)
     *_, last = reading
     assert [entry.about.title for entry in last[search.found]] == ["Grass at sunset"]
+    *_, last = finder.refresh("sea", "", history.Asked(), [])  # of a page that was left open
+    assert [entry.about.title for entry in last[search.found]] != ["Grass at sunset"]

@@ -46,6 +46,11 @@ class Asked:
 
     words: str = ""
     task: str = ANY
+    known: bool = False  # what the page says, not how it begins
+
+    def take(self, words: str, task: str) -> None:
+        """Look for this from now on."""
+        self.words, self.task, self.known = words, task, True
 
 
 @dataclass(frozen=True)
@@ -184,13 +189,17 @@ class Finder:
 
     def look(self, words: str, task: str, asked: Asked) -> Updates:
         """The newest that a search finds."""
-        asked.words, asked.task = words, task
+        asked.take(words, task)
         with _in_words():
             return self.show(self.history.find(words, task, limit=PAGE), words, task)
 
     def refresh(self, words: str, task: str, asked: Asked, found: list[Entry]) -> Iterator[Updates]:
-        """As many as before, with those that are new; of what is asked for by then."""
-        asked.words, asked.task = words, task
+        """As many as before, with those that are new; of what is asked for by then.
+
+        A search that was typed after this was sent may come before it.
+        """
+        if not asked.known:
+            asked.take(words, task)
         limit = max(PAGE, len(found))
         with _in_words():
             for to_read in self.history.refresh():
