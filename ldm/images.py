@@ -228,6 +228,21 @@ class EncodedImage:
         return (array if array.ndim == 2 else array.mean(axis=2)) >= MARKED
 
 
+def fitted(array: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A picture that fills a canvas: scaled, and cut where its shape is another one.
+
+    Args:
+        array: (H, W) or (H, W, 3) uint8.
+        height: Px.
+        width: Px.
+
+    Returns:
+        (height, width, 3) uint8; the same pixels if the size is the same.
+    """
+    image = Image.fromarray(array).convert("RGB")
+    return np.asarray(ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS))
+
+
 def to_tensor(arrays: Sequence[np.ndarray]) -> Tensor:
     """B arrays (H, W, 3) uint8 of one size -> (B, 3, H, W) float32 in [-1, 1]."""
     import torch  # noqa: PLC0415  (the page opens pictures without it)

@@ -69,23 +69,30 @@ class JobQueue:
             self._changed.notify_all()
         return job.id
 
-    def follow(self, job_id: str) -> Iterator[Event]:
+    def follow(self, job_id: str, pace: float = 0.0) -> Iterator[Event]:
         """The job's events from now to its end; at least the latest one.
 
         Any number of followers, from any thread, at any time. Closing it does not stop the job.
 
+        Args:
+            job_id: As `submit` gave it.
+            pace: Seconds at least from when an event was dealt with to the next, which is then the
+                newest; the end does not wait for it.
+
         Raises:
             RequestError: If there is no such job.
         """
-        return self._events(self._find(job_id))
+        return self._events(self._find(job_id), pace)
 
-    def _events(self, job: Job) -> Iterator[Event]:
+    def _events(self, job: Job, pace: float) -> Iterator[Event]:
         seen = -1
         with self._changed:
             job.followers += 1
         try:
             while True:
                 with self._changed:
+                    if seen >= 0:
+                        self._changed.wait_for(lambda: job.is_done, pace)
                     while job.version == seen:
                         self._changed.wait()
                     seen, event, done = job.version, job.event, job.is_done

@@ -149,6 +149,29 @@ def coarse_hold() -> Any:
     )
 
 
+def image() -> Any:
+    """A picture to start from instead of noise alone (SDEdit, arXiv:2108.01073)."""
+    return control(
+        None,
+        label="Picture to start from",
+        help="It is made anew, as much of it as the strength says; a picture of another shape is "
+        "cut at its sides",
+    )
+
+
+def strength() -> Any:
+    """How much of the picture to start from is made anew."""
+    return control(
+        0.6,
+        label="Strength",
+        help="How much of the picture to start from is made anew: its share of the steps; 0.3 "
+        "changes small things, 1 nearly all",
+        minimum=0.0,
+        maximum=1.0,
+        step=0.05,
+    )
+
+
 def pixels(label: str, help_text: str, maximum: int, minimum: int = 0, default: int = 0) -> Any:
     """A length in px."""
     return control(

@@ -55,6 +55,8 @@ class TextToImage:
     seamless: str = shared.seamless()
     coarse: float | None = shared.coarse()
     coarse_hold: float = shared.coarse_hold()
+    image: EncodedImage | None = shared.image()
+    strength: float = shared.strength()
 
     def __post_init__(self) -> None:
         check(self)
@@ -144,6 +146,8 @@ class Semantic:
     seamless: str = shared.seamless()
     coarse: float | None = shared.coarse()
     coarse_hold: float = shared.coarse_hold()
+    image: EncodedImage | None = shared.image()
+    strength: float = shared.strength()
 
     def __post_init__(self) -> None:
         check(self)
@@ -180,6 +184,8 @@ class Layout:
     seamless: str = shared.seamless()
     coarse: float | None = shared.coarse()
     coarse_hold: float = shared.coarse_hold()
+    image: EncodedImage | None = shared.image()
+    strength: float = shared.strength()
 
     def __post_init__(self) -> None:
         check(self)
@@ -253,6 +259,8 @@ class ClassConditional:
     seamless: str = shared.seamless()
     coarse: float | None = shared.coarse()
     coarse_hold: float = shared.coarse_hold()
+    image: EncodedImage | None = shared.image()
+    strength: float = shared.strength()
 
     def __post_init__(self) -> None:
         check(self)

@@ -21,12 +21,13 @@ from ldm.catalog.schema import Preset
 from ldm.errors import LDMError, MemoryBudgetError, RequestError
 from ldm.events import Estimate, Progress, Result
 from ldm.machine import Machine
-from ldm.request_controls import MAX_SEED
+from ldm.request_controls import MAX_SEED, MAX_SIDE_PX
 from ldm.requests import MET_BY
 from ldm.runtime.cores import Cores
 from ldm.runtime.manager import ModelManager
 from ldm.runtime.memory import default_budget, in_bytes, is_out_of_memory
 from ldm.tasks import RUNNERS
+from ldm.tasks.settings import start_of
 
 LONG_LOADING = 3.0  # s
 
@@ -230,9 +231,10 @@ def resolve(request: Any, preset: Preset) -> Any:
     """
     if preset.task not in MET_BY[request.task]:
         raise RequestError(f"{preset.name} does {preset.task}, not {request.task}.")
+    width, height = _size(request, preset)
     defaults = {
-        "width": preset.width,
-        "height": preset.height,
+        "width": width,
+        "height": height,
         "steps": preset.defaults.steps,
         "sampler": preset.defaults.sampler,
         "guidance_scale": preset.defaults.guidance_scale,
@@ -247,6 +249,17 @@ def resolve(request: Any, preset: Preset) -> Any:
     if request.eta is None:
         request = replace(request, eta=preset.defaults.eta_for(request.sampler))
     return request
+
+
+def _size(request: Any, preset: Preset) -> tuple[int, int]:
+    """Width and height in px where a request leaves both open: as its picture to start from has
+    them, as nearly as the model can; else as the model was trained."""
+    start, multiple = start_of(request), preset.size_multiple
+    chosen = [getattr(request, side, None) for side in ("width", "height")]
+    if start is None or chosen != [None, None]:
+        return preset.width, preset.height
+    largest = MAX_SIDE_PX // multiple
+    return tuple(min(max(1, round(side / multiple)), largest) * multiple for side in start.size)
 
 
 def new_path(folder: Path, stem: str) -> Path:

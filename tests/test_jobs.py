@@ -129,6 +129,28 @@ def test_a_follower_sees_every_event_that_it_has_time_for(queue):
     assert steps[:4] == [1, 2, 3, 4]  # the end may overtake the last one
 
 
+def test_a_follower_may_hear_less_often_and_of_the_end_at_once(queue):
+    """A page that is told of every step of a fast model keeps its browser busy with it."""
+
+    def request():
+        for step in range(1, 301):
+            time.sleep(0.001)
+            yield Progress("sampling", step, 300)
+        yield Result((), ())
+
+    begin = time.monotonic()
+    told = [*queue.follow(queue.submit(request), 0.1)]
+    seconds = time.monotonic() - begin
+    steps = [event.step for event in told if isinstance(event, Progress)]
+    assert isinstance(told[-1], Result)
+    assert steps == sorted(steps)
+    assert len(steps) >= 3
+    assert len(told) <= seconds / 0.1 + 2
+    told = [*queue.follow(queue.submit(request), 2 * WAIT)]
+    assert isinstance(told[-1], Result)
+    assert len(told) == 2
+
+
 def test_the_preview_of_a_job_that_failed_is_let_go(queue):
     def request():
         yield Progress("sampling", 1, 3, preview="picture of step 1")

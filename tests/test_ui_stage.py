@@ -1,6 +1,5 @@
 """What the page is told of a run, without a page."""
 
-import time
 from pathlib import Path
 
 import gradio as gr
@@ -10,23 +9,11 @@ import pytest
 from ldm import metadata
 from ldm.errors import RequestError
 from ldm.events import Progress, Result
-from ldm.jobs import JobQueue
 from ldm.requests import REQUESTS, TextToImage
 from ui.controls import labels_of, limits
 from ui.run import Picture, Visit, fail, in_words, make_request, strip
-from ui.stage import PACE, paced
 
 STEP = 0.002  # s
-
-
-class FastStudio:
-    """Makes many steps in a blink."""
-
-    def run(self, request):
-        for step in range(1, 301):
-            time.sleep(STEP)
-            yield Progress("sampling", step, 300)
-        yield Result((request,), ())
 
 
 def test_what_is_told_is_text_and_no_html():
@@ -125,18 +112,6 @@ def test_what_was_removed_stays_away_when_the_page_is_loaded_again(looking):
     assert (names(looking), looking.shown.title) == ("31", "3")
     looking.put_back()
     assert names(looking) == "431"
-
-
-def test_a_fast_model_does_not_flood_the_page():
-    jobs = JobQueue(FastStudio)
-    begin = time.monotonic()
-    told = list(paced(jobs.follow(jobs.submit(TextToImage(prompt="a lake")))))
-    seconds = time.monotonic() - begin
-    jobs.close()
-    steps = [event.step for event in told if isinstance(event, Progress)]
-    assert isinstance(told[-1], Result)
-    assert steps == sorted(steps) and len(steps) >= 3
-    assert len(told) <= seconds / PACE + 2
 
 
 def test_a_visit_keeps_no_request_but_reads_it_from_the_file(tmp_path):

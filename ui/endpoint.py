@@ -13,7 +13,7 @@ from ldm.events import Failed, Result
 from ldm.jobs import JobQueue
 from ui.controls import as_endpoint, endpoint_widgets, from_files
 from ui.run import fail, make_request, say
-from ui.stage import FOLLOWERS
+from ui.stage import FOLLOWERS, PACE
 
 
 def open_endpoint(jobs: JobQueue, request_type: type) -> None:
@@ -29,7 +29,7 @@ def open_endpoint(jobs: JobQueue, request_type: type) -> None:
         except LDMError as error:
             raise fail(str(error)) from error
         try:
-            for event in jobs.follow(job_id):
+            for event in jobs.follow(job_id, PACE):
                 if isinstance(event, Failed):
                     raise fail(event.message)
                 paths = [str(path) for path in event.paths] if isinstance(event, Result) else []

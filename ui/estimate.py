@@ -19,9 +19,12 @@ from ui.tab import Tab
 GIB = 2**30
 WHOLE = "whole"  # a plan that needs no words
 # what decides it, beside what is advanced: how large, how often, how many
-DECISIVE = ("preset", "width", "height", "steps", "sampler", "guidance_scale", "count", "passes")
+DECISIVE = (
+    *("preset", "width", "height", "steps", "sampler", "guidance_scale", "count", "passes"),
+    *("image", "strength"),
+)
 # task -> the input that says how large
-SIZED_BY = {"inpaint": "painting", "semantic": "label_map", "upscale": "image"}
+SIZED_BY = {"inpaint": "painting", "semantic": "label_map"}
 WAIT = 30.0  # seconds at most for a model to be loaded and measured
 ANY = "any"  # stands for a prompt that was not written yet: all take the same
 Trigger = Callable[..., Any]

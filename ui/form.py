@@ -18,6 +18,7 @@ from ldm.errors import LDMError
 from ldm.jobs import JobQueue
 from ldm.requests import MET_BY, controls
 from ui import stage
+from ui import start as starts
 from ui import tab as tabs
 from ui.controls import labels_of, named, widget
 from ui.endpoint import open_endpoint
@@ -93,6 +94,8 @@ class Form:
             count: How many pictures at first.
         """
         self._model(sized)
+        if starts.takes_one(self.request_type):
+            self.inputs |= starts.widgets(self.request_type)
         self._seed_and_count(count)
         self._sampling()
         self._tools()
@@ -101,6 +104,7 @@ class Form:
         """The stage, see `ui.stage.create`, and the task's examples under it."""
         labels = labels_of(self.request_type, self.inputs)
         buttons = self.go, self.stop
+        about["varies"] = starts.takes_one(self.request_type)
         self.stage = stage.create(self.task, *buttons, hint=hint, labels=labels, **about)
         paths = example_paths(self.task)
         if paths:
@@ -121,9 +125,13 @@ class Form:
             jobs: The queue.
             about: How this tab differs from one whose widgets are its request's fields, see `Tab`.
         """
+        if starts.takes_one(self.request_type):
+            about = starts.added(**about)
         kept = (self.stage, self.restore, self.link, self.undo, self.estimate, self.examples)
         made = Tab(self.request_type, self.inputs, *kept, by_hand=self.by_hand, **about)
         stage.connect(jobs, made.stage, made.request_type, made.inputs, made.to_fields)
+        if made.stage.vary is not None:
+            starts.connect(jobs, made.stage, made.inputs)
         open_endpoint(jobs, made.request_type)
         tabs.connect(made, self.reuse)
         return made

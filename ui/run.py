@@ -246,7 +246,8 @@ def _strip(kind: str, what: str, more: str, share: float, job_id: str) -> str:
         role = f'role="progressbar" aria-label="Progress" aria-valuenow="{percent}"'
     return (
         f'<div class="strip {kind}" {role} data-job="{html.escape(job_id)}">'
-        f'<div class="bar"><div style="width:{percent}%"></div></div><div class="line">'
+        f'<div class="bar"><div style="transform:scaleX({share:.3f})"></div></div>'
+        f'<div class="line">'
         f'<span class="what">{html.escape(what)}</span>'
         f'<span class="more">{html.escape(more)}</span></div></div>'
     )
@@ -260,6 +261,8 @@ def settings(request: Any) -> str:
     about.append(f"{request.steps} steps {request.sampler}")
     if getattr(request, "guidance_scale", None) is not None:
         about.append(f"guidance {request.guidance_scale:g}")
+    if hasattr(request, "strength") and request.image is not None:
+        about.append(f"from a picture, strength {request.strength:g}")
     return " · ".join([*about, f"eta {request.eta:g}"] if request.eta else about)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +18,13 @@ from ui.controls import check_filled, named
 from ui.gallery import Row, row_of_pictures, zipped
 from ui.run import Picture, Visit, in_words, make_request, plate_of, strip
 
-QUIET = {"api_visibility": "private", "show_progress": "hidden"}
-TARGETS = {"inpaint": "Inpaint", "upscale": "Upscale"}  # tabs that take a picture
+QUIET = {"api_visibility": "private", "show_progress": "hidden", "show_progress_on": []}
+TARGETS = {"inpaint": "Inpaint", "upscale": "Upscale", "text-to-image": "Redraw"}  # that take one
 FOLLOWERS = 32  # pages that can watch their runs at once
-PACE = 0.1  # s between two things that a page is told of a run
+VARY = "Vary it"
+# s between two things that a page is told of a run: a fast model makes hundreds of steps a second,
+# and each that is told takes 20 ms of a processor from it
+PACE = 0.25
 EMPTY = """
 <div class="empty-canvas"><h2>The picture comes here</h2>
 <p>{hint}</p></div>
@@ -53,6 +55,7 @@ class Stage:
     plate: gr.HTML
     row: Row  # of the visit's pictures
     use: gr.Button  # takes over the settings of the picture on show
+    vary: gr.Button | None  # makes others like the picture on show; None: this task cannot
     send: dict[str, gr.Button]  # to another tab, by its task
     go: gr.Button
     stop: gr.Button
@@ -63,7 +66,12 @@ class Stage:
     @property
     def outputs(self) -> list[gr.components.Component]:
         """What a run changes."""
-        return [self.go, self.stop, self.status, *self.shown]
+        return [*self.started, *self.shown]
+
+    @property
+    def started(self) -> list[gr.components.Component]:
+        """What changes when a run starts."""
+        return [self.go, self.stop, self.status, *([self.vary] if self.vary else [])]
 
     @property
     def shown(self) -> list[gr.components.Component]:
@@ -88,10 +96,13 @@ class Stage:
 
     def buttons(self, *, busy: bool) -> Updates:
         """Generate or Cancel. With their words: Gradio takes an update without them for none."""
-        return {
+        updates = {
             self.go: gr.update(value="Generate", interactive=not busy),
             self.stop: gr.update(value="Cancel", visible=True if busy else "hidden"),
         }
+        if self.vary is not None:
+            updates[self.vary] = gr.update(value=VARY, interactive=not busy)
+        return updates
 
     def show(self, visit: Visit) -> Updates:
         """The visit's picture on show, its plate, and all of its pictures."""
@@ -110,6 +121,7 @@ def create(
     *,
     hint: str,
     labels: Mapping[str, str],
+    varies: bool = False,
     **about: Any,
 ) -> Stage:
     """Build the stage of a tab.
@@ -120,6 +132,7 @@ def create(
         stop: Cancels it.
         hint: What to do first, shown until there is a picture.
         labels: What the page calls a request's fields.
+        varies: Whether it can make others like the picture on show.
         about: `beside` and `compare` of a `Stage`.
     """
     picture = wall(task, hint)
@@ -129,11 +142,11 @@ def create(
         with gr.Row(**named(task, "onward")):
             look_closer(task)
             use = gr.Button("Use these settings", size="sm", scale=0, **named(task, "use"))
+            vary = gr.Button(VARY, size="sm", scale=0, **named(task, "vary")) if varies else None
             send = onward(task)
     row = row_of_pictures(task)
-    return Stage(
-        gr.State(Visit()), picture, status, plate, row, use, send, go, stop, labels, **about
-    )
+    parts = (picture, status, plate, row, use, vary, send, go, stop, labels)
+    return Stage(gr.State(Visit()), *parts, **about)
 
 
 def wall(task: str, hint: str) -> gr.Image:
@@ -183,30 +196,11 @@ def connect(
 ) -> None:
     """Let the page's buttons start and stop runs, and change what is on show."""
 
-    def generate(visit: Visit, **values: Any) -> Iterator[Updates]:
-        try:
-            check_filled(request_type, inputs, values)
-            visit.submit(jobs, make_request(request_type, to_fields(values)))
-        except LDMError as error:
-            yield stage.ended(Failed(str(error)), visit)
-        else:
-            yield from _follow(jobs, stage, visit)
+    def asked(_: Visit, **values: Any) -> Any:
+        check_filled(request_type, inputs, values)
+        return make_request(request_type, to_fields(values))
 
-    run = stage.go.click(
-        generate,
-        stage.visit,
-        stage.outputs,
-        inputs_kwargs=inputs,
-        concurrency_limit=FOLLOWERS,
-        **QUIET,
-    )
-    run.failure(
-        lambda: stage.buttons(busy=False) | {stage.status: strip(None)},
-        None,
-        [stage.go, stage.stop, stage.status],
-        queue=False,
-        **QUIET,
-    )
+    starts_run(jobs, stage, stage.go, asked, inputs)
     stage.stop.click(lambda visit: visit.stop(jobs), stage.visit, None, queue=False, **QUIET)
     stage.row.gallery.select(_select(stage), stage.visit, stage.shown_one, **QUIET)
     for button, change in ((stage.row.remove, Visit.remove), (stage.row.back, Visit.put_back)):
@@ -214,6 +208,34 @@ def connect(
     packed = stage.row.save.click(zipped, stage.visit, stage.row.archive, **QUIET)
     press = f"() => latentCanvas.download({request_type.task!r})"
     packed.success(None, None, None, js=press, **QUIET)
+
+
+def starts_run(
+    jobs: JobQueue,
+    stage: Stage,
+    button: gr.Button,
+    wanted: Callable[..., Any],
+    inputs: Mapping[str, gr.components.Component],
+) -> None:
+    """Let a button start a run of the request that `wanted(visit, **values)` makes."""
+
+    def generate(visit: Visit, **values: Any) -> Iterator[Updates]:
+        try:
+            visit.submit(jobs, wanted(visit, **values))
+        except LDMError as error:
+            yield stage.ended(Failed(str(error)), visit)
+        else:
+            yield from _follow(jobs, stage, visit)
+
+    about = {"inputs_kwargs": inputs, "concurrency_limit": FOLLOWERS}
+    run = button.click(generate, stage.visit, stage.outputs, **about, **QUIET)
+    run.failure(
+        lambda: stage.buttons(busy=False) | {stage.status: strip(None)},
+        None,
+        stage.started,
+        queue=False,
+        **QUIET,
+    )
 
 
 def _changing(stage: Stage, change: Callable[[Visit], None]) -> Callable[[Visit], Updates]:
@@ -227,7 +249,7 @@ def _changing(stage: Stage, change: Callable[[Visit], None]) -> Callable[[Visit]
 def _follow(jobs: JobQueue, stage: Stage, visit: Visit) -> Iterator[Updates]:
     """What the page shows from now to the end of the visit's job."""
     job_id, preview = visit.job_id, None
-    for event in paced(jobs.follow(job_id)):
+    for event in jobs.follow(job_id, PACE):
         if not isinstance(event, (Queued, Progress)):
             break
         is_new = isinstance(event, Progress) and event.preview is not preview
@@ -241,17 +263,6 @@ def _follow(jobs: JobQueue, stage: Stage, visit: Visit) -> Iterator[Updates]:
     if isinstance(event, Result):
         visit.keep(event)
     yield stage.ended(event, visit, job_id)
-
-
-def paced(events: Iterator[Any]) -> Iterator[Any]:
-    """The events that are the newest when their turn comes, `PACE` s apart.
-
-    A fast model makes hundreds of steps a second. Told one by one they keep the browser so busy
-    that it shows none of them in time, and they take their time from the model.
-    """
-    for event in events:
-        yield event
-        time.sleep(PACE)
 
 
 def resume_on_load(page: gr.Blocks, jobs: JobQueue, stage: Stage, task: str) -> None:

@@ -21,6 +21,7 @@ from ldm.tasks.settings import (
     of_request,
     rounded_up,
     small_of,
+    start_of,
 )
 
 ENCODED, PUT_BACK = 2.0, 0.3  # what such a px takes, of one that is made, measured on a CPU
@@ -50,21 +51,22 @@ def canvases(request: Any, facts: Facts) -> list[Canvas]:
         return _enlarged(request, facts)
     sampling = _sampling(request, facts)
     canvas = canvas_of(facts, sampling, encodes=isinstance(request, Inpaint))
-    small = small_of(facts, sampling)
-    if small is None:
-        return [canvas]
-    return [canvas_of(facts, small), replace(canvas, share=sampling.again / sampling.steps)]
+    small, again = small_of(facts, sampling), sampling.again / sampling.steps
+    if sampling.image is not None:
+        return [replace(canvas, share=again)]
+    return [canvas] if small is None else [canvas_of(facts, small), replace(canvas, share=again)]
 
 
 def pixels(request: Any, facts: Facts, found: Sequence[Canvas]) -> int:
     """What the rest goes by: px that are made, those that are encoded or put back by their weight.
 
-    A hole's area is encoded, and each small picture that comes first; `found` are the canvases.
+    A hole's area is encoded, a picture to start from once for each batch, and each small picture
+    that comes first; `found` are the canvases.
     """
     made = sum(canvas.count * canvas.cells for canvas in found) * facts.factor**2
     area = found[-1].cells * facts.factor**2
     encoded = (len(found) - 1) * request.count * area if not isinstance(request, Upscale) else 0
-    if isinstance(request, Inpaint):
+    if isinstance(request, Inpaint) or start_of(request) is not None:
         encoded += area
     return round(made + ENCODED * encoded + PUT_BACK * request.count * _put_back_to(request))
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from ldm.diffusion.conditioning import Conditioning
 from ldm.errors import LDMError
 from ldm.events import Progress, Result
-from ldm.images import to_arrays
+from ldm.images import fitted, to_arrays, to_tensor
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.request_controls import MAX_SEED
 from ldm.tasks.covering import Covered, Site, cover, pausing
@@ -107,10 +107,12 @@ def _batch(
 ) -> Generator[Progress, None, Tensor]:
     """One batch, (B, 3, H, W); `place`: which one of how many."""
     small = small_of(on.bare, sampling)
-    steps = sampling.steps + (sampling.again if small else 0)
+    steps = sampling.taken(small=small is not None)
     track = Track(place[0] * steps, place[1] * steps)
     start = None
-    if small is not None:
+    if sampling.image is not None:
+        start = yield from _encoded(on, sampling, _picture(sampling), track, "encoding")
+    elif small is not None:
         start = yield from _small_first(on, (small, sampling), conditions, track, site)
         track = track.after(sampling.steps)
     latents = yield from denoised(on, sampling, conditions, track, site, start)
@@ -136,13 +138,29 @@ def _small_first(
     track = track.after(small.steps)
     image = yield from decoded(there, small, latents, track, site, "enlarging")
     image = F.interpolate(image, (full.height, full.width), mode="bicubic").clamp(-1, 1)
-    around = full.wrap.pad(image, model.factor)
+    return (yield from _encoded(on, full, image, track, "enlarging"))
+
+
+def _picture(sampling: Sampling) -> Tensor:
+    """The picture to start from at the size of the canvas: (1, 3, H, W) in [-1, 1]."""
+    height, width = sampling.inner or (sampling.height, sampling.width)
+    array = fitted(sampling.image.array(), height, width)
+    below, right = sampling.height - height, sampling.width - width
+    return to_tensor([np.pad(array, ((0, below), (0, right), (0, 0)), mode="edge")])
+
+
+def _encoded(
+    on: Covered, sampling: Sampling, image: Tensor, track: Track, stage: str
+) -> Generator[Progress, None, Tensor]:
+    """Pictures (B, 3, H, W), with the margins that the canvas has, as latents (B, C, h, w)."""
+    model = on.bare
+    around = sampling.wrap.pad(image.to(model.device, model.dtype), model.factor)
     start = yield from pausing(
         lambda: on.model.encode(around),
         on.space,
-        lambda _: Progress("enlarging", track.done, track.total),
+        lambda _: Progress(stage, track.done, track.total),
     )
-    return full.wrap.cut(start, full.height // model.factor, full.width // model.factor)
+    return sampling.wrap.cut(start, sampling.height // model.factor, sampling.width // model.factor)
 
 
 def _in_float32(model: LatentDiffusion, site: Site | None) -> tuple[LatentDiffusion, Site | None]:

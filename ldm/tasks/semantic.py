@@ -30,10 +30,10 @@ def run(
             itself is no multiple of a latent cell's.
     """
     labels = request.label_map.array()
-    height, width = labels.shape
+    height, width = inner = labels.shape
     wrap = WRAPS[request.seamless]
     labels = padded(labels, model.size_multiple, down=not wrap.down, across=not wrap.across)
-    sampling = of_request(request, labels.shape)
+    sampling = of_request(request, labels.shape, inner)
     check(model, sampling)
     classes = model.conditioner.classes
     if labels.max() >= classes:

@@ -12,10 +12,11 @@ from ldm.canvas.plan import Canvas
 from ldm.canvas.windows import EvenWindows
 from ldm.canvas.wrapped import MARGIN, Wrap
 from ldm.errors import RequestError
+from ldm.images import EncodedImage
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.request_controls import MAX_SEED
 
-CANVAS_FIELDS = ("cover", "coarse", "coarse_hold")  # of requests that have them
+SOME_HAVE = ("cover", "coarse", "coarse_hold", "strength")  # fields that not all requests have
 WRAPS = {
     "no": Wrap(),
     "across": Wrap(across=True),
@@ -50,24 +51,37 @@ class Sampling:
     wrap: Wrap = WRAPS["no"]  # which edges of the canvas meet
     coarse: float = 0.0
     coarse_hold: float = 0.0
+    image: EncodedImage | None = None  # to start from; a small picture first is not made then
+    strength: float = 0.0
+    inner: tuple[int, int] | None = None  # height and width in px, where the rest is padding
     # a picture, a px per latent cell, and the longest side in px -> what a preview shows of it
     shown: Callable[[np.ndarray, int], np.ndarray] | None = None
 
     @property
     def again(self) -> int:
-        """Steps that are taken at full size after a small picture.
+        """Steps that make the picture to start from anew, or at full size after a small one.
 
         The last one alone starts at t = 1 and makes nothing anew, so that there are two at least.
         """
-        return min(self.steps, max(2, round(self.coarse * self.steps)))
+        share = self.coarse if self.image is None else self.strength
+        return min(self.steps, max(2, round(share * self.steps)))
+
+    def taken(self, *, small: bool) -> int:
+        """Steps in all; `small`: whether a small picture comes first."""
+        if self.image is not None:
+            return self.again
+        return self.steps + (self.again if small else 0)
 
 
-def of_request(request: Any, size: tuple[int, int] | None = None) -> Sampling:
+def of_request(
+    request: Any, size: tuple[int, int] | None = None, inner: tuple[int, int] | None = None
+) -> Sampling:
     """The sampling part of a request whose fields are all filled in.
 
     Args:
         request: Any request.
         size: (height, width) in px, for tasks whose size follows from a picture.
+        inner: What of it is not padding, if not all.
     """
     height, width = size or (request.height, request.width)
     seeds = tuple((request.seed + i) % (MAX_SEED + 1) for i in range(request.count))
@@ -81,8 +95,15 @@ def of_request(request: Any, size: tuple[int, int] | None = None) -> Sampling:
         width=width,
         temperature=request.temperature,
         wrap=WRAPS[request.seamless],
-        **{name: getattr(request, name) for name in CANVAS_FIELDS if hasattr(request, name)},
+        image=start_of(request),
+        inner=inner,
+        **{name: getattr(request, name) for name in SOME_HAVE if hasattr(request, name)},
     )
+
+
+def start_of(request: Any) -> EncodedImage | None:
+    """The picture that a request starts from; what others call a picture is another thing."""
+    return request.image if hasattr(request, "strength") else None
 
 
 def canvas_of(about: Measures, sampling: Sampling, *, encodes: bool = False) -> Canvas:
@@ -94,7 +115,7 @@ def canvas_of(about: Measures, sampling: Sampling, *, encodes: bool = False) -> 
         columns=columns,
         count=len(sampling.seeds),
         passes=1 if sampling.guidance_scale == 1 else 2,
-        encodes=encodes or small_of(about, sampling) is not None,
+        encodes=encodes or sampling.image is not None or small_of(about, sampling) is not None,
         windows=_windows(about),
         at_once=about.cells_at_once,
     )
@@ -122,9 +143,9 @@ def _windows(about: Measures) -> EvenWindows | None:
 def small_of(about: Measures, sampling: Sampling) -> Sampling | None:
     """How to make the small picture that comes first, its shorter side as it was trained.
 
-    None: there is none, since nobody asked for it or the canvas is no larger.
+    None: there is none, since nobody asked for it, the canvas is no larger or there is a picture.
     """
-    if not sampling.coarse or about.trained_size is None:
+    if not sampling.coarse or about.trained_size is None or sampling.image is not None:
         return None
     scale = min(about.trained_size) / min(sampling.height, sampling.width)
     if scale >= 1:

@@ -52,6 +52,11 @@ class Asked:
         """Look for this from now on."""
         self.words, self.task, self.known = words, task, True
 
+    @property
+    def now(self) -> tuple[str, str]:
+        """Words and task."""
+        return self.words, self.task
+
 
 @dataclass(frozen=True)
 class Search:
@@ -196,15 +201,19 @@ class Finder:
     def refresh(self, words: str, task: str, asked: Asked, found: list[Entry]) -> Iterator[Updates]:
         """As many as before, with those that are new; of what is asked for by then.
 
-        A search that was typed after this was sent may come before it.
+        A search that was typed after this was sent may come before it; and one that came while
+        the last of this was made ready was shown before it.
         """
         if not asked.known:
             asked.take(words, task)
-        limit = max(PAGE, len(found))
+        limit, shown = max(PAGE, len(found)), None
         with _in_words():
             for to_read in self.history.refresh():
-                now = (asked.words, asked.task)
-                yield self.show(self.history.find(*now, limit=limit), *now, to_read)
+                shown = asked.now
+                yield self.show(self.history.find(*shown, limit=limit), *shown, to_read)
+            while shown != asked.now:
+                shown = asked.now
+                yield self.show(self.history.find(*shown, limit=limit), *shown)
 
     def more(self, words: str, task: str, _: Asked, found: list[Entry]) -> Updates:
         """A page more."""

@@ -38,4 +38,4 @@ def create(jobs: JobQueue) -> Tab:
             made.settings(sized=True)
         with gr.Column(**made.named("right")):
             made.show(HINT)
-    return made.tab(jobs)
+    return made.tab(jobs, receive=lambda path: {"image": str(path)})

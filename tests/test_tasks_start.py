@@ -1,0 +1,157 @@
+"""Pictures that start from a picture (SDEdit): how much is made anew, and at which size."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ldm.canvas.estimate import facts_of
+from ldm.canvas.plan import Room
+from ldm.canvas.wrapped import MARGIN
+from ldm.catalog.registry import load_preset
+from ldm.images import EncodedImage, fitted
+from ldm.requests import Box, ClassConditional, Layout, Semantic, TextToImage
+from ldm.runtime.manager import ModelManager
+from ldm.studio import resolve
+from ldm.tasks import RUNNERS, covering
+from ldm.tasks.covering import Site
+from ldm.tasks.estimating import canvases, pixels
+from ldm.tasks.settings import Sampling
+from tests.test_tasks_covering import REQUEST, made
+
+EXAMPLES = "ui/examples/text-to-image"
+START = EncodedImage.from_array(
+    np.random.default_rng(0).integers(256, size=(64, 96, 3), dtype=np.uint8)
+)
+
+
+@pytest.fixture
+def encoded(tiny_model, monkeypatch):
+    """The pictures that are encoded, each (1, 3, H, W)."""
+    seen, kind = [], type(tiny_model)
+    encode = kind.encode
+    monkeypatch.setattr(kind, "encode", lambda self, x: seen.append(x) or encode(self, x))
+    return seen
+
+
+def as_array(tensor):
+    return ((tensor[0].permute(1, 2, 0).numpy() + 1) * 127.5).round().astype(np.uint8)
+
+
+@pytest.mark.parametrize(("strength", "steps"), [(0.0, 2), (0.25, 2), (0.5, 5), (1.0, 10)])
+def test_strength_is_a_share_of_the_steps(strength, steps):
+    sampling = Sampling("ddim", 10, 1.0, 0.0, (1,), 64, 96, image=START, strength=strength)
+    assert sampling.again == sampling.taken(small=False) == steps
+    assert replace(sampling, image=None).taken(small=False) == 10
+
+
+def test_the_steps_are_told_and_estimated(tiny_model, encoded):
+    request = replace(REQUEST, image=START, strength=0.67, coarse=0.5)
+    progress, result = made(tiny_model, request)
+    steps = [(event.step, event.total) for event in progress if event.stage == "sampling"]
+    assert steps[-1] == (2, 2)
+    assert np.array_equal(as_array(encoded[0]), START.array())
+    assert result.requests[0] == request
+    facts = facts_of(tiny_model)
+    (canvas,) = canvases(request, facts)
+    assert (canvas.encodes, canvas.share) == (True, pytest.approx(2 / 3))
+    without = replace(request, image=None)
+    assert pixels(request, facts, [canvas]) == pixels(without, facts, [canvas]) + 2 * 64 * 96
+
+
+def test_whole_bands_batch_and_single_are_the_same_picture(tiny_model, monkeypatch):
+    monkeypatch.setattr(covering, "SURE", 0)
+    request = replace(REQUEST, image=START, strength=0.67, seed=7)
+    _, whole = made(tiny_model, request)
+    _, batch = made(tiny_model, replace(request, seed=5, count=4))
+    facts = facts_of(tiny_model)
+    site = Site(lambda: facts, Room(2**20))
+    _, bands = made(tiny_model, request, site)
+    assert "in bands" in site.notes[0]
+    for other in (bands.images[0], batch.images[2]):
+        assert np.abs(other.astype(int) - whole.images[0]).max() <= 1
+
+
+def test_edges_that_meet_are_encoded_together(tiny_model, encoded):
+    made(tiny_model, replace(REQUEST, image=START, seamless="across"))
+    margin = 2 * MARGIN  # px
+    assert encoded[0].shape == (1, 3, 64, 96 + 2 * margin)
+    assert np.array_equal(as_array(encoded[0][..., margin:-margin]), START.array())
+
+
+@pytest.mark.parametrize("size", [(64, 96), (32, 48), (64, 200), (200, 64), (1, 1)])
+def test_a_picture_of_any_size_fills_the_canvas(size, tiny_model, encoded):
+    grey = EncodedImage.from_array(np.full(size, 90, np.uint8))
+    _, result = made(tiny_model, replace(REQUEST, image=grey))
+    assert result.images[0].shape == (64, 96, 3)
+    assert (as_array(encoded[0]) == 90).all()
+
+
+def test_it_is_cut_at_its_sides_and_not_squeezed():
+    picture = np.zeros((40, 120), np.uint8)
+    picture[:, 40:80] = 200
+    assert (fitted(picture, 40, 40) == 200).all()
+    same = START.array()
+    assert np.array_equal(fitted(same, 64, 96), same)
+
+
+def test_a_map_s_padding_is_no_part_of_the_picture():
+    """The picture is as large as the map, and stands where the map stands."""
+    request = Semantic(
+        label_map=EncodedImage.from_array(np.full((50, 70), 6, np.uint8)), image=START,
+        sampler="ddim", steps=2, temperature=1.0, seed=1, eta=0.0,
+    )  # fmt: skip
+    with ModelManager(device="cpu").use(request.preset) as model:
+        seen, encode = [], type(model).encode
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(model), "encode", lambda m, x: seen.append(x) or encode(m, x))
+            *_, result = RUNNERS["semantic"](model, request)
+    array = as_array(seen[0].float())
+    assert array.shape[0] > 50
+    assert np.array_equal(array[:50, :70], fitted(START.array(), 50, 70))
+    assert (array[50:] == array[49]).all()
+    assert result.images[0].shape == (50, 70, 3)
+
+
+def test_every_task_that_takes_one_keeps_to_it_as_its_strength_says():
+    """The distance to the picture grows with the strength, for each model that ships with it."""
+    with_one = {"steps": 10, "sampler": "ddim", "seed": 3, "temperature": 1.0, "eta": 0.0}
+    sized = {"width": 128, "height": 128, "guidance_scale": 1.0}
+    box = {"label": "house", "left": 0.4, "top": 0.5, "right": 0.6, "bottom": 0.8}
+    requests = [
+        TextToImage(prompt="snow at night", **with_one, **sized),
+        ClassConditional(class_index=3, **with_one, **sized),
+        Layout(boxes=(Box(**box),), **with_one, **sized),
+        Semantic(label_map=EncodedImage.from_array(np.full((128, 128), 6, np.uint8)), **with_one),
+    ]
+    start = EncodedImage.from_file(next(Path(EXAMPLES).glob("1-*.png")))
+    given = fitted(start.array(), 128, 128).astype(float)
+    manager = ModelManager(device="cpu")
+    for request in requests:
+        gaps = []
+        with manager.use(request.preset) as model:
+            for strength in (0.2, 0.5, 1.0):
+                *_, result = RUNNERS[request.task](
+                    model, replace(request, image=start, strength=strength)
+                )
+                gaps.append(np.abs(result.images[0] - given).mean())
+        assert gaps == sorted(gaps), request.task
+        assert gaps[0] < 15 < gaps[-1], request.task
+
+
+@pytest.mark.parametrize(
+    ("sides", "size"),
+    [
+        ({}, (96, 64)),
+        ({"width": 256}, (256, 128)),
+        ({"width": 32, "height": 48}, (32, 48)),
+    ],
+)
+def test_a_size_that_is_left_open_is_the_picture_s(sides, size):
+    preset = load_preset("demo-text-to-image")
+    request = resolve(TextToImage(prompt="a lake", image=START, **sides), preset)
+    assert (request.width, request.height) == size
+    odd = EncodedImage.from_array(np.zeros((70, 5000), np.uint8))
+    request = resolve(TextToImage(prompt="a lake", image=odd), preset)
+    assert (request.width, request.height) == (4096, 64)

@@ -1,0 +1,111 @@
+"""A picture to start from, in the tabs whose requests take one, and variations of a result."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ldm.errors import RequestError
+from ldm.jobs import JobQueue
+from ldm.request_json import read_file
+from ldm.requests import EncodedImage
+from ui.controls import named, unchecked, widget
+from ui.run import Picture, Visit, make_request
+from ui.stage import QUIET, Stage, starts_run
+from ui.tab import Values, fields_of
+
+TITLE = "Start from a picture"
+IMAGE = "image"
+KEPT_READ = 4  # pictures
+
+
+def takes_one(request_type: type) -> bool:
+    """Whether a request may start from a picture: what others call so is another thing."""
+    return hasattr(request_type, "strength")
+
+
+def widgets(request_type: type) -> dict[str, gr.components.Component]:
+    """The picture and how much of it is made anew, closed until there is a picture. By name."""
+    task = request_type.task
+    with gr.Accordion(TITLE, open=False, **named(task, "start")) as fold:
+        image = unchecked(
+            gr.Image(
+                show_label=False,
+                type="filepath",
+                format="png",
+                sources=["upload", "clipboard"],
+                height=150,
+                elem_id=f"{task}-{IMAGE}",
+                elem_classes=["field-image", "takes-picture"],
+            )
+        )
+        strength = widget(request_type, "strength")
+    image.change(lambda file: gr.Accordion(open=True) if file else gr.skip(), image, fold, **QUIET)
+    return {IMAGE: image, "strength": strength}
+
+
+def added(
+    to_fields: Callable[[Values], Values] = dict,
+    to_values: Callable[[Any], Values] = fields_of,
+    not_kept: frozenset[str] = frozenset(),
+    **about: Any,
+) -> dict[str, Any]:
+    """How a tab differs from others (see `ui.tab.Tab`), with the picture read and shown."""
+    with_it = {"to_fields": reading(to_fields), "to_values": showing(to_values)}
+    return about | with_it | {"not_kept": not_kept | {IMAGE}}
+
+
+def reading(to_fields: Callable[[Values], Values]) -> Callable[[Values], Values]:
+    """What makes a request's fields of the widgets' values, with the picture read from its file.
+
+    Raises:
+        RequestError: If it cannot be read.
+    """
+
+    def read(values: Values) -> Values:
+        file = values[IMAGE]
+        return to_fields(values) | {IMAGE: _read(Path(file.path)) if file else None}
+
+    return read
+
+
+def showing(to_values: Callable[[Any], Values]) -> Callable[[Any], Values]:
+    """And back: the picture as an array."""
+
+    def show(request: Any) -> Values:
+        return to_values(request) | {IMAGE: request.image.array() if request.image else None}
+
+    return show
+
+
+@functools.lru_cache(KEPT_READ)
+def _read(path: Path) -> EncodedImage:
+    """Once: an estimate asks for it at every change. Uploads of the same name are the same."""
+    return read_file(IMAGE, path)
+
+
+def connect(jobs: JobQueue, stage: Stage, inputs: Mapping[str, gr.components.Component]) -> None:
+    """Let the button make others like the picture on show; the settings stay as they are."""
+
+    def wanted(visit: Visit, count: Any, strength: Any) -> Any:
+        if visit.shown is None:
+            raise RequestError("There is no picture to vary yet.")
+        return varied(visit.shown, count, strength)
+
+    starts_run(jobs, stage, stage.vary, wanted, {n: inputs[n] for n in ("count", "strength")})
+
+
+def varied(picture: Picture, count: Any, strength: Any) -> Any:
+    """The request for others like a picture: it starts from it, as it was made, with new seeds.
+
+    Raises:
+        gr.Error: If its file is gone or damaged.
+        RequestError: If it cannot be read, or a number is out of range.
+    """
+    start = EncodedImage.from_file(Path(picture.path))
+    about = {IMAGE: start, "strength": strength, "seed": None, "count": count}
+    return make_request(type(picture.request), vars(picture.request) | about)
