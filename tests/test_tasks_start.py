@@ -42,8 +42,8 @@ def as_array(tensor):
 @pytest.mark.parametrize(("strength", "steps"), [(0.0, 2), (0.25, 2), (0.5, 5), (1.0, 10)])
 def test_strength_is_a_share_of_the_steps(strength, steps):
     sampling = Sampling("ddim", 10, 1.0, 0.0, (1,), 64, 96, image=START, strength=strength)
-    assert sampling.again == sampling.taken(small=False) == steps
-    assert replace(sampling, image=None).taken(small=False) == 10
+    assert sampling.again == sampling.first == steps
+    assert replace(sampling, image=None).first == 10
 
 
 def test_the_steps_are_told_and_estimated(tiny_model, encoded):
@@ -58,6 +58,21 @@ def test_the_steps_are_told_and_estimated(tiny_model, encoded):
     assert (canvas.encodes, canvas.share) == (True, pytest.approx(2 / 3))
     without = replace(request, image=None)
     assert pixels(request, facts, [canvas]) == pixels(without, facts, [canvas]) + 2 * 64 * 96
+
+
+def test_of_a_large_canvas_the_small_picture_starts_from_it(trained_small, encoded):
+    """What is made anew at full size has its objects in the sizes that the model knows."""
+    request = replace(REQUEST, steps=10, image=START, strength=0.8, coarse=0.3)
+    progress, result = made(trained_small, request)
+    steps = [(event.step, event.total) for event in progress if event.stage == "sampling"]
+    assert (steps[0], steps[-1]) == ((1, 11), (11, 11))
+    assert np.array_equal(as_array(encoded[0]), fitted(START.array(), 32, 48))
+    assert [tuple(image.shape[2:]) for image in encoded] == [(32, 48), (64, 96)]
+    assert result.images[0].shape == (64, 96, 3)
+    facts = facts_of(trained_small)
+    small, large = canvases(request, facts)
+    assert (small.encodes, small.share) == (True, pytest.approx(0.8))
+    assert (large.encodes, large.share) == (True, pytest.approx(0.3))
 
 
 def test_whole_bands_batch_and_single_are_the_same_picture(tiny_model, monkeypatch):

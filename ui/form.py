@@ -12,9 +12,8 @@ from typing import Any
 
 import gradio as gr
 
-from ldm.catalog.registry import list_presets, load_preset
+from ldm.catalog.registry import list_presets
 from ldm.catalog.schema import Preset
-from ldm.errors import LDMError
 from ldm.jobs import JobQueue
 from ldm.requests import MET_BY, controls
 from ui import stage
@@ -23,7 +22,7 @@ from ui import tab as tabs
 from ui.controls import labels_of, named, widget
 from ui.endpoint import open_endpoint
 from ui.gallery import strip_of_pictures
-from ui.run import fail, load_request
+from ui.run import find_preset, load_request
 from ui.stage import QUIET, Stage
 from ui.tab import EXAMPLES, Component, Tab, Values, example_paths
 
@@ -95,7 +94,7 @@ class Form:
         """
         self._model(sized)
         if starts.takes_one(self.request_type):
-            self.inputs |= starts.widgets(self.request_type)
+            self.inputs |= starts.widgets(self.request_type, self.inputs)
         self._seed_and_count(count)
         self._sampling()
         self._tools()
@@ -274,18 +273,6 @@ def sides_of(preset: Preset, across: int, down: int) -> tuple[int, int]:
         return round(trained * share / unit / multiple) * multiple
 
     return side(preset.width, across), side(preset.height, down)
-
-
-def find_preset(name: str) -> Preset:
-    """The preset as it is now: it may have been downloaded since the page was built.
-
-    Raises:
-        gr.Error: If there is none of that name.
-    """
-    try:
-        return load_preset(name)
-    except LDMError as error:
-        raise fail(str(error)) from error
 
 
 def _caption(path: Path) -> str:

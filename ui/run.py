@@ -12,6 +12,8 @@ from typing import Any
 import gradio as gr
 
 from ldm import metadata
+from ldm.catalog.registry import load_preset
+from ldm.catalog.schema import Preset
 from ldm.errors import LDMError, RequestError
 from ldm.events import Cancelled, Failed, Progress, Queued, Result
 from ldm.jobs import JobQueue
@@ -132,6 +134,18 @@ def load_request(path: Path) -> Any:
             if isinstance(value, EncodedImage):
                 value.array()  # a damaged one is told here
         return request
+    except LDMError as error:
+        raise fail(str(error)) from error
+
+
+def find_preset(name: str) -> Preset:
+    """The preset as it is now: it may have been downloaded since the page was built.
+
+    Raises:
+        gr.Error: If there is none of that name.
+    """
+    try:
+        return load_preset(name)
     except LDMError as error:
         raise fail(str(error)) from error
 

@@ -8,19 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from PIL import ExifTags, Image
 
+from ldm.catalog.schema import Preset
 from ldm.errors import RequestError
 from ldm.jobs import JobQueue
+from ldm.request_controls import MAX_SIDE_PX
 from ldm.request_json import read_file
 from ldm.requests import EncodedImage
 from ui.controls import named, unchecked, widget
-from ui.run import Picture, Visit, make_request
+from ui.run import Picture, Visit, find_preset, make_request
 from ui.stage import QUIET, Stage, starts_run
-from ui.tab import Values, fields_of
+from ui.tab import Component, Values, fields_of
 
 TITLE = "Start from a picture"
 IMAGE = "image"
 KEPT_READ = 4  # pictures
+UPRIGHT = 4  # orientations of a photograph up to this one are not on their side
+LARGE = 2  # times the trained size: a larger picture is begun smaller
 
 
 def takes_one(request_type: type) -> bool:
@@ -28,8 +33,13 @@ def takes_one(request_type: type) -> bool:
     return hasattr(request_type, "strength")
 
 
-def widgets(request_type: type) -> dict[str, gr.components.Component]:
-    """The picture and how much of it is made anew, closed until there is a picture. By name."""
+def widgets(request_type: type, inputs: Mapping[str, Component]) -> dict[str, Component]:
+    """The picture and how much of it is made anew, closed until there is a picture. By name.
+
+    Args:
+        request_type: A request that takes one.
+        inputs: The tab's model and, where it is free, the size, which follows a picture's shape.
+    """
     task = request_type.task
     with gr.Accordion(TITLE, open=False, **named(task, "start")) as fold:
         image = unchecked(
@@ -43,8 +53,11 @@ def widgets(request_type: type) -> dict[str, gr.components.Component]:
                 elem_classes=["field-image", "takes-picture"],
             )
         )
-        strength = widget(request_type, "strength")
+        strength = widget(request_type, "strength", value=request_type.strength)
     image.change(lambda file: gr.Accordion(open=True) if file else gr.skip(), image, fold, **QUIET)
+    if "width" in inputs:
+        given, sides = [image, inputs["preset"]], [inputs["width"], inputs["height"]]
+        image.upload(_shape, given, sides, **QUIET)
     return {IMAGE: image, "strength": strength}
 
 
@@ -82,13 +95,34 @@ def showing(to_values: Callable[[Any], Values]) -> Callable[[Any], Values]:
     return show
 
 
+def _shape(file: Any, preset: str) -> list[Any]:
+    sides = sides_like(Path(file.path), find_preset(preset)) if file else {}
+    return [*sides.values()] or [gr.skip(), gr.skip()]
+
+
+def sides_like(path: Path, preset: Preset) -> Values:
+    """Width and height for a picture to start from, as its file says them: in its shape, at its own
+    size where that is about what the model was trained for. Nothing of what is no picture."""
+    try:
+        with Image.open(path) as image:
+            lies = image.getexif().get(ExifTags.Base.Orientation, 1) > UPRIGHT
+            size = image.size[::-1] if lies else image.size
+    except Exception:  # Pillow's readers raise nearly every kind of error
+        return {}
+    trained, short = min(preset.width, preset.height), min(size)
+    scale = min(max(short, trained), LARGE * trained) / short / preset.size_multiple
+    most = MAX_SIDE_PX // preset.size_multiple
+    sides = (min(max(1, round(scale * side)), most) * preset.size_multiple for side in size)
+    return dict(zip(("width", "height"), sides, strict=True))
+
+
 @functools.lru_cache(KEPT_READ)
 def _read(path: Path) -> EncodedImage:
     """Once: an estimate asks for it at every change. Uploads of the same name are the same."""
     return read_file(IMAGE, path)
 
 
-def connect(jobs: JobQueue, stage: Stage, inputs: Mapping[str, gr.components.Component]) -> None:
+def connect(jobs: JobQueue, stage: Stage, inputs: Mapping[str, Component]) -> None:
     """Let the button make others like the picture on show; the settings stay as they are."""
 
     def wanted(visit: Visit, count: Any, strength: Any) -> Any:

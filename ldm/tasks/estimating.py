@@ -51,10 +51,11 @@ def canvases(request: Any, facts: Facts) -> list[Canvas]:
         return _enlarged(request, facts)
     sampling = _sampling(request, facts)
     canvas = canvas_of(facts, sampling, encodes=isinstance(request, Inpaint))
-    small, again = small_of(facts, sampling), sampling.again / sampling.steps
-    if sampling.image is not None:
-        return [replace(canvas, share=again)]
-    return [canvas] if small is None else [canvas_of(facts, small), replace(canvas, share=again)]
+    small, steps = small_of(facts, sampling), sampling.steps
+    if small is None:
+        return [replace(canvas, share=sampling.first / steps)]
+    first = replace(canvas_of(facts, small), share=small.first / steps)
+    return [first, replace(canvas, share=sampling.refined.again / steps)]
 
 
 def pixels(request: Any, facts: Facts, found: Sequence[Canvas]) -> int:
@@ -66,8 +67,10 @@ def pixels(request: Any, facts: Facts, found: Sequence[Canvas]) -> int:
     made = sum(canvas.count * canvas.cells for canvas in found) * facts.factor**2
     area = found[-1].cells * facts.factor**2
     encoded = (len(found) - 1) * request.count * area if not isinstance(request, Upscale) else 0
-    if isinstance(request, Inpaint) or start_of(request) is not None:
+    if isinstance(request, Inpaint):
         encoded += area
+    if start_of(request) is not None:
+        encoded += found[0].cells * facts.factor**2
     return round(made + ENCODED * encoded + PUT_BACK * request.count * _put_back_to(request))
 
 

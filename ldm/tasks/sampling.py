@@ -107,14 +107,13 @@ def _batch(
 ) -> Generator[Progress, None, Tensor]:
     """One batch, (B, 3, H, W); `place`: which one of how many."""
     small = small_of(on.bare, sampling)
-    steps = sampling.taken(small=small is not None)
+    steps = sampling.first + (sampling.refined.again if small else 0)
     track = Track(place[0] * steps, place[1] * steps)
-    start = None
-    if sampling.image is not None:
-        start = yield from _encoded(on, sampling, _picture(sampling), track, "encoding")
-    elif small is not None:
+    if small is None:
+        start = yield from _given(on, sampling, track)
+    else:
         start = yield from _small_first(on, (small, sampling), conditions, track, site)
-        track = track.after(sampling.steps)
+        track, sampling = track.after(small.first), sampling.refined
     latents = yield from denoised(on, sampling, conditions, track, site, start)
     taken = sampling.steps if start is None else sampling.again
     return (yield from decoded(on, sampling, latents, track.after(taken), site))
@@ -134,19 +133,25 @@ def _small_first(
     there = cover(model, canvas, site)
     h, w = small.height // model.factor, small.width // model.factor
     some = tuple(part.resized(h, w) for part in conditions)
-    latents = yield from denoised(there, small, some, track, site)
-    track = track.after(small.steps)
+    start = yield from _given(there, small, track)
+    latents = yield from denoised(there, small, some, track, site, start)
+    track = track.after(small.first)
     image = yield from decoded(there, small, latents, track, site, "enlarging")
     image = F.interpolate(image, (full.height, full.width), mode="bicubic").clamp(-1, 1)
     return (yield from _encoded(on, full, image, track, "enlarging"))
 
 
-def _picture(sampling: Sampling) -> Tensor:
-    """The picture to start from at the size of the canvas: (1, 3, H, W) in [-1, 1]."""
+def _given(
+    on: Covered, sampling: Sampling, track: Track
+) -> Generator[Progress, None, Tensor | None]:
+    """The latents (1, C, h, w) of the picture to start from; None: there is none."""
+    if sampling.image is None:
+        return None
     height, width = sampling.inner or (sampling.height, sampling.width)
     array = fitted(sampling.image.array(), height, width)
     below, right = sampling.height - height, sampling.width - width
-    return to_tensor([np.pad(array, ((0, below), (0, right), (0, 0)), mode="edge")])
+    image = to_tensor([np.pad(array, ((0, below), (0, right), (0, 0)), mode="edge")])
+    return (yield from _encoded(on, sampling, image, track, "encoding"))
 
 
 def _encoded(

@@ -51,7 +51,7 @@ class Sampling:
     wrap: Wrap = WRAPS["no"]  # which edges of the canvas meet
     coarse: float = 0.0
     coarse_hold: float = 0.0
-    image: EncodedImage | None = None  # to start from; a small picture first is not made then
+    image: EncodedImage | None = None  # to start from
     strength: float = 0.0
     inner: tuple[int, int] | None = None  # height and width in px, where the rest is padding
     # a picture, a px per latent cell, and the longest side in px -> what a preview shows of it
@@ -66,11 +66,15 @@ class Sampling:
         share = self.coarse if self.image is None else self.strength
         return min(self.steps, max(2, round(share * self.steps)))
 
-    def taken(self, *, small: bool) -> int:
-        """Steps in all; `small`: whether a small picture comes first."""
-        if self.image is not None:
-            return self.again
-        return self.steps + (self.again if small else 0)
+    @property
+    def first(self) -> int:
+        """Steps from the picture to start from, or from noise."""
+        return self.steps if self.image is None else self.again
+
+    @property
+    def refined(self) -> Sampling:
+        """How a small picture is made anew at full size."""
+        return replace(self, image=None)
 
 
 def of_request(
@@ -143,9 +147,9 @@ def _windows(about: Measures) -> EvenWindows | None:
 def small_of(about: Measures, sampling: Sampling) -> Sampling | None:
     """How to make the small picture that comes first, its shorter side as it was trained.
 
-    None: there is none, since nobody asked for it, the canvas is no larger or there is a picture.
+    None: there is none, since nobody asked for it or the canvas is no larger.
     """
-    if not sampling.coarse or about.trained_size is None or sampling.image is not None:
+    if not sampling.coarse or about.trained_size is None:
         return None
     scale = min(about.trained_size) / min(sampling.height, sampling.width)
     if scale >= 1:
@@ -155,7 +159,8 @@ def small_of(about: Measures, sampling: Sampling) -> Sampling | None:
         max(1, round(scale * side / multiple)) * multiple
         for side in (sampling.height, sampling.width)
     )
-    return replace(sampling, height=height, width=width, coarse=0.0, cover="auto")
+    sides = {"height": height, "width": width, "inner": None}
+    return replace(sampling, **sides, coarse=0.0, cover="auto")
 
 
 def check(model: LatentDiffusion, sampling: Sampling) -> None:

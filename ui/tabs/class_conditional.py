@@ -11,7 +11,8 @@ from ldm.catalog.schema import Preset
 from ldm.jobs import JobQueue
 from ldm.requests import ClassConditional
 from ui.classes import ANY, ClassPicker, class_index
-from ui.form import Form, find_preset
+from ui.form import Form
+from ui.run import find_preset
 from ui.stage import QUIET
 from ui.tab import EXAMPLES, Tab, Values, fields_of
 

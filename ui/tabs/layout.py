@@ -12,7 +12,8 @@ from ldm.jobs import JobQueue
 from ldm.requests import Box, Layout
 from ui import boxes
 from ui.boxes import BoxEditor, read_boxes, sketch
-from ui.form import Form, find_preset
+from ui.form import Form
+from ui.run import find_preset
 from ui.stage import QUIET
 from ui.tab import EXAMPLES, Tab, Values, fields_of
 

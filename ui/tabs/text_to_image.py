@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import gradio as gr
 
+from ldm.catalog.schema import Preset
 from ldm.jobs import JobQueue
 from ldm.requests import TextToImage
 from ui.form import Form
-from ui.tab import Tab
+from ui.start import sides_like
+from ui.tab import Tab, Values
 
 PLACEHOLDER = "a sailing boat on a quiet lake at dawn, high mountains"
 HINT = "Describe a landscape and press Generate, or start from one of the pictures below."
@@ -38,4 +42,9 @@ def create(jobs: JobQueue) -> Tab:
             made.settings(sized=True)
         with gr.Column(**made.named("right")):
             made.show(HINT)
-    return made.tab(jobs, receive=lambda path: {"image": str(path)})
+    return made.tab(jobs, receive=lambda path: received(path, made.start))
+
+
+def received(path: Path, preset: Preset) -> Values:
+    """A picture from another tab, to start from."""
+    return {"image": str(path)} | sides_like(path, preset)

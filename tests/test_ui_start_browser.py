@@ -1,0 +1,64 @@
+"""A picture to start from: it brings its shape, is in the result, and goes from tab to tab."""
+
+import numpy as np
+from PIL import Image
+from playwright.sync_api import expect
+
+from ldm import metadata
+from tests.browser import IN_A_BROWSER, newest, open_tab, set_steps, wait_done
+from ui.tab import EXAMPLES
+
+pytestmark = IN_A_BROWSER
+TAB, TASK = "#text-to-image", "text-to-image"
+
+
+def value(page, name):
+    return page.locator(f"{TAB}-{name} :is(input, textarea)").first.input_value()
+
+
+def test_it_is_made_anew_varied_and_sent_on(page, tmp_path):
+    picture = Image.open(next((EXAMPLES / "semantic").glob("1-*.png"))).convert("RGB")
+    given = tmp_path / "given.png"
+    picture.resize((200, 100)).save(given)
+    page.locator(f"{TAB}-prompt textarea").fill("snow at night")
+    set_steps(page, TASK, 5)
+    page.locator(f"{TAB}-start button").first.click()
+    page.locator(f"{TAB}-image input[type=file]").set_input_files(given)
+    expect(page.locator(f"{TAB}-image img")).to_be_visible()
+    expect(page.locator(f"{TAB}-width input")).to_have_value("256")  # in its shape
+    expect(page.locator(f"{TAB}-height input")).to_have_value("128")
+    page.locator(f"{TAB}-go").click()
+    wait_done(page, TASK)
+    expect(page.locator(f"{TAB}-plate")).to_contain_text("from a picture, strength 0.6")
+    first = newest(page, TASK, tmp_path / "first.png")
+    request = metadata.load(first).request
+    assert np.array_equal(request.image.array(), np.asarray(Image.open(given)))
+
+    # others like it, whatever stands in the settings by now
+    page.locator(f"{TAB}-prompt textarea").fill("something else")
+    page.locator(f"{TAB}-vary").click()
+    expect(page.locator(f"{TAB}-results img")).to_have_count(2)
+    wait_done(page, TASK)
+    varied = metadata.load(newest(page, TASK, tmp_path / "varied.png")).request
+    assert np.array_equal(varied.image.array(), np.asarray(Image.open(first)))
+    assert (varied.prompt, varied.steps) == (request.prompt, request.steps)
+    assert varied.seed != request.seed
+    assert value(page, "prompt") == "something else"
+
+    # a picture of another tab comes with its shape, and what was here can be had back
+    open_tab(page, "semantic")
+    page.locator("#semantic-examples button.thumbnail-lg").first.click()
+    expect(page.locator("#semantic-plate .title")).not_to_have_text("")
+    page.locator("#semantic-to-text-to-image").click()
+    expect(page.locator(f"{TAB}-width input")).to_be_visible()
+    assert int(value(page, "width")) * picture.height == int(value(page, "height")) * picture.width
+    page.locator(f"{TAB}-undo").click()
+    expect(page.locator(f"{TAB}-width input")).to_have_value("256")
+    assert value(page, "prompt") == "something else"
+
+    # all of it is back from the file
+    page.locator(
+        f"{TAB}-restore input[type=file], {TAB}-tools input[type=file]"
+    ).first.set_input_files(first)
+    expect(page.locator(f"{TAB}-prompt textarea")).to_have_value("snow at night")
+    expect(page.locator(f"{TAB}-image img")).to_be_visible()
