@@ -13,6 +13,7 @@ import gradio as gr
 from ldm.jobs import MAX_QUEUED, JobQueue
 from ui import estimate, stage, theme
 from ui.controls import limits
+from ui.endpoint import open_endpoints
 from ui.run import Visit, load_request
 from ui.stage import QUIET, or_skip
 from ui.tab import Component, Tab
@@ -57,6 +58,7 @@ def build(jobs: JobQueue, past_in: Path | None = None) -> gr.Blocks:
         _restore(frame, tabs, past)
         _send(frame, tabs, past)
         _remember(page, tabs)
+        open_endpoints(jobs, [tab.request_type for tab in tabs])
         for tab in tabs:
             stage.resume_on_load(page, jobs, tab.stage, tab.task)
             estimate.connect(jobs, tab, opened[tab.task])
@@ -132,8 +134,10 @@ def _remember(page: gr.Blocks, tabs: list[Tab]) -> None:
     for tab in tabs:
         large = {name: tab.inputs[name] for name in tab.not_kept}
         for boxes, deed in ((tab.kept, "keep"), (large, "hold")):
-            for box in boxes.values():
-                box.change(None, list(boxes.values()), None, js=_call(deed, tab, boxes), **QUIET)
+            if boxes:
+                changes, values = [box.change for box in boxes.values()], list(boxes.values())
+                about = {"trigger_mode": "multiple", "js": _call(deed, tab, boxes)}
+                gr.on(changes, None, values, None, **about, **QUIET)
         own = list(tab.kept.values())
         tab.link.click(None, own, None, js=_call("copyLink", tab, tab.kept), **QUIET)
         every = list(tab.inputs.values())

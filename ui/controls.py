@@ -7,7 +7,7 @@ import functools
 import inspect
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -87,19 +87,30 @@ def check_filled(
             raise RequestError(f"{name} must be {allowed}, got nothing.")
 
 
-def endpoint_widgets(request_type: type) -> dict[str, gr.components.Component]:
-    """Widgets that are never shown: the parameters of an endpoint, with the fields' own defaults.
+@dataclass(frozen=True)
+class EndpointWidget:
+    """A widget that is never shown: a parameter of an endpoint, with its field's own default.
 
     A field left open is None here, whatever the page shows, so the preset's default is taken.
     """
+
+    kind: type[gr.components.Component]
+    label: str
+    value: Any
+
+    def make(self) -> gr.components.Component:
+        """Put it on the page."""
+        return unchecked(self.kind(label=self.label, value=self.value, visible=False))
+
+
+def endpoint_widgets(request_type: type) -> dict[str, EndpointWidget]:
+    """The parameters of a request's endpoint, by name."""
     hints = typing.get_type_hints(request_type)
     return {
-        field.name: unchecked(
-            _endpoint_kind(hints[field.name])(
-                label=controls(request_type)[field.name].label,
-                value=None if field.default is MISSING else field.default,
-                visible=False,
-            )
+        field.name: EndpointWidget(
+            _endpoint_kind(hints[field.name]),
+            controls(request_type)[field.name].label,
+            None if field.default is MISSING else field.default,
         )
         for field in fields(request_type)
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -11,18 +11,38 @@ import gradio as gr
 from ldm.errors import LDMError
 from ldm.events import Failed, Result
 from ldm.jobs import JobQueue
-from ui.controls import as_endpoint, endpoint_widgets, from_files
+from ui.controls import EndpointWidget, as_endpoint, endpoint_widgets, from_files
 from ui.run import fail, make_request, say
 from ui.stage import FOLLOWERS, PACE
 
 
-def open_endpoint(jobs: JobQueue, request_type: type) -> None:
-    """The task for programs: fields in, (status, pictures, picture) out, the picture last.
+def open_endpoints(jobs: JobQueue, request_types: Sequence[type]) -> None:
+    """The tasks for programs: fields in, (status, pictures, picture) out, the picture last.
 
-    It has widgets of its own, never shown: what a caller leaves open is the preset's default,
-    not what happens to stand on the page.
+    They have widgets of their own, never shown: what a caller leaves open is the preset's default,
+    not what happens to stand on the page. Alike ones are one: a page has to read them all.
     """
+    outputs = [
+        gr.Textbox(label="Status", visible=False),
+        gr.Gallery(label="Pictures", visible=False),
+        gr.Image(label="Picture", type="filepath", visible=False),
+    ]
+    made: dict[EndpointWidget, gr.components.Component] = {}
+    for request_type in request_types:
+        wanted = endpoint_widgets(request_type)
+        for widget in wanted.values():
+            if widget not in made:
+                made[widget] = widget.make()
+        inputs = {name: made[widget] for name, widget in wanted.items()}
+        _open(jobs, request_type, inputs, outputs)
 
+
+def _open(
+    jobs: JobQueue,
+    request_type: type,
+    inputs: Mapping[str, gr.components.Component],
+    outputs: Sequence[gr.components.Component],
+) -> None:
     def run(**values: Any) -> Iterator[tuple[Any, ...]]:
         try:
             job_id = jobs.submit(make_request(request_type, from_files(values)))
@@ -44,16 +64,11 @@ def open_endpoint(jobs: JobQueue, request_type: type) -> None:
 
     run.__name__ = request_type.task.replace("-", "_")
     run.__doc__ = request_type.__doc__.split("\n")[0]
-    outputs = [
-        gr.Textbox(label="Status", visible=False),
-        gr.Gallery(label="Pictures", visible=False),
-        gr.Image(label="Picture", type="filepath", visible=False),
-    ]
     gr.Button(visible=False).click(
         as_endpoint(run, request_type),
         None,
         outputs,
-        inputs_kwargs=endpoint_widgets(request_type),
+        inputs_kwargs=inputs,
         api_name=run.__name__,
         show_progress="hidden",
         concurrency_limit=FOLLOWERS,

@@ -20,7 +20,6 @@ from ui import stage
 from ui import start as starts
 from ui import tab as tabs
 from ui.controls import labels_of, named, widget
-from ui.endpoint import open_endpoint
 from ui.gallery import strip_of_pictures
 from ui.run import find_preset, load_request
 from ui.stage import QUIET, Stage
@@ -131,7 +130,6 @@ class Form:
         stage.connect(jobs, made.stage, made.request_type, made.inputs, made.to_fields)
         if made.stage.vary is not None:
             starts.connect(jobs, made.stage, made.inputs)
-        open_endpoint(jobs, made.request_type)
         tabs.connect(made, self.reuse)
         return made
 

@@ -4,7 +4,6 @@ const TAB_KEY = "latent-canvas-tab";
 const FIRST_TAB = "text-to-image";
 const SHADE_KEY = "latent-canvas-shade";
 const MAX_JOBS = 60;
-const COUNTED_MS = 2000; // until nothing counts on that is of any use
 const RATIO_MS = 300; // until a tab that is opened is there
 
 // What a window remembers is its own: of two, neither changes the other's. A new one begins with what
@@ -67,7 +66,6 @@ const latentCanvas = {
     tell(refused);
     shade(stored(localStorage, SHADE_KEY, null));
     document.body.dataset.ready = "yes";
-    setTimeout(endCounting, COUNTED_MS);
     return recalled;
   },
 

@@ -90,7 +90,7 @@ def css() -> str:
 
 def head() -> str:
     """The page's own scripts, and the style of what Gradio draws outside the page's contents."""
-    names = ("frame.css", "frames.js", "page.js", "undo.js", "row.js", "zoom.js")
+    names = ("frame.css", "page.js", "undo.js", "row.js", "zoom.js")
     frame, *page, zoom = (_read(name) for name in names)
     page = "\n".join(page)
     return (
