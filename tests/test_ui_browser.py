@@ -59,7 +59,7 @@ def test_generate_with_previews_then_restore_the_png(page, tmp_path):
     expect(page.locator(f"{TAB}-go")).to_have_text("Generate")
     prompt(page).fill("a calm lake at sunset")
     seed(page).fill("7")
-    set_steps(page, 200)
+    set_steps(page, 60)
     page.evaluate(WATCH_PICTURES, f"{TAB}-picture img")
     page.locator(f"{TAB}-go").click()
     wait_done(page)
@@ -73,7 +73,7 @@ def test_generate_with_previews_then_restore_the_png(page, tmp_path):
     download.value.save_as(path)
     request = metadata.load(path).request
     assert isinstance(request, TextToImage)
-    assert (request.prompt, request.seed, request.steps) == ("a calm lake at sunset", 7, 200)
+    assert (request.prompt, request.seed, request.steps) == ("a calm lake at sunset", 7, 60)
 
     prompt(page).fill("something else")
     restore(page).set_input_files(path)

@@ -250,6 +250,14 @@ def test_no_component_hangs_the_page_on_itself(blocks):
     assert max(map(len, scripts)) < 1000  # they stand in the head, once
 
 
+def test_no_event_draws_signs_of_work(blocks):
+    """Gradio counts seconds with every frame for each thing that an event changes, seen or not: half
+    of a processor while a model runs."""
+    of_the_page = [event for event in blocks.fns.values() if event.api_visibility == "private"]
+    assert len(of_the_page) > 100
+    assert all(event.show_progress_on == [] for event in of_the_page)
+
+
 @pytest.mark.parametrize("after", [0, 1, 4])  # of 4 times that something is shown
 def test_a_search_while_pictures_are_read_is_what_is_shown_then(after, tmp_path, monkeypatch):
     kept = history.history_in(tmp_path)

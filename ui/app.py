@@ -12,10 +12,10 @@ import gradio as gr
 
 from ldm.jobs import MAX_QUEUED, JobQueue
 from ui import estimate, stage, theme
-from ui.controls import limits
+from ui.controls import QUIET, limits
 from ui.endpoint import open_endpoints
 from ui.run import Visit, load_request
-from ui.stage import QUIET, or_skip
+from ui.stage import or_skip
 from ui.tab import Component, Tab
 from ui.tabs import class_conditional, history, inpaint, layout, semantic, text_to_image, upscale
 from ui.tabs.history import Past

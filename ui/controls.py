@@ -18,6 +18,8 @@ from ldm.errors import RequestError
 from ldm.request_json import boxes_of, read_file
 from ldm.requests import Control, EncodedImage, controls
 
+# of events: not for programs, and without Gradio's own signs of work, which redraw every frame
+QUIET = {"api_visibility": "private", "show_progress": "hidden", "show_progress_on": []}
 MAX_SLIDER = 4096  # more values than this are typed
 
 

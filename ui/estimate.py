@@ -12,8 +12,8 @@ from ldm.errors import LDMError
 from ldm.events import Estimate
 from ldm.jobs import JobQueue
 from ldm.requests import controls
+from ui.controls import QUIET
 from ui.run import make_request
-from ui.stage import QUIET
 from ui.tab import Tab
 
 GIB = 2**30

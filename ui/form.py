@@ -19,10 +19,10 @@ from ldm.requests import MET_BY, controls
 from ui import stage
 from ui import start as starts
 from ui import tab as tabs
-from ui.controls import labels_of, named, widget
+from ui.controls import QUIET, labels_of, named, widget
 from ui.gallery import strip_of_pictures
 from ui.run import find_preset, load_request
-from ui.stage import QUIET, Stage
+from ui.stage import Stage
 from ui.tab import EXAMPLES, Component, Tab, Values, example_paths
 
 FIXED = "<p>This seed is fixed: the same settings make the same picture.</p>"

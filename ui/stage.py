@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,29 +13,16 @@ import gradio as gr
 from ldm.errors import LDMError
 from ldm.events import Failed, Progress, Queued, Result
 from ldm.jobs import JobQueue
-from ui.controls import check_filled, named
+from ui.controls import QUIET, check_filled, named
 from ui.gallery import Row, row_of_pictures, zipped
 from ui.run import Picture, Visit, in_words, make_request, plate_of, strip
+from ui.wall import look_closer, onward, wall
 
-QUIET = {"api_visibility": "private", "show_progress": "hidden", "show_progress_on": []}
-TARGETS = {"inpaint": "Inpaint", "upscale": "Upscale", "text-to-image": "Redraw"}  # that take one
 FOLLOWERS = 32  # pages that can watch their runs at once
 VARY = "Vary it"
 # s between two things that a page is told of a run: a fast model makes hundreds of steps a second,
 # and each that is told takes 20 ms of a processor from it
 PACE = 0.25
-EMPTY = """
-<div class="empty-canvas"><h2>The picture comes here</h2>
-<p>{hint}</p></div>
-"""
-ZOOM_BAR = """
-<div class="zoom-bar" role="toolbar" aria-label="Zoom">
-<button type="button" data-zoom="out" aria-label="Zoom out" title="Zoom out (-)">−</button>
-<button type="button" data-zoom="fit" title="All of the picture (0)">Fit</button>
-<button type="button" data-zoom="actual" title="Its own size (1)">100 %</button>
-<button type="button" data-zoom="in" aria-label="Zoom in" title="Zoom in (+)">+</button>
-<span data-part="share" title="100 %: a pixel of the picture takes one of the screen"></span></div>
-"""
 Updates = dict[gr.components.Component, Any]
 
 
@@ -147,36 +133,6 @@ def create(
     row = row_of_pictures(task)
     parts = (picture, status, plate, row, use, vary, send, go, stop, labels)
     return Stage(gr.State(Visit()), *parts, **about)
-
-
-def wall(task: str, hint: str) -> gr.Image:
-    """The place of a tab's picture; `hint` says what to do first, until there is one."""
-    with gr.Column(**named(task, "wall")):
-        picture = gr.Image(
-            type="filepath",
-            format="jpeg",  # of previews; a finished picture is a file already, and stays one
-            interactive=False,
-            show_label=False,
-            buttons=["download"],
-            **named(task, "picture"),
-        )
-        gr.HTML(ZOOM_BAR, padding=False, **named(task, "zoom"))
-        gr.HTML(EMPTY.format(hint=html.escape(hint)), padding=False, **named(task, "empty"))
-    return picture
-
-
-def look_closer(task: str) -> None:
-    """The button that shows the picture in a window of its own."""
-    closer = gr.Button("Look closer", size="sm", scale=0, **named(task, "closer"))
-    closer.click(None, None, None, js=f"() => latentCanvas.lookCloser({task!r})", **QUIET)
-
-
-def onward(task: str) -> dict[str, gr.Button]:
-    """The buttons that send the picture to another tab, by its task."""
-    return {
-        target: gr.Button(f"{name} it", size="sm", scale=0, **named(task, f"to-{target}"))
-        for target, name in TARGETS.items()
-    }
 
 
 def _select(stage: Stage) -> Callable[..., Updates]:

@@ -16,9 +16,9 @@ from ldm.jobs import JobQueue
 from ldm.request_controls import MAX_SIDE_PX
 from ldm.request_json import read_file
 from ldm.requests import EncodedImage
-from ui.controls import named, unchecked, widget
+from ui.controls import QUIET, named, unchecked, widget
 from ui.run import Picture, Visit, find_preset, make_request
-from ui.stage import QUIET, Stage, starts_run
+from ui.stage import Stage, starts_run
 from ui.tab import Component, Values, fields_of
 
 TITLE = "Start from a picture"

@@ -10,8 +10,9 @@ from typing import Any
 import gradio as gr
 
 from ldm.catalog.schema import Defaults
+from ui.controls import QUIET
 from ui.run import Picture, Visit, load_request
-from ui.stage import QUIET, Stage, or_skip
+from ui.stage import Stage, or_skip
 
 EXAMPLES = Path(__file__).parent / "examples"  # pictures that were made here, a folder per task
 MODELS_OWN = ("preset", *(field.name for field in fields(Defaults)))  # a model and what it brings

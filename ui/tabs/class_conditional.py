@@ -11,9 +11,9 @@ from ldm.catalog.schema import Preset
 from ldm.jobs import JobQueue
 from ldm.requests import ClassConditional
 from ui.classes import ANY, ClassPicker, class_index
+from ui.controls import QUIET
 from ui.form import Form
 from ui.run import find_preset
-from ui.stage import QUIET
 from ui.tab import EXAMPLES, Tab, Values, fields_of
 
 HINT = "Choose a class and press Generate: every seed draws another picture of it."

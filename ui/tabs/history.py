@@ -14,11 +14,12 @@ import gradio as gr
 from ldm import metadata
 from ldm.errors import LDMError
 from ldm.history import About, Entry, History
-from ui.controls import named
+from ui.controls import QUIET, named
 from ui.gallery import strip_of_pictures
 from ui.run import Picture, Visit, fail, plate_of
-from ui.stage import QUIET, Updates, look_closer, onward, wall
+from ui.stage import Updates
 from ui.thumbnails import Thumbnails
+from ui.wall import look_closer, onward, wall
 
 TASK = "history"  # what its widgets are called by, as those of a task
 TITLE = "History"

@@ -14,11 +14,12 @@ from gradio.utils import get_upload_folder
 from ldm.errors import RequestError
 from ldm.jobs import JobQueue
 from ldm.requests import EncodedImage, Inpaint
+from ui.controls import QUIET
 from ui.form import Form
 from ui.painting import Painter, Painting
 from ui.run import Picture
 from ui.slider import BeforeAfter, Pair
-from ui.stage import QUIET, Updates
+from ui.stage import Updates
 from ui.tab import Tab, Values, fields_of
 
 HINT = "Load a picture, paint over what should change, and press Generate."

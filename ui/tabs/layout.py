@@ -12,9 +12,9 @@ from ldm.jobs import JobQueue
 from ldm.requests import Box, Layout
 from ui import boxes
 from ui.boxes import BoxEditor, read_boxes, sketch
+from ui.controls import QUIET
 from ui.form import Form
 from ui.run import find_preset
-from ui.stage import QUIET
 from ui.tab import EXAMPLES, Tab, Values, fields_of
 
 HINT = "Draw boxes, say what is in them, and press Generate."

@@ -11,10 +11,10 @@ from ldm.catalog.schema import Preset
 from ldm.errors import RequestError
 from ldm.jobs import JobQueue
 from ldm.requests import EncodedImage, Semantic
+from ui.controls import QUIET
 from ui.form import Form
 from ui.painting import Painter, Painting, labels_value
 from ui.run import find_preset, load_request
-from ui.stage import QUIET
 from ui.tab import Tab, Values, example_paths, fields_of
 
 HINT = (

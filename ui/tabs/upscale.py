@@ -18,11 +18,11 @@ from ldm.jobs import JobQueue
 from ldm.request_controls import MAX_SIDE_PX
 from ldm.request_json import read_file
 from ldm.requests import Upscale
-from ui.controls import unchecked
+from ui.controls import QUIET, unchecked
 from ui.form import Form, brought_by
 from ui.run import Picture, Visit, find_preset, in_words
 from ui.slider import BeforeAfter, Pair
-from ui.stage import QUIET, Updates, or_skip
+from ui.stage import Updates, or_skip
 from ui.tab import Tab, Values, example_paths, fields_of
 
 HINT = "Give it a picture and press Generate: it comes out four or sixteen times as large."

@@ -1,0 +1,53 @@
+"""The place of a tab's picture, and the buttons that take it further."""
+
+from __future__ import annotations
+
+import html
+
+import gradio as gr
+
+from ui.controls import QUIET, named
+
+TARGETS = {"inpaint": "Inpaint", "upscale": "Upscale", "text-to-image": "Redraw"}  # that take one
+EMPTY = """
+<div class="empty-canvas"><h2>The picture comes here</h2>
+<p>{hint}</p></div>
+"""
+ZOOM_BAR = """
+<div class="zoom-bar" role="toolbar" aria-label="Zoom">
+<button type="button" data-zoom="out" aria-label="Zoom out" title="Zoom out (-)">−</button>
+<button type="button" data-zoom="fit" title="All of the picture (0)">Fit</button>
+<button type="button" data-zoom="actual" title="Its own size (1)">100 %</button>
+<button type="button" data-zoom="in" aria-label="Zoom in" title="Zoom in (+)">+</button>
+<span data-part="share" title="100 %: a pixel of the picture takes one of the screen"></span></div>
+"""
+
+
+def wall(task: str, hint: str) -> gr.Image:
+    """The place of a tab's picture; `hint` says what to do first, until there is one."""
+    with gr.Column(**named(task, "wall")):
+        picture = gr.Image(
+            type="filepath",
+            format="jpeg",  # of previews; a finished picture is a file already, and stays one
+            interactive=False,
+            show_label=False,
+            buttons=["download"],
+            **named(task, "picture"),
+        )
+        gr.HTML(ZOOM_BAR, padding=False, **named(task, "zoom"))
+        gr.HTML(EMPTY.format(hint=html.escape(hint)), padding=False, **named(task, "empty"))
+    return picture
+
+
+def look_closer(task: str) -> None:
+    """The button that shows the picture in a window of its own."""
+    closer = gr.Button("Look closer", size="sm", scale=0, **named(task, "closer"))
+    closer.click(None, None, None, js=f"() => latentCanvas.lookCloser({task!r})", **QUIET)
+
+
+def onward(task: str) -> dict[str, gr.Button]:
+    """The buttons that send the picture to another tab, by its task."""
+    return {
+        target: gr.Button(f"{name} it", size="sm", scale=0, **named(task, f"to-{target}"))
+        for target, name in TARGETS.items()
+    }
