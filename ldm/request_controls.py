@@ -162,10 +162,10 @@ def image() -> Any:
 def strength() -> Any:
     """How much of the picture to start from is made anew."""
     return control(
-        0.6,
+        0.75,
         label="Strength",
-        help="How much of the picture to start from is made anew: its share of the steps; 0.3 "
-        "changes small things, 1 nearly all",
+        help="How much of the picture to start from is made anew: 0.4 changes small things, 0.75 "
+        "follows other words and keeps where things are, 1 keeps next to nothing",
         minimum=0.0,
         maximum=1.0,
         step=0.05,
