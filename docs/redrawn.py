@@ -1,4 +1,6 @@
-"""Make `docs/redrawn.jpg`: pictures made anew under other words: `PYTHONPATH=. python docs/redrawn.py`.
+"""Make `docs/redrawn.jpg`, pictures and what other words make of them:
+
+    PYTHONPATH=. python docs/redrawn.py
 
 Left the picture to start from, then what strengths of 0.5, 0.67 and 0.9 make of it.
 """
@@ -9,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ldm.images import EncodedImage
+from ldm.images import EncodedImage, fitted
 from ldm.requests import TextToImage
 from ldm.studio import Studio
 
@@ -21,37 +23,29 @@ ROWS = (
     ("text-to-image/4-village", "a village in autumn, grey clouds"),
 )
 STRENGTHS = (0.5, 0.67, 0.9)
-GAP = 6  # px
+WIDTH, GAP = 384, 6  # px
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as data:
         studio = Studio(data_dir=Path(data))
         rows = [_row(studio, *row) for row in ROWS]
-    width = max(row.shape[1] for row in rows)
-    rows = [
-        np.pad(row, ((0, GAP), (0, width - row.shape[1]), (0, 0)), constant_values=255)
-        for row in rows
-    ]
     path = Path(__file__).with_name("redrawn.jpg")
-    Image.fromarray(np.concatenate(rows)[:-GAP]).save(path, quality=90)
+    Image.fromarray(np.concatenate(rows)).save(path, quality=90)
 
 
 def _row(studio: Studio, start: str, prompt: str) -> np.ndarray:
-    """(H, W, 3) uint8."""
+    """(H, W, 3) uint8, each picture WIDTH px wide with a white edge on its right and below."""
     image = EncodedImage.from_file(EXAMPLES / f"{start}.png")
     pictures = [image.array()]
     for strength in STRENGTHS:
         request = TextToImage(prompt=prompt, image=image, strength=strength, seed=3)
         *_, result = studio.run(request)
         pictures.append(np.asarray(Image.open(result.paths[0])))
-    height = pictures[1].shape[0]
-    shown = [
-        Image.fromarray(p).resize((384, 384 * height // pictures[1].shape[1])) for p in pictures
-    ]
-    gap = np.full((shown[0].height, GAP, 3), 255, np.uint8)
-    parts = [part for picture in shown for part in (np.asarray(picture), gap)]
-    return np.concatenate(parts[:-1], axis=1)
+    height, width, _ = pictures[1].shape
+    edges = ((0, GAP), (0, GAP), (0, 0))
+    shown = [fitted(picture, WIDTH * height // width, WIDTH) for picture in pictures]
+    return np.concatenate([np.pad(p, edges, constant_values=255) for p in shown], axis=1)
 
 
 if __name__ == "__main__":

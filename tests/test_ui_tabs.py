@@ -251,8 +251,7 @@ def test_no_component_hangs_the_page_on_itself(blocks):
 
 
 def test_no_event_draws_signs_of_work(blocks):
-    """Gradio counts seconds with every frame for each thing that an event changes, seen or not: half
-    of a processor while a model runs."""
+    """Gradio counts seconds with every frame for each thing that an event changes, seen or not."""
     of_the_page = [event for event in blocks.fns.values() if event.api_visibility == "private"]
     assert len(of_the_page) > 100
     assert all(event.show_progress_on == [] for event in of_the_page)
