@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ class Row:
 
 
 def requests() -> Iterator[tuple[str, Any]]:
-    """About forty of all tasks and sizes; what is not on disk is left out."""
+    """About fifty of all tasks and sizes; what is not on disk is left out."""
     for width, height in SIZES:
         size = {"width": width, "height": height, "steps": STEPS, "seed": 1}
         scene = render(scenes.sample(np.random.default_rng(1), width, height))
@@ -53,8 +53,10 @@ def requests() -> Iterator[tuple[str, Any]]:
         mask = EncodedImage.from_array(hole)
         small = EncodedImage.from_array(scene.image[: height // 4 * 2, : width // 4 * 2])
         rest = {"steps": STEPS, "seed": 1}
-        yield f"text, {width} x {height}", TextToImage(prompt="a lake", **size)
-        yield f"text, {width} x {height}, two", TextToImage(prompt="a lake", count=2, **size)
+        text = TextToImage(prompt="a lake", **size)
+        yield f"text, {width} x {height}", text
+        yield f"text, {width} x {height}, two", replace(text, count=2)
+        yield f"text, {width} x {height}, redrawn", replace(text, image=picture)
         yield f"semantic, {width} x {height}", Semantic(label_map=labels, **rest)
         yield f"inpaint, {width} x {height}", Inpaint(image=picture, mask=mask, **rest)
         yield f"layout, {width} x {height}", Layout(boxes=BOXES, **size)
