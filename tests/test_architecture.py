@@ -38,8 +38,9 @@ MAY_IMPORT = {
     "images": set(),
     "canvas": {"diffusion.conditioning", "models"},
     "latent_diffusion": {"models", "diffusion"},
-    # build is the one place where a preset becomes networks and the model that joins them
-    "catalog": {"models", "latent_diffusion", "diffusion.schedule"},
+    # build is the one place where a preset becomes networks and the model that joins them; whether
+    # its weights are there depends on the names of the parts that they may lie in
+    "catalog": {"models", "latent_diffusion", "diffusion.schedule", "checkpoints.parts"},
     "runtime": {"catalog", "checkpoints", "latent_diffusion", "models"},
     # the smooth filling of a hole is one function, for what a model sees and for what it made
     "tasks": {"requests", "latent_diffusion", "diffusion", "canvas", "images", "models.hole"},

@@ -10,6 +10,7 @@ import torch
 from ldm.catalog.build import build_model
 from ldm.catalog.registry import list_presets, load_preset
 from ldm.checkpoints.apply import load_files
+from ldm.checkpoints.parts import files_of
 from ldm.errors import CheckpointError, RequestError
 from ldm.models.inference import prepare
 from ldm.models.packed import PackedConv2d
@@ -22,11 +23,15 @@ def moved(tmp_path, monkeypatch):
     """The shipped preset of classes, its weight files where a test may replace them."""
     preset = load_preset("demo-class-conditional")
     first_stage = tmp_path / preset.first_stage_path.name
-    for path in preset.weight_paths:
-        shutil.copy(path, tmp_path)
+    for file in files(preset):
+        shutil.copy(file, tmp_path)
     preset = replace(preset, folder=tmp_path, first_stage_path=first_stage)
     monkeypatch.setattr(module, "load_preset", lambda name: preset)
     return preset
+
+
+def files(preset):
+    return [file for path in preset.weight_paths for file in files_of(path)]
 
 
 def replace_file(path):
@@ -46,8 +51,8 @@ def test_a_replaced_weight_file_is_read_at_the_next_use(moved):
     manager = ModelManager(device="cpu", memory_budget=2**40)
     first = loaded(manager)
     assert loaded(manager) is first
-    for path in moved.weight_paths:  # the first stage's too
-        replace_file(path)
+    for file in files(moved):  # each part, and the first stage's too
+        replace_file(file)
         second = loaded(manager)
         assert second is not first
         first = second
@@ -57,7 +62,7 @@ def test_a_replaced_weight_file_is_read_at_the_next_use(moved):
 def test_a_model_in_use_outlives_its_replaced_file(moved):
     manager = ModelManager(device="cpu", memory_budget=2**40)
     with manager.use("a") as first:
-        replace_file(moved.weight_path)
+        replace_file(files(moved)[0])
         assert loaded(manager) is first
     assert loaded(manager) is not first
 
@@ -65,7 +70,7 @@ def test_a_model_in_use_outlives_its_replaced_file(moved):
 def test_a_deleted_file_is_missed_at_the_next_use(moved):
     manager = ModelManager(device="cpu", memory_budget=2**40)
     loaded(manager)
-    moved.weight_path.unlink()
+    files(moved)[1].unlink()
     with pytest.raises(CheckpointError, match="is missing"):
         loaded(manager)
 

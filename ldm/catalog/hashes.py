@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ldm.catalog.schema import Preset
+from ldm.checkpoints.parts import files_of
 from ldm.errors import PresetError
 
 CHUNK_BYTES = 1 << 20
@@ -50,9 +51,9 @@ def weight_stamps(preset: Preset) -> tuple[tuple[Path, int, int], ...]:
 
 
 def _files(path: Path) -> list[Path]:
-    """The file itself, or the weight files of a diffusers folder in order of their names."""
+    """The file or its parts, or the weight files of a diffusers folder in order of their names."""
     if not path.is_dir():
-        return [path]
+        return [*files_of(path)]
     return sorted(file for file in path.rglob("*") if file.suffix in WEIGHT_SUFFIXES)
 
 

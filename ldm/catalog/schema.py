@@ -9,6 +9,7 @@ from pathlib import Path
 from ldm.catalog.architecture import Architecture, check_choice
 from ldm.catalog.colours import distinct
 from ldm.catalog.ranges import check_ranges, number
+from ldm.checkpoints.parts import is_there
 from ldm.errors import PresetError
 
 TASKS = (
@@ -150,8 +151,8 @@ class Preset:
         """The model's own weight file; a converted .safetensors beside a .ckpt comes first."""
         declared = self.folder / self.weights.file
         converted = declared.with_suffix(".safetensors")
-        is_there = os.path.exists(converted) and not os.path.isdir(declared)  # closed folders: no
-        return converted if is_there else declared
+        is_new = os.path.exists(converted) and not os.path.isdir(declared)  # closed folders: no
+        return converted if is_new else declared
 
     @property
     def weight_paths(self) -> tuple[Path, ...]:
@@ -161,4 +162,4 @@ class Preset:
     @property
     def is_on_disk(self) -> bool:
         """Whether every weight file is there."""
-        return all(os.path.exists(path) for path in self.weight_paths)
+        return all(is_there(path) for path in self.weight_paths)

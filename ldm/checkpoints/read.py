@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ldm.checkpoints.diffusers import read_diffusers
+from ldm.checkpoints.parts import files_of
 from ldm.checkpoints.pickles import read_pickle
 from ldm.errors import CheckpointError
 
@@ -33,8 +34,9 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """Read every weight of a checkpoint under the names that the file gives them.
 
     Args:
-        path: A `.ckpt`, `.pt`, `.pth`, `.bin` or `.safetensors` file, or a diffusers folder, whose
-            names come back as the published ones.
+        path: A `.ckpt`, `.pt`, `.pth`, `.bin` or `.safetensors` file, which may lie in parts (see
+            `ldm.checkpoints.parts`), or a diffusers folder, whose names come back as the published
+            ones.
 
     Returns:
         Name -> CPU tensor, mapped from the file; writing into one does not change the file.
@@ -45,7 +47,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     path = Path(path)
     if os.path.isdir(path):  # also of a name that the system refuses
         return read_diffusers(path, read_file)
-    return read_file(path)
+    return {name: value for file in files_of(path) for name, value in read_file(file).items()}
 
 
 def read_file(path: Path) -> dict[str, Tensor]:

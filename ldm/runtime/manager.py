@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections import OrderedDict
@@ -21,6 +20,7 @@ from ldm.catalog.hashes import weight_stamps
 from ldm.catalog.registry import load_preset
 from ldm.catalog.schema import Preset
 from ldm.checkpoints.apply import load_files
+from ldm.checkpoints.parts import is_there
 from ldm.errors import CheckpointError, MemoryBudgetError
 from ldm.models.inference import prepare, prepared_bytes
 from ldm.runtime.device import choose_device, choose_dtype, exact_float32
@@ -192,7 +192,7 @@ class ModelManager:
 
     def _estimate(self, preset: Preset) -> int:
         """Bytes of the weights; refused before room is made if they are not there at all."""
-        if missing := [path for path in preset.weight_paths if not os.path.exists(path)]:
+        if missing := [path for path in preset.weight_paths if not is_there(path)]:
             raise CheckpointError(_missing(preset, missing[0]))
         if self._is_prepared:
             return prepared_bytes(build_model(preset), self.dtype, self.device.type)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from ldm.catalog.build import build_model
 from ldm.catalog.registry import load_preset
 from ldm.catalog.schema import Preset
+from ldm.checkpoints.parts import MAX_PART_BYTES
 from ldm.diffusion import noise as noises
 from ldm.diffusion.conditioning import Conditioning
 from ldm.diffusion.guidance import classifier_free, conditioned
@@ -191,7 +193,8 @@ class DiffusionRun:
         """Write UNet, conditioner and scale factor under the published key names."""
         tensors = {published_name(name): value for name, value in model.state_dict().items()}
         tensors["scale_factor"] = torch.tensor(self.diffusion.scale_factor)
-        export_weights(self.preset.weight_path, tensors, {"step": str(step)})
+        largest = sys.maxsize if self.preset.is_own else MAX_PART_BYTES
+        export_weights(self.preset.weight_path, tensors, {"step": str(step)}, largest)
 
 
 def published_name(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ldm.checkpoints.parts import divided, files_of, is_there, names_of
 from ldm.checkpoints.read import read_checkpoint
 from ldm.errors import TrainingError
 
@@ -55,7 +57,7 @@ def warm_start(model: nn.Module, path: Path, rename: Callable[[str], str] = str)
         CheckpointError: If the file cannot be read.
         TrainingError: If it belongs to another architecture.
     """
-    if not path.exists():
+    if not is_there(path):
         return False
     tensors = read_checkpoint(path)
     state = model.state_dict()
@@ -91,7 +93,7 @@ def start_alike(
         CheckpointError: If the file cannot be read.
         TrainingError: If it is missing.
     """
-    if not path.exists():
+    if not is_there(path):
         raise TrainingError(f"{path} is missing; train it first.")
     tensors = read_checkpoint(path)
     taken = 0
@@ -109,14 +111,32 @@ def start_alike(
     return taken
 
 
-def export_weights(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a shipped weight file: float16 safetensors, atomically."""
+def export_weights(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    metadata: dict[str, str],
+    largest: int = sys.maxsize,
+) -> None:
+    """Write a shipped weight file: float16 safetensors, atomically if it is one.
+
+    Args:
+        path: Where to; what lies there under this name is replaced.
+        tensors: By name.
+        metadata: For the file's header.
+        largest: Bytes of a file; larger weights are written in parts.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
     half = {name: _half(tensor) for name, tensor in tensors.items()}
-    save_file(half, part, metadata)
-    part.chmod(0o644)  # safetensors makes it private, but it is there to be shipped
-    os.replace(part, path)
+    parts = divided({name: tensor.nbytes for name, tensor in half.items()}, largest)
+    files = [path] if len(parts) == 1 else names_of(path, len(parts))
+    before = set(files_of(path)) - set(files)
+    for file, names in zip(files, parts, strict=True):
+        made = file.with_suffix(".part")
+        save_file({name: half[name] for name in names}, made, metadata)
+        made.chmod(0o644)  # safetensors makes it private, but it is there to be shipped
+        os.replace(made, file)
+    for file in before:
+        file.unlink(missing_ok=True)
 
 
 def _half(tensor: Tensor) -> Tensor:
