@@ -175,6 +175,13 @@ class Preset:
         return f"python -m ldm train presets/training/{self.name.removeprefix('demo-')}.yaml"
 
     @property
+    def source(self) -> str:
+        """Where it comes from; of one that is missing and not published, how to get it."""
+        if not self.weights.url and not self.is_on_disk:
+            return self.how_to_get
+        return self.weights.url or ("shipped" if self.origin == "shipped" else "your own folder")
+
+    @property
     def weight_path(self) -> Path:
         """The model's own weight file; a converted .safetensors beside a .ckpt comes first."""
         declared = self.folder / self.weights.file
