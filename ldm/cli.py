@@ -14,7 +14,6 @@ from typing import Any, NoReturn
 
 from ldm.benchmarks.command import add_suites
 from ldm.catalog.registry import list_presets, load_preset
-from ldm.catalog.schema import Preset
 from ldm.errors import LDMError
 from ldm.events import Result
 from ldm.request_flags import add_flags, from_flags
@@ -99,20 +98,13 @@ def _presets(arguments: Any) -> int:
             "height": preset.height,
             "parameters": preset.parameters,
             "on_disk": preset.is_on_disk,
-            "source": _source(preset),
+            "source": preset.source,
             "licence": preset.licence,
         }
         for preset in list_presets()
     ]
     print(json.dumps(rows, indent=2) if arguments.json else "\n".join(map(_preset_line, rows)))
     return 0
-
-
-def _source(preset: Preset) -> str:
-    """Where a model comes from; of one that is missing, how to get it."""
-    if not preset.weights.url and not preset.is_on_disk:
-        return preset.how_to_get
-    return preset.weights.url or ("shipped" if preset.origin == "shipped" else "your own folder")
 
 
 def _preset_line(row: dict[str, Any]) -> str:

@@ -5,10 +5,12 @@ import json
 import lzma
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from ldm.catalog.build import build_model
 from ldm.catalog.registry import list_presets, load_preset
@@ -54,6 +56,24 @@ def test_a_folder_that_makes_no_sense_is_left_out(models_dir, values):
     with pytest.raises(PresetError, match="odd"):
         load_preset("odd", models_dir)
     assert "odd" not in {preset.name for preset in list_presets(models_dir)}
+
+
+def test_what_no_task_can_run_is_told_when_the_models_are_listed(models_dir, caplog):
+    path = models_dir / "my-churches" / "config.yaml"
+    values = yaml.safe_load(path.read_text())
+    values["model"]["params"]["unet_config"]["params"]["num_classes"] = 1000
+    path.write_text(yaml.safe_dump(values))
+    assert "my-churches" not in {preset.name for preset in list_presets(models_dir)}
+    assert "unet.num_classes must be left out" in caplog.text
+    with pytest.raises(PresetError, match=r"config\.yaml: unet\.num_classes .* got 1000; .*\.$"):
+        load_preset("my-churches", models_dir)
+
+
+def test_a_text_model_without_words_is_told():
+    preset = load_preset("demo-text-to-image")
+    about = replace(preset.architecture.conditioner, vocabulary=None)
+    with pytest.raises(PresetError, match="kind text needs vocabulary"):
+        replace(preset, architecture=replace(preset.architecture, conditioner=about))
 
 
 def test_a_converted_file_comes_before_the_checkpoint(models_dir):

@@ -24,6 +24,26 @@ def test_pictures_of_all_folders_in_the_order_of_their_names(tmp_path):
     assert [one.class_name for one in found] == ["a", "b", ""]
 
 
+def test_links_to_folders_are_followed_but_not_back(tmp_path):
+    """A link to a folder that it lies in, straight or through another link, has no end."""
+    mine, other = tmp_path / "mine", tmp_path / "other"
+    save(other / "deep" / "1.png")
+    save(mine / "own" / "2.png")
+    for link, to in {
+        mine / "linked": other,
+        mine / "own" / "itself": mine / "own",
+        mine / "up": mine,
+        other / "back": mine,
+    }.items():
+        link.symlink_to(to, target_is_directory=True)
+    (mine / "nowhere").symlink_to(tmp_path / "none")
+    found = pictures_in(mine)
+    assert [one.name for one in found] == ["linked/deep/1.png", "own/2.png"]
+    assert [one.class_name for one in found] == ["linked", "own"]
+    (tmp_path / "link").symlink_to(mine)
+    assert len(pictures_in(tmp_path / "link")) == 2
+
+
 @pytest.mark.parametrize(
     ("name", "says"), [("none", "is no folder"), ("empty", "holds no picture; .png, .jpg")]
 )

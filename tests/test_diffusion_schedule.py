@@ -53,7 +53,6 @@ def test_every_prediction_leads_back(schedule):
     assert torch.allclose(schedule.predict_x0(x_t, t, noise), x0, atol=1e-5)
     assert torch.allclose(schedule.predict_eps(x_t, t, x0), noise, atol=1e-5)
     assert torch.allclose(schedule.eps_from_velocity(x_t, t, v), noise, atol=1e-5)
-    assert torch.allclose(schedule.x0_from_velocity(x_t, t, v), x0, atol=1e-5)
 
 
 def test_velocity_is_the_speed_along_the_circle():

@@ -4,8 +4,10 @@ import torch
 from ldm.errors import PresetError
 from ldm.evaluation import grid, semantic
 from ldm.evaluation.critic import judge, load_critic
+from ldm.evaluation.drawing import Size
+from ldm.evaluation.frechet import frechet_row
 from ldm.evaluation.held_out import held_out
-from ldm.evaluation.metrics import mean_iou
+from ldm.evaluation.metrics import frechet_distance, mean_iou
 from ldm.evaluation.report import Row, evaluate, table
 
 
@@ -14,12 +16,14 @@ def test_the_table_says_what_is_below_its_bar():
         Row("good", 31.0, "dB", 30.0, "128 x 128"),
         Row("bad", 0.5, "", 0.9),
         Row("seen", 1.0),
+        Row("far", 38.0, between_real=117.25),
     ]
     lines = table(rows).splitlines()
-    assert [row.passed for row in rows] == [True, False, True]
+    assert [row.passed for row in rows] == [True, False, True, True]
     assert lines[0].endswith("at least 30  ok")
     assert lines[1].endswith("at least 0.9  below")
     assert "at least" not in lines[2]
+    assert lines[3].endswith(" 38.000   between real scenes 117.250")
 
 
 @pytest.mark.parametrize("name", ["demo-kl-f4", "demo-vq-f4"])
@@ -48,6 +52,19 @@ def test_the_critic_knows_the_world():
     # and it is not fooled by a picture without anything in it
     blank = judge(load_critic(), torch.zeros(1, 3, 128, 128))
     assert float((blank.answers == real.truth[:1]).float().mean()) < 0.9
+
+
+def test_a_distance_stands_beside_that_of_as_many_other_real_scenes():
+    """Few scenes are far from any others; more of them are nearer. Nothing is asked of a model."""
+    critic, rows = load_critic(), []
+    features = judge(critic, held_out(48, 64, 64).images).features
+    for count in (6, 24):
+        row = frechet_row(critic, features[:count], features[:count], Size(1, 64, 64, count))
+        others = features[count : 2 * count]
+        assert row.between_real == pytest.approx(frechet_distance(features[:count], others))
+        rows.append(row)
+    assert all(row.value < 0.01 * row.between_real for row in rows)
+    assert rows[1].between_real < 0.8 * rows[0].between_real
 
 
 @pytest.mark.parametrize("scenes", [3, 0, -5])

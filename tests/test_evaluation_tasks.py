@@ -49,6 +49,8 @@ def test_pictures_of_the_painted_maps_score_as_real_ones(monkeypatch):
     rows = semantic.measure(preset, 8)
     assert values(rows, "mIoU") == [1.0]
     assert values(rows, "kept", "512 x 128") == [1.0]
+    beside = {row.size: row.between_real for row in rows if "Frechet" in row.measure}
+    assert len(beside) == 4 and all(distance > 1 for distance in beside.values())
     assert all(row.passed for row in rows)
     monkeypatch.setattr(
         semantic, "draw_maps", lambda model, labels, size: real_pictures(size).roll(1, 0)

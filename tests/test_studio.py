@@ -139,40 +139,10 @@ def test_time_runs_and_what_is_left_falls(tiny_studio):
     assert all(event.eta_seconds > 0 for event in progress[1:-2])
 
 
-def test_the_time_left_is_measured(tiny_studio, monkeypatch):
-    """At one second a step, what is left of ten steps after two of them is eight seconds."""
-    clock = iter(range(100))
-    monkeypatch.setattr(studio.time, "perf_counter", lambda: next(clock))
-    events = (Progress("sampling", step, 10) for step in (1, 2))
-    timed = list(studio._timed(events, begin=0))
-    assert [event.eta_seconds for event in timed] == [9, 8]
-
-
-def test_the_time_left_begins_anew_with_another_canvas(monkeypatch):
-    """Ten small steps took a second each, the two large ones take a hundred."""
-    clock = iter([0, *range(1, 11), 20, 120, 220])
-    monkeypatch.setattr(studio.time, "perf_counter", lambda: next(clock))
-    small = [Progress("sampling", step, 12) for step in range(1, 11)]
-    large = [Progress("enlarging"), *(Progress("sampling", step, 12) for step in (10, 11))]
-    *_, enlarging, first, second = studio._timed(iter([*small, *large]), begin=0)
-    assert (enlarging.eta_seconds, first.eta_seconds) == (None, None)
-    assert second.eta_seconds == 100
-
-
 def test_a_long_loading_is_told(tiny_studio, monkeypatch):
     assert not any("loaded in" in note for note in run(tiny_studio).notes)
     monkeypatch.setattr(studio, "LONG_LOADING", 0.0)
     assert "The model was loaded in 0 s." in run(tiny_studio).notes
-
-
-def test_no_less_is_left_than_was_expected(monkeypatch):
-    """Two quick steps know nothing of a decode that takes most of the time."""
-    clock = iter([30, 31, 32, 33, 82, 90])  # it was loaded in 30 s
-    monkeypatch.setattr(studio.time, "perf_counter", lambda: next(clock))
-    steps = [Progress("sampling", step, 2) for step in range(3)]
-    events = [*steps, Progress("decoding", 2, 2), Progress("decoding", 2, 2)]
-    timed = studio._timed(iter(events), begin=0, expected=50.0)
-    assert [event.eta_seconds for event in timed] == [49, 48, 47, 0, 0]
 
 
 def test_the_model_is_pinned_while_it_works_and_let_go_when_closed(tiny_studio):

@@ -17,6 +17,8 @@ from ldm.errors import TrainingError
 from ldm.training import conditions, diffusion
 from ldm.training.config import DataConfig, LossConfig, TrainConfig
 from ldm.training.diffusion import DiffusionRun, encoder_key
+from ldm.training.loop import train
+from ldm.training.snapshots import load_snapshot, save_snapshot
 from ldm.training.world import World
 
 NAMES = [
@@ -56,7 +58,7 @@ def make(world, tmp_path, monkeypatch):
 
     def make(name, world=world, **config):
         data = DataConfig(folder=tmp_path, holes=1)
-        about = TrainConfig("latent_diffusion", name, 1, 2, data=data, **config)
+        about = TrainConfig("latent_diffusion", name, 1, 2, precision="no", data=data, **config)
         return DiffusionRun(about, world, world)
 
     return make
@@ -203,3 +205,22 @@ def test_a_prompt_weighs_where_its_things_may_stand_whatever_the_picture_shows(m
     of_rows = condition.weight(np.arange(3), told)[:, 0, :, 0]
     assert of_rows[:, [0, 8, 16]].tolist() == [[5, 3, 1], [1, 1, 1], [10, 5.5, 1]]
     assert condition.weight(np.arange(3), condition.empty.expand_as(told)).unique().tolist() == [1]
+
+
+def test_a_resumed_run_goes_on_with_the_scale_it_began_with(make, world, tmp_path, monkeypatch):
+    """Whatever the pictures have become."""
+    monkeypatch.setattr(DiffusionRun, "sample", lambda run, model, path: None)
+    first = make("demo-semantic")
+    scale, folder = first.diffusion.scale_factor, tmp_path / "run"
+    train(first, first.config, folder, resume=False)
+    pale = dataclasses.replace(world, images=world.images // 4 + 96, kind="pale")
+    again = make("demo-semantic", world=pale)
+    of_pale = again.diffusion.scale_factor
+    assert of_pale > 1.5 * scale
+    train(again, again.config, folder, resume=True)
+    assert again.diffusion.scale_factor == scale
+    assert float(again.latents.std()) == pytest.approx(scale / of_pale, rel=1e-3)
+    state = load_snapshot(folder / "snapshot.pt")
+    del state["measured"]  # as before it was kept
+    save_snapshot(folder / "snapshot.pt", state)
+    train(make("demo-semantic"), first.config, folder, resume=True)

@@ -26,11 +26,11 @@ from pathlib import Path
 import torch
 from torch import nn
 from ldm.training.config import OptimizerConfig, TrainConfig
-from ldm.training.loop import train
+from ldm.training.loop import Run, train
 
 torch.set_num_threads(1)
 
-class Run:
+class Sum(Run):
     def __init__(self, pause):
         torch.manual_seed(0)
         self.model = nn.Sequential(nn.Linear(4, 8), nn.SiLU(), nn.Linear(8, 1))
@@ -52,7 +52,7 @@ config = TrainConfig(kind="critic", preset="x", steps=40, batch_size=8, accumula
     precision="no", log_every=1, snapshot_every=5,
     workers=2 if "--ahead" in sys.argv else 0,
     optimizer=OptimizerConfig(learning_rate=1e-2, warmup_steps=4, decay_steps=10))
-train(Run(float(sys.argv[2])), config, Path(sys.argv[1]), resume="--resume" in sys.argv)
+train(Sum(float(sys.argv[2])), config, Path(sys.argv[1]), resume="--resume" in sys.argv)
 """
 
 
@@ -71,6 +71,7 @@ def model_of(folder):
         loss=lambda model, batch: {"loss": model(batch[0]).square().mean()},
         sample=lambda model, path: None,
         export=lambda model, step: (folder / "weights").touch(),
+        measured=dict,
     )
 
 

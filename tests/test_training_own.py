@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 import re
 
 import numpy as np
@@ -157,6 +158,20 @@ def test_pictures_that_do_not_do_are_a_sentence(folder, models):
     with pytest.raises(TrainingError, match="lies in no folder; put each picture into"):
         create("mine", "demo-class-conditional", folder / "red", models_dir=models)
     assert not (models / "mine").exists()
+
+
+@pytest.mark.parametrize("name", [b"bl\xe4u", b"${oc.env:HOME}", b"???"])
+def test_a_folder_whose_name_no_preset_can_hold_is_a_sentence(folder, models, name):
+    renamed = folder / os.fsdecode(name)
+    (folder / "blue").rename(renamed)
+    says = re.escape(f"got {renamed.name!r}; rename it.")
+    with pytest.raises(TrainingError, match=f"class's folder must be UTF-8 .*{says}"):
+        create("mine", "demo-class-conditional", folder, models_dir=models)
+    if name != b"???":
+        with pytest.raises(TrainingError, match="the path of the pictures must be UTF-8"):
+            create("mine", "demo-upscale-bsr", renamed, models_dir=models)
+    assert not (models / "mine").exists()
+    create("mine", "demo-text-to-image", folder, models_dir=models)  # it knows no classes
 
 
 def test_a_class_that_the_model_does_not_have_is_a_sentence(folder, models):

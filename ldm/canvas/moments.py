@@ -12,10 +12,21 @@ from torch import Tensor
 PIECE = 8192  # positions per sum: its rounding grows with their number
 
 
+def has_float64(device: torch.device) -> bool:
+    """Whether it computes in double precision."""
+    return device.type != "mps"
+
+
+def wide(values: Tensor) -> Tensor:
+    """A few numbers in float64, on the CPU if their device has none."""
+    return (values if has_float64(values.device) else values.cpu()).double()
+
+
 @dataclass(frozen=True)
 class Moments:
     """Of n positions per channel: the mean and the summed squared distance to it, (B, C) float64.
 
+    They are on the map's device, or on the CPU where that one has no float64.
     Merged after Chan et al. 1979, so that no small number is taken from a large one.
     """
 
@@ -34,15 +45,18 @@ class Moments:
     def _of_piece(part: Tensor) -> Moments:
         """The statistics of batch norm: the one fused kernel for them that torch has."""
         n = part[0, 0].numel()
+        if not has_float64(part.device):  # nor has it that kernel
+            var, mean = torch.var_mean(part.float().flatten(2), 2, correction=0)
+            return Moments(n, wide(mean), wide(var) * n)
         zeros = torch.zeros(2, part.shape[1], device=part.device)  # float32: so is the result
         made = [torch.batch_norm_update_stats(x, *zeros.clone(), 1.0) for x in part.split(1)]
-        mean, var = (torch.stack(values).double() for values in zip(*made, strict=True))
+        mean, var = (wide(torch.stack(values)) for values in zip(*made, strict=True))
         return Moments(n, mean, var * n)
 
     @staticmethod
     def unknown(B: int, C: int, device: torch.device) -> Moments:
         """Of a map that is not computed."""
-        zeros = torch.zeros(B, C, dtype=torch.float64, device=device)
+        zeros = wide(torch.zeros(B, C, device=device))
         return Moments(1, zeros, zeros)
 
     @staticmethod

@@ -27,6 +27,7 @@ from ldm.canvas.lifting import (
     local,
     pointwise,
 )
+from ldm.canvas.moments import wide
 from ldm.canvas.nodes import Convolution, Local, Padded, Resampled, Whole
 from ldm.canvas.workspace import Workspace
 from ldm.models.first_stage import VectorQuantizer, quantise
@@ -195,9 +196,10 @@ def _group_norm(
     scale = (var + eps).rsqrt().expand(-1, -1, x.shape[1] // groups).flatten(1)  # (B, C)
     mean = mean.expand(-1, -1, x.shape[1] // groups).flatten(1)
     if weight is not None:
-        scale = scale * weight.double()
-    shift = -mean * scale + (0.0 if bias is None else bias.double())
-    node = Local(lambda part: _scaled_and_shifted(part, scale.float(), shift.float()), (x,))
+        scale = scale * wide(weight)
+    shift = -mean * scale + (0.0 if bias is None else wide(bias))
+    scale, shift = (values.float().to(x.device) for values in (scale, shift))
+    node = Local(lambda part: _scaled_and_shifted(part, scale, shift), (x,))
     return lifted(node, x.meta, x.axis, x.height, x.cost)
 
 

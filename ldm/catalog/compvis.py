@@ -13,6 +13,7 @@ from typing import Any
 
 from ldm.catalog.architecture import Architecture
 from ldm.catalog.parsing import parse
+from ldm.catalog.schema import TASK_OF
 from ldm.errors import PresetError
 
 PRESETS_DIR = Path(__file__).parents[2] / "presets"
@@ -98,19 +99,10 @@ def preset_values(config: Mapping[str, Any], where: str) -> Values:
 def _task(architecture: Architecture, where: str) -> str:
     if architecture.unet is None and architecture.first_stage:
         return "first-stage"
-    tasks = {
-        ("none", "none"): "unconditional",
-        ("crossattn", "text"): "text-to-image",
-        ("crossattn", "tokens"): "layout",
-        ("crossattn", "class"): "class-conditional",
-        ("concat", "spatial_rescaler"): "semantic",
-        ("concat", "identity"): "upscale",
-        ("concat", "first_stage"): "inpaint",
-    }
     key = (architecture.conditioning, architecture.conditioner.kind)
-    if architecture.classifier or key not in tasks:
+    if architecture.classifier or key not in TASK_OF:
         raise PresetError(f"{where}: no task here uses a model of this kind.")
-    return tasks[key]
+    return TASK_OF[key]
 
 
 def _latent_diffusion(params: Values, where: str) -> Values:

@@ -23,8 +23,16 @@ TASKS = (
     "first-stage",
     "classifier",
 )
-
-
+# conditioning, kind of the conditioner -> what a model with a UNet does
+TASK_OF = {
+    ("none", "none"): "unconditional",
+    ("crossattn", "text"): "text-to-image",
+    ("crossattn", "tokens"): "layout",
+    ("crossattn", "class"): "class-conditional",
+    ("concat", "spatial_rescaler"): "semantic",
+    ("concat", "identity"): "upscale",
+    ("concat", "first_stage"): "inpaint",
+}
 MAX_TRAINED_PX = 4096
 
 
@@ -84,6 +92,7 @@ class Preset:
     def __post_init__(self) -> None:
         check_choice("task", self.task, TASKS)
         check_ranges(self, PresetError)
+        self._check_task()
         if Path(self.weights.file).name != self.weights.file and self.weights.file != ".":
             raise PresetError(f"weights.file must be a name, got {self.weights.file!r:.80}")
         multiple = self.size_multiple
@@ -99,6 +108,26 @@ class Preset:
             count = about.in_channels or about.n_classes - (self.null_class is not None)
             if len(self.classes) != count:
                 raise PresetError(f"classes must be {count} names, got {len(self.classes)}")
+
+    def _check_task(self) -> None:
+        """Told here, not when a picture is made: what no task here can run."""
+        about = self.architecture
+        kind = about.conditioner.kind
+        does = "classifier" if about.classifier else "first-stage"
+        if about.unet is not None:
+            does = TASK_OF.get((about.conditioning, kind), "nothing")
+            if about.unet.num_classes is not None:
+                raise PresetError(
+                    f"unet.num_classes must be left out, got {about.unet.num_classes}; classes "
+                    "are given by a conditioner of kind class"
+                )
+        if self.task != does:
+            raise PresetError(
+                f"task {self.task} does not go with the architecture: conditioning "
+                f"{about.conditioning} by a conditioner of kind {kind} does {does}"
+            )
+        if kind == "text" and about.conditioner.vocabulary is None:
+            raise PresetError("a conditioner of kind text needs vocabulary to read sentences")
 
     @property
     def factor(self) -> int:
@@ -145,6 +174,13 @@ class Preset:
         if self.is_own:
             return f"python -m ldm train {self.folder / 'train.yaml'}"
         return f"python -m ldm train presets/training/{self.name.removeprefix('demo-')}.yaml"
+
+    @property
+    def source(self) -> str:
+        """Where it comes from; of one that is missing and not published, how to get it."""
+        if not self.weights.url and not self.is_on_disk:
+            return self.how_to_get
+        return self.weights.url or ("shipped" if self.origin == "shipped" else "your own folder")
 
     @property
     def weight_path(self) -> Path:

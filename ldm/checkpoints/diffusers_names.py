@@ -90,20 +90,6 @@ def text_from_diffusers(tensors: Mapping[str, Tensor], source: str) -> dict[str,
     return rename(tensors, source, _text_name)
 
 
-def text_to_diffusers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of `text_from_diffusers`."""
-    back = {ours: theirs for theirs, ours in _TEXT_LAYER.items()}
-
-    def there(name: str) -> str:
-        match = re.fullmatch(r"attn_layers\.layers\.(\d+)\.(.+)\.(\w+)", name)
-        if match is None:
-            return swap(name, _TEXT_ENDS, back=True)
-        layer, half = divmod(int(match[1]), 2)
-        return f"model.layers.{layer}.{back[half, match[2]]}.{match[3]}"
-
-    return {there(name): tensor for name, tensor in tensors.items()}
-
-
 def rename(
     tensors: Mapping[str, Tensor], source: str, name_of: Callable[[str], str | None]
 ) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,23 +67,35 @@ class Picture:
 
 
 def pictures_in(folder: Path) -> list[Picture]:
-    """All pictures of a folder and of those in it, in the order of their names.
+    """All pictures of a folder and of those in it or linked there, in the order of their names.
 
     Raises:
         TrainingError: If there is no such folder, or no picture in it.
     """
     if not os.path.isdir(folder):
         raise TrainingError(f"{folder} is no folder; give the path of one with pictures.")
-    there = sorted(Path(folder).rglob("*"))
-    named = [(path, path.relative_to(folder)) for path in there if path.suffix.lower() in SUFFIXES]
     found = [
-        Picture(path, name.as_posix())
-        for path, name in named
-        if not any(part.startswith(".") for part in name.parts) and path.is_file()
+        Picture(path, path.relative_to(folder).as_posix())
+        for path in sorted(_files(Path(folder)))
+        if path.suffix.lower() in SUFFIXES and path.is_file()
     ]
     if not found:
         raise TrainingError(f"{folder} holds no picture; {', '.join(SUFFIXES)} are read.")
     return found
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """What is below a folder, but for hidden things and for links back to where they lie."""
+    for at, folders, files in os.walk(folder, followlinks=True):
+        place = Path(at)
+        above = {os.path.realpath(place)}
+        above |= {os.path.realpath(one) for one in place.parents if one.is_relative_to(folder)}
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".") and os.path.realpath(place / name) not in above
+        ]
+        yield from (place / name for name in files if not name.startswith("."))
 
 
 def key_of(pictures: Sequence[Picture], size: int) -> str:

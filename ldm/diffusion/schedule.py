@@ -130,11 +130,6 @@ class NoiseSchedule:
         signal, sigma = self._scales(t, x_t)
         return signal * v + sigma * x_t
 
-    def x0_from_velocity(self, x_t: Tensor, t: Tensor, v: Tensor) -> Tensor:
-        """x0 from x_t and v."""
-        signal, sigma = self._scales(t, x_t)
-        return signal * x_t - sigma * v
-
     def _level(self, t: Tensor) -> Tensor:
         """alpha-bar_t; the table is copied once per device, since a copy waits for the device."""
         if t.device not in self._levels:

@@ -14,9 +14,9 @@ from ldm.data.classes import NAMES, NO_CLASS, PAIRS
 from ldm.data.scenes import ATTRIBUTES
 from ldm.evaluation.critic import judge, load_critic
 from ldm.evaluation.drawing import Size, draw, sizes, trained_size
+from ldm.evaluation.frechet import frechet_row
 from ldm.evaluation.grid import Block
 from ldm.evaluation.held_out import held_out, require_landscapes
-from ldm.evaluation.metrics import frechet_distance
 from ldm.evaluation.report import Row
 from ldm.images import to_arrays
 from ldm.latent_diffusion import LatentDiffusion
@@ -45,8 +45,7 @@ def measure(preset: Preset, scenes: int) -> list[Row]:
                 what = f"attribute accuracy, share of real: {name}"
                 bar = BAR if size.times == 1 else None
                 rows.append(Row(what, ours / theirs, "", bar, str(size)))
-            distance = frechet_distance(seen.features, truth.features)
-            rows.append(Row("Frechet distance of the critic's features", distance, size=str(size)))
+            rows.append(frechet_row(critic, seen.features, truth.features, size))
     return rows
 
 

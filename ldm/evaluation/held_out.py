@@ -29,10 +29,10 @@ class HeldOut:
     boxes: list[tuple[Box, ...]]  # of each scene, in px
 
 
-def held_out(count: int, width: int = 128, height: int = 128) -> HeldOut:
-    """The first `count` held-out scenes at a size in px."""
+def held_out(count: int, width: int = 128, height: int = 128, first: int = 0) -> HeldOut:
+    """`count` held-out scenes at a size in px, from the one with the number `first` on."""
     images, labels, captions, truth, boxes = [], [], [], [], []
-    for i in range(count):
+    for i in range(first, first + count):
         rng = np.random.default_rng([HELD_OUT, i])
         sample = render(scenes.sample(rng, width, height))
         images.append(sample.image)

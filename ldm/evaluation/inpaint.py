@@ -16,6 +16,7 @@ from ldm.data.masks import to_cells
 from ldm.diffusion.conditioning import Conditioning
 from ldm.evaluation.critic import distances, judge, load_critic
 from ldm.evaluation.drawing import Size, draw, sizes, trained_size
+from ldm.evaluation.frechet import frechet_row
 from ldm.evaluation.grid import Block
 from ldm.evaluation.held_out import held_out
 from ldm.evaluation.metrics import frechet_distance
@@ -45,15 +46,14 @@ def measure(preset: Preset, scenes: int) -> list[Row]:
             filled |= {name: filled_by_opencv(real, holes, name) for name in METHODS}
             each = {n: distances(critic, x, real, holes) for n, x in filled.items()}
             near = {n: float(x.mean()) for n, x in each.items()}
-            fids = {
-                n: frechet_distance(judge(critic, x).features, truth) for n, x in filled.items()
-            }
-            for name, values in ((NEAR, near), ("Frechet", fids)):
+            features = {n: judge(critic, x).features for n, x in filled.items()}
+            fids = {n: frechet_distance(x, truth) for n, x in features.items()}
+            far = frechet_row(critic, features["ours"], truth, size, "Frechet")
+            for values, ours in ((near, Row(NEAR, near["ours"], size=str(size))), (fids, far)):
                 theirs = min(values[method] for method in METHODS)
                 bar = BAR if size.times == 1 else None
-                gain = theirs / values["ours"]
-                rows.append(Row(f"{name}: OpenCV's / ours", gain, "", bar, str(size)))
-                rows.append(Row(name, values["ours"], size=str(size)))
+                what = f"{ours.measure}: OpenCV's / ours"
+                rows += [Row(what, theirs / values["ours"], "", bar, str(size)), ours]
             if size == trained_size(preset, scenes):
                 rows += _by_kind(each, size)
     return rows

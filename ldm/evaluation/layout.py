@@ -16,9 +16,9 @@ from ldm.catalog.schema import Preset
 from ldm.data.scenes import BOX_CLASSES, CLASSES, IDS, Box
 from ldm.evaluation.critic import judge, load_critic
 from ldm.evaluation.drawing import Size, draw, sizes, trained_size
+from ldm.evaluation.frechet import frechet_row
 from ldm.evaluation.grid import Block
 from ldm.evaluation.held_out import held_out, require_landscapes
-from ldm.evaluation.metrics import frechet_distance
 from ldm.evaluation.report import Row
 from ldm.images import to_arrays
 from ldm.latent_diffusion import LatentDiffusion
@@ -43,8 +43,7 @@ def measure(preset: Preset, scenes: int) -> list[Row]:
                     bar = BAR if what == "all" and size.times == 1 else None
                     measured = f"boxes found at IoU {MIN_OVERLAP:g}, share of real: {what}"
                     rows.append(Row(measured, share, "", bar, str(size)))
-            distance = frechet_distance(seen.features, truth.features)
-            rows.append(Row("Frechet distance of the critic's features", distance, size=str(size)))
+            rows.append(frechet_row(critic, seen.features, truth.features, size))
     return rows
 
 

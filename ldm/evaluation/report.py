@@ -25,6 +25,7 @@ class Row:
     unit: str = ""
     at_least: float | None = None  # the bar, where the project has set one
     size: str = ""  # of the pictures, "128 x 128"
+    between_real: float | None = None  # the same of real scenes and as many other real ones
 
     @property
     def passed(self) -> bool:
@@ -57,10 +58,18 @@ def table(rows: list[Row]) -> str:
     """The rows as aligned text, one line each, `ok` or `below` at the end of those with a bar."""
     lines = []
     for row in rows:
-        bar = "" if row.at_least is None else f"  at least {row.at_least:g}"
-        verdict = "" if row.at_least is None else ("  ok" if row.passed else "  below")
-        lines.append(f"{row.measure:<44} {row.size:<10} {row.value:8.3f} {row.unit}{bar}{verdict}")
+        value = f"{row.value:8.3f} {row.unit}"
+        lines.append(f"{row.measure:<44} {row.size:<10} {value}{_held_against(row)}")
     return "\n".join(lines)
+
+
+def _held_against(row: Row) -> str:
+    """What a number is compared with, if there is anything."""
+    if row.between_real is not None:
+        return f"  between real scenes {row.between_real:.3f}"
+    if row.at_least is None:
+        return ""
+    return f"  at least {row.at_least:g}  {'ok' if row.passed else 'below'}"
 
 
 def _first_stage(preset: Preset, scenes: int | None) -> list[Row]:

@@ -12,9 +12,10 @@ from ldm.catalog.schema import Preset
 from ldm.data.scenes import CLASSES
 from ldm.evaluation.critic import Judgement, judge, load_critic
 from ldm.evaluation.drawing import Size, draw, sizes, trained_size
+from ldm.evaluation.frechet import frechet_row
 from ldm.evaluation.grid import Block
 from ldm.evaluation.held_out import held_out, require_landscapes
-from ldm.evaluation.metrics import frechet_distance, mean_iou
+from ldm.evaluation.metrics import mean_iou
 from ldm.evaluation.report import KEPT, Row
 from ldm.images import to_arrays
 from ldm.latent_diffusion import LatentDiffusion
@@ -38,8 +39,7 @@ def measure(preset: Preset, scenes: int) -> list[Row]:
             rows.append(Row("mIoU by the critic, share of real", shares[-1], "", bar, str(size)))
             if size.times == 4:
                 rows.append(Row(KEPT, shares[-1] / shares[0], "", 0.9, str(size)))
-            distance = frechet_distance(seen.features, truth.features)
-            rows.append(Row("Frechet distance of the critic's features", distance, size=str(size)))
+            rows.append(frechet_row(critic, seen.features, truth.features, size))
     return rows
 
 

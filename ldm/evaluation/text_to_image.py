@@ -15,9 +15,9 @@ from ldm.data.captions import CROWD
 from ldm.data.scenes import IDS
 from ldm.evaluation.critic import judge, load_critic
 from ldm.evaluation.drawing import Size, draw, sizes, trained_size
+from ldm.evaluation.frechet import frechet_row
 from ldm.evaluation.grid import Block
 from ldm.evaluation.held_out import HeldOut, held_out
-from ldm.evaluation.metrics import frechet_distance
 from ldm.evaluation.report import Row
 from ldm.images import to_arrays
 from ldm.latent_diffusion import LatentDiffusion
@@ -61,8 +61,7 @@ def measure(preset: Preset, scenes: int) -> list[Row]:
             ours, theirs = (times_counted(x.labels, real) for x in (seen, truth))
             if theirs:  # a few scenes may name no number
                 rows.append(Row("numbers of objects, share of real", ours / theirs, size=str(size)))
-            distance = frechet_distance(seen.features, truth.features)
-            rows.append(Row("Frechet distance of the critic's features", distance, size=str(size)))
+            rows.append(frechet_row(critic, seen.features, truth.features, size))
     return rows
 
 

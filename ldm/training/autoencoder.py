@@ -14,6 +14,7 @@ from ldm.catalog.schema import Preset
 from ldm.errors import TrainingError
 from ldm.models.first_stage import AutoencoderKL, VQModel
 from ldm.training.config import TrainConfig
+from ldm.training.loop import Run
 from ldm.training.pictures import open_worlds
 from ldm.training.samples import save_grid
 from ldm.training.snapshots import export_weights, start_alike, warm_start
@@ -39,7 +40,7 @@ class Reconstruct(nn.Module):
         return self.first_stage.decode(z, force_not_quantize=True), codebook_loss
 
 
-class FirstStageRun:
+class FirstStageRun(Run):
     """The loop's view of a first stage."""
 
     def __init__(self, config: TrainConfig, world: World, held_out: World) -> None:

@@ -15,6 +15,7 @@ from ldm.errors import TrainingError
 from ldm.models.critic import Critic
 from ldm.training.autoencoder import to_tensor
 from ldm.training.config import TrainConfig
+from ldm.training.loop import Run
 from ldm.training.snapshots import export_weights, warm_start
 from ldm.training.world import World, open_world
 
@@ -22,7 +23,7 @@ PATH = Path("presets/demo/critic.safetensors")
 MAX_NOISE = 0.08  # of the pictures' range of 2: the critic shall judge shapes, not pixels
 
 
-class CriticRun:
+class CriticRun(Run):
     """The loop's view of the critic."""
 
     def __init__(self, world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import sys
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from ldm.training.condition import Material
 from ldm.training.conditions import CONDITIONS
 from ldm.training.config import TrainConfig
 from ldm.training.deeper import Depths
+from ldm.training.loop import Run
 from ldm.training.pictures import open_worlds
 from ldm.training.samples import save_grid
 from ldm.training.snapshots import export_weights, start_alike, warm_start
@@ -38,6 +40,8 @@ SAMPLE_GUIDANCE = 3.0
 COLUMNS = 8  # of the pictures along the way
 ENCODE_BATCH = 128
 LABELLED = ("semantic", "layout")  # tasks that learn from what is said of pixels
+
+log = logging.getLogger(__name__)
 
 
 class Denoiser(nn.Module):
@@ -62,7 +66,7 @@ class Denoiser(nn.Module):
         return self.unet(x_t, t, context=code)
 
 
-class DiffusionRun:
+class DiffusionRun(Run):
     """The loop's view of a latent diffusion model, whatever its condition is."""
 
     def __init__(self, config: TrainConfig, world: World, held_out: World) -> None:
@@ -94,6 +98,18 @@ class DiffusionRun:
         self.condition = CONDITIONS[self.preset.task](given)
         if not known:
             self.condition.start(self.model.conditioner)
+
+    def measured(self) -> dict[str, float]:
+        """What the latents are scaled by."""
+        return {"scale_factor": self.diffusion.scale_factor}
+
+    def go_on_with(self, measured: dict[str, float]) -> None:
+        """The network knows latents of that scale, whatever the pictures have become."""
+        began, today = measured["scale_factor"], self.diffusion.scale_factor
+        if began != today:
+            log.info("going on with scale factor %.5g; the pictures now give %.5g", began, today)
+            self.latents = self.latents * (began / today)
+            self.diffusion.scale_factor = began
 
     def _start_from(self, relative: Preset) -> None:
         """Take over what a trained relative knows, which may have other blocks per level."""

@@ -47,6 +47,13 @@ class Run(Protocol):
     def export(self, model: nn.Module, step: int) -> None:
         """Write the averaged weights where the preset expects them."""
 
+    def measured(self) -> dict[str, float]:
+        """What was measured on the pictures when the run began: the weights are learned with it."""
+        return {}
+
+    def go_on_with(self, measured: dict[str, float]) -> None:
+        """Take what was measured when the run began in place of what the pictures give today."""
+
 
 def train(run: Run, config: TrainConfig, folder: Path, *, resume: bool) -> None:
     """Train `run` up to `config.steps`; `folder` gets snapshots, `stats.jsonl` and samples.
@@ -62,7 +69,7 @@ def train(run: Run, config: TrainConfig, folder: Path, *, resume: bool) -> None:
     ema = EMA(run.model, config.ema_decay)
     optimizer = _optimizer(run.model, config.optimizer)
     model, optimizer = accelerator.prepare(run.model, optimizer)
-    step = _restore(folder, run.model, ema, optimizer) if resume else 0
+    step = _restore(folder, run, ema, optimizer) if resume else 0
     ema.model.to(accelerator.device)
     batches = iter(_batches(run, config, step, accelerator))
     stats = Stats(folder / "stats.jsonl", config, accelerator.is_main_process)
@@ -75,7 +82,7 @@ def train(run: Run, config: TrainConfig, folder: Path, *, resume: bool) -> None:
         last = step == config.steps
         if accelerator.is_main_process and (last or step % config.snapshot_every == 0):
             _check_finite(ema.model, step)
-            save_snapshot(folder / "snapshot.pt", _state(step, run.model, ema, optimizer))
+            save_snapshot(folder / "snapshot.pt", _state(step, run, ema, optimizer))
             run.export(ema.model, step)
         if accelerator.is_main_process and (last or step % config.sample_every == 0):
             run.sample(ema.model, folder / f"samples-{step:06d}.png")
@@ -165,17 +172,18 @@ def _set_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, step: int) 
         group["lr"] = about.learning_rate * warm * left
 
 
-def _state(step: int, model: nn.Module, ema: EMA, optimizer: Any) -> dict[str, Any]:
+def _state(step: int, run: Run, ema: EMA, optimizer: Any) -> dict[str, Any]:
     return {
         "step": step,
-        "model": model.state_dict(),
+        "model": run.model.state_dict(),
+        "measured": run.measured(),
         "ema": ema.model.state_dict(),
         "ema_updates": ema.updates,
         "optimizer": optimizer.state_dict(),
     }
 
 
-def _restore(folder: Path, model: nn.Module, ema: EMA, optimizer: Any) -> int:
+def _restore(folder: Path, run: Run, ema: EMA, optimizer: Any) -> int:
     """Load the snapshot of `folder` if there is one; returns the step to go on from."""
     path = folder / "snapshot.pt"
     if not path.exists():
@@ -183,7 +191,7 @@ def _restore(folder: Path, model: nn.Module, ema: EMA, optimizer: Any) -> int:
         return 0
     state = load_snapshot(path)
     try:
-        model.load_state_dict(state["model"])
+        run.model.load_state_dict(state["model"])
         ema.model.load_state_dict(state["ema"])
         ema.updates = state["ema_updates"]
         optimizer.load_state_dict(state["optimizer"])
@@ -191,6 +199,8 @@ def _restore(folder: Path, model: nn.Module, ema: EMA, optimizer: Any) -> int:
         raise TrainingError(
             f"{path} is of another model than the configuration's; move it away to start anew."
         ) from error
+    if measured := state.get("measured"):  # not in snapshots of before it was kept
+        run.go_on_with(measured)
     log.info("resuming at step %d", state["step"])
     return state["step"]
 

@@ -80,6 +80,7 @@ def create(
     if about.is_own and not (about.folder / OWN_NAME).is_file():
         raise TrainingError(f"{like} has no {OWN_NAME}; --like takes a preset that has one.")
     found = folders.pictures_in(pictures)
+    _check_text("the path of the pictures", str(pictures.resolve()))
     values = _preset_values(name, about, found, first_stage)
     words = _vocabulary(found) if about.task == "text-to-image" else []
     if words:
@@ -107,6 +108,15 @@ def _check_name(name: str, folder: Path) -> None:
         raise TrainingError(f"there is a model {name!r} already; take another name.")
 
 
+def _check_text(what: str, text: str) -> None:
+    """A preset holds UTF-8, and to OmegaConf, which reads it, `${...}` and `???` are no text."""
+    is_utf8 = text.encode("utf-8", "ignore").decode() == text
+    if not is_utf8 or "${" in text or text == "???":
+        raise TrainingError(
+            f"{what} must be UTF-8 without ${{ and other than ???, got {text!r:.200}; rename it."
+        )
+
+
 def _preset_values(
     name: str, like: Preset, pictures: Sequence[Picture], first_stage: str | None
 ) -> dict[str, Any]:
@@ -124,6 +134,8 @@ def _preset_values(
         if "" in names:
             loose = next(picture.path for picture in pictures if not picture.class_name)
             raise TrainingError(f"{loose} lies in no folder; put each picture into its class's.")
+        for name_of_class in names:
+            _check_text("the name of a class's folder", name_of_class)
         values |= {"classes": names, "null_class": len(names)}
         values["architecture"]["conditioner"]["n_classes"] = len(names) + 1
     return values
