@@ -201,9 +201,9 @@ def test_a_picture_made_elsewhere_is_refused(page, tmp_path):
     page.get_by_text(re.compile("carries no parameters")).first.wait_for()
 
 
-def test_the_endpoint_takes_the_requests_fields(url, monkeypatch):
+def test_the_endpoint_takes_the_requests_fields(url, monkeypatch, png_of_size):
     monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
-    from gradio_client import Client  # noqa: PLC0415  (after the environment is set)
+    from gradio_client import Client, handle_file  # noqa: PLC0415  (after the environment is set)
     from gradio_client.exceptions import AppError  # noqa: PLC0415
 
     client = Client(url, verbose=False, analytics_enabled=False)
@@ -212,3 +212,9 @@ def test_the_endpoint_takes_the_requests_fields(url, monkeypatch):
     assert (request.prompt, request.steps, request.seed) == ("a beach", 3, 9)
     with pytest.raises(AppError, match="steps must be 1 to 1000"):
         client.predict(prompt="a beach", steps=0, api_name="/text_to_image")
+    foreign = {"path": str(Path(__file__))}
+    for file in ({}, {"path": 5}, [{"path": "a.png"}], "a.png", foreign):
+        with pytest.raises(AppError, match="image must be a file that was uploaded, .*, got "):
+            client.predict(image=file, api_name="/upscale")
+    with pytest.raises(AppError, match="big.png is 30000 x 30000 px; up to 40 megapixels work."):
+        client.predict(image=handle_file(png_of_size(30_000, 30_000)), api_name="/upscale")

@@ -154,7 +154,8 @@ def test_the_note_says_the_size_or_the_limit(sent, tmp_path, png_of_size):
     with pytest.raises(RequestError, match=limit):
         upscale.to_fields({"image": huge, "passes": 1})
     beyond = SimpleNamespace(path=str(png_of_size(30000, 30000)))
-    assert "The picture is too large: up to 256 px a side" in upscale.size_note(beyond, 2)
+    told = upscale.size_note(beyond, 2)
+    assert "big.png is 30000 x 30000 px; up to 40 megapixels work." in told
 
 
 def test_no_picture_is_a_sentence():
