@@ -169,6 +169,8 @@ def test_settings_survive_a_reload_and_a_link_wins(page, url):
         expect(told).to_contain_text(", got nope.")
         prompt(other).fill("another window")
         other.wait_for_function("JSON.stringify(localStorage).includes('another window')")
+    key = "'latent-canvas-upscale-by-hand'"  # here a model was chosen, there none
+    page.evaluate(f"sessionStorage.setItem({key}, 'true'); localStorage.setItem({key}, 'false')")
     page.reload()
     wait_for_prompt(page, "two pine trees in the snow")
     assert number(page, "width").input_value() == "256"
@@ -186,6 +188,9 @@ def test_settings_survive_a_reload_and_a_link_wins(page, url):
     wait_for_prompt(page, "two pine trees in the snow")
     expect(number(page, "width")).to_have_value("256")
     expect(left_out).to_have_value("fog")
+    page.locator(f"{TAB}-examples button.thumbnail-lg").first.click()
+    page.locator(f"{TAB}-to-upscale").click()
+    expect(page.locator("#upscale-preset input").first).to_have_value("Landscapes, upscaling")
 
 
 def test_a_phone_needs_no_sideways_scrolling(page):

@@ -103,6 +103,8 @@ def test_a_picture_made_here_gets_its_model_but_not_against_a_choice(chromium, u
         model.click()
         page.get_by_role("option", name=clean, exact=True).click()
         expect(page.locator("#upscale-trained")).to_contain_text("shrunk cleanly")
+        kept = "sessionStorage.getItem('latent-canvas-upscale-by-hand')"  # in this window
+        assert page.evaluate(kept) == "true"
         set_steps(page, "upscale", 5)
         send_example(page)
         page.get_by_text("384 × 256 px becomes").wait_for()

@@ -130,7 +130,8 @@ def _remember(page: gr.Blocks, tabs: list[Tab]) -> None:
     ]
     widgets = [box for tab in tabs for box in tab.kept.values()]
     recall = f"(...values) => latentCanvas.recall({json.dumps(names)}, values)"
-    page.load(None, widgets, widgets, js=recall, **QUIET)
+    recalled = [*widgets, *(tab.by_hand for tab in tabs)]
+    page.load(None, widgets, recalled, js=recall, **QUIET)
     for tab in tabs:
         large = {name: tab.inputs[name] for name in tab.not_kept}
         for boxes, deed in ((tab.kept, "keep"), (large, "hold")):
