@@ -1,6 +1,7 @@
 """The app as a person starts it, and a real browser; the fixtures stand in conftest.py."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -36,6 +37,20 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+# How far below the top of what is on show its strip was, frame by frame; 0: nothing was on show
+WATCH_HEIGHTS = """(task) => {
+  window.heights = [];
+  const part = (name) => document.querySelector(`#${task}-${name}`);
+  const look = () => {
+    const shown = [part("wall"), part("compare")].find((one) => one.getBoundingClientRect().height);
+    const tops = [part("strip"), shown].map((one) => one?.getBoundingClientRect().top);
+    heights.push(tops[0] - tops[1] || 0);
+    requestAnimationFrame(look);
+  };
+  look();
+}"""
 
 
 @contextmanager
@@ -145,3 +160,21 @@ def drag_slider(page, task, by):
     page.mouse.up()
     expected = 50 + 100 * by / box["width"]
     until(page, lambda: abs(float(slider.input_value()) - expected) < 2)
+
+
+def watch_jumps(page, task):
+    """From now on; the call of what it gives says by how many px what is under a picture moved."""
+    page.route(re.compile(r"outputs.*\.png"), _late)  # the slower, the more is seen to jump
+    page.evaluate(WATCH_HEIGHTS, task)
+
+    def jumped():
+        heights = page.evaluate("heights")
+        assert len(heights) > 2
+        return max(heights) - min(heights)
+
+    return jumped
+
+
+def _late(route):
+    time.sleep(0.2)
+    route.continue_()

@@ -190,6 +190,7 @@ def test_settings_survive_a_reload_and_a_link_wins(page, url):
     expect(left_out).to_have_value("fog")
     page.locator(f"{TAB}-examples button.thumbnail-lg").first.click()
     page.locator(f"{TAB}-to-upscale").click()
+    page.get_by_text("px becomes").wait_for()  # it has come
     expect(page.locator("#upscale-preset input").first).to_have_value("Landscapes, upscaling")
 
 
