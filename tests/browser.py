@@ -147,6 +147,17 @@ def until(page, is_so, milliseconds=15_000):
     assert is_so()
 
 
+def wait_kept(page, painter):
+    """Until the browser has written down all that is on this painter."""
+    page.wait_for_function(
+        """(id) => {
+          const { changes, kept } = document.querySelector(`#${id} .painter`).dataset;
+          return changes === kept;
+        }""",
+        arg=painter,
+    )
+
+
 def drag_slider(page, task, by):
     """Drag the bar between before and after by so many px from the middle."""
     slider = page.locator(f"#{task}-slider input")
