@@ -11,7 +11,7 @@ import errno
 import os
 import sqlite3
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -84,10 +84,7 @@ class History:
             LDMError: If the index cannot be written.
         """
         there = dict(_pictures(self.folder))
-        with self._open() as index:
-            known = dict(index.execute("SELECT path, made FROM pictures"))
-            gone = [(path,) for path in known if path not in there]
-            index.executemany("DELETE FROM pictures WHERE path = ?", gone)
+        known = self._forget(there)
         new = [path for path, made in there.items() if known.get(path) != made]
         new.sort(key=there.__getitem__, reverse=True)
         yield len(new)
@@ -95,6 +92,23 @@ class History:
             some = new[start : start + BATCH]
             self._write([(path, there[path], self._about(path)) for path in some])
             yield max(0, len(new) - start - BATCH)
+
+    def forget_gone(self) -> None:
+        """Forget the pictures that are gone; none is read.
+
+        Raises:
+            LDMError: If the index cannot be written.
+        """
+        self._forget({f"{day.name}/{entry.name}" for day, entry in _files(self.folder)})
+
+    def _forget(self, there: Container[str]) -> dict[str, int]:
+        """Forget the pictures that are not among these; gives what was known, path -> ns."""
+        with self._open() as index:
+            known = dict(index.execute("SELECT path, made FROM pictures"))
+            gone = [(path,) for path in known if path not in there]
+            if gone:
+                index.executemany("DELETE FROM pictures WHERE path = ?", gone)
+        return known
 
     def _about(self, path: str) -> tuple[str | None, ...]:
         """The columns of what a picture says."""
@@ -226,12 +240,16 @@ def _move(path: Path, target: Path) -> None:
 
 def _pictures(folder: Path) -> Iterator[tuple[str, int]]:
     """The PNG files of a folder's folders, with the time when each was written in ns."""
+    for day, entry in _files(folder):
+        if (made := _written(entry)) is not None:
+            yield f"{day.name}/{entry.name}", made
+
+
+def _files(folder: Path) -> Iterator[tuple[os.DirEntry[str], os.DirEntry[str]]]:
+    """What is called a PNG in a folder's folders, with its folder."""
     for day in _entries(folder):
-        if not _is_text(day.name) or not day.is_dir():
-            continue
-        for entry in _entries(Path(day.path)):
-            if entry.name.endswith(".png") and (made := _written(entry)) is not None:
-                yield f"{day.name}/{entry.name}", made
+        if _is_text(day.name) and day.is_dir():
+            yield from ((day, one) for one in _entries(Path(day.path)) if one.name.endswith(".png"))
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

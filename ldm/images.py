@@ -8,10 +8,9 @@ from __future__ import annotations
 import base64
 import io
 import math
-import re
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,11 +62,8 @@ def _readable(path: Path, what_works: str) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         raise RequestError(f"there is no file {str(path)!r:.200}.") from error
-    except Image.DecompressionBombError as error:  # Pillow refuses it before we can ask its size
-        pixels = int(re.search(r"\d+", str(error)).group())
-        raise RequestError(
-            f"{path.name} has {pixels / 1e6:.0f} megapixels; up to {MAX_PIXELS // 1_000_000} work."
-        ) from error
+    except Image.DecompressionBombError as error:
+        raise beyond(path) from error
     except Exception as error:
         if isinstance(error, OSError) and error.strerror:  # the system's word, not Pillow's
             raise RequestError(f"{path.name} cannot be read: {error.strerror}.") from error
@@ -97,11 +93,37 @@ def check_size(image: Image.Image, name: str) -> None:
     Raises:
         RequestError: With its size.
     """
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise RequestError(
-            f"{name} is {width} x {height} px; up to {MAX_PIXELS // 1_000_000} megapixels work."
-        )
+    if math.prod(image.size) > MAX_PIXELS:
+        raise too_large(name, *image.size)
+
+
+def too_large(name: str, width: int, height: int) -> RequestError:
+    """The one sentence of a picture of more than MAX_PIXELS pixels."""
+    limit = f"up to {MAX_PIXELS // 1_000_000} megapixels work"
+    return RequestError(f"{name} is {width} x {height} px; {limit}.")
+
+
+def beyond(path: Path) -> RequestError:
+    """Why a file is refused which Pillow calls a bomb; it does not say how large the picture is."""
+    size = claimed_size(path)
+    if math.prod(size) > MAX_PIXELS:
+        return too_large(path.name, *size)
+    return RequestError(f"{path.name} is no readable picture; it says two sizes.")
+
+
+def claimed_size(path: Path) -> tuple[int, int]:
+    """Width and height that a picture claims which Pillow does not open for them; (0, 0): none.
+
+    Nothing is decoded.
+    """
+    with suppress(Exception):  # Pillow's readers raise nearly every kind of error
+        with path.open("rb") as file:
+            start = file.read(16)
+        for make, accepts in map(Image.OPEN.get, FORMATS):
+            if accepts(start) is True:
+                with path.open("rb") as file, make(file, "") as image:
+                    return image.size
+    return 0, 0
 
 
 @dataclass(frozen=True)
@@ -118,10 +140,7 @@ class EncodedImage:
         if self.png[:16] != PNG_START or self.png[24:26] not in PNG_MODES:
             raise RequestError("the picture must be an 8-bit PNG in RGB or grey, without alpha.")
         if not 0 < self.width * self.height <= MAX_PIXELS:
-            raise RequestError(
-                f"the picture is {self.width} x {self.height} px; up to "
-                f"{MAX_PIXELS // 1_000_000} megapixels work."
-            )
+            raise too_large("the picture", self.width, self.height)
 
     @classmethod
     def from_array(cls, array: np.ndarray) -> EncodedImage:

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import platform
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
@@ -21,7 +20,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from ldm.errors import RequestError
-from ldm.images import EncodedImage
+from ldm.images import EncodedImage, beyond
 from ldm.request_json import from_dict, to_dict
 from ldm.requests import REQUESTS
 
@@ -151,10 +150,7 @@ def _chunks(path: Path) -> tuple[str | None, list[bytes]]:
             private = getattr(image, "private_chunks", [])
             pictures = [chunk[1] for chunk in private if chunk[0] == PICTURE_CHUNK]
     except Image.DecompressionBombError as error:
-        megapixels = int(re.search(r"\d+", str(error)).group()) / 1e6
-        raise RequestError(
-            f"{path.name} has {megapixels:.0f} megapixels, more than any picture made here."
-        ) from error
+        raise beyond(path) from error
     except FileNotFoundError as error:
         raise RequestError(f"{path.name} is not in its folder any more.") from error
     except (OSError, SyntaxError, ValueError) as error:

@@ -1,6 +1,7 @@
 """The app as a person starts it, and a real browser; the fixtures stand in conftest.py."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -36,6 +37,20 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+# How far below the top of what is on show its strip was, frame by frame; 0: nothing was on show
+WATCH_HEIGHTS = """(task) => {
+  window.heights = [];
+  const part = (name) => document.querySelector(`#${task}-${name}`);
+  const look = () => {
+    const shown = [part("wall"), part("compare")].find((one) => one.getBoundingClientRect().height);
+    const tops = [part("strip"), shown].map((one) => one?.getBoundingClientRect().top);
+    heights.push(tops[0] - tops[1] || 0);
+    requestAnimationFrame(look);
+  };
+  look();
+}"""
 
 
 @contextmanager
@@ -132,6 +147,17 @@ def until(page, is_so, milliseconds=15_000):
     assert is_so()
 
 
+def wait_kept(page, painter):
+    """Until the browser has written down all that is on this painter."""
+    page.wait_for_function(
+        """(id) => {
+          const { changes, kept } = document.querySelector(`#${id} .painter`).dataset;
+          return changes === kept;
+        }""",
+        arg=painter,
+    )
+
+
 def drag_slider(page, task, by):
     """Drag the bar between before and after by so many px from the middle."""
     slider = page.locator(f"#{task}-slider input")
@@ -145,3 +171,21 @@ def drag_slider(page, task, by):
     page.mouse.up()
     expected = 50 + 100 * by / box["width"]
     until(page, lambda: abs(float(slider.input_value()) - expected) < 2)
+
+
+def watch_jumps(page, task):
+    """From now on; the call of what it gives says by how many px what is under a picture moved."""
+    page.route(re.compile(r"outputs.*\.png"), _late)  # the slower, the more is seen to jump
+    page.evaluate(WATCH_HEIGHTS, task)
+
+    def jumped():
+        heights = page.evaluate("heights")
+        assert len(heights) > 2
+        return max(heights) - min(heights)
+
+    return jumped
+
+
+def _late(route):
+    time.sleep(0.2)
+    route.continue_()

@@ -87,6 +87,17 @@ def test_what_is_gone_is_forgotten_and_what_changed_is_read_again(past):
     assert titles(past.find()) == ["text another"]
 
 
+def test_what_is_gone_is_forgotten_before_what_is_new_is_read(past):
+    gone, _ = put(past, "1/a.png", "text a", 1), put(past, "1/b.png", "text b", 2)
+    refreshed(past)
+    gone.unlink()
+    put(past, "2/c.png", "text c", 3)
+    past.forget_gone()
+    assert (titles(past.find()), past.count()) == (["text b"], 1)
+    refreshed(past)
+    assert titles(past.find()) == ["text c", "text b"]
+
+
 def test_many_are_found_while_others_are_still_read(past, monkeypatch):
     monkeypatch.setattr(history, "BATCH", 2)
     for number in range(5):

@@ -88,7 +88,7 @@ def test_a_picture_with_a_second_header_is_damaged(png_of_size):
 @pytest.mark.parametrize(
     ("width", "height", "says"),
     [
-        (30_000, 30_000, "big.png has 900 megapixels; up to 40 work."),
+        (30_000, 30_000, "big.png is 30000 x 30000 px; up to 40 megapixels work."),
         (10_000, 10_000, "big.png is 10000 x 10000 px; up to 40 megapixels work."),
         (8_000, 6_000, "big.png is 8000 x 6000 px; up to 40 megapixels work."),
     ],
@@ -97,6 +97,16 @@ def test_too_many_pixels_are_refused_before_decoding(png_of_size, width, height,
     with pytest.raises(RequestError) as caught:
         open_image(png_of_size(width, height))
     assert str(caught.value) == says
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "TIFF", "BMP"])
+def test_a_size_is_told_that_pillow_does_not_open(tmp_path, monkeypatch, kind):
+    path = tmp_path / "big.file"
+    Image.new("RGB", (700, 300)).save(path, kind)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # it refuses twice as many
+    monkeypatch.setattr("ldm.images.MAX_PIXELS", 2000)
+    with pytest.raises(RequestError, match="big.file is 700 x 300 px; up to 0 megapixels work."):
+        open_image(path)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])

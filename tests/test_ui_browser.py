@@ -95,7 +95,11 @@ def test_a_restored_picture_leaves_the_tabs_alone_that_were_never_open(page):
         expect(page.locator(f"#tab-{task} {part}")).to_be_visible()
 
 
-def test_an_example_is_on_show_at_once(page):
+def test_a_foreign_picture_is_refused_and_an_example_is_on_show_at_once(page, tmp_path):
+    path = tmp_path / "foreign.png"
+    Image.new("RGB", (8, 8)).save(path)
+    restore(page).set_input_files(path)
+    page.get_by_text(re.compile("carries no parameters")).first.wait_for()
     page.locator(f"{TAB}-examples button.thumbnail-lg").first.click()
     page.locator(f"{TAB}-picture img").wait_for()
     expect(page.locator(f"{TAB}-plate")).to_contain_text(prompt(page).input_value())
@@ -169,6 +173,8 @@ def test_settings_survive_a_reload_and_a_link_wins(page, url):
         expect(told).to_contain_text(", got nope.")
         prompt(other).fill("another window")
         other.wait_for_function("JSON.stringify(localStorage).includes('another window')")
+    key = "'latent-canvas-upscale-by-hand'"  # here a model was chosen, there none
+    page.evaluate(f"sessionStorage.setItem({key}, 'true'); localStorage.setItem({key}, 'false')")
     page.reload()
     wait_for_prompt(page, "two pine trees in the snow")
     assert number(page, "width").input_value() == "256"
@@ -186,24 +192,16 @@ def test_settings_survive_a_reload_and_a_link_wins(page, url):
     wait_for_prompt(page, "two pine trees in the snow")
     expect(number(page, "width")).to_have_value("256")
     expect(left_out).to_have_value("fog")
+    page.locator(f"{TAB}-examples button.thumbnail-lg").first.click()
+    page.locator(f"{TAB}-picture img[style*='--ratio']").wait_for()  # or the button moves under it
+    page.locator(f"{TAB}-to-upscale").click()
+    page.get_by_text("px becomes").wait_for()  # it has come
+    expect(page.locator("#upscale-preset input").first).to_have_value("Landscapes, upscaling")
 
 
-def test_a_phone_needs_no_sideways_scrolling(page):
-    page.set_viewport_size({"width": 390, "height": 844})
-    page.wait_for_timeout(300)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-
-
-def test_a_picture_made_elsewhere_is_refused(page, tmp_path):
-    path = tmp_path / "foreign.png"
-    Image.new("RGB", (8, 8)).save(path)
-    restore(page).set_input_files(path)
-    page.get_by_text(re.compile("carries no parameters")).first.wait_for()
-
-
-def test_the_endpoint_takes_the_requests_fields(url, monkeypatch):
+def test_the_endpoint_takes_the_requests_fields(url, monkeypatch, png_of_size):
     monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
-    from gradio_client import Client  # noqa: PLC0415  (after the environment is set)
+    from gradio_client import Client, handle_file  # noqa: PLC0415  (after the environment is set)
     from gradio_client.exceptions import AppError  # noqa: PLC0415
 
     client = Client(url, verbose=False, analytics_enabled=False)
@@ -212,3 +210,9 @@ def test_the_endpoint_takes_the_requests_fields(url, monkeypatch):
     assert (request.prompt, request.steps, request.seed) == ("a beach", 3, 9)
     with pytest.raises(AppError, match="steps must be 1 to 1000"):
         client.predict(prompt="a beach", steps=0, api_name="/text_to_image")
+    foreign = {"path": str(Path(__file__))}
+    for file in ({}, {"path": 5}, [{"path": "a.png"}], "a.png", foreign):
+        with pytest.raises(AppError, match="image must be a file that was uploaded, .*, got "):
+            client.predict(image=file, api_name="/upscale")
+    with pytest.raises(AppError, match="big.png is 30000 x 30000 px; up to 40 megapixels work."):
+        client.predict(image=handle_file(png_of_size(30_000, 30_000)), api_name="/upscale")

@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from ldm import metadata
 from ldm.requests import ClassConditional, TextToImage
-from tests.browser import IN_A_BROWSER, open_page, until, visit
+from tests.browser import IN_A_BROWSER, open_page, until, visit, wait_kept
 
 pytestmark = IN_A_BROWSER
 TAB = "#history"
@@ -91,8 +91,11 @@ def find_and_use(page, day):
     page.locator("#tab-history-button").click()
     page.locator(f"{TAB}-to-inpaint").click()
     expect(page.locator("#inpaint-painting .about")).to_contain_text("64 × 64 px")
-    page.wait_for_timeout(1500)  # what is remembered is written a little later
-    open_page(page, page.url.split("?")[0] + "?tab=history")
+    wait_kept(page, "inpaint-painting")
+    open_page(page, page.url.split("?")[0])
+    opened = page.locator("#tab-inpaint-button")  # the tab it was sent to, by no click on that
+    expect(opened).to_have_attribute("aria-selected", "true")
+    page.locator("#tab-history-button").click()
     search(page, "ZEBRA")
     expect_found(page, "3 pictures", "a zebra & 3", "a zebra & 2", "a zebra & 1")
     page.locator(FOUND).nth(0).click()

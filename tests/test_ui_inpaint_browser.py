@@ -7,26 +7,11 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from ldm import metadata
-from tests.browser import IN_A_BROWSER, drag_slider, open_page, open_tab, wait_done
+from tests.browser import IN_A_BROWSER, drag_slider, open_page, open_tab, wait_done, watch_jumps
 from tests.painting_hand import Hand
 
 pytestmark = IN_A_BROWSER
 CANVAS = "inpaint-painting"
-# How tall what is above the strip was, as long as it is watched; but for the frame or two in which
-# one picture has gone and the next one has not been read
-WATCH_HEIGHTS = """() => {
-  window.heights = [];
-  const part = (name) => document.querySelector(`#inpaint-${name}`);
-  const look = () => {
-    const shown = [part("wall"), part("compare")].find((one) => one.getBoundingClientRect().height);
-    const pictures = [...shown.querySelectorAll("img")];
-    const isThere = pictures.length && pictures.every((img) => img.complete && img.naturalWidth);
-    const tops = [part("strip"), shown].map((one) => one.getBoundingClientRect().top);
-    if (isThere) heights.push(tops[0] - tops[1]);
-    requestAnimationFrame(look);
-  };
-  look();
-}"""
 
 
 def save_result(page, path):
@@ -135,14 +120,12 @@ def test_outpainting_is_seen_on_the_canvas_and_a_phone_has_room(page, url, tmp_p
     go, made = page.locator("#inpaint-go:not([disabled])"), page.locator("#inpaint-strip")
     expect(go).to_be_in_viewport(ratio=1)
     expect(made).not_to_be_in_viewport()
-    page.evaluate(WATCH_HEIGHTS)
+    jumped = watch_jumps(page, "inpaint")
     go.click()
     expect(made).to_be_in_viewport(ratio=1)
     wait_done(page, "inpaint")
     expect(page.locator("#inpaint-slider")).to_be_in_viewport(ratio=1)
-    heights = page.evaluate("heights")
-    assert len(heights) > 2
-    assert max(heights) - min(heights) < 2  # nothing under it jumps when the run begins or ends
+    assert jumped() < 2  # nothing under it jumps when the run begins or ends
     onward = page.locator("#inpaint-onward button:visible").all()
     assert all(
         button.bounding_box()["x"] + button.bounding_box()["width"] <= 390 for button in onward

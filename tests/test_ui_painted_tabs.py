@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from ldm.errors import RequestError
+from ldm.canvas.plan import Canvas, Room, plan
+from ldm.errors import MemoryBudgetError, RequestError
 from ldm.requests import EncodedImage, Inpaint, Semantic
+from tests.test_canvas_plan import FACTS, MIB
 from ui.painting import Painting
 from ui.tabs import inpaint, semantic
 
@@ -60,3 +62,19 @@ def test_a_painting_is_a_label_map():
     assert Semantic(**semantic.to_fields({"label_map": values["label_map"]}), seed=2) == given
     with pytest.raises(RequestError, match="no label map yet"):
         semantic.to_fields({"label_map": None})
+
+
+@pytest.mark.parametrize(
+    ("room", "asked", "says"),
+    [
+        (8, "auto", "; take more memory or set Working size to 896 px."),
+        (0.01, "auto", "; take more memory."),
+        (16, "whole", "; in bands it is the same picture in less."),
+    ],
+)
+def test_an_area_that_does_not_fit_is_told_by_what_is_set(room, asked, says):
+    with pytest.raises(MemoryBudgetError) as caught:
+        plan(Canvas(rows=128, columns=256, encodes=True), FACTS, Room(int(room * MIB)), asked)
+    told = inpaint.about_the_area(str(caught.value))
+    assert told.startswith("the area around the mask, at 1024 x 512 px, ")
+    assert told.endswith(says), told

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from tests.browser import IN_A_BROWSER, free_port, until, visit
+from tests.browser import IN_A_BROWSER, free_port, until, visit, wait_kept
 from tests.painting_hand import Hand
 from ui import theme
 from ui.painting import Painter, Painting
@@ -133,7 +133,7 @@ def test_what_cannot_be_shown_after_a_reload_is_kept(hand, tmp_path):
     hand.load(path)
     hand.brush((0.2, 0.2), (0.8, 0.7))
     hand.check()
-    hand.page.wait_for_timeout(1500)  # what is remembered is written a little later
+    wait_kept(hand.page, "mask")
     hand.page.route(re.compile("/file=|/upload"), lambda route: route.abort())
     hand.page.reload()
     expect(hand.page.locator("#mask .note")).to_contain_text("could not be shown")
@@ -212,12 +212,12 @@ def test_tools_tabs_zoom_undo_and_a_reload_lose_nothing(hand, tmp_path):
     marked = f"{100 * hand.labels.mean():.1f}".removesuffix(".0")
     expect(hand.page.locator("#mask .about")).to_contain_text(f"· {marked} % marked")
     hand.check()
-    hand.page.wait_for_timeout(1500)  # what is remembered is written a little later
+    wait_kept(hand.page, "mask")
     with hand.page.context.new_page() as other:  # begins with it, and changes only its own
         other.goto(hand.page.url)
         expect(other.locator("#mask .about")).to_contain_text(f"· {marked} % marked")
         other.locator("#mask [data-do=clear]").click()
-        other.wait_for_timeout(1500)
+        wait_kept(other, "mask")
         other.reload()
         expect(other.locator("#mask .about")).to_contain_text("301 × 203 px · 0 % marked")
     hand.page.reload()

@@ -1,6 +1,5 @@
 """What the settings do on the page: back to a model's defaults, a seed that stays, room for all."""
 
-import pytest
 from playwright.sync_api import expect
 
 from tests.browser import IN_A_BROWSER, open_page, open_tab, set_steps, until, visit
@@ -8,6 +7,12 @@ from ui.tab import EXAMPLES
 
 pytestmark = IN_A_BROWSER
 TAB = "#text-to-image"
+# nothing has scrolled since it was last asked, in a while
+AT_REST = """() => {
+  const before = window.last;
+  if (before?.y !== scrollY) window.last = { y: scrollY, at: performance.now() };
+  return performance.now() - window.last.at > 300;
+}"""
 
 
 def test_defaults_come_back_and_a_fixed_seed_is_told(page):
@@ -66,7 +71,8 @@ def test_generate_and_what_it_says_stay_in_the_window(page):
         expect(go).to_be_in_viewport(ratio=1)
         go.click()
         expect(told).to_be_in_viewport(ratio=1)
-        page.wait_for_timeout(1000)  # it has come to rest
+        page.evaluate("window.last = null")
+        page.wait_for_function(AT_REST)
     page.set_viewport_size({"width": 1280, "height": 720})
     for task in ("semantic", "class-conditional"):  # on a laptop its place is below the window
         open_tab(page, task)
@@ -103,6 +109,8 @@ def test_a_picture_made_here_gets_its_model_but_not_against_a_choice(chromium, u
         model.click()
         page.get_by_role("option", name=clean, exact=True).click()
         expect(page.locator("#upscale-trained")).to_contain_text("shrunk cleanly")
+        kept = "sessionStorage.getItem('latent-canvas-upscale-by-hand')"  # in this window
+        assert page.evaluate(kept) == "true"
         set_steps(page, "upscale", 5)
         send_example(page)
         page.get_by_text("384 × 256 px becomes").wait_for()
@@ -114,23 +122,23 @@ def test_a_picture_made_here_gets_its_model_but_not_against_a_choice(chromium, u
 def send_example(page):
     open_tab(page, "text-to-image")
     page.locator(f"{TAB}-examples button").first.click()
+    page.locator(f"{TAB}-picture img[style*='--ratio']").wait_for()  # or the button moves under it
     page.locator(f"{TAB}-to-upscale").click()
     expect(page.locator("#tab-upscale-button")).to_have_attribute("aria-selected", "true")
 
 
-@pytest.mark.parametrize(("key", "moved"), [("ArrowLeft", 49), ("End", 100)])
-def test_before_and_after_is_moved_by_keys(page, key, moved):
+def test_before_and_after_is_moved_by_keys(page):
     open_tab(page, "inpaint")
     page.locator("#inpaint-examples button").first.click()
     slider = page.get_by_role("slider", name="Before on the left, after on the right")
-    slider.focus()
-    page.keyboard.press(key)
-    expect(slider).to_have_value(str(moved))
-    expect(slider).to_have_attribute("aria-valuetext", f"{moved} % before")
     laid = page.locator("#inpaint-slider .laid")
-    for name in ("Before", "After"):
-        expect(laid.get_by_text(name, exact=True)).to_be_visible()
     before = laid.locator("img.before")
-    until(
-        page, lambda: f"{100 - moved}%" in before.evaluate("one => getComputedStyle(one).clipPath")
-    )
+    slider.focus()
+    for key, moved in (("ArrowLeft", 49), ("End", 100)):
+        page.keyboard.press(key)
+        expect(slider).to_have_value(str(moved))
+        expect(slider).to_have_attribute("aria-valuetext", f"{moved} % before")
+        for name in ("Before", "After"):
+            expect(laid.get_by_text(name, exact=True)).to_be_visible()
+        shown = f"{100 - moved}%"
+        until(page, lambda s=shown: s in before.evaluate("one => getComputedStyle(one).clipPath"))

@@ -154,7 +154,8 @@ def test_the_note_says_the_size_or_the_limit(sent, tmp_path, png_of_size):
     with pytest.raises(RequestError, match=limit):
         upscale.to_fields({"image": huge, "passes": 1})
     beyond = SimpleNamespace(path=str(png_of_size(30000, 30000)))
-    assert "The picture is too large: up to 256 px a side" in upscale.size_note(beyond, 2)
+    told = upscale.size_note(beyond, 2)
+    assert "big.png is 30000 x 30000 px; up to 40 megapixels work." in told
 
 
 def test_no_picture_is_a_sentence():
@@ -257,8 +258,9 @@ def test_no_event_draws_signs_of_work(blocks):
     assert all(event.show_progress_on == [] for event in of_the_page)
 
 
-@pytest.mark.parametrize("after", [0, 1, 4])  # of 4 times that something is shown
-def test_a_search_while_pictures_are_read_is_what_is_shown_then(after, tmp_path, monkeypatch):
+@pytest.fixture
+def finder(tmp_path):
+    """A search over three pictures."""
     kept = history.history_in(tmp_path)
     for number in range(3):
         path = kept.folder / "day" / f"{number}.png"
@@ -266,10 +268,15 @@ def test_a_search_while_pictures_are_read_is_what_is_shown_then(after, tmp_path,
         about = {"seed": number, "steps": 1, "sampler": "ddim", "eta": 0.0, "guidance_scale": 1.0}
         request = ClassConditional(class_index=number, width=64, height=64, **about)
         metadata.save(path, noise(4, 4, 3), request)
-    monkeypatch.setattr("ldm.history.BATCH", 1)
     with gr.Blocks():
         search, _ = history._search({"class-conditional": "Classes"})
-    finder, asked = history.Finder(kept, Thumbnails(tmp_path), search), history.Asked()
+    return history.Finder(kept, Thumbnails(tmp_path), search)
+
+
+@pytest.mark.parametrize("after", [0, 1, 4])  # of 4 times that something is shown
+def test_a_search_while_pictures_are_read_is_what_is_shown_then(after, finder, monkeypatch):
+    monkeypatch.setattr("ldm.history.BATCH", 1)
+    search, asked = finder.search, history.Asked()
     reading = finder.refresh("", "", asked, [])
     for _ in range(after):
         next(reading)
@@ -278,3 +285,16 @@ def test_a_search_while_pictures_are_read_is_what_is_shown_then(after, tmp_path,
     assert [entry.about.title for entry in last[search.found]] == ["Grass at sunset"]
     *_, last = finder.refresh("sea", "", history.Asked(), [])  # of a page that was left open
     assert [entry.about.title for entry in last[search.found]] != ["Grass at sunset"]
+
+
+def test_what_is_deleted_by_hand_is_not_counted_any_more(finder, monkeypatch):
+    monkeypatch.setattr("ui.tabs.history.PAGE", 1)
+    search, asked = finder.search, history.Asked()
+    *_, shown = finder.refresh("", "", asked, [])
+    assert "3 pictures" in shown[search.count] and shown[search.more].visible
+    on_show = shown[search.found]
+    for path in {*finder.history.folder.rglob("*.png")} - {on_show[0].path}:
+        path.unlink()
+    for shown in (finder.more("", "", asked, on_show), finder.look("", "", asked)):
+        assert "1 picture<" in shown[search.count] and not shown[search.more].visible
+        assert shown[search.found] == on_show

@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from ldm import metadata
 from ldm.catalog.registry import load_preset
-from tests.browser import IN_A_BROWSER, newest, open_tab, set_steps, wait_done
+from tests.browser import IN_A_BROWSER, newest, open_tab, set_steps, wait_done, watch_jumps
 
 PRESET = load_preset("demo-upscale-bicubic")
 pytestmark = [
@@ -53,8 +53,11 @@ def test_enlarge_compare_and_restore(page, tmp_path):
     page.get_by_text("64 × 40 px becomes 256 × 160 px").wait_for()
     page.locator("#upscale-undo").click()  # the picture comes back with its settings
     page.get_by_text("45 × 30 px becomes 180 × 120 px").wait_for()
+    jumped = watch_jumps(page, "upscale")
     page.locator("#upscale-go:not([disabled])").click()
     expect(page.locator("#upscale-results img")).to_have_count(2)
     wait_done(page, "upscale")
+    expect(page.locator("#upscale-slider img").first).to_be_visible()
+    assert jumped() < 2  # the choice of what it is compared with has its room before it comes
     path = newest(page, "upscale", tmp_path / "again.png")
     assert metadata.load(path).request == request

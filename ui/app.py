@@ -13,7 +13,7 @@ import gradio as gr
 from ldm.jobs import MAX_QUEUED, JobQueue
 from ui import estimate, stage, theme
 from ui.controls import QUIET, limits
-from ui.endpoint import open_endpoints
+from ui.endpoint import Page, open_endpoints
 from ui.run import Visit, load_request
 from ui.stage import or_skip
 from ui.tab import Component, Tab
@@ -43,7 +43,7 @@ def build(jobs: JobQueue, past_in: Path | None = None) -> gr.Blocks:
         past_in: The folder of data whose pictures every visitor may find in the history; None: the
             page has no history.
     """
-    with gr.Blocks(
+    with Page(
         title=TITLE, delete_cache=CACHE_SECONDS, analytics_enabled=False, fill_width=True
     ) as page:
         gr.HTML(theme.header(), elem_id="masthead", padding=False)
@@ -130,7 +130,8 @@ def _remember(page: gr.Blocks, tabs: list[Tab]) -> None:
     ]
     widgets = [box for tab in tabs for box in tab.kept.values()]
     recall = f"(...values) => latentCanvas.recall({json.dumps(names)}, values)"
-    page.load(None, widgets, widgets, js=recall, **QUIET)
+    recalled = [*widgets, *(tab.by_hand for tab in tabs)]
+    page.load(None, widgets, recalled, js=recall, **QUIET)
     for tab in tabs:
         large = {name: tab.inputs[name] for name in tab.not_kept}
         for boxes, deed in ((tab.kept, "keep"), (large, "hold")):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.utils import get_upload_folder, is_in_or_equal
 
 from ldm.errors import LDMError
 from ldm.events import Failed, Result
@@ -14,6 +16,37 @@ from ldm.jobs import JobQueue
 from ui.controls import EndpointWidget, as_endpoint, endpoint_widgets, from_files
 from ui.run import fail, make_request, say
 from ui.stage import FOLLOWERS, PACE
+
+A_FILE = '{"path": PATH, "meta": {"_type": "gradio.FileData"}}'
+
+
+class Page(gr.Blocks):
+    """Says in a sentence what Gradio refuses without one: what is sent in place of a file."""
+
+    async def preprocess_data(
+        self, block_fn: Any, inputs: list[Any], *rest: Any, **about: Any
+    ) -> list[Any]:
+        """What a function gets of what was sent."""
+        try:
+            return await super().preprocess_data(block_fn, inputs, *rest, **about)
+        except gr.Error:
+            raise
+        except Exception as error:  # of many kinds
+            given = zip(block_fn.input_keyword_names, block_fn.inputs, inputs, strict=False)
+            for name, block, value in given:
+                if isinstance(block, gr.File) and value is not None and not _is_uploaded(value):
+                    allowed = f"{name} must be a file that was uploaded, {A_FILE}"
+                    raise fail(f"{allowed}, got {value!r:.120}.") from error
+            raise
+
+
+def _is_uploaded(value: Any) -> bool:
+    """Whether it is a file of the server's folder of uploads, as Gradio wants it written."""
+    try:
+        path = Path(gr.FileData.model_validate(value, context={"validate_meta": True}).path)
+        return is_in_or_equal(path, get_upload_folder()) and path.is_file()
+    except Exception:  # whatever was sent
+        return False
 
 
 def open_endpoints(jobs: JobQueue, request_types: Sequence[type]) -> None:

@@ -54,7 +54,7 @@ class Form:
     link: gr.Button = field(init=False)
     stage: Stage = field(init=False)
     examples: gr.Gallery | None = None
-    by_hand: gr.BrowserState = field(init=False)  # whether a person chose the model
+    by_hand: gr.Checkbox = field(init=False)  # whether a person chose the model
 
     def __post_init__(self) -> None:
         self.presets = list_presets(tasks=MET_BY[self.task])
@@ -214,9 +214,7 @@ class Form:
     def _defaults_follow(self) -> None:
         """The model brings its defaults when a person chooses it, and is then theirs."""
         names = [name for name in brought_by(self.start) if name in self.inputs]
-        # a secret of Gradio's own is another one at every start, which forgets what was kept
-        key = f"latent-canvas-{self.task}-by-hand"
-        self.by_hand = gr.BrowserState(False, storage_key=key, secret="none")
+        self.by_hand = gr.Checkbox(visible=False)  # the browser remembers it, see ui/page.js
 
         def choose(name: str) -> list[Any]:
             values = brought_by(find_preset(name))
@@ -224,7 +222,8 @@ class Form:
 
         chooser = self.inputs["preset"]
         widgets = [self.by_hand, *(self.inputs[name] for name in names)]
-        chooser.input(choose, chooser, widgets, **QUIET)
+        kept = f"(name) => latentCanvas.chose({self.task!r}, name)"
+        chooser.input(choose, chooser, widgets, js=kept, **QUIET)
 
     def _tools(self) -> None:
         """Restore and link."""

@@ -37,7 +37,8 @@ const latentCanvas = {
 
   // What this window remembers wins over the page's own defaults. A tab that gets settings from a
   // link remembers none: what the link leaves out is the default, or it would make every visitor
-  // another picture. names: [task, input, what it may be] of every value, see ui/controls.py.
+  // another picture. names: [task, input, what it may be] of every value, see ui/controls.py. The last
+  // values are of each task whether a person chose its model.
   recall(names, values) {
     const link = Object.fromEntries(new URLSearchParams(location.search));
     const linked = link.tab ?? FIRST_TAB;
@@ -66,7 +67,13 @@ const latentCanvas = {
     tell(refused);
     shade(stored(localStorage, SHADE_KEY, null));
     document.body.dataset.ready = "yes";
-    return recalled;
+    return [...recalled, ...this.tasks.map((task) => stored(ownStorage, byHandKey(task), false) === true)];
+  },
+
+  // A person chose a task's model: what brings one of its own leaves it from now on.
+  chose(task, name) {
+    ownStorage.setItem(byHandKey(task), "true");
+    return name;
   },
 
   // Other programs write -1 for a new seed each time.
@@ -128,6 +135,7 @@ addEventListener("pagehide", () => sessionStorage.setItem(WINDOW_KEY, latentCanv
 const boxesOf = (id) => document.querySelector(`#${id} [data-part="frame"]`)?.boxes;
 const removedKey = (task) => `latent-canvas-removed-${task}`;
 const settingsKey = (task) => `latent-canvas-${task}`;
+const byHandKey = (task) => `latent-canvas-${task}-by-hand`;
 
 // Of a canvas with boxes all but the picture under them, which is a file of this visit.
 function lasting(value) {
@@ -180,17 +188,20 @@ function openTab(task) {
   if (button && button.getAttribute("aria-selected") !== "true") button.click();
 }
 
-document.addEventListener("click", (event) => {
-  const button = event.target.closest?.("#tabs button[role=tab]");
-  if (!button) return;
-  const task = tabOf(button);
+// Whoever opens a tab: a hand, the keyboard, or the server with a picture that was sent on.
+new MutationObserver((changes) => {
+  if (!document.body.dataset.ready) return; // which one was open before is still to be read
+  for (const { target } of changes) if (target.matches("#tabs button[role=tab][aria-selected=true]")) opened(tabOf(target));
+}).observe(document, { subtree: true, attributeFilter: ["aria-selected"] });
+
+function opened(task) {
   ownStorage.setItem(TAB_KEY, JSON.stringify(task));
   setTimeout(() => { // a tab's own buttons are made when it is opened for the first time
     const [width, height] = ["width", "height"].map((side) => document.querySelector(`#${task}-${side} input`)?.value);
     if (width) markRatio(task, +width, +height);
     latentCanvas.markUndo(task);
   }, RATIO_MS);
-});
+}
 
 async function copyText(text) {
   if (navigator.clipboard) {

@@ -31,8 +31,9 @@ let rememberTimer = 0;
 function remember() {
   clearTimeout(rememberTimer);
   rememberTimer = setTimeout(() => {
-    const painting = sent && { ...sent, last }, blob = picture?.blob ?? null;
-    keepParts(store, blob === remembered ? { painting } : { painting, picture: blob });
+    const painting = sent && { ...sent, last }, blob = picture?.blob ?? null, upTo = changes;
+    const kept = keepParts(store, blob === remembered ? { painting } : { painting, picture: blob });
+    kept.then(() => { root.dataset.kept = upTo; }); // it may be left now
     remembered = blob;
   }, 400);
 }

@@ -144,9 +144,13 @@ def painting_of(payload: Any, kind: str, cache: Path) -> Painting | None:
     width, height = values.get("width"), values.get("height")
     if not all(type(side) is int and side > 0 for side in (width, height)):
         raise RequestError(f"a painting must have a width and a height, got {payload!r:.80}.")
-    if width * height > MAX_PIXELS or (kind == "map" and max(width, height) > MAX_SIDE_PX):
-        limit = f"{MAX_SIDE_PX} px a side" if kind == "map" else f"{MAX_PIXELS // 10**6} megapixels"
-        raise RequestError(f"a painting must have at most {limit}, got {width} x {height} px.")
+    if kind == "map" and max(width, height) > MAX_SIDE_PX:
+        raise RequestError(
+            f"a painting must have at most {MAX_SIDE_PX} px a side, got {width} x {height} px."
+        )
+    if width * height > MAX_PIXELS:
+        limit = f"up to {MAX_PIXELS // 10**6} megapixels work"
+        raise RequestError(f"the painting is {width} x {height} px; {limit}.")
     labels = decode_runs(values.get("labels"), width, height, 2 if kind == "mask" else MAX_CLASSES)
     if kind == "map":
         return Painting(labels)

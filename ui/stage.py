@@ -48,6 +48,7 @@ class Stage:
     labels: Mapping[str, str]  # what the page calls a request's fields
     beside: tuple[gr.components.Component, ...] = ()  # what a tab shows of a picture besides it
     compare: Callable[[Picture | None], Updates] = lambda picture: {}  # and how
+    reword: Callable[[str], str] = str  # what a run fails with, in the words of this tab
 
     @property
     def outputs(self) -> list[gr.components.Component]:
@@ -77,7 +78,7 @@ class Stage:
     def ended(self, event: Any, visit: Visit, job_id: str = "") -> Updates:
         """A run is over: the picture on show is the newest, or the one from before."""
         if isinstance(event, Failed):
-            event = Failed(in_words(event.message, self.labels))
+            event = Failed(in_words(self.reword(event.message), self.labels))
         return self.buttons(busy=False) | self.show(visit) | {self.status: strip(event, job_id)}
 
     def buttons(self, *, busy: bool) -> Updates:
@@ -119,7 +120,7 @@ def create(
         hint: What to do first, shown until there is a picture.
         labels: What the page calls a request's fields.
         varies: Whether it can make others like the picture on show.
-        about: `beside` and `compare` of a `Stage`.
+        about: `beside`, `compare` and `reword` of a `Stage`.
     """
     picture = wall(task, hint)
     status = gr.HTML(strip(None), padding=False, **named(task, "strip"))

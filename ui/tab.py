@@ -46,7 +46,7 @@ class Tab:
     to_fields: Callable[[Values], Values] = dict  # the widgets' values -> the request's fields
     to_values: Callable[[Any], Values] = fields_of  # and back
     receive: Callable[[Path], Values] | None = None  # widgets' values for another tab's picture
-    by_hand: gr.BrowserState | None = None  # whether a person chose the model
+    by_hand: gr.Checkbox | None = None  # whether a person chose the model
     not_kept: frozenset[str] = frozenset()  # inputs too large for links and the browser's memory
 
     @property

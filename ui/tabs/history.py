@@ -197,6 +197,7 @@ class Finder:
         """The newest that a search finds."""
         asked.take(words, task)
         with _in_words():
+            self.history.forget_gone()
             return self.show(self.history.find(words, task, limit=PAGE), words, task)
 
     def refresh(self, words: str, task: str, asked: Asked, found: list[Entry]) -> Iterator[Updates]:
@@ -220,6 +221,7 @@ class Finder:
         """A page more."""
         last = found[-1] if found else None
         with _in_words():
+            self.history.forget_gone()
             next_ones = self.history.find(words, task, after=last, limit=PAGE)
             return self.show([*found, *next_ones], words, task)
 

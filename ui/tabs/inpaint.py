@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from gradio.utils import get_upload_folder
 
 from ldm.errors import RequestError
 from ldm.jobs import JobQueue
-from ldm.requests import EncodedImage, Inpaint
+from ldm.requests import EncodedImage, Inpaint, controls
 from ui.controls import QUIET
 from ui.form import Form
 from ui.painting import Painter, Painting
@@ -27,6 +29,7 @@ EDGE = ("mask_grow", "mask_feather")
 # on the page to grow is what the canvas does
 WORDS = {"mask_grow": {"label": "Widen", "info": "Widens the mask; negative narrows it"}}
 SIDES = ("outpaint_left", "outpaint_top", "outpaint_right", "outpaint_bottom")
+SIZE = controls(Inpaint)["working_size"]
 BEYOND = 236  # grey of what was not there before the canvas grew
 
 
@@ -86,7 +89,7 @@ def _show_beside_what_was(made: Form) -> None:
     def compare(shown: Picture | None) -> Updates:
         return {slider: Pair(before(shown.request), shown.path) if shown else None}
 
-    made.show(HINT, beside=(slider,), compare=compare)
+    made.show(HINT, beside=(slider,), compare=compare, reword=about_the_area)
 
 
 def before(request: Inpaint) -> str:
@@ -99,6 +102,21 @@ def before(request: Inpaint) -> str:
         array = np.pad(array, sides[: array.ndim], constant_values=BEYOND)
         png = EncodedImage.from_array(array).png
     return save_bytes_to_cache(png, "before.png", get_upload_folder())
+
+
+def about_the_area(message: str) -> str:
+    """A fault of the size that the model works at: what it is the size of, and how to change it."""
+    sized = re.match(r"(?:a picture|\d+ pictures) of (\d+) x (\d+) px", message)
+    if not sized:
+        return message
+    width, height = map(int, sized.groups())
+    rest = message[sized.end() :].replace("take a smaller size.", "take a smaller Working size.")
+    if less := re.search(r" or about (\d+) x \d+ px\.$", rest):
+        longest = int(less[1]) * math.sqrt(max(width, height) / min(width, height))
+        side = int(longest // SIZE.step * SIZE.step)
+        works = f" or set Working size to {side} px." if side >= SIZE.minimum else "."
+        rest = rest[: less.start()] + works
+    return f"the area around the mask, at {width} x {height} px,{rest}"
 
 
 def to_fields(values: Values) -> Values:

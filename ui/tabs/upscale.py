@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -191,22 +190,19 @@ def _read(image: Any, times: int) -> Any:
         raise RequestError("There is no picture yet; choose, drop or paste one.")
     width, height = _sides(Path(image.path))
     if max(width, height) > MAX_SIDE_PX // times:
-        size = f"{width} × {height} px" if math.isfinite(width) else "The picture"
-        raise RequestError(f"{size} is too large: {_limit(times)}.")
+        raise RequestError(f"{width} × {height} px is too large: {_limit(times)}.")
     return read_file("image", Path(image.path))
 
 
-def _sides(path: Path) -> tuple[float, float]:
+def _sides(path: Path) -> tuple[int, int]:
     """What a file says of its picture's sides in px, before all of it is decoded.
 
-    Infinite where Pillow will not even say it; 0 of no picture, which whoever reads it says.
+    0 of what Pillow does not open, which whoever reads it says.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             return Image.open(path).size
-    except Image.DecompressionBombError:
-        return math.inf, math.inf
     except Exception:  # Pillow's readers raise nearly every kind of error
         return 0, 0
 
