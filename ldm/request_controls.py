@@ -141,7 +141,8 @@ def coarse_hold() -> Any:
     return control(
         0.0,
         label="Hold",
-        help="How strictly it keeps to the large shapes of the small picture",
+        help="How strictly it keeps to the large shapes of the small picture, or of the picture to "
+        "start from",
         minimum=0.0,
         maximum=1.0,
         step=0.05,

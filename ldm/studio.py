@@ -27,7 +27,7 @@ from ldm.runtime.cores import Cores
 from ldm.runtime.manager import ModelManager
 from ldm.runtime.memory import default_budget, in_bytes, is_out_of_memory
 from ldm.tasks import RUNNERS
-from ldm.tasks.settings import start_of
+from ldm.tasks.settings import start_fitted, start_of
 
 LONG_LOADING = 3.0  # s
 
@@ -82,7 +82,7 @@ class Studio:
         """
         begin = time.perf_counter()
         preset = load_preset(request.preset, tasks=MET_BY[request.task])
-        request = resolve(request, preset)
+        request = start_fitted(resolve(request, preset))
         folder = self._folder()  # told before the work if it cannot be written
         yield Progress(f"loading {preset.title}")
         too_large = f"{preset.name} needs more memory than there is; take a smaller model."
@@ -252,14 +252,13 @@ def resolve(request: Any, preset: Preset) -> Any:
 
 
 def _size(request: Any, preset: Preset) -> tuple[int, int]:
-    """Width and height in px where a request leaves both open: as its picture to start from has
-    them, as nearly as the model can; else as the model was trained."""
-    start, multiple = start_of(request), preset.size_multiple
+    """Width and height in px where a request leaves both open: in the shape of its picture to start
+    from; else as the model was trained."""
+    start = start_of(request)
     chosen = [getattr(request, side, None) for side in ("width", "height")]
     if start is None or chosen != [None, None]:
         return preset.width, preset.height
-    largest = MAX_SIDE_PX // multiple
-    return tuple(min(max(1, round(side / multiple)), largest) * multiple for side in start.size)
+    return preset.sides_like(*start.size, MAX_SIDE_PX)
 
 
 def new_path(folder: Path, stem: str) -> Path:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ldm import metadata
 from ldm.canvas.estimate import facts_of
 from ldm.canvas.plan import Room
 from ldm.canvas.wrapped import MARGIN
@@ -13,11 +14,11 @@ from ldm.catalog.registry import load_preset
 from ldm.images import EncodedImage, fitted
 from ldm.requests import Box, ClassConditional, Layout, Semantic, TextToImage
 from ldm.runtime.manager import ModelManager
-from ldm.studio import resolve
+from ldm.studio import Studio, resolve
 from ldm.tasks import RUNNERS, covering
 from ldm.tasks.covering import Site
 from ldm.tasks.estimating import canvases, pixels
-from ldm.tasks.settings import Sampling
+from ldm.tasks.settings import Sampling, start_fitted
 from tests.test_tasks_covering import REQUEST, made
 
 EXAMPLES = "ui/examples/text-to-image"
@@ -39,7 +40,7 @@ def as_array(tensor):
     return ((tensor[0].permute(1, 2, 0).numpy() + 1) * 127.5).round().astype(np.uint8)
 
 
-@pytest.mark.parametrize(("strength", "steps"), [(0.0, 2), (0.25, 2), (0.5, 5), (1.0, 10)])
+@pytest.mark.parametrize(("strength", "steps"), [(0.0, 1), (0.25, 2), (0.5, 5), (1.0, 10)])
 def test_strength_is_a_share_of_the_steps(strength, steps):
     sampling = Sampling("ddim", 10, 1.0, 0.0, (1,), 64, 96, image=START, strength=strength)
     assert sampling.again == sampling.first == steps
@@ -86,6 +87,34 @@ def test_whole_bands_batch_and_single_are_the_same_picture(tiny_model, monkeypat
     assert "in bands" in site.notes[0]
     for other in (bands.images[0], batch.images[2]):
         assert np.abs(other.astype(int) - whole.images[0]).max() <= 1
+
+
+def test_its_own_seed_makes_it_no_more_than_another():
+    """Noise that a picture was made of leads back to it."""
+    request = TextToImage(
+        prompt="a lake", width=128, height=128, steps=10, sampler="ddim", seed=1, eta=0.0,
+        temperature=1.0, guidance_scale=1.0, coarse=0.0, strength=1.0,
+    )  # fmt: skip
+    with ModelManager(device="cpu").use(request.preset) as model:
+        *_, first = RUNNERS["text-to-image"](model, request)
+        image = EncodedImage.from_array(first.images[0])
+        *_, own = RUNNERS["text-to-image"](model, replace(request, image=image))
+    assert np.abs(own.images[0].astype(float) - first.images[0]).mean() > 5
+
+
+def test_a_result_carries_no_more_of_it_than_its_canvas_shows(tmp_path):
+    large = EncodedImage.from_array(np.zeros((600, 900, 3), np.uint8))
+    studio = Studio(device="cpu", data_dir=tmp_path)
+    request = TextToImage(prompt="a lake", image=large, width=64, height=64, steps=2, seed=1)
+    *_, result = studio.run(request)
+    assert metadata.load(result.paths[0]).request.image.size == (64, 64)
+    assert start_fitted(result.requests[0]) is result.requests[0]
+
+
+def test_before_it_is_encoded_that_is_told(tiny_model):
+    """And the run can be ended there."""
+    progress, _ = made(tiny_model, replace(REQUEST, image=START))
+    assert progress[0].stage == "encoding"
 
 
 def test_edges_that_meet_are_encoded_together(tiny_model, encoded):
@@ -158,7 +187,7 @@ def test_every_task_that_takes_one_keeps_to_it_as_its_strength_says():
 @pytest.mark.parametrize(
     ("sides", "size"),
     [
-        ({}, (96, 64)),
+        ({}, (192, 128)),
         ({"width": 256}, (256, 128)),
         ({"width": 32, "height": 48}, (32, 48)),
     ],

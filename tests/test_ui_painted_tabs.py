@@ -49,7 +49,7 @@ def test_before_is_as_large_as_after(tmp_path, monkeypatch):
 def test_a_received_picture_has_nothing_painted_on_it(tmp_path):
     path = tmp_path / "picture.png"
     path.write_bytes(PICTURE.png)
-    values = inpaint.received(path)
+    values = inpaint.received(path, "demo-inpaint")
     got = values.pop("painting")
     assert values == dict.fromkeys(inpaint.SIDES, 0)  # the last picture's canvas may have grown
     assert got.labels.shape == (5, 7) and not got.labels.any()

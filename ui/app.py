@@ -14,7 +14,7 @@ from ldm.jobs import MAX_QUEUED, JobQueue
 from ui import estimate, stage, theme
 from ui.controls import QUIET, limits
 from ui.endpoint import Page, open_endpoints
-from ui.run import Visit, load_request
+from ui.run import Visit, load_request, present
 from ui.stage import or_skip
 from ui.tab import Component, Tab
 from ui.tabs import class_conditional, history, inpaint, layout, semantic, text_to_image, upscale
@@ -109,7 +109,7 @@ def _send(frame: gr.Tabs, tabs: list[Tab], past: Past | None) -> None:
         def send(visit: Visit, *chosen: Any, target: Tab = target) -> dict[Any, Any]:
             if visit.shown is None:
                 return or_skip({})
-            received = target.take(target.receive(Path(visit.shown.path)), *chosen)
+            received = target.take(target.receive(present(visit.shown.path), chosen[0]), *chosen)
             return {frame: gr.Tabs(selected=target.task)} | received
 
         chosen = [target.inputs["preset"], target.by_hand]

@@ -150,6 +150,17 @@ def find_preset(name: str) -> Preset:
         raise fail(str(error)) from error
 
 
+def present(path: str) -> Path:
+    """The file of a picture.
+
+    Raises:
+        gr.Error: If it is gone; it names the file and not its folder.
+    """
+    if not Path(path).exists():
+        raise fail(f"{Path(path).name} is not in its folder any more.")
+    return Path(path)
+
+
 def fail(message: str) -> gr.Error:
     """A toast with one sentence, which may quote anything; Gradio takes it for HTML."""
     return gr.Error(html.escape(message, quote=False), print_exception=False)

@@ -17,7 +17,7 @@ from ldm.request_controls import MAX_SIDE_PX
 from ldm.request_json import read_file
 from ldm.requests import EncodedImage
 from ui.controls import QUIET, named, unchecked, widget
-from ui.run import Picture, Visit, find_preset, make_request
+from ui.run import Picture, Visit, fail, find_preset, make_request, present
 from ui.stage import Stage, starts_run
 from ui.tab import Component, Values, fields_of
 
@@ -25,7 +25,6 @@ TITLE = "Start from a picture"
 IMAGE = "image"
 KEPT_READ = 4  # pictures
 UPRIGHT = 4  # orientations of a photograph up to this one are not on their side
-LARGE = 2  # times the trained size: a larger picture is begun smaller
 
 
 def takes_one(request_type: type) -> bool:
@@ -96,8 +95,13 @@ def showing(to_values: Callable[[Any], Values]) -> Callable[[Any], Values]:
 
 
 def _shape(file: Any, preset: str) -> list[Any]:
-    sides = sides_like(Path(file.path), find_preset(preset)) if file else {}
-    return [*sides.values()] or [gr.skip(), gr.skip()]
+    if not file:
+        return [gr.skip(), gr.skip()]
+    path = Path(file.path)
+    sides = sides_like(path, find_preset(preset))
+    if not sides:
+        raise fail(f"{path.name} is no readable picture; PNG and JPEG work.")
+    return [*sides.values()]
 
 
 def sides_like(path: Path, preset: Preset) -> Values:
@@ -109,11 +113,7 @@ def sides_like(path: Path, preset: Preset) -> Values:
             size = image.size[::-1] if lies else image.size
     except Exception:  # Pillow's readers raise nearly every kind of error
         return {}
-    trained, short = min(preset.width, preset.height), min(size)
-    scale = min(max(short, trained), LARGE * trained) / short / preset.size_multiple
-    most = MAX_SIDE_PX // preset.size_multiple
-    sides = (min(max(1, round(scale * side)), most) * preset.size_multiple for side in size)
-    return dict(zip(("width", "height"), sides, strict=True))
+    return dict(zip(("width", "height"), preset.sides_like(*size, MAX_SIDE_PX), strict=True))
 
 
 @functools.lru_cache(KEPT_READ)
@@ -140,6 +140,6 @@ def varied(picture: Picture, count: Any, strength: Any) -> Any:
         gr.Error: If its file is gone or damaged.
         RequestError: If it cannot be read, or a number is out of range.
     """
-    start = EncodedImage.from_file(Path(picture.path))
+    start = EncodedImage.from_file(present(picture.path))
     about = {IMAGE: start, "strength": strength, "seed": None, "count": count}
     return make_request(type(picture.request), vars(picture.request) | about)

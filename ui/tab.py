@@ -45,7 +45,8 @@ class Tab:
     examples: gr.Gallery | None = None
     to_fields: Callable[[Values], Values] = dict  # the widgets' values -> the request's fields
     to_values: Callable[[Any], Values] = fields_of  # and back
-    receive: Callable[[Path], Values] | None = None  # widgets' values for another tab's picture
+    # widgets' values for another tab's picture, and the model that is chosen
+    receive: Callable[[Path, str], Values] | None = None
     by_hand: gr.Checkbox | None = None  # whether a person chose the model
     not_kept: frozenset[str] = frozenset()  # inputs too large for links and the browser's memory
 

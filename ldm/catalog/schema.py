@@ -153,6 +153,22 @@ class Preset:
         names = self.classes or tuple(str(number) for number in range(self.class_count))
         return tuple(zip(names, self.class_colours or distinct(len(names)), strict=True))
 
+    def sides_like(self, width: int, height: int, largest: int) -> tuple[int, int]:
+        """A canvas in the shape of a picture, at its own size where that is about the trained one.
+
+        Args:
+            width: Of the picture, px.
+            height: Likewise.
+            largest: What a side may have, px.
+
+        Returns:
+            Width and height, px; the shorter side has the trained one's to twice as much.
+        """
+        trained, short = min(self.width, self.height), min(width, height)
+        scale = min(max(short, trained), 2 * trained) / short
+        scale = min(scale, largest / max(width, height)) / self.size_multiple
+        return tuple(max(1, round(scale * s)) * self.size_multiple for s in (width, height))
+
     @property
     def max_boxes(self) -> int:
         """Boxes that a layout can have: three tokens each, two for the picture."""

@@ -25,6 +25,7 @@ from ldm.tasks.settings import Sampling
 
 PREVIEWS = 12  # per batch, about
 PREVIEW_SIDE = 1024  # px: the longer side of a preview
+ANEW = 2**20  # draw of the noise on a picture to start from; steps have those from 1 on
 HELD_CELLS = 4  # cells of the canvas to one that is held to the small picture
 Conditions = tuple[Conditioning, Conditioning]  # what to follow, and the empty or negative one
 
@@ -149,7 +150,8 @@ def _steps(
     def noise(draw: int) -> Tensor:
         return batch_noise(seeds, draw, shape, sampling.temperature).to(model.device)
 
-    x = noise(0)
+    # with the noise that a picture was made of, its own seed would only make it once more
+    x = noise(0 if sampling.image is None else ANEW)
     if start is not None:
         timesteps = timesteps[-sampling.again :]
         start = start.float()

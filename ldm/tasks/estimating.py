@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -70,7 +71,8 @@ def pixels(request: Any, facts: Facts, found: Sequence[Canvas]) -> int:
     if isinstance(request, Inpaint):
         encoded += area
     if start_of(request) is not None:
-        encoded += found[0].cells * facts.factor**2
+        batches = math.ceil(request.count / found[0].together)
+        encoded += batches * found[0].cells * facts.factor**2
     return round(made + ENCODED * encoded + PUT_BACK * request.count * _put_back_to(request))
 
 

@@ -160,6 +160,7 @@ def _encoded(
     """Pictures (B, 3, H, W), with the margins that the canvas has, as latents (B, C, h, w)."""
     model = on.bare
     around = sampling.wrap.pad(image.to(model.device, model.dtype), model.factor)
+    yield Progress(stage, track.done, track.total)
     start = yield from pausing(
         lambda: on.model.encode(around),
         on.space,

@@ -12,7 +12,7 @@ from ldm.canvas.plan import Canvas
 from ldm.canvas.windows import EvenWindows
 from ldm.canvas.wrapped import MARGIN, Wrap
 from ldm.errors import RequestError
-from ldm.images import EncodedImage
+from ldm.images import EncodedImage, fitted
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.request_controls import MAX_SEED
 
@@ -61,10 +61,11 @@ class Sampling:
     def again(self) -> int:
         """Steps that make the picture to start from anew, or at full size after a small one.
 
-        The last one alone starts at t = 1 and makes nothing anew, so that there are two at least.
+        The last one alone starts at t = 1 and makes nothing anew: after a small picture there are
+        two at least.
         """
-        share = self.coarse if self.image is None else self.strength
-        return min(self.steps, max(2, round(share * self.steps)))
+        share, least = (self.coarse, 2) if self.image is None else (self.strength, 1)
+        return min(self.steps, max(least, round(share * self.steps)))
 
     @property
     def first(self) -> int:
@@ -110,6 +111,19 @@ def start_of(request: Any) -> EncodedImage | None:
     return request.image if hasattr(request, "strength") else None
 
 
+def start_fitted(request: Any) -> Any:
+    """The request with no more of a picture to start from than its canvas shows: every result
+    carries it."""
+    image = start_of(request)
+    if image is None:
+        return request
+    canvas = getattr(request, "label_map", None) or request
+    if image.width * image.height <= canvas.width * canvas.height:
+        return request
+    array = fitted(image.array(), canvas.height, canvas.width)
+    return replace(request, image=EncodedImage.from_array(array))
+
+
 def canvas_of(about: Measures, sampling: Sampling, *, encodes: bool = False) -> Canvas:
     """What has to be covered."""
     rows, columns = sampling.height // about.factor, sampling.width // about.factor
@@ -147,9 +161,12 @@ def _windows(about: Measures) -> EvenWindows | None:
 def small_of(about: Measures, sampling: Sampling) -> Sampling | None:
     """How to make the small picture that comes first, its shorter side as it was trained.
 
-    None: there is none, since nobody asked for it or the canvas is no larger.
+    None: there is none, since nobody asked for it, the canvas is no larger, or less of a picture to
+    start from is made anew than would be after a small one.
     """
     if not sampling.coarse or about.trained_size is None:
+        return None
+    if sampling.image is not None and sampling.strength <= sampling.coarse:
         return None
     scale = min(about.trained_size) / min(sampling.height, sampling.width)
     if scale >= 1:

@@ -145,7 +145,7 @@ def to_values(request: Any) -> Values:
     return values | {"working_size": str(request.working_size or "")}
 
 
-def received(path: Path) -> Values:
+def received(path: Path, _: str) -> Values:
     """A picture from another tab, with nothing painted on it yet, on a canvas of its own size."""
     picture = EncodedImage.from_file(path)
     painting = Painting(np.zeros(picture.size[::-1], np.uint8), picture)

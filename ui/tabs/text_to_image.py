@@ -6,10 +6,10 @@ from pathlib import Path
 
 import gradio as gr
 
-from ldm.catalog.schema import Preset
 from ldm.jobs import JobQueue
 from ldm.requests import TextToImage
 from ui.form import Form
+from ui.run import find_preset
 from ui.start import sides_like
 from ui.tab import Tab, Values
 
@@ -42,9 +42,9 @@ def create(jobs: JobQueue) -> Tab:
             made.settings(sized=True)
         with gr.Column(**made.named("right")):
             made.show(HINT)
-    return made.tab(jobs, receive=lambda path: received(path, made.start))
+    return made.tab(jobs, receive=received)
 
 
-def received(path: Path, preset: Preset) -> Values:
-    """A picture from another tab, to start from."""
-    return {"image": str(path)} | sides_like(path, preset)
+def received(path: Path, preset: str) -> Values:
+    """A picture from another tab, to start from, for a model of this name."""
+    return {"image": str(path)} | sides_like(path, find_preset(preset))

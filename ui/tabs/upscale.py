@@ -216,7 +216,7 @@ def to_fields(values: Values) -> Values:
     return values | {"image": _read(values["image"], _times(values["passes"]))}
 
 
-def received(path: Path) -> Values:
+def received(path: Path, _: str) -> Values:
     """A picture from another tab."""
     return {"image": str(path)} | model_for(made_here=True)
 
