@@ -27,6 +27,12 @@ def test_it_is_made_anew_varied_and_sent_on(page, tmp_path):
     expect(page.locator(f"{TAB}-image img")).to_be_visible()
     expect(page.locator(f"{TAB}-width input")).to_have_value("256")  # in its shape
     expect(page.locator(f"{TAB}-height input")).to_have_value("128")
+    for model, width in (("1.45 B", "512"), ("Landscapes", "256")):  # each brings a size of its own
+        page.locator(f"{TAB}-preset input").click()
+        page.get_by_role("option", name=model).first.click()
+        expect(page.locator(f"{TAB}-width input")).to_have_value(width)
+        expect(page.locator(f"{TAB}-height input")).to_have_value(str(int(width) // 2))
+    set_steps(page, TASK, 5)
     page.locator(f"{TAB}-go").click()
     wait_done(page, TASK)
     expect(page.locator(f"{TAB}-plate")).to_contain_text("from a picture, strength 0.75")

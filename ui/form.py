@@ -223,7 +223,9 @@ class Form:
         chooser = self.inputs["preset"]
         widgets = [self.by_hand, *(self.inputs[name] for name in names)]
         kept = f"(name) => latentCanvas.chose({self.task!r}, name)"
-        chooser.input(choose, chooser, widgets, js=kept, **QUIET)
+        chosen = chooser.input(choose, chooser, widgets, js=kept, **QUIET)
+        if starts.takes_one(self.request_type):
+            starts.keep_shape(chosen, self.inputs)
 
     def _tools(self) -> None:
         """Restore and link."""

@@ -94,6 +94,13 @@ def showing(to_values: Callable[[Any], Values]) -> Callable[[Any], Values]:
     return show
 
 
+def keep_shape(chosen: gr.events.Dependency, inputs: Mapping[str, Component]) -> None:
+    """When another model is chosen, which brings its own size, a picture still has its shape."""
+    if "width" in inputs:
+        sides = [inputs["width"], inputs["height"]]
+        chosen.then(_shape, [inputs[IMAGE], inputs["preset"]], sides, **QUIET)
+
+
 def _shape(file: Any, preset: str) -> list[Any]:
     if not file:
         return [gr.skip(), gr.skip()]
