@@ -35,6 +35,8 @@ def day(data_dir):
 
 
 def search(page, words):
+    # what opens is drawn anew, and typing before that is lost
+    expect(page.locator(f"{TAB}-trained p")).to_be_visible()
     page.locator(f"{TAB}-search :is(input, textarea)").fill(words)
 
 
