@@ -9,7 +9,7 @@ requests have are made in `ldm.request_controls`. This module needs no torch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ldm import request_controls as shared
 from ldm.errors import RequestError
@@ -264,6 +264,16 @@ class ClassConditional:
 
     def __post_init__(self) -> None:
         check(self)
+
+
+def starts(request_type: type) -> bool:
+    """Whether such a request may start from a picture: what others call one is another thing."""
+    return hasattr(request_type, "strength")
+
+
+def start_of(request: Any) -> EncodedImage | None:
+    """The picture that a request starts from."""
+    return request.image if starts(type(request)) else None
 
 
 def _by(image: EncodedImage) -> str:

@@ -22,12 +22,12 @@ from ldm.errors import LDMError, MemoryBudgetError, RequestError
 from ldm.events import Estimate, Progress, Result
 from ldm.machine import Machine
 from ldm.request_controls import MAX_SEED, MAX_SIDE_PX
-from ldm.requests import MET_BY
+from ldm.requests import MET_BY, start_of
 from ldm.runtime.cores import Cores
 from ldm.runtime.manager import ModelManager
 from ldm.runtime.memory import default_budget, in_bytes, is_out_of_memory
 from ldm.tasks import RUNNERS
-from ldm.tasks.settings import start_fitted, start_of
+from ldm.tasks.settings import start_fitted
 
 LONG_LOADING = 3.0  # s
 

@@ -76,6 +76,12 @@ def test_of_a_large_canvas_the_small_picture_starts_from_it(trained_small, encod
     assert (large.encodes, large.share) == (True, pytest.approx(0.3))
 
 
+def test_what_is_hardly_changed_does_not_go_through_a_small_picture(trained_small, encoded):
+    """It would lose its finest things on the way."""
+    made(trained_small, replace(REQUEST, steps=10, image=START, strength=0.3, coarse=0.3))
+    assert [tuple(image.shape[2:]) for image in encoded] == [(64, 96)]
+
+
 def test_whole_bands_batch_and_single_are_the_same_picture(tiny_model, monkeypatch):
     monkeypatch.setattr(covering, "SURE", 0)
     request = replace(REQUEST, image=START, strength=0.67, seed=7)

@@ -15,9 +15,8 @@ import gradio as gr
 from ldm.catalog.registry import list_presets
 from ldm.catalog.schema import Preset
 from ldm.jobs import JobQueue
-from ldm.requests import MET_BY, controls
-from ui import stage
-from ui import start as starts
+from ldm.requests import MET_BY, controls, starts
+from ui import stage, start
 from ui import tab as tabs
 from ui.controls import QUIET, labels_of, named, widget
 from ui.gallery import strip_of_pictures
@@ -92,8 +91,8 @@ class Form:
             count: How many pictures at first.
         """
         self._model(sized)
-        if starts.takes_one(self.request_type):
-            self.inputs |= starts.widgets(self.request_type, self.inputs)
+        if starts(self.request_type):
+            self.inputs |= start.widgets(self.request_type, self.inputs)
         self._seed_and_count(count)
         self._sampling()
         self._tools()
@@ -102,7 +101,7 @@ class Form:
         """The stage, see `ui.stage.create`, and the task's examples under it."""
         labels = labels_of(self.request_type, self.inputs)
         buttons = self.go, self.stop
-        about["varies"] = starts.takes_one(self.request_type)
+        about["varies"] = starts(self.request_type)
         self.stage = stage.create(self.task, *buttons, hint=hint, labels=labels, **about)
         paths = example_paths(self.task)
         if paths:
@@ -123,13 +122,13 @@ class Form:
             jobs: The queue.
             about: How this tab differs from one whose widgets are its request's fields, see `Tab`.
         """
-        if starts.takes_one(self.request_type):
-            about = starts.added(**about)
+        if starts(self.request_type):
+            about = start.added(**about)
         kept = (self.stage, self.restore, self.link, self.undo, self.estimate, self.examples)
         made = Tab(self.request_type, self.inputs, *kept, by_hand=self.by_hand, **about)
         stage.connect(jobs, made.stage, made.request_type, made.inputs, made.to_fields)
         if made.stage.vary is not None:
-            starts.connect(jobs, made.stage, made.inputs)
+            start.connect(jobs, made.stage, made.inputs)
         tabs.connect(made, self.reuse)
         return made
 
@@ -224,8 +223,8 @@ class Form:
         widgets = [self.by_hand, *(self.inputs[name] for name in names)]
         kept = f"(name) => latentCanvas.chose({self.task!r}, name)"
         chosen = chooser.input(choose, chooser, widgets, js=kept, **QUIET)
-        if starts.takes_one(self.request_type):
-            starts.keep_shape(chosen, self.inputs)
+        if starts(self.request_type):
+            start.keep_shape(chosen, self.inputs)
 
     def _tools(self) -> None:
         """Restore and link."""

@@ -18,7 +18,7 @@ from ldm.errors import LDMError, RequestError
 from ldm.events import Cancelled, Failed, Progress, Queued, Result
 from ldm.jobs import JobQueue
 from ldm.request_controls import MAX_SEED
-from ldm.requests import EncodedImage
+from ldm.requests import EncodedImage, start_of
 from ui.titles import title
 
 NEW_SEED = -1  # for a new one each time, as other programs write it
@@ -286,7 +286,7 @@ def settings(request: Any) -> str:
     about.append(f"{request.steps} steps {request.sampler}")
     if getattr(request, "guidance_scale", None) is not None:
         about.append(f"guidance {request.guidance_scale:g}")
-    if hasattr(request, "strength") and request.image is not None:
+    if start_of(request) is not None:
         about.append(f"from a picture, strength {request.strength:g}")
     return " · ".join([*about, f"eta {request.eta:g}"] if request.eta else about)
 

@@ -21,7 +21,7 @@ from ui.wall import look_closer, onward, wall
 FOLLOWERS = 32  # pages that can watch their runs at once
 VARY = "Vary it"
 # s between two things that a page is told of a run: a fast model makes hundreds of steps a second,
-# and each that is told takes 20 ms of a processor from it
+# and each that is told takes some hundredths of a second of a processor from it
 PACE = 0.25
 Updates = dict[gr.components.Component, Any]
 

@@ -27,11 +27,6 @@ KEPT_READ = 4  # pictures
 UPRIGHT = 4  # orientations of a photograph up to this one are not on their side
 
 
-def takes_one(request_type: type) -> bool:
-    """Whether a request may start from a picture: what others call so is another thing."""
-    return hasattr(request_type, "strength")
-
-
 def widgets(request_type: type, inputs: Mapping[str, Component]) -> dict[str, Component]:
     """The picture and how much of it is made anew, closed until there is a picture. By name.
 

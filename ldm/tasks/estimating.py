@@ -11,7 +11,7 @@ from typing import Any
 from ldm.canvas.calibration import Calibration
 from ldm.canvas.facts import Facts
 from ldm.canvas.plan import Canvas, Plan, Room, plan
-from ldm.requests import ClassConditional, Inpaint, Semantic, Upscale
+from ldm.requests import ClassConditional, Inpaint, Semantic, Upscale, start_of
 from ldm.tasks.covering import is_sure
 from ldm.tasks.inpaint import hole_of, sampling_on
 from ldm.tasks.settings import (
@@ -22,7 +22,6 @@ from ldm.tasks.settings import (
     of_request,
     rounded_up,
     small_of,
-    start_of,
 )
 
 ENCODED, PUT_BACK = 2.0, 0.3  # what such a px takes, of one that is made, measured on a CPU

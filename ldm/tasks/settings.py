@@ -15,6 +15,7 @@ from ldm.errors import RequestError
 from ldm.images import EncodedImage, fitted
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.request_controls import MAX_SEED
+from ldm.requests import start_of
 
 SOME_HAVE = ("cover", "coarse", "coarse_hold", "strength")  # fields that not all requests have
 WRAPS = {
@@ -104,11 +105,6 @@ def of_request(
         inner=inner,
         **{name: getattr(request, name) for name in SOME_HAVE if hasattr(request, name)},
     )
-
-
-def start_of(request: Any) -> EncodedImage | None:
-    """The picture that a request starts from; what others call a picture is another thing."""
-    return request.image if hasattr(request, "strength") else None
 
 
 def start_fitted(request: Any) -> Any:
