@@ -54,10 +54,12 @@ def test_pictures_of_another_day_are_found_and_used(chromium, url, day):
     with visit(chromium, url) as page:
         open_page(page, f"{url}/?tab=history")
         expect(page.locator(".not-taken")).to_have_count(0)
-        find_and_use(page, day)
+        find_and_use(page)
+        send_on(page)
+        take_out(page, day)
 
 
-def find_and_use(page, day):
+def find_and_use(page):
     search(page, "2001-02-03")
     expect_found(page, "4 pictures", "Grass at night", "a zebra & 3", "a zebra & 2", "a zebra & 1")
     search(page, "ZEBRA")
@@ -89,7 +91,9 @@ def find_and_use(page, day):
     page.locator(f"{TAB}-to-upscale").click()
     expect(page.locator("#upscale-image img")).to_be_visible()
 
-    # sent into a tab that was not open since the page was loaded: what was there can be had back
+
+def send_on(page):
+    """Into a tab that was not open since the page was loaded: what was there can be had back."""
     page.locator("#tab-history-button").click()
     page.locator(f"{TAB}-to-inpaint").click()
     expect(page.locator("#inpaint-painting .about")).to_contain_text("64 × 64 px")
@@ -110,7 +114,9 @@ def find_and_use(page, day):
     page.locator(FOUND).nth(2).click()
     expect(page.locator(f"{TAB}-plate .title")).to_have_text("a zebra & 1")
 
-    # the one on show is removed, its neighbour comes on show, and it comes back
+
+def take_out(page, day):
+    """The one on show is removed, its neighbour comes on show, and it comes back."""
     page.locator("#tab-history-button").click()
     page.locator(f"{TAB}-take-out").click()
     expect_found(page, "2 pictures", "a zebra & 3", "a zebra & 2")
