@@ -77,7 +77,7 @@ def trained(name):
     preset = load_preset(name)
     stage = build_first_stage(preset)
     load_first_stage(stage, preset.weight_paths[0], dtype=torch.float32, device="cpu")
-    scene = render(scenes.sample(np.random.default_rng(3), 192, 160))
+    scene = render(scenes.sample(np.random.default_rng(3), 96, 80))
     image = torch.from_numpy(scene.image).permute(2, 0, 1)[None] / 127.5 - 1
     return stage, code_of(stage, image)
 

@@ -25,7 +25,7 @@ CONVOLUTIONS = {
 def operators(request, monkeypatch):
     """With the private operators, where they are, and without."""
     if not request.param:
-        monkeypatch.setattr(kernels, "can_pack", lambda: False)
+        monkeypatch.setattr(kernels, "can_pack", lambda dtype: False)
 
 
 def convolution(name):

@@ -88,7 +88,7 @@ def prepared_bytes(network: nn.Module, dtype: torch.dtype, device: str = "cpu") 
 
 def _winograd_growth(conv: nn.Conv2d, dtype: torch.dtype) -> int:
     """How many numbers more a convolution keeps as Winograd's."""
-    if not can_pack():
+    if not can_pack(dtype):
         return 0
     m = winograd.output_tile(conv.weight, dtype, conv.stride[0], conv.padding[0])
     return winograd.numbers_of(conv.weight, m) - conv.weight.numel() if m else 0

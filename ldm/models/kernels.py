@@ -29,10 +29,22 @@ LAST = torch.channels_last
 ROWS = 1024  # of the matrix for which an order is chosen; others are as fast
 
 
-def can_pack() -> bool:
-    """Whether this build of torch has the operators and what they run on."""
-    there = torch.backends.mkldnn.is_available()
+def can_pack(dtype: torch.dtype) -> bool:
+    """Whether this build of torch has the operators, and the processor what they run on."""
+    there = torch.backends.mkldnn.is_available() and has_arithmetic(dtype)
     return there and all(hasattr(torch.ops.mkldnn, name) for name in OPERATORS)
+
+
+def has_arithmetic(dtype: torch.dtype) -> bool:
+    """Whether the processor computes fast in float32 or bfloat16.
+
+    bfloat16 needs AVX-512, which most laptops have not. There torch imitates it: a convolution takes
+    several times as long as in float32.
+    """
+    is_supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return dtype == torch.float32 or (
+        dtype == torch.bfloat16 and is_supported is not None and is_supported()
+    )
 
 
 def has_tiles(dtype: torch.dtype) -> bool:
@@ -41,9 +53,12 @@ def has_tiles(dtype: torch.dtype) -> bool:
     return dtype == torch.bfloat16 and supported is not None and supported()
 
 
-def is_for_cpu(weight: Tensor) -> bool:
-    """Whether a weight can be packed; on other devices the public operators need no other order."""
-    return weight.device.type == "cpu" and can_pack()
+def is_for_cpu(weight: Tensor, dtype: torch.dtype) -> bool:
+    """Whether a weight can be packed to compute in `dtype`.
+
+    On other devices, and for numbers that are imitated, the public operators need no other order.
+    """
+    return weight.device.type == "cpu" and can_pack(dtype)
 
 
 class ConvolutionKernel:
@@ -57,7 +72,7 @@ class ConvolutionKernel:
 
     def __init__(self, weight: Tensor, stride: int, padding: int) -> None:
         self.window = Window(weight.shape[2], stride, padding)
-        self.is_packed = is_for_cpu(weight)
+        self.is_packed = is_for_cpu(weight, weight.dtype)
         plain = weight.detach().contiguous(memory_format=LAST)
         self._ordered: tuple[Tensor, Any] = plain, None  # and what it is in order for
 
@@ -128,7 +143,7 @@ class LinearKernel:
     """
 
     def __init__(self, weight: Tensor, activation: str = "none") -> None:
-        self.is_packed = is_for_cpu(weight)
+        self.is_packed = is_for_cpu(weight, weight.dtype)
         self.activation = activation
         self._weight = weight.detach().contiguous()
         if self.is_packed:

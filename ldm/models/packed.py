@@ -71,7 +71,9 @@ class PackedConv2d(nn.Module):
         kernel = self._kernel
         if isinstance(kernel, Tensor):  # two threads may both do this; they make the same
             about = self.window.stride, self.window.padding
-            m = winograd.output_tile(kernel, self.dtype, *about) if is_for_cpu(kernel) else 0
+            m = 0
+            if is_for_cpu(kernel, self.dtype):
+                m = winograd.output_tile(kernel, self.dtype, *about)
             if m:
                 kernel = Winograd(kernel, self.dtype, m)
             else:

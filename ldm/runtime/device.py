@@ -77,6 +77,22 @@ def choose_dtype(device: torch.device, precision: str = "auto") -> torch.dtype:
         return getattr(torch, precision)
     if device.type != "cuda":
         return torch.float32
-    # including_emulation: older cards only imitate bfloat16, slowly
-    native = torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.bfloat16 if native else torch.float16
+    return torch.bfloat16 if has_bfloat16(device) else torch.float16
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether `device` has arithmetic for bfloat16 and does not only imitate it, slowly."""
+    import torch  # noqa: PLC0415  (see above)
+
+    from ldm.models.kernels import has_arithmetic  # noqa: PLC0415
+
+    if device.type == "cpu":
+        return has_arithmetic(torch.bfloat16)
+    return device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """To compute in bfloat16 where `device` has arithmetic for it, else in float32."""
+    import torch  # noqa: PLC0415  (see above)
+
+    return torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device))

@@ -24,6 +24,7 @@ from ldm.errors import TrainingError
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.models.boxes import drawn_boxes
 from ldm.models.first_stage import DiagonalGaussian
+from ldm.runtime.device import autocast
 from ldm.training.autoencoder import to_tensor
 from ldm.training.condition import Material
 from ldm.training.conditions import CONDITIONS
@@ -248,7 +249,7 @@ def encode_world(first_stage: nn.Module, world: World, cache: Path) -> Tensor:
         rows = []
         for start in range(0, len(world), ENCODE_BATCH):
             images = to_tensor(world.images[start : start + ENCODE_BATCH]).to(device)
-            with torch.autocast(device.type, torch.bfloat16):
+            with autocast(device):
                 code = first_stage.encode(images)
             code = code.mode() if isinstance(code, DiagonalGaussian) else code
             rows.append(code.half().cpu())

@@ -13,6 +13,7 @@ from torch import Tensor
 from ldm.data import masks
 from ldm.data.masks import to_cells
 from ldm.latent_diffusion import LatentDiffusion
+from ldm.runtime.device import autocast
 from ldm.training.autoencoder import to_tensor
 from ldm.training.condition import EXAMPLES, Condition, Examples, Material
 from ldm.training.world import SPLITS, save_array
@@ -100,7 +101,7 @@ def holes_of(given: Material) -> Holes:
 @torch.no_grad()
 def encoded_holes(model: LatentDiffusion, images: Tensor, holes: Tensor) -> Tensor:
     """(B, 3, H, W) in [-1, 1], (B, 1, H, W) of 0 and 1 -> (B, C + 1, h, w) float32."""
-    with torch.autocast(model.device.type, torch.bfloat16):
+    with autocast(model.device):
         return model.condition_hole(images, holes).concat.float()
 
 

@@ -16,12 +16,13 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, Dataset
 
 from ldm.errors import TrainingError
+from ldm.runtime.device import has_bfloat16
 from ldm.training.config import OptimizerConfig, TrainConfig
 from ldm.training.ema import EMA
 from ldm.training.snapshots import load_snapshot, save_snapshot
@@ -64,7 +65,7 @@ def train(run: Run, config: TrainConfig, folder: Path, *, resume: bool) -> None:
     """
     if not resume and (folder / "snapshot.pt").exists():
         raise TrainingError(f"{folder} holds a run already; pass --resume, or move it away.")
-    accelerator = Accelerator(mixed_precision=config.precision)
+    accelerator = Accelerator(mixed_precision=_precision(config))
     run.model.to(accelerator.device, memory_format=_memory_format(accelerator.device))
     ema = EMA(run.model, config.ema_decay)
     optimizer = _optimizer(run.model, config.optimizer)
@@ -86,6 +87,14 @@ def train(run: Run, config: TrainConfig, folder: Path, *, resume: bool) -> None:
             run.export(ema.model, step)
         if accelerator.is_main_process and (last or step % config.sample_every == 0):
             run.sample(ema.model, folder / f"samples-{step:06d}.png")
+
+
+def _precision(config: TrainConfig) -> str:
+    """What the configuration asks for, but float32 where bfloat16 would only be imitated."""
+    if config.precision == "no" or has_bfloat16(PartialState().device):
+        return config.precision
+    log.info("this machine has no arithmetic for bfloat16; training in float32")
+    return "no"
 
 
 def _check_finite(model: nn.Module, step: int) -> None:
