@@ -12,6 +12,21 @@ from ldm.cli import main
 KIND = "demo-kl-f4"
 
 
+@pytest.fixture(autouse=True)
+def _computes_in_bfloat16(monkeypatch):
+    """Or imitates it: these are small."""
+    monkeypatch.setattr(speed, "has_arithmetic", lambda dtype: True)
+
+
+def test_what_the_processor_only_imitates_is_not_timed(monkeypatch):
+    monkeypatch.setitem(speed.DECODES, KIND, 8)
+    monkeypatch.setattr(speed, "has_arithmetic", lambda dtype: False)
+    monkeypatch.setattr(speed, "least_seconds", lambda calls, *_: dict.fromkeys(calls, 0.5))
+    *_, row = speed.table([KIND], against=False, rounds=1)
+    assert row.split(" | ")[1:4] == ["500.0", "500.0", "-"]
+    assert row.endswith("| - |")
+
+
 def test_the_kinds_agree(monkeypatch):
     monkeypatch.setitem(speed.DECODES, KIND, 8)
     threads = torch.get_num_threads()

@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from ldm.models import kernels
-from ldm.models.kernels import ConvolutionKernel
+from ldm.models.kernels import ConvolutionKernel, LinearKernel
 from ldm.models.packed import PackedConv2d, PackedLinear
+from ldm.models.winograd import Winograd
 
 CONVOLUTIONS = {
     "3x3": (5, 7, 3, 1, 1),
@@ -92,6 +93,18 @@ def test_sums_products_and_activations_of_linear_layers(operators):
     torch.testing.assert_close(fast.plus(x, strewn), layer(x) + other)
     curved = PackedLinear((layer.weight,), layer.bias, None, "gelu")
     torch.testing.assert_close(curved(x), F.gelu(layer(x)))
+
+
+@torch.no_grad()
+def test_numbers_that_are_only_imitated_are_not_packed(monkeypatch):
+    monkeypatch.setattr(kernels, "has_arithmetic", lambda dtype: dtype == torch.float32)
+    plain, x = convolution("wide"), torch.randn(1, 192, 4, 4)
+    half, whole = (PackedConv2d.of(plain, dtype) for dtype in (torch.bfloat16, None))
+    torch.testing.assert_close(half(x.bfloat16()).float(), whole(x), rtol=0.02, atol=0.02)
+    assert isinstance(whole._kernel, Winograd)
+    assert isinstance(half._kernel, ConvolutionKernel)
+    assert not half._kernel.is_packed
+    assert not LinearKernel(torch.randn(4, 6).bfloat16()).is_packed
 
 
 @pytest.mark.parametrize("name", ["3x3", "wide"])

@@ -2,7 +2,14 @@ import pytest
 import torch
 
 from ldm.errors import RequestError
-from ldm.runtime.device import check_device_name, choose_device, choose_dtype, exact_float32
+from ldm.models import kernels
+from ldm.runtime.device import (
+    autocast,
+    check_device_name,
+    choose_device,
+    choose_dtype,
+    exact_float32,
+)
 
 
 def machine(monkeypatch, cuda=0, mps=False):
@@ -43,6 +50,17 @@ def test_precision(monkeypatch):
     for native, dtype in ((True, torch.bfloat16), (False, torch.float16)):
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda native=native, **_: native)
         assert choose_dtype(torch.device("cuda")) is dtype
+
+
+def test_bfloat16_that_is_only_imitated_is_told(monkeypatch, caplog):
+    monkeypatch.setattr(kernels, "has_arithmetic", lambda dtype: True)
+    assert choose_dtype(torch.device("cpu"), "bfloat16") is torch.bfloat16
+    assert autocast(torch.device("cpu"))._enabled
+    assert caplog.messages == []
+    monkeypatch.setattr(kernels, "has_arithmetic", lambda dtype: False)
+    assert choose_dtype(torch.device("cpu"), "bfloat16") is torch.bfloat16
+    assert not autocast(torch.device("cpu"))._enabled
+    assert caplog.messages == ["cpu only imitates bfloat16; float32 is faster."]
 
 
 def test_float32_is_float32():

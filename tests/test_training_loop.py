@@ -13,9 +13,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from torch import nn
 
 from ldm.errors import TrainingError
+from ldm.training import loop
 from ldm.training.config import TrainConfig
 from ldm.training.loop import train
 
@@ -83,6 +85,19 @@ def test_weights_that_are_not_finite_take_no_ones_place(tmp_path):
         train(run, config, tmp_path / "run", resume=False)
     assert not (tmp_path / "weights").exists()
     assert not (tmp_path / "run" / "snapshot.pt").exists()
+
+
+@pytest.mark.parametrize("has_bfloat16", [True, False])
+def test_it_learns_in_bfloat16_where_there_is_arithmetic_for_it(
+    has_bfloat16, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(loop, "has_bfloat16", lambda device: has_bfloat16)
+    monkeypatch.setattr(AcceleratorState, "_shared_state", {})  # that of the whole process
+    run, seen = model_of(tmp_path), []
+    run.model = nn.Sequential(run.model)
+    run.model[0].register_forward_hook(lambda layer, given, made: seen.append(made.dtype))
+    train(run, TrainConfig("critic", "x", 1, 1), tmp_path / "run", resume=False)
+    assert seen == [torch.bfloat16 if has_bfloat16 else torch.float32]
 
 
 def test_a_run_is_not_lost_to_another_one(tmp_path):

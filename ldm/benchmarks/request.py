@@ -29,6 +29,7 @@ from ldm.benchmarks.peers import (
 from ldm.benchmarks.speed import least_seconds
 from ldm.catalog.registry import load_preset
 from ldm.images import to_arrays
+from ldm.models.kernels import has_arithmetic
 from ldm.requests import TextToImage
 from ldm.runtime.manager import ModelManager
 from ldm.studio import resolve
@@ -44,7 +45,6 @@ REQUEST = TextToImage(
     eta=0.0,
     seed=1,
 )
-DTYPES = ("float32", "bfloat16")
 Picture = Callable[[], np.ndarray]  # makes (H, W, 3) uint8
 
 
@@ -77,12 +77,16 @@ def table(*, against: bool, rounds: int, busy: bool, steps: int = STEPS) -> Iter
 
 
 def pictures(*, against: bool, steps: int) -> dict[str, Picture]:
-    """The ways to the picture; the library's come first."""
-    ours = {f"ours, {dtype}": _ours(dtype, steps) for dtype in DTYPES}
+    """The ways to the picture; the library's come first.
+
+    In bfloat16 only where the processor computes in it.
+    """
+    dtypes = ("float32", "bfloat16") if has_arithmetic(torch.bfloat16) else ("float32",)
+    ours = {f"ours, {dtype}": _ours(dtype, steps) for dtype in dtypes}
     if not against:
         return ours
     given = _given(steps)
-    return {f"diffusers, {dtype}": _theirs(dtype, steps, given) for dtype in DTYPES} | ours
+    return {f"diffusers, {dtype}": _theirs(dtype, steps, given) for dtype in dtypes} | ours
 
 
 def _ours(dtype: str, steps: int) -> Picture:

@@ -25,6 +25,7 @@ from ldm.benchmarks.peers import best, check_installed, diffusers_first_stage, d
 from ldm.catalog.registry import load_preset
 from ldm.errors import RequestError
 from ldm.models.inference import prepare
+from ldm.models.kernels import has_arithmetic
 
 STEPS = {  # preset -> pictures, cells a side
     "demo-text-to-image": (2, 32),  # guidance: two at once
@@ -37,6 +38,11 @@ STEPS = {  # preset -> pictures, cells a side
 DECODES = {"demo-kl-f4": 128, "kl-f8": 64, "vq-f4-noattn": 128}  # first stage -> cells a side
 MODELS = (*STEPS, *DECODES)
 KINDS = ("plain float32", "float32", "bfloat16", "diffusers float32", "diffusers bfloat16")
+RATIOS = (
+    ("diffusers float32", "bfloat16"),
+    ("diffusers bfloat16", "bfloat16"),
+    ("diffusers float32", "float32"),
+)
 LARGE = ("text2img-large",)  # whose kinds do not fit beside each other
 ROUNDS = 5
 IN_A_ROW = 3
@@ -63,13 +69,19 @@ class Timed:
     what: str
     seconds: dict[str, float]
     error: float  # of the fast float32 kind, share of the largest value
-    psnr: float  # of the fast bfloat16 kind, dB
+    psnr: float | None  # of the fast bfloat16 kind, dB, where it was timed
 
     def ratio(self, slow: str, fast: str) -> str:
         """How many times faster, where both were timed."""
-        if slow not in self.seconds:
+        if not {slow, fast} <= self.seconds.keys():
             return "-"
         return f"{self.seconds[slow] / self.seconds[fast]:.2f}x"
+
+    def cells(self, kinds: Sequence[str], ratios: Sequence[tuple[str, str]]) -> list[str]:
+        """Of a row of the table."""
+        ms = [f"{1000 * self.seconds[k]:.1f}" if k in self.seconds else "-" for k in kinds]
+        likeness = "-" if self.psnr is None else f"{self.psnr:.0f} dB"
+        return [*ms, *(self.ratio(*pair) for pair in ratios), f"{self.error:.0e}", likeness]
 
 
 def run(name: str, *, against: bool, rounds: int = ROUNDS, busy: bool = False) -> Timed:
@@ -106,7 +118,8 @@ def run(name: str, *, against: bool, rounds: int = ROUNDS, busy: bool = False) -
     cells = STEPS[name][1] if name in STEPS else DECODES[name]
     what = f"{name}, {'step' if name in STEPS else 'decode'} of {cells} x {cells} cells"
     error = float((made["float32"] - plain).abs().max() / plain.abs().max())
-    return Timed(what, seconds, error, psnr(made["bfloat16"], plain))
+    half = made.get("bfloat16")
+    return Timed(what, seconds, error, None if half is None else psnr(half, plain))
 
 
 def kinds_of(name: str, against: bool) -> dict[str, Kind]:
@@ -194,7 +207,10 @@ def _decode(name: str, batch: int | None, device: str) -> Subject:
 
 
 def _kinds(about: Subject, against: bool) -> dict[str, Kind]:
-    """KINDS, the last two if diffusers runs too; the plain network is kept for all of them."""
+    """Those of KINDS whose numbers the processor computes in; the plain network is kept for all.
+
+    The last two only if diffusers runs too.
+    """
 
     def fast(dtype: torch.dtype) -> Call:
         return about.ours(prepare(copy.deepcopy(about.plain), dtype), dtype)
@@ -210,7 +226,11 @@ def _kinds(about: Subject, against: bool) -> dict[str, Kind]:
         lambda: theirs(single),
         lambda: theirs(half),
     )
-    return dict(zip(KINDS, makers[: len(KINDS) if against else 3], strict=False))
+    every = dict(zip(KINDS, makers[: len(KINDS) if against else 3], strict=False))
+    on_cpu = next(about.plain.parameters()).device.type == "cpu"
+    if on_cpu and not has_arithmetic(half):
+        every = {kind: make for kind, make in every.items() if "bfloat16" not in kind}
+    return every
 
 
 def _as(x: Tensor, dtype: torch.dtype) -> Tensor:
@@ -230,19 +250,12 @@ def table(
     """The figures as Markdown, a line as soon as it is known; seconds in ms."""
     peers = KINDS if against else KINDS[:3]
     heads = [f"{kind}, ms" for kind in peers]
-    ratios = [
-        ("diffusers float32", "bfloat16"),
-        ("diffusers bfloat16", "bfloat16"),
-        ("diffusers float32", "float32"),
-    ]
-    heads += [f"{slow} / {fast}" for slow, fast in ratios] if against else []
+    ratios = RATIOS if against else ()
+    heads += [f"{slow} / {fast}" for slow, fast in ratios]
     heads += ["error of float32", "PSNR of bfloat16"]
     yield from (machine(), "")
     yield f"| what | {' | '.join(heads)} |"
     yield "|---" * (len(heads) + 1) + "|"
     for name in names or MODELS:
         got = run(name, against=against, rounds=rounds, busy=busy)
-        cells = [f"{1000 * got.seconds[kind]:.1f}" for kind in peers]
-        cells += [got.ratio(*pair) for pair in ratios] if against else []
-        cells += [f"{got.error:.0e}", f"{got.psnr:.0f} dB"]
-        yield f"| {got.what} | {' | '.join(cells)} |"
+        yield f"| {got.what} | {' | '.join(got.cells(peers, ratios))} |"

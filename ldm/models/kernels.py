@@ -38,8 +38,8 @@ def can_pack(dtype: torch.dtype) -> bool:
 def has_arithmetic(dtype: torch.dtype) -> bool:
     """Whether the processor computes fast in float32 or bfloat16.
 
-    bfloat16 needs AVX-512, which most laptops have not. There torch imitates it: a convolution takes
-    several times as long as in float32.
+    bfloat16 needs AVX-512, which most laptops have not. There torch imitates it, and a convolution
+    takes several times as long as in float32.
     """
     is_supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
     return dtype == torch.float32 or (

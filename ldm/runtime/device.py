@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from ldm.errors import RequestError
 
 if TYPE_CHECKING:  # a name is checked without torch, so that a wrong flag is told at once
     import torch
+
+log = logging.getLogger(__name__)
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -73,6 +76,8 @@ def choose_dtype(device: torch.device, precision: str = "auto") -> torch.dtype:
     if precision not in PRECISIONS:
         choices = ", ".join(PRECISIONS)
         raise RequestError(f"precision must be one of {choices}, got {precision!r:.40}.")
+    if precision == "bfloat16" and not has_bfloat16(device):
+        log.warning("%s only imitates bfloat16; float32 is faster.", device)
     if precision != "auto":
         return getattr(torch, precision)
     if device.type != "cuda":
