@@ -14,12 +14,8 @@ from typing import Any, NoReturn
 
 from ldm.benchmarks.command import add_suites
 from ldm.catalog.registry import list_presets, load_preset
+from ldm.cli_pictures import add_compare, add_sample
 from ldm.errors import LDMError
-from ldm.events import Result
-from ldm.request_flags import add_flags, from_flags
-from ldm.request_json import to_dict
-from ldm.requests import REQUESTS
-from ldm.runtime.device import PRECISIONS
 
 # The verbs import what they need when they are called: `--help` and `presets` answer at once.
 # ruff: noqa: PLC0415
@@ -62,7 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for add in (
         _add_presets,
-        _add_sample,
+        add_sample,
+        add_compare,
         _add_verify,
         _add_new,
         _add_train,
@@ -112,54 +109,6 @@ def _preset_line(row: dict[str, Any]) -> str:
     count = f"{row['parameters'] / 1e6:.1f} M" if row["parameters"] else "-"
     where = "on disk" if row["on_disk"] else "not on disk"
     return f"{row['name']:<26} {row['task']:<18} {size:<10} {count:>9}  {where:<12} {row['source']}"
-
-
-def _add_sample(verbs: Any) -> None:
-    sample = verbs.add_parser("sample", help="make pictures", description="make pictures")
-    tasks = sample.add_subparsers(dest="task", required=True, metavar="TASK")
-    for task, request_type in REQUESTS.items():
-        parser = _verb(tasks, task, _sample, (request_type.__doc__ or task).splitlines()[0])
-        parser.set_defaults(request_type=request_type)
-        add_flags(parser, request_type)
-        parser.add_argument("--out", type=Path, required=True, help="folder for the pictures")
-        parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-        parser.add_argument("--precision", choices=PRECISIONS, default="auto")
-        parser.add_argument("--memory-budget", help="for loaded models, like 4GiB")
-        parser.add_argument("--canvas-budget", help="for what they compute, like 1GiB")
-        _add_json(parser)
-
-
-def _sample(arguments: Any) -> int:
-    from ldm.studio import Studio
-
-    request = from_flags(arguments.request_type, arguments)
-    studio = Studio(
-        device=arguments.device,
-        memory_budget=arguments.memory_budget,
-        canvas_budget=arguments.canvas_budget,
-        precision=arguments.precision,
-        out_dir=arguments.out,
-    )
-    for event in studio.run(request):
-        if isinstance(event, Result):
-            _report(event, as_json=arguments.json)
-        elif sys.stderr.isatty():
-            end = "\n" if event.step == event.total else ""
-            print(f"\r{event.stage} {event.step}/{event.total}  ", end=end, file=sys.stderr)
-    return 0
-
-
-def _report(result: Result, *, as_json: bool) -> None:
-    if as_json:
-        paths = [str(path) for path in result.paths]
-        requests = [to_dict(request) for request in result.requests]
-        about = {"paths": paths, "requests": requests, "seconds": result.seconds}
-        print(json.dumps(about | {"notes": result.notes}))
-        return
-    for path in result.paths:
-        print(path)
-    for note in result.notes:
-        print(f"note: {note}", file=sys.stderr)
 
 
 def _add_verify(verbs: Any) -> None:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -41,9 +41,16 @@ class Record:
     request: Any
     weights_sha256: str = ""
     versions: dict[str, str] = field(default_factory=dict)
+    compared: dict[str, list[Any]] = field(default_factory=dict)  # of a sheet, see `save`
 
 
-def save(path: Path, image: np.ndarray, request: Any, weights_sha256: str = "") -> None:
+def save(
+    path: Path,
+    image: np.ndarray,
+    request: Any,
+    weights_sha256: str = "",
+    compared: Mapping[str, Sequence[Any]] | None = None,
+) -> None:
     """Write a picture as a PNG with its request, whole or not at all.
 
     Args:
@@ -51,6 +58,7 @@ def save(path: Path, image: np.ndarray, request: Any, weights_sha256: str = "") 
         image: (H, W, 3) uint8.
         request: What makes exactly this picture.
         weights_sha256: Of the model that made it.
+        compared: Of a sheet of pictures: in which fields they differ, and their values.
     """
     values, pictures = _apart(to_dict(request))
     record = {
@@ -60,6 +68,8 @@ def save(path: Path, image: np.ndarray, request: Any, weights_sha256: str = "") 
         "weights_sha256": weights_sha256,
         "versions": versions(),
     }
+    if compared:
+        record["compared"] = dict(compared)
     info = PngImagePlugin.PngInfo()
     info.add_itxt(KEY, json.dumps(record, ensure_ascii=False))
     info.add_itxt("parameters", parameters_text(values))
@@ -126,7 +136,9 @@ def load(path: Path) -> Record:
     if not isinstance(request, dict) or not isinstance(versions, dict):
         raise _damaged(path)
     request = from_dict(_as_earlier(request) | _together(request, chunks))
-    return Record(request, str(record.get("weights_sha256", "")), versions)
+    compared = record.get("compared")
+    compared = compared if isinstance(compared, dict) else {}
+    return Record(request, str(record.get("weights_sha256", "")), versions, compared)
 
 
 def _record(path: Path, text: str | None) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from ldm.canvas.plan import Room
 from ldm.catalog.hashes import weights_sha256
 from ldm.catalog.registry import load_preset
 from ldm.catalog.schema import Preset
+from ldm.compare import compared
+from ldm.comparison import Comparison
 from ldm.errors import LDMError, MemoryBudgetError, RequestError
 from ldm.events import Estimate, Progress, Result
 from ldm.machine import Machine
@@ -72,7 +74,7 @@ class Studio:
         self.machine = Machine(known, f"{device.type} {dtype}", device)
 
     def run(self, request: Any) -> Iterator[Progress | Result]:
-        """Meet a request; closing the iterator stops the work within a step.
+        """Meet a request or a comparison; closing the iterator stops the work within a step.
 
         Yields:
             Progress, then one Result with the paths of the saved pictures.
@@ -80,8 +82,28 @@ class Studio:
         Raises:
             LDMError: In one sentence, if the request cannot be met.
         """
+        if isinstance(request, Comparison):
+            return self._compare(request)
+        return self._meet(request)
+
+    def _compare(self, comparison: Comparison) -> Iterator[Progress | Result]:
+        """Its pictures are requests of their own; whether each can be met is seen before any is."""
+        for request in (request for row in comparison.rows() for request in row):
+            resolve(request, _preset_of(request))
+        common = resolve(comparison.request, _preset_of(comparison))
+
+        def save(image: Any) -> Path:
+            folder, about = self._folder(), {"compared": comparison.record()}
+            try:
+                return _saved(folder, image, common, weights_sha256(_preset_of(common)), **about)
+            except OSError as error:
+                raise _unwritable(folder, error) from error
+
+        yield from compared(comparison, self._meet, save)
+
+    def _meet(self, request: Any) -> Iterator[Progress | Result]:
         begin = time.perf_counter()
-        preset = load_preset(request.preset, tasks=MET_BY[request.task])
+        preset = _preset_of(request)
         request = start_fitted(resolve(request, preset))
         folder = self._folder()  # told before the work if it cannot be written
         yield Progress(f"loading {preset.title}")
@@ -120,7 +142,7 @@ class Studio:
         Raises:
             LDMError: If the request cannot be met; in one sentence.
         """
-        preset = load_preset(request.preset, tasks=MET_BY[request.task])
+        preset = _preset_of(request)
         return self.machine.estimate(known_as(preset), resolve(request, preset), self._room(None))
 
     def _room(self, folder: Path | None) -> Room:
@@ -138,6 +160,11 @@ class Studio:
         except OSError as error:
             raise _unwritable(folder, error) from error
         return folder
+
+
+def _preset_of(request: Any) -> Preset:
+    """The preset that a request asks for, of a task that can meet it."""
+    return load_preset(request.preset, tasks=MET_BY[request.task])
 
 
 def known_as(preset: Preset) -> str:
@@ -169,10 +196,10 @@ def save_pictures(result: Result, folder: Path, weights_sha256: str) -> Result:
     return replace(result, paths=tuple(paths))
 
 
-def _saved(folder: Path, image: Any, request: Any, weights_sha256: str) -> Path:
+def _saved(folder: Path, image: Any, request: Any, weights_sha256: str, **about: Any) -> Path:
     path = new_path(folder, f"{datetime.now().strftime('%H%M%S')}-{request.seed}")
     try:
-        metadata.save(path, image, request, weights_sha256)
+        metadata.save(path, image, request, weights_sha256, **about)
     except BaseException:
         path.unlink()  # it holds nothing yet
         raise

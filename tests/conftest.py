@@ -137,6 +137,26 @@ def data_dir(tmp_path_factory):
     return tmp_path_factory.mktemp("data")
 
 
+@pytest.fixture
+def tiny(tiny_model, monkeypatch):
+    """Let the studio work with the tiny model; gives the flags of every manager it makes."""
+    from ldm import studio  # noqa: PLC0415
+    from ldm.runtime.manager import ModelManager  # noqa: PLC0415
+
+    made = []
+
+    def manager(**flags):
+        made.append(flags)
+        budget = flags["memory_budget"] or 2**30
+        return ModelManager(
+            device="cpu", memory_budget=budget, load=lambda _: tiny_model, size_of=lambda _: 1
+        )
+
+    monkeypatch.setattr(studio, "ModelManager", manager)
+    monkeypatch.setattr(studio, "weights_sha256", lambda preset: "abc")
+    return made
+
+
 @pytest.fixture(scope="session")
 def url(data_dir):
     """The app as a person starts it, on a free port."""

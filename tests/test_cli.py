@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ldm import cli, metadata, studio
+from ldm import cli, metadata
 from ldm.catalog import download
 from ldm.catalog.registry import load_preset
 from ldm.cli import main
@@ -17,7 +17,6 @@ from ldm.errors import TrainingError
 from ldm.evaluation import report, verify
 from ldm.request_json import from_dict
 from ldm.requests import TextToImage
-from ldm.runtime.manager import ModelManager
 from ldm.training import run as training_run
 
 SAMPLE = ["sample", "text-to-image", "--prompt", "a red house"]
@@ -31,23 +30,6 @@ def quiet_log():
     yield
     logging.root.handlers[:] = before
     logging.root.setLevel(logging.WARNING)
-
-
-@pytest.fixture
-def tiny(tiny_model, monkeypatch):
-    """Let the studio work with the tiny model."""
-    made = []
-
-    def manager(**flags):
-        made.append(flags)
-        budget = flags["memory_budget"] or 2**30
-        return ModelManager(
-            device="cpu", memory_budget=budget, load=lambda _: tiny_model, size_of=lambda _: 1
-        )
-
-    monkeypatch.setattr(studio, "ModelManager", manager)
-    monkeypatch.setattr(studio, "weights_sha256", lambda preset: "abc")
-    return made
 
 
 def refused(capsys, *arguments):

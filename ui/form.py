@@ -16,8 +16,9 @@ from ldm.catalog.registry import list_presets
 from ldm.catalog.schema import Preset
 from ldm.jobs import JobQueue
 from ldm.requests import MET_BY, controls, starts
-from ui import stage, start
+from ui import compare, stage, start
 from ui import tab as tabs
+from ui.compare import Comparing
 from ui.controls import QUIET, labels_of, named, widget
 from ui.gallery import strip_of_pictures
 from ui.run import find_preset, load_request
@@ -53,6 +54,7 @@ class Form:
     link: gr.Button = field(init=False)
     stage: Stage = field(init=False)
     examples: gr.Gallery | None = None
+    comparing: Comparing | None = None
     by_hand: gr.Checkbox = field(init=False)  # whether a person chose the model
 
     def __post_init__(self) -> None:
@@ -95,6 +97,8 @@ class Form:
             self.inputs |= start.widgets(self.request_type, self.inputs)
         self._seed_and_count(count)
         self._sampling()
+        if starts(self.request_type):  # the other tabs show what was beside what is
+            self.comparing = compare.create(self.request_type)
         self._tools()
 
     def show(self, hint: str, **about: Any) -> None:
@@ -102,6 +106,7 @@ class Form:
         labels = labels_of(self.request_type, self.inputs)
         buttons = self.go, self.stop
         about["varies"] = starts(self.request_type)
+        about["starters"] = (self.comparing.go,) if self.comparing else ()
         self.stage = stage.create(self.task, *buttons, hint=hint, labels=labels, **about)
         paths = example_paths(self.task)
         if paths:
@@ -129,6 +134,9 @@ class Form:
         stage.connect(jobs, made.stage, made.request_type, made.inputs, made.to_fields)
         if made.stage.vary is not None:
             start.connect(jobs, made.stage, made.inputs)
+        if self.comparing is not None:
+            about = (made.stage, made.request_type, made.inputs, made.to_fields)
+            compare.connect(jobs, *about, self.comparing)
         tabs.connect(made, self.reuse)
         return made
 

@@ -14,6 +14,7 @@ import gradio as gr
 from ldm import metadata
 from ldm.catalog.registry import load_preset
 from ldm.catalog.schema import Preset
+from ldm.comparison import Comparison
 from ldm.errors import LDMError, RequestError
 from ldm.events import Cancelled, Failed, Progress, Queued, Result
 from ldm.jobs import JobQueue
@@ -44,8 +45,11 @@ class Picture:
     @staticmethod
     def of(path: Path | str, request: Any) -> Picture:
         """What is in a file, made by a request."""
+        about = settings(request)
+        if isinstance(request, Comparison):
+            request = request.request
         without = getattr(request, "negative_prompt", "")
-        return Picture(str(path), title(request), settings(request), without)
+        return Picture(str(path), title(request), about, without)
 
     @property
     def request(self) -> Any:
@@ -235,6 +239,8 @@ def say(event: Any) -> tuple[str, str]:
     if isinstance(event, Result):
         count = len(event.requests)
         made = f"{count} pictures" if count > 1 else "Done"
+        if isinstance(event.requests[0], Comparison):
+            made = f"{count - 1} pictures and a sheet of them"
         expected = event.estimate and event.estimate.seconds
         was = [f"{expected:.1f} s were expected."] if expected else []
         return f"{made} in {event.seconds:.1f} s", " ".join([*event.notes, *was])
@@ -279,7 +285,9 @@ def _strip(kind: str, what: str, more: str, share: float, job_id: str) -> str:
 
 
 def settings(request: Any) -> str:
-    """A finished picture's settings in a line."""
+    """A finished picture's settings in a line, or what differs on a sheet."""
+    if isinstance(request, Comparison):
+        return f"{request.differences()} · seed {request.request.seed}"
     about = [f"seed {request.seed}"]
     if hasattr(request, "width"):
         about.append(f"{request.width} × {request.height} px")

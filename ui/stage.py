@@ -13,7 +13,7 @@ import gradio as gr
 from ldm.errors import LDMError
 from ldm.events import Failed, Progress, Queued, Result
 from ldm.jobs import JobQueue
-from ui.controls import QUIET, check_filled, named
+from ui.controls import FOLLOWED, QUIET, check_filled, named
 from ui.gallery import Row, row_of_pictures, zipped
 from ui.run import Picture, Visit, in_words, make_request, plate_of, strip
 from ui.wall import look_closer, onward, wall
@@ -46,6 +46,7 @@ class Stage:
     go: gr.Button
     stop: gr.Button
     labels: Mapping[str, str]  # what the page calls a request's fields
+    others: tuple[gr.Button, ...] = ()  # what starts runs too
     beside: tuple[gr.components.Component, ...] = ()  # what a tab shows of a picture besides it
     compare: Callable[[Picture | None], Updates] = lambda picture: {}  # and how
     reword: Callable[[str], str] = str  # what a run fails with, in the words of this tab
@@ -58,7 +59,7 @@ class Stage:
     @property
     def started(self) -> list[gr.components.Component]:
         """What changes when a run starts."""
-        return [self.go, self.stop, self.status, *([self.vary] if self.vary else [])]
+        return [self.go, self.stop, self.status, *self.others]
 
     @property
     def shown(self) -> list[gr.components.Component]:
@@ -87,8 +88,8 @@ class Stage:
             self.go: gr.update(value="Generate", interactive=not busy),
             self.stop: gr.update(value="Cancel", visible=True if busy else "hidden"),
         }
-        if self.vary is not None:
-            updates[self.vary] = gr.update(value=VARY, interactive=not busy)
+        for button in self.others:
+            updates[button] = gr.update(value=button.value, interactive=not busy)
         return updates
 
     def show(self, visit: Visit) -> Updates:
@@ -109,6 +110,7 @@ def create(
     hint: str,
     labels: Mapping[str, str],
     varies: bool = False,
+    starters: tuple[gr.Button, ...] = (),
     **about: Any,
 ) -> Stage:
     """Build the stage of a tab.
@@ -120,6 +122,7 @@ def create(
         hint: What to do first, shown until there is a picture.
         labels: What the page calls a request's fields.
         varies: Whether it can make others like the picture on show.
+        starters: Other buttons that start runs.
         about: `beside`, `compare` and `reword` of a `Stage`.
     """
     picture = wall(task, hint)
@@ -133,7 +136,8 @@ def create(
             send = onward(task)
     row = row_of_pictures(task)
     parts = (picture, status, plate, row, use, vary, send, go, stop, labels)
-    return Stage(gr.State(Visit()), *parts, **about)
+    others = (*starters, vary) if vary else starters
+    return Stage(gr.State(Visit()), *parts, others, **about)
 
 
 def _select(stage: Stage) -> Callable[..., Updates]:
@@ -158,7 +162,7 @@ def connect(
         return make_request(request_type, to_fields(values))
 
     starts_run(jobs, stage, stage.go, asked, inputs)
-    stage.stop.click(lambda visit: visit.stop(jobs), stage.visit, None, queue=False, **QUIET)
+    stage.stop.click(lambda visit: visit.stop(jobs), stage.visit, None, **QUIET)
     stage.row.gallery.select(_select(stage), stage.visit, stage.shown_one, **QUIET)
     for button, change in ((stage.row.remove, Visit.remove), (stage.row.back, Visit.put_back)):
         button.click(_changing(stage, change), stage.visit, stage.shown, **QUIET)
@@ -185,12 +189,11 @@ def starts_run(
             yield from _follow(jobs, stage, visit)
 
     about = {"inputs_kwargs": inputs, "concurrency_limit": FOLLOWERS}
-    run = button.click(generate, stage.visit, stage.outputs, **about, **QUIET)
+    run = button.click(generate, stage.visit, stage.outputs, **about, **FOLLOWED)
     run.failure(
         lambda: stage.buttons(busy=False) | {stage.status: strip(None)},
         None,
         stage.started,
-        queue=False,
         **QUIET,
     )
 
@@ -251,7 +254,7 @@ def resume_on_load(page: gr.Blocks, jobs: JobQueue, stage: Stage, task: str) -> 
         stage.outputs,
         js=f"(visit) => [visit, latentCanvas.jobs(), latentCanvas.removed({task!r})]",
         concurrency_limit=FOLLOWERS,
-        **QUIET,
+        **FOLLOWED,
     )
 
 

@@ -1,0 +1,112 @@
+"""The verbs of the command line that make pictures: `sample` and `compare`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ldm.comparison import Axis, Comparison, read_axis
+from ldm.errors import RequestError
+from ldm.events import Result
+from ldm.request_flags import add_flags, from_flags
+from ldm.request_json import to_dict
+from ldm.requests import REQUESTS
+from ldm.runtime.device import PRECISIONS
+
+
+def add_sample(verbs: Any) -> None:
+    """`sample TASK`: one flag for each field of the request."""
+    _by_task(verbs, "sample", "make pictures", _sample)
+
+
+def add_compare(verbs: Any) -> None:
+    """`compare TASK`: the same, and the fields that take several values."""
+    text = "make a picture with several values of one setting, or of two, side by side"
+    for parser in _by_task(verbs, "compare", text, _compare):
+        about = "a setting and its values, from left to right, like steps=5,10,20"
+        parser.add_argument("--across", metavar="FIELD=VALUES", required=True, help=about)
+        about = "another, from top to bottom; values with commas are parted by |"
+        parser.add_argument("--down", metavar="FIELD=VALUES", help=about)
+
+
+def _by_task(
+    verbs: Any, name: str, text: str, run: Callable[[Any], int]
+) -> list[argparse.ArgumentParser]:
+    verb = verbs.add_parser(name, help=text, description=text)
+    tasks = verb.add_subparsers(dest="task", required=True, metavar="TASK")
+    parsers = []
+    for task, request_type in REQUESTS.items():
+        about = (request_type.__doc__ or task).splitlines()[0]
+        parser = tasks.add_parser(task, help=about, description=about)
+        parser.set_defaults(run=run, request_type=request_type)
+        add_flags(parser, request_type)
+        parser.add_argument("--out", type=Path, required=True, help="folder for the pictures")
+        parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+        parser.add_argument("--precision", choices=PRECISIONS, default="auto")
+        parser.add_argument("--memory-budget", help="for loaded models, like 4GiB")
+        parser.add_argument("--canvas-budget", help="for what they compute, like 1GiB")
+        parser.add_argument("--json", action="store_true", help="print JSON")
+        parsers.append(parser)
+    return parsers
+
+
+def _sample(arguments: Any) -> int:
+    return _run(arguments, from_flags(arguments.request_type, arguments))
+
+
+def _compare(arguments: Any) -> int:
+    request = from_flags(arguments.request_type, arguments)
+    down = None if arguments.down is None else _axis(arguments, "--down")
+    return _run(arguments, Comparison(request, _axis(arguments, "--across"), down))
+
+
+def _axis(arguments: Any, flag: str) -> Axis:
+    given = getattr(arguments, flag.removeprefix("--"))
+    name, parted, values = given.partition("=")
+    if not parted:
+        raise RequestError(
+            f"{flag} must be a field and its values, like steps=5,10, got {given!r:.60}."
+        )
+    return read_axis(arguments.request_type, name, values)
+
+
+def _run(arguments: Any, request: Any) -> int:
+    from ldm.studio import Studio  # noqa: PLC0415  (what is wrong above is told at once)
+
+    studio = Studio(
+        device=arguments.device,
+        memory_budget=arguments.memory_budget,
+        canvas_budget=arguments.canvas_budget,
+        precision=arguments.precision,
+        out_dir=arguments.out,
+    )
+    for event in studio.run(request):
+        if isinstance(event, Result):
+            _report(event, as_json=arguments.json)
+        elif sys.stderr.isatty():
+            end = "\n" if event.step == event.total else ""
+            print(f"\r{event.stage} {event.step}/{event.total}  ", end=end, file=sys.stderr)
+    return 0
+
+
+def _report(result: Result, *, as_json: bool) -> None:
+    if as_json:
+        paths = [str(path) for path in result.paths]
+        requests = [_as_json(request) for request in result.requests]
+        about = {"paths": paths, "requests": requests, "seconds": result.seconds}
+        print(json.dumps(about | {"notes": result.notes}))
+        return
+    for path in result.paths:
+        print(path)
+    for note in result.notes:
+        print(f"note: {note}", file=sys.stderr)
+
+
+def _as_json(request: Any) -> dict[str, Any]:
+    if isinstance(request, Comparison):
+        return to_dict(request.request) | {"compared": request.record()}
+    return to_dict(request)

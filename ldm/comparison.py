@@ -1,0 +1,153 @@
+"""The same request with several values of one field, or of two: what a setting does, side by side.
+
+This module needs no torch.
+"""
+
+from __future__ import annotations
+
+import secrets
+import typing
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ldm.errors import RequestError
+from ldm.request_controls import MAX_SEED
+from ldm.requests import Control, controls
+
+MOST = 64  # pictures of one comparison
+NOT_COMPARED = ("count",)
+SIMPLE = {int, float, str}  # what a value of an axis can be
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A field of a request, and its value in each column or row."""
+
+    name: str
+    values: tuple[Any, ...]
+
+    def said(self) -> list[str]:
+        """The values in words."""
+        return [f"{value:g}" if isinstance(value, float) else str(value) for value in self.values]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Pictures of one request that differ in the values of the axes alone: the seed is one.
+
+    It can stand where a request can, and has its task and preset.
+
+    Raises:
+        RequestError: If an axis is of no field that can be compared or has no values, both are of
+            the same field, there are too many pictures, or a field does not take a value.
+    """
+
+    request: Any
+    across: Axis
+    down: Axis | None = None
+
+    def __post_init__(self) -> None:
+        for axis in self.axes:
+            _check_axis(axis, type(self.request))
+        if self.down and self.down.name == self.across.name:
+            raise RequestError(
+                f"what differs across and down must be two fields, got {self.across.name} twice."
+            )
+        number = len(self.across.values) * (len(self.down.values) if self.down else 1)
+        if number > MOST:
+            raise RequestError(f"at most {MOST} pictures can be compared at once, got {number}.")
+        seed = self.request.seed
+        seed = secrets.randbelow(MAX_SEED + 1) if seed is None else seed
+        object.__setattr__(self, "request", replace(self.request, seed=seed, count=1))
+        self.rows()  # now: a value that a field does not take is told before any picture is made
+
+    @property
+    def axes(self) -> list[Axis]:
+        """The one or two."""
+        return [self.across, *([self.down] if self.down else [])]
+
+    @property
+    def task(self) -> str:
+        """Of the request."""
+        return self.request.task
+
+    @property
+    def preset(self) -> str:
+        """Of the request."""
+        return self.request.preset
+
+    def labels(self, axis: Axis) -> list[str]:
+        """What stands over the columns or beside the rows; a prompt speaks for itself."""
+        called = "" if axis.name == "prompt" else self._called(axis)
+        return [f"{called} {value}".strip() for value in axis.said()]
+
+    def differences(self) -> str:
+        """What differs, in a line."""
+        return " · ".join(f"{self._called(axis)} {', '.join(axis.said())}" for axis in self.axes)
+
+    def _called(self, axis: Axis) -> str:
+        return controls(type(self.request))[axis.name].label
+
+    def title(self) -> str:
+        """What all pictures have in common, in a line."""
+        common = [getattr(self.request, "prompt", ""), f"seed {self.request.seed}", self.preset]
+        varied = {"prompt", "seed", "preset"} & {axis.name for axis in self.axes}
+        names = ("prompt", "seed", "preset")
+        return ", ".join(t for n, t in zip(names, common, strict=True) if t and n not in varied)
+
+    def record(self) -> dict[str, list[Any]]:
+        """The fields that differ and their values, across first, as they are written down."""
+        return {axis.name: list(axis.values) for axis in self.axes}
+
+    def rows(self) -> list[list[Any]]:
+        """The requests of the pictures, a list for each row."""
+        beside = [{self.down.name: value} for value in self.down.values] if self.down else [{}]
+        above = [{self.across.name: value} for value in self.across.values]
+        return [[replace(self.request, **row, **column) for column in above] for row in beside]
+
+
+def comparable(request_type: type) -> dict[str, Control]:
+    """The fields that can be compared: those of numbers and of words. By name."""
+    hints = typing.get_type_hints(request_type)
+    return {
+        name: about
+        for name, about in controls(request_type).items()
+        if name not in NOT_COMPARED and _kinds(hints[name]) <= SIMPLE
+    }
+
+
+def read_axis(request_type: type, name: str, text: str) -> Axis:
+    """An axis as it is typed: the values apart by "|" if there is one, else by commas.
+
+    Raises:
+        RequestError: If a value is none of the field's type.
+    """
+    name = name.strip().replace("-", "_").replace(" ", "_")
+    parts = [part.strip() for part in text.split("|" if "|" in text else ",")]
+    hints = typing.get_type_hints(request_type)
+    kinds = _kinds(hints[name]) if name in hints else {str}
+    return Axis(name, tuple(_value(name, part, kinds) for part in parts if part))
+
+
+def _value(name: str, text: str, kinds: set[type]) -> Any:
+    if str in kinds:
+        return text
+    try:
+        return int(text) if kinds == {int} else float(text)
+    except ValueError as error:
+        wanted = "whole numbers" if kinds == {int} else "numbers"
+        raise RequestError(f"{name} takes {wanted}, got {text!r:.40}.") from error
+
+
+def _kinds(hint: Any) -> set[type]:
+    return set(typing.get_args(hint) or (hint,)) - {type(None)}
+
+
+def _check_axis(axis: Axis, request_type: type) -> None:
+    names = comparable(request_type)
+    if axis.name not in names:
+        raise RequestError(
+            f"what is compared must be one of {', '.join(names)}, got {axis.name!r:.40}."
+        )
+    if not axis.values:
+        raise RequestError(f"{axis.name} needs at least one value to compare.")

@@ -1,0 +1,159 @@
+"""A comparison is a request with several values of one field, or of two."""
+
+import numpy as np
+import pytest
+
+from ldm.compare import compared
+from ldm.comparison import MOST, Axis, Comparison, comparable, read_axis
+from ldm.errors import RequestError
+from ldm.events import Progress, Result
+from ldm.requests import REQUESTS, TextToImage
+from ldm.sheet import GAP, LONGEST, MARGIN, sheet
+
+REQUEST = TextToImage(prompt="a lake", seed=4, count=3)
+STEPS, SAMPLERS = Axis("steps", (5, 10, 20)), Axis("sampler", ("ddim", "plms"))
+
+
+def picture(value, height=6, width=8):
+    return np.full((height, width, 3), value, np.uint8)
+
+
+def test_its_pictures_differ_in_what_the_axes_say_and_in_nothing_else():
+    rows = Comparison(REQUEST, STEPS, SAMPLERS).rows()
+    assert [[(r.steps, r.sampler) for r in row] for row in rows] == [
+        [(5, "ddim"), (10, "ddim"), (20, "ddim")],
+        [(5, "plms"), (10, "plms"), (20, "plms")],
+    ]
+    assert {(r.prompt, r.seed, r.count) for row in rows for r in row} == {("a lake", 4, 1)}
+    assert Comparison(REQUEST, STEPS).rows() == [
+        [TextToImage(prompt="a lake", seed=4, steps=steps) for steps in (5, 10, 20)]
+    ]
+
+
+def test_a_seed_that_is_left_open_is_the_same_for_all():
+    rows = Comparison(TextToImage(prompt="a lake"), STEPS).rows()
+    assert len({request.seed for request in rows[0]}) == 1
+    seeds = Comparison(TextToImage(prompt="a lake"), Axis("seed", (1, 2))).rows()
+    assert [request.seed for request in seeds[0]] == [1, 2]
+
+
+def test_what_it_says():
+    made = Comparison(REQUEST, Axis("guidance_scale", (1.0, 2.5)), Axis("prompt", ("a", "b")))
+    assert [made.labels(axis) for axis in made.axes] == [["Guidance 1", "Guidance 2.5"], ["a", "b"]]
+    assert made.differences() == "Guidance 1, 2.5 · Prompt a, b"
+    assert made.title() == "seed 4, demo-text-to-image"
+    assert Comparison(REQUEST, STEPS).title() == "a lake, seed 4, demo-text-to-image"
+    assert made.record() == {"guidance_scale": [1.0, 2.5], "prompt": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
+    ("across", "down", "words"),
+    [
+        (Axis("count", (1, 2)), None, "must be one of prompt, .* got 'count'"),
+        (Axis("image", (None,)), None, "must be one of prompt, .* got 'image'"),
+        (Axis("steps", ()), None, "steps needs at least one value"),
+        (STEPS, STEPS, "must be two fields, got steps twice"),
+        (Axis("seed", tuple(range(MOST + 1))), None, f"at most {MOST} pictures .* got {MOST + 1}"),
+        (Axis("steps", (5, 0)), None, "steps must be 1 to 1000, got 0"),
+        (STEPS, Axis("sampler", ("ddim", "euler")), "sampler must be one of ddim, .* 'euler'"),
+    ],
+)
+def test_what_it_cannot_be_is_told(across, down, words):
+    with pytest.raises(RequestError, match=words):
+        Comparison(REQUEST, across, down)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "values"),
+    [
+        ("steps", "5, 10,,20 ", (5, 10, 20)),
+        ("guidance-scale", "1, 2.5", (1.0, 2.5)),
+        ("prompt", "a lake, snow | a lake", ("a lake, snow", "a lake")),
+        ("sampler", "ddim", ("ddim",)),
+        ("steps", " ", ()),
+    ],
+)
+def test_values_as_they_are_typed(name, text, values):
+    assert read_axis(TextToImage, name, text) == Axis(name.replace("-", "_"), values)
+
+
+def test_a_typed_value_of_another_kind_is_told():
+    with pytest.raises(RequestError, match="steps takes whole numbers, got '2.5'"):
+        read_axis(TextToImage, "steps", "1, 2.5")
+    with pytest.raises(RequestError, match="eta takes numbers, got 'much'"):
+        read_axis(TextToImage, "eta", "much")
+    assert read_axis(TextToImage, "colour", "red").values == ("red",)  # the comparison refuses it
+
+
+def test_every_task_can_compare_its_numbers_and_words():
+    for request_type in REQUESTS.values():
+        names = comparable(request_type)
+        assert {"preset", "steps", "sampler", "seed"} <= set(names)
+        assert not {"count", "image", "mask", "label_map", "boxes"} & set(names)
+
+
+def test_its_pictures_are_made_one_after_the_other_then_the_sheet():
+    asked, saved = [], []
+
+    def run(request):
+        asked.append(request.steps)
+        yield Progress("sampling", 1, 2, preview=picture(1))
+        notes = ("same", f"after {request.steps}")
+        paths = (f"{request.steps}.png",)
+        yield Result((request,), (picture(request.steps),), 1.0, notes, paths, memory_bytes=9)
+
+    comparison = Comparison(REQUEST, STEPS)
+    *progress, result = compared(comparison, run, lambda image: saved.append(image) or "sheet.png")
+    assert [(event.step, event.total) for event in progress] == [(0, 3), (1, 3), (2, 3)]
+    assert progress[0].eta_seconds is None  # its model had to be loaded
+    assert progress[2].eta_seconds > 0
+    assert all(event.preview is not None for event in progress)
+    assert asked == [5, 10, 20]
+    assert result.paths == ("sheet.png", "5.png", "10.png", "20.png")
+    assert result.requests == (comparison, *comparison.rows()[0])
+    assert np.array_equal(result.images[0], saved[0])
+    assert result.notes == ("same", "after 5", "after 10", "after 20")
+    assert result.memory_bytes == 9
+
+
+def test_closing_it_closes_the_run_of_the_picture():
+    closed = []
+
+    def run(request):
+        try:
+            yield Progress("sampling", 1, 2)
+            raise AssertionError
+        finally:
+            closed.append(request.steps)
+
+    events = compared(Comparison(REQUEST, STEPS), run, lambda image: None)
+    next(events)
+    events.close()
+    assert closed == [5]
+
+
+def test_a_sheet_has_every_picture_whole_in_its_place():
+    rows = [[picture(10), picture(20, 4, 8)], [picture(30), picture(40)]]
+    made = sheet(rows, ["one", "two"], ["first", "a second row"], "all of it")
+    for value, size in ((10, 48), (20, 32), (30, 48), (40, 48)):
+        assert (made == value).all(-1).sum() == size
+    plain = sheet(rows, ["one", "two"])
+    assert plain.shape[1] == 2 * 8 + GAP + 2 * MARGIN
+    assert made.shape[1] > plain.shape[1]  # what stands beside the rows has room
+    bottom = plain[-MARGIN - 6 : -MARGIN, MARGIN:]
+    assert (bottom[:, :8] == 30).all()
+    assert (bottom[:, 8 + GAP : 16 + GAP] == 40).all()
+    assert (plain[-MARGIN:] == plain[0, 0]).all()
+
+
+def test_words_that_are_too_long_end_in_dots_and_stay_over_their_picture():
+    words = "a very long sentence about a lake with mountains " * 9
+    made = sheet([[picture(0, 90, 90), picture(0, 90, 90)]], [words, "b"])
+    ink = (made[MARGIN : -90 - MARGIN] < 128).all(-1).any(0)
+    assert ink[MARGIN : MARGIN + 90].any()
+    assert not ink[: MARGIN - 4].any()
+
+
+def test_large_pictures_are_made_smaller_on_a_sheet():
+    made = sheet([[picture(0, 16, LONGEST // 2)] * 3], ["a", "b", "c"])
+    assert max(made.shape) <= LONGEST + 2 * (MARGIN + GAP)
