@@ -1,0 +1,45 @@
+"""Several values of a setting side by side: a sheet, and its pictures in the row."""
+
+from playwright.sync_api import expect
+
+from ldm import metadata
+from tests.browser import IN_A_BROWSER, RUN_MS, newest, wait_done
+
+pytestmark = IN_A_BROWSER
+TAB, TASK = "#text-to-image", "text-to-image"
+
+
+def test_settings_are_compared(page, tmp_path):
+    page.locator(f"{TAB}-prompt textarea").fill("snow at night")
+    page.locator(f"{TAB}-comparing button").first.click()
+    across = page.locator(f"{TAB}-across-values input, {TAB}-across-values textarea")
+    page.wait_for_timeout(500)  # what opens is drawn anew; typing before that is lost
+    expect(across).to_have_value("5, 10, 20, 40")
+    page.locator(f"{TAB}-down input").click()
+    page.get_by_role("option", name="Sampler", exact=True).click()
+    down = page.locator(f"{TAB}-down-values input, {TAB}-down-values textarea")
+    expect(down).to_have_value("ddim, dpmpp_2m, plms, ddpm")  # all there are
+    down.fill("ddim, plms")
+    across.fill("2, 0")
+    page.locator(f"{TAB}-comparing-go").click()
+    strip = page.locator(f"{TAB}-strip")
+    expect(strip).to_contain_text("Steps must be 1 to 1000, got 0.")
+
+    across.fill("2, 3")
+    across.press("Tab")
+    page.wait_for_timeout(200)  # as long as a hand takes to the next button
+    page.locator(f"{TAB}-comparing-go").click()
+    expect(page.locator(f"{TAB}-comparing-go")).to_be_disabled()
+    expect(strip).to_contain_text("4 pictures and a sheet of them", timeout=RUN_MS)
+    wait_done(page, TASK)
+    expect(page.locator(f"{TAB}-plate .title")).to_have_text("snow at night")
+    expect(page.locator(f"{TAB}-plate")).to_contain_text("Steps 2, 3 · Sampler ddim, plms · seed")
+    pictures = page.locator(f"{TAB}-results img")
+    expect(pictures).to_have_count(5)
+    sheet = metadata.load(newest(page, TASK, tmp_path / "sheet.png"))
+    assert sheet.compared == {"steps": [2, 3], "sampler": ["ddim", "plms"]}
+
+    page.locator(f"{TAB}-vary").click()
+    expect(strip).to_contain_text("choose one of them in the row to vary it")
+    expect(pictures).to_have_count(5)
+    expect(page.locator(f"{TAB}-comparing-go")).to_be_enabled()
