@@ -9,8 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ldm.comparison import Axis, Comparison, read_axis
-from ldm.errors import RequestError
+from ldm.comparison import Comparison, said
 from ldm.events import Result
 from ldm.request_flags import add_flags, from_flags
 from ldm.request_json import to_dict
@@ -30,7 +29,7 @@ def add_compare(verbs: Any) -> None:
         about = "a setting and its values, from left to right, like steps=5,10,20"
         parser.add_argument("--across", metavar="FIELD=VALUES", required=True, help=about)
         about = "another, from top to bottom; values with commas are parted by |"
-        parser.add_argument("--down", metavar="FIELD=VALUES", help=about)
+        parser.add_argument("--down", metavar="FIELD=VALUES", default="", help=about)
 
 
 def _by_task(
@@ -60,18 +59,7 @@ def _sample(arguments: Any) -> int:
 
 def _compare(arguments: Any) -> int:
     request = from_flags(arguments.request_type, arguments)
-    down = None if arguments.down is None else _axis(arguments, "--down")
-    return _run(arguments, Comparison(request, _axis(arguments, "--across"), down))
-
-
-def _axis(arguments: Any, flag: str) -> Axis:
-    given = getattr(arguments, flag.removeprefix("--"))
-    name, parted, values = given.partition("=")
-    if not parted:
-        raise RequestError(
-            f"{flag} must be a field and its values, like steps=5,10, got {given!r:.60}."
-        )
-    return read_axis(arguments.request_type, name, values)
+    return _run(arguments, said(request, arguments.across, arguments.down))
 
 
 def _run(arguments: Any, request: Any) -> int:

@@ -129,6 +129,22 @@ def read_axis(request_type: type, name: str, text: str) -> Axis:
     return Axis(name, tuple(_value(name, part, kinds) for part in parts if part))
 
 
+def said(request: Any, across: str, down: str) -> Comparison:
+    """The comparison that is asked for in words, like "steps=5,10,20"; no `down` is one row.
+
+    Raises:
+        RequestError: If a word is no field with values, or there is no such comparison.
+    """
+    axes = []
+    for name, text in (("across", across), ("down", down)):
+        field, parted, values = text.partition("=") if isinstance(text, str) else ("", "", "")
+        if not parted and (text or name == "across"):
+            allowed = "must be a field and its values, like steps=5,10,20"
+            raise RequestError(f"{name} {allowed}, got {text!r:.60}.")
+        axes.append(read_axis(type(request), field, values) if text else None)
+    return Comparison(request, *axes)
+
+
 def _value(name: str, text: str, kinds: set[type]) -> Any:
     if str in kinds:
         return text

@@ -46,8 +46,8 @@ def test_as_json(tiny, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (["--across", "steps"], "--across must be a field and its values, like steps=5,10, got"),
-        (["--across", "steps=1", "--down", "eta"], "--down must be a field and its values, like"),
+        (["--across", "steps"], "across must be a field and its values, like steps=5,10,20, got"),
+        (["--across", "steps=1", "--down", "eta"], "down must be a field and its values, like"),
         (["--across", "steps=1,x"], "steps takes whole numbers, got 'x'."),
         (["--across", "steps=1,0"], "steps must be 1 to 1000, got 0."),
         (["--across", "preset=demo-text-to-image,nothing"], "preset must be one of demo-text"),

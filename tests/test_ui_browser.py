@@ -210,6 +210,13 @@ def test_the_endpoint_takes_the_requests_fields(url, monkeypatch, png_of_size):
     assert (request.prompt, request.steps, request.seed) == ("a beach", 3, 9)
     with pytest.raises(AppError, match="steps must be 1 to 1000"):
         client.predict(prompt="a beach", steps=0, api_name="/text_to_image")
+    compared = {"prompt": "a beach", "across": "steps=1,2", "api_name": "/text_to_image"}
+    _, pictures, sheet = client.predict(**compared)
+    assert metadata.load(Path(sheet)).compared == {"steps": [1, 2]}
+    assert len(pictures) == 3
+    for wrong in ("steps", 5):
+        with pytest.raises(AppError, match="down must be a field and its values, .* got "):
+            client.predict(**compared, down=wrong)
     foreign = {"path": str(Path(__file__))}
     for file in ({}, {"path": 5}, [{"path": "a.png"}], "a.png", foreign):
         with pytest.raises(AppError, match="image must be a file that was uploaded, .*, got "):

@@ -28,6 +28,8 @@ QUIET = {
 }
 # those that are answered again and again, or whose answer changes a State that another one awaits
 FOLLOWED = QUIET | {"queue": True}
+# what an endpoint takes besides the fields: those with several values, like "steps=5,10,20"
+COMPARED = {"across": "Compared from left to right", "down": "Compared from top to bottom"}
 MAX_SLIDER = 4096  # more values than this are typed
 
 
@@ -123,7 +125,7 @@ def endpoint_widgets(request_type: type) -> dict[str, EndpointWidget]:
             None if field.default is MISSING else field.default,
         )
         for field in fields(request_type)
-    }
+    } | {name: EndpointWidget(gr.Textbox, label, "") for name, label in COMPARED.items()}
 
 
 def _endpoint_kind(hint: Any) -> type[gr.components.Component]:
@@ -152,19 +154,20 @@ def _from_file(name: str, value: Any) -> Any:
 
 
 def as_endpoint(function: Callable[..., Any], request_type: type) -> Callable[..., Any]:
-    """Let a generator function of `**values` be seen as taking the request's fields by name."""
+    """Let a generator function of `**values` be seen as taking the request's fields by name, and
+    what is to be compared."""
 
     def endpoint(**values: Any) -> Any:
         yield from function(**values)
 
+    given = {
+        field.name: inspect.Parameter.empty if field.default is MISSING else field.default
+        for field in fields(request_type)
+    }
     keyword = inspect.Parameter.KEYWORD_ONLY
     endpoint.__signature__ = inspect.Signature(
-        inspect.Parameter(
-            field.name,
-            keyword,
-            default=inspect.Parameter.empty if field.default is MISSING else field.default,
-        )
-        for field in fields(request_type)
+        inspect.Parameter(name, keyword, default=default)
+        for name, default in (given | dict.fromkeys(COMPARED, "")).items()
     )
     endpoint.__name__ = function.__name__
     endpoint.__doc__ = function.__doc__

@@ -10,10 +10,11 @@ from typing import Any
 import gradio as gr
 from gradio.utils import get_upload_folder, is_in_or_equal
 
+from ldm.comparison import said
 from ldm.errors import LDMError
 from ldm.events import Failed, Result
 from ldm.jobs import JobQueue
-from ui.controls import EndpointWidget, as_endpoint, endpoint_widgets, from_files
+from ui.controls import COMPARED, EndpointWidget, as_endpoint, endpoint_widgets, from_files
 from ui.run import fail, make_request, say
 from ui.stage import FOLLOWERS, PACE
 
@@ -77,8 +78,10 @@ def _open(
     outputs: Sequence[gr.components.Component],
 ) -> None:
     def run(**values: Any) -> Iterator[tuple[Any, ...]]:
+        across, down = (values.pop(name) or "" for name in COMPARED)
         try:
-            job_id = jobs.submit(make_request(request_type, from_files(values)))
+            request = make_request(request_type, from_files(values))
+            job_id = jobs.submit(said(request, across, down) if across or down else request)
         except LDMError as error:
             raise fail(str(error)) from error
         try:
