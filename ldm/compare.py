@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from ldm.comparison import Comparison
 from ldm.events import Progress, Result
-from ldm.sheet import sheet
+from ldm.sheet import fitted, sheet
 
 Run = Callable[[Any], Iterator[Progress | Result]]
 
@@ -30,21 +31,24 @@ def compared(
 
     Yields:
         Progress in pictures, then one Result: the sheet, whose request is the comparison, and the
-        pictures, row by row.
+        pictures, row by row. Its only image is the sheet: as many others may be large, and they
+        are in their files.
     """
-    begin, made = time.perf_counter(), []
-    requests = [request for row in comparison.rows() for request in row]
+    begin, made, images = time.perf_counter(), [], []
+    rows = comparison.rows()
+    requests = [request for row in rows for request in row]
     for request in requests:
         with closing(run(request)) as events:
             for event in events:
                 if isinstance(event, Result):
-                    made.append(event)
+                    images.append(fitted(event.images[0], len(rows), len(rows[0])))
+                    made.append(replace(event, images=()))
                 else:
                     yield _progress(event, len(made), len(requests), time.perf_counter() - begin)
-    image = sheet_of(comparison, [result.images[0] for result in made])
+    image = sheet_of(comparison, images)
     yield Result(
         requests=(comparison, *(result.requests[0] for result in made)),
-        images=(image, *(result.images[0] for result in made)),
+        images=(image,),
         seconds=time.perf_counter() - begin,
         notes=tuple(dict.fromkeys(note for result in made for note in result.notes)),
         paths=(save(image), *(result.paths[0] for result in made)),
@@ -53,7 +57,7 @@ def compared(
 
 
 def sheet_of(comparison: Comparison, images: list[np.ndarray]) -> np.ndarray:
-    """The pictures of a comparison, row by row, on one sheet."""
+    """The pictures of a comparison, row by row and small enough, on one sheet."""
     width = len(comparison.across.values)
     rows = [images[start : start + width] for start in range(0, len(images), width)]
     above, *beside = map(comparison.labels, comparison.axes)

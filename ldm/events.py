@@ -48,7 +48,7 @@ class Result:
     """The finished pictures, each with the request that makes exactly that one (count 1)."""
 
     requests: tuple[Any, ...]
-    images: tuple[np.ndarray, ...]  # (H, W, 3) uint8 RGB
+    images: tuple[np.ndarray, ...]  # (H, W, 3) uint8 RGB; of a comparison, the sheet alone
     seconds: float = 0.0
     notes: tuple[str, ...] = ()  # what a person should know, e.g. words the model has never seen
     paths: tuple[Path, ...] = ()  # the saved PNGs, filled in by the studio

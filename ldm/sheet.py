@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-LONGEST = 8192  # px of a sheet's longer side; the pictures on a larger one are made smaller
+LONGEST = 8192  # px of a sheet's pictures side by side
 GAP = 8  # px
 MARGIN = 20  # px
 SHARE = 22  # a letter is so many times smaller than a picture, ...
@@ -40,8 +40,7 @@ def sheet(
     Returns:
         (H, W, 3) uint8.
     """
-    made = _pictures(rows)
-    width, height = (max(image.size[i] for row in made for image in row) for i in (0, 1))
+    height, width = (max(image.shape[i] for row in rows for image in row) for i in (0, 1))
     letter = int(np.clip(min(width, height) / SHARE, *LETTERS))
     font, line = ImageFont.load_default(letter), round(LINE * letter)
     heads = [_lines(text, width, font) for text in above]
@@ -60,26 +59,23 @@ def sheet(
     for i, text in enumerate(sides):
         at = left - GAP, top + i * (height + GAP) + (height - line * len(text)) // 2
         _write(draw, text, at, line, fill=INK, font=font, anchor="ra")
-    for i, row in enumerate(made):
+    made = np.array(page)
+    for i, row in enumerate(rows):
         for j, image in enumerate(row):
-            across = left + j * (width + GAP) + (width - image.width) // 2
-            page.paste(image, (across, top + i * (height + GAP) + (height - image.height) // 2))
-    return np.asarray(page)
+            below = top + i * (height + GAP) + (height - image.shape[0]) // 2
+            after = left + j * (width + GAP) + (width - image.shape[1]) // 2
+            made[below : below + image.shape[0], after : after + image.shape[1]] = image
+    return made
 
 
-def _pictures(rows: Sequence[Sequence[np.ndarray]]) -> list[list[Image.Image]]:
-    """As large as they are, or all of them smaller."""
-    height, width = (max(image.shape[i] for row in rows for image in row) for i in (0, 1))
-    share = min(1.0, LONGEST / (len(rows[0]) * width), LONGEST / (len(rows) * height))
-
-    def fitted(array: np.ndarray) -> Image.Image:
-        image = Image.fromarray(array)
-        if share == 1:
-            return image
-        size = [max(1, int(side * share)) for side in image.size]
-        return image.resize(size, Image.Resampling.LANCZOS)
-
-    return [[fitted(array) for array in row] for row in rows]
+def fitted(image: np.ndarray, down: int, across: int) -> np.ndarray:
+    """A picture (H, W, 3) for a sheet of so many rows and columns: smaller if it is too large."""
+    height, width, _ = image.shape
+    share = min(LONGEST / (across * width), LONGEST / (down * height))
+    if share >= 1:
+        return image
+    size = max(1, int(width * share)), max(1, int(height * share))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
 
 
 def _write(

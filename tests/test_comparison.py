@@ -8,7 +8,7 @@ from ldm.comparison import MOST, Axis, Comparison, comparable, read_axis
 from ldm.errors import RequestError
 from ldm.events import Progress, Result
 from ldm.requests import REQUESTS, TextToImage
-from ldm.sheet import GAP, LONGEST, MARGIN, sheet
+from ldm.sheet import GAP, LONGEST, MARGIN, fitted, sheet
 
 REQUEST = TextToImage(prompt="a lake", seed=4, count=3)
 STEPS, SAMPLERS = Axis("steps", (5, 10, 20)), Axis("sampler", ("ddim", "plms"))
@@ -111,7 +111,7 @@ def test_its_pictures_are_made_one_after_the_other_then_the_sheet():
     assert asked == [5, 10, 20]
     assert result.paths == ("sheet.png", "5.png", "10.png", "20.png")
     assert result.requests == (comparison, *comparison.rows()[0])
-    assert np.array_equal(result.images[0], saved[0])
+    assert [np.array_equal(image, saved[0]) for image in result.images] == [True]
     assert result.notes == ("same", "after 5", "after 10", "after 20")
     assert result.memory_bytes == 9
 
@@ -154,6 +154,10 @@ def test_words_that_are_too_long_end_in_dots_and_stay_over_their_picture():
     assert not ink[: MARGIN - 4].any()
 
 
-def test_large_pictures_are_made_smaller_on_a_sheet():
-    made = sheet([[picture(0, 16, LONGEST // 2)] * 3], ["a", "b", "c"])
-    assert max(made.shape) <= LONGEST + 2 * (MARGIN + GAP)
+def test_large_pictures_are_made_smaller_for_a_sheet():
+    large = picture(7, 16, LONGEST // 2)
+    small = fitted(large, 1, 3)
+    assert small.shape == (10, LONGEST // 3, 3)
+    assert (small == 7).all()
+    assert fitted(large, 1, 2) is large
+    assert fitted(large, LONGEST, 1).shape == (1, LONGEST // 32, 3)
