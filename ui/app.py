@@ -12,7 +12,7 @@ import gradio as gr
 
 from ldm.jobs import MAX_QUEUED, JobQueue
 from ui import estimate, stage, theme
-from ui.controls import FOLLOWED, QUIET, limits
+from ui.controls import QUIET, limits
 from ui.endpoint import Page, open_endpoints
 from ui.run import Visit, load_request, present
 from ui.stage import or_skip
@@ -95,9 +95,9 @@ def _restore(frame: gr.Tabs, tabs: list[Tab], past: Past | None) -> None:
         wanted[tab.task].change(fill, [wanted[tab.task], tab.stage.visit], outputs, **QUIET)
     places = [frame, *wanted.values()]
     for button in (one.restore for one in [*tabs, past] if one):
-        button.upload(restore, button, places, **FOLLOWED)
+        button.upload(restore, button, places, **QUIET)
     if past:
-        past.reopen.click(lambda visit: restore(visit.shown.path), past.visit, places, **FOLLOWED)
+        past.reopen.click(lambda visit: restore(visit.shown.path), past.visit, places, **QUIET)
 
 
 def _send(frame: gr.Tabs, tabs: list[Tab], past: Past | None) -> None:

@@ -18,16 +18,8 @@ from ldm.errors import RequestError
 from ldm.request_json import boxes_of, read_file
 from ldm.requests import Control, EncodedImage, controls
 
-# of events: not for programs, and without Gradio's own signs of work, which redraw every frame.
-# What is answered once is asked for once; the queue's answers come by a connection of their own.
-QUIET = {
-    "api_visibility": "private",
-    "queue": False,
-    "show_progress": "hidden",
-    "show_progress_on": [],
-}
-# those that are answered again and again, or whose answer changes a State that another one awaits
-FOLLOWED = QUIET | {"queue": True}
+# of events: not for programs, and without Gradio's own signs of work, which redraw every frame
+QUIET = {"api_visibility": "private", "show_progress": "hidden", "show_progress_on": []}
 # what an endpoint takes besides the fields: those with several values, like "steps=5,10,20"
 COMPARED = {"across": "Compared from left to right", "down": "Compared from top to bottom"}
 MAX_SLIDER = 4096  # more values than this are typed

@@ -55,6 +55,7 @@ def connect(jobs: JobQueue, tab: Tab, opened: Sequence[Trigger]) -> None:
         tab.estimate,
         inputs_kwargs=tab.inputs,
         trigger_mode="always_last",
+        queue=False,
         **QUIET,
     )
 

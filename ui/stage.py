@@ -13,7 +13,7 @@ import gradio as gr
 from ldm.errors import LDMError
 from ldm.events import Failed, Progress, Queued, Result
 from ldm.jobs import JobQueue
-from ui.controls import FOLLOWED, QUIET, check_filled, named
+from ui.controls import QUIET, check_filled, named
 from ui.gallery import Row, row_of_pictures, zipped
 from ui.run import Picture, Visit, in_words, make_request, plate_of, strip
 from ui.wall import look_closer, onward, wall
@@ -162,7 +162,7 @@ def connect(
         return make_request(request_type, to_fields(values))
 
     starts_run(jobs, stage, stage.go, asked, inputs)
-    stage.stop.click(lambda visit: visit.stop(jobs), stage.visit, None, **QUIET)
+    stage.stop.click(lambda visit: visit.stop(jobs), stage.visit, None, queue=False, **QUIET)
     stage.row.gallery.select(_select(stage), stage.visit, stage.shown_one, **QUIET)
     for button, change in ((stage.row.remove, Visit.remove), (stage.row.back, Visit.put_back)):
         button.click(_changing(stage, change), stage.visit, stage.shown, **QUIET)
@@ -189,11 +189,12 @@ def starts_run(
             yield from _follow(jobs, stage, visit)
 
     about = {"inputs_kwargs": inputs, "concurrency_limit": FOLLOWERS}
-    run = button.click(generate, stage.visit, stage.outputs, **about, **FOLLOWED)
+    run = button.click(generate, stage.visit, stage.outputs, **about, **QUIET)
     run.failure(
         lambda: stage.buttons(busy=False) | {stage.status: strip(None)},
         None,
         stage.started,
+        queue=False,
         **QUIET,
     )
 
@@ -254,7 +255,7 @@ def resume_on_load(page: gr.Blocks, jobs: JobQueue, stage: Stage, task: str) -> 
         stage.outputs,
         js=f"(visit) => [visit, latentCanvas.jobs(), latentCanvas.removed({task!r})]",
         concurrency_limit=FOLLOWERS,
-        **FOLLOWED,
+        **QUIET,
     )
 
 

@@ -14,7 +14,7 @@ import gradio as gr
 from ldm import metadata
 from ldm.errors import LDMError
 from ldm.history import About, Entry, History
-from ui.controls import FOLLOWED, QUIET, named
+from ui.controls import QUIET, named
 from ui.gallery import strip_of_pictures
 from ui.run import Picture, Visit, fail, plate_of
 from ui.stage import Updates
@@ -133,7 +133,7 @@ def create(room: gr.Tab, history: History, thumbnails: Thumbnails, titles: dict[
         with gr.Column(**named(TASK, "right")):
             chosen = _chosen()
     finder = Finder(history, thumbnails, search)
-    room.select(finder.refresh, search.asked, search.outputs, **FOLLOWED)
+    room.select(finder.refresh, search.asked, search.outputs, **QUIET)
     for box in (search.words, search.task):
         about = {"trigger_mode": "always_last"} | QUIET
         box.change(finder.look, search.asked[:3], search.outputs, **about)
