@@ -114,6 +114,15 @@ def test_what_was_removed_stays_away_when_the_page_is_loaded_again(looking):
     assert names(looking) == "431"
 
 
+@pytest.mark.parametrize("removed", [[], ["4.png"]])
+def test_what_was_chosen_before_that_was_known_stays_on_show(looking, removed):
+    """A slow server is told of a page's past after the first click on it."""
+    for visit in (looking, Visit()):
+        visit.shown = example = Picture.of("example.png", TextToImage(prompt="example"))
+        visit.remove_again(removed)
+        assert visit.shown is example
+
+
 def test_a_visit_keeps_no_request_but_reads_it_from_the_file(tmp_path):
     """One may hold pictures of many megabytes, and there are dozens of them."""
     path, request = tmp_path / "a.png", TextToImage(prompt="a lake", seed=3)

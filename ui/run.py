@@ -117,13 +117,19 @@ class Visit:
             self.pictures.insert(max(0, len(self.pictures) - older), self.shown)
 
     def remove_again(self, names: Sequence[str]) -> None:
-        """What was removed before the page was loaded again, by the names of the files."""
+        """What was removed before the page was loaded again, by the names of the files.
+
+        What is on show stays: on a busy machine this may come after a person's first click.
+        """
+        before = self.shown
         known = {Path(picture.path).name: picture for picture in self.pictures}
         for name in names:
             if name in known:
                 self.shown = known[name]
                 self.remove()
-        self.shown = self.pictures[0] if self.pictures else None
+        gone = before in known.values() and before not in self.pictures
+        newest = self.pictures[0] if self.pictures else None
+        self.shown = newest if gone else before
 
 
 def load_request(path: Path) -> Any:
