@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ldm.comparison import Comparison, said
+from ldm.comparison import NOT_COMPARED, Comparison, said
 from ldm.events import Result
 from ldm.request_flags import add_flags, from_flags
 from ldm.request_json import to_dict
@@ -25,7 +25,8 @@ def add_sample(verbs: Any) -> None:
 def add_compare(verbs: Any) -> None:
     """`compare TASK`: the same, and the fields that take several values."""
     text = "make a picture with several values of one setting, or of two, side by side"
-    for parser in _by_task(verbs, "compare", text, _compare):
+    for parser in _by_task(verbs, "compare", text, _compare, NOT_COMPARED):
+        parser.set_defaults(count=1)
         about = "a setting and its values, from left to right, like steps=5,10,20"
         parser.add_argument("--across", metavar="FIELD=VALUES", required=True, help=about)
         about = "another, from top to bottom; values with commas are parted by |"
@@ -33,7 +34,7 @@ def add_compare(verbs: Any) -> None:
 
 
 def _by_task(
-    verbs: Any, name: str, text: str, run: Callable[[Any], int]
+    verbs: Any, name: str, text: str, run: Callable[[Any], int], without: tuple[str, ...] = ()
 ) -> list[argparse.ArgumentParser]:
     verb = verbs.add_parser(name, help=text, description=text)
     tasks = verb.add_subparsers(dest="task", required=True, metavar="TASK")
@@ -42,7 +43,7 @@ def _by_task(
         about = (request_type.__doc__ or task).splitlines()[0]
         parser = tasks.add_parser(task, help=about, description=about)
         parser.set_defaults(run=run, request_type=request_type)
-        add_flags(parser, request_type)
+        add_flags(parser, request_type, without)
         parser.add_argument("--out", type=Path, required=True, help="folder for the pictures")
         parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
         parser.add_argument("--precision", choices=PRECISIONS, default="auto")
@@ -72,11 +73,14 @@ def _run(arguments: Any, request: Any) -> int:
         precision=arguments.precision,
         out_dir=arguments.out,
     )
+    is_line_open = False  # of the progress, on a terminal
     for event in studio.run(request):
         if isinstance(event, Result):
+            print(end="\n" if is_line_open else "", file=sys.stderr)
             _report(event, as_json=arguments.json)
         elif sys.stderr.isatty():
-            end = "\n" if event.step == event.total else ""
+            is_line_open = event.step != event.total
+            end = "" if is_line_open else "\n"
             print(f"\r{event.stage} {event.step}/{event.total}  ", end=end, file=sys.stderr)
     return 0
 

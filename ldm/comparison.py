@@ -6,7 +6,9 @@ This module needs no torch.
 from __future__ import annotations
 
 import secrets
+import textwrap
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,7 +30,7 @@ class Axis:
 
     def said(self) -> list[str]:
         """The values in words."""
-        return [f"{value:g}" if isinstance(value, float) else str(value) for value in self.values]
+        return [f"{v:.12g}" if isinstance(v, float) else str(v) for v in self.values]
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,16 @@ class Comparison:
         seed = self.request.seed
         seed = secrets.randbelow(MAX_SEED + 1) if seed is None else seed
         object.__setattr__(self, "request", replace(self.request, seed=seed, count=1))
-        self.rows()  # now: a value that a field does not take is told before any picture is made
+        rows = self.rows()  # now: a value that no field takes is told before any picture is made
+        for way, requests in (("across", rows[0]), ("down", [row[0] for row in rows])):
+            if axis := getattr(self, way):  # as the requests have them: plain numbers
+                values = tuple(getattr(request, axis.name) for request in requests)
+                object.__setattr__(self, way, Axis(axis.name, values))
 
     @property
     def axes(self) -> list[Axis]:
         """The one or two."""
-        return [self.across, *([self.down] if self.down else [])]
+        return [self.across, *([] if self.down is None else [self.down])]
 
     @property
     def task(self) -> str:
@@ -90,7 +96,8 @@ class Comparison:
 
     def title(self) -> str:
         """What all pictures have in common, in a line."""
-        common = [getattr(self.request, "prompt", ""), f"seed {self.request.seed}", self.preset]
+        prompt = textwrap.shorten(getattr(self.request, "prompt", ""), 120, placeholder=" …")
+        common = [prompt, f"seed {self.request.seed}", self.preset]
         varied = {"prompt", "seed", "preset"} & {axis.name for axis in self.axes}
         names = ("prompt", "seed", "preset")
         return ", ".join(t for n, t in zip(names, common, strict=True) if t and n not in varied)
@@ -122,11 +129,11 @@ def read_axis(request_type: type, name: str, text: str) -> Axis:
     Raises:
         RequestError: If a value is none of the field's type.
     """
-    name = name.strip().replace("-", "_").replace(" ", "_")
+    name = name.strip().lower().replace("-", "_").replace(" ", "_")
     parts = [part.strip() for part in text.split("|" if "|" in text else ",")]
     hints = typing.get_type_hints(request_type)
     kinds = _kinds(hints[name]) if name in hints else {str}
-    return Axis(name, tuple(_value(name, part, kinds) for part in parts if part))
+    return Axis(name, tuple(dict.fromkeys(_value(name, part, kinds) for part in parts if part)))
 
 
 def said(request: Any, across: str, down: str) -> Comparison:
@@ -137,12 +144,21 @@ def said(request: Any, across: str, down: str) -> Comparison:
     """
     axes = []
     for name, text in (("across", across), ("down", down)):
+        text = text.strip() if isinstance(text, str) else text
         field, parted, values = text.partition("=") if isinstance(text, str) else ("", "", "")
-        if not parted and (text or name == "across"):
+        if not parted and (text != "" or name == "across"):
             allowed = "must be a field and its values, like steps=5,10,20"
             raise RequestError(f"{name} {allowed}, got {text!r:.60}.")
         axes.append(read_axis(type(request), field, values) if text else None)
     return Comparison(request, *axes)
+
+
+def recorded(request: Any, compared: Mapping[str, Any]) -> Any:
+    """The comparison of a sheet's record, see `ldm.metadata.Record`; else the request itself."""
+    try:
+        return Comparison(request, *(Axis(name, tuple(v)) for name, v in compared.items()))
+    except (RequestError, TypeError):  # no sheet, or one that another version made
+        return request
 
 
 def _value(name: str, text: str, kinds: set[type]) -> Any:
@@ -161,9 +177,13 @@ def _kinds(hint: Any) -> set[type]:
 
 def _check_axis(axis: Axis, request_type: type) -> None:
     names = comparable(request_type)
+    if not isinstance(axis, Axis):
+        raise RequestError(f"what is compared must be an Axis, got {axis!r:.40}.")
     if axis.name not in names:
         raise RequestError(
             f"what is compared must be one of {', '.join(names)}, got {axis.name!r:.40}."
         )
+    if not isinstance(axis.values, (tuple, list)):
+        raise RequestError(f"values of {axis.name} must be a tuple, got {axis.values!r:.40}.")
     if not axis.values:
         raise RequestError(f"{axis.name} needs at least one value to compare.")

@@ -38,9 +38,11 @@ class Job:
 
     @property
     def request_bytes(self) -> int:
-        """Of the pictures in its request."""
-        request = getattr(self.request, "request", self.request)  # that of a comparison
-        return sum(len(getattr(value, "png", b"")) for value in vars(request).values())
+        """Of the pictures in its request and in those of its result, each once."""
+        requests = [self.request, *getattr(self.event, "requests", ())]
+        fields = [vars(getattr(one, "request", one)) for one in requests if hasattr(one, "task")]
+        pngs = [getattr(value, "png", b"") for values in fields for value in values.values()]
+        return sum(map(len, {id(png): png for png in pngs}.values()))
 
 
 def forgotten(jobs: Iterable[Job]) -> list[Job]:

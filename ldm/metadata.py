@@ -56,7 +56,7 @@ def save(
     Args:
         path: Where to.
         image: (H, W, 3) uint8.
-        request: What makes exactly this picture.
+        request: What makes exactly this picture; of a sheet, the first picture on it.
         weights_sha256: Of the model that made it.
         compared: Of a sheet of pictures: in which fields they differ, and their values.
     """

@@ -9,6 +9,7 @@ import argparse
 import dataclasses
 import types
 import typing
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,13 @@ from ldm.request_json import read_file
 from ldm.requests import Control, controls
 
 
-def add_flags(parser: argparse.ArgumentParser, request_type: type) -> None:
-    """One flag per field, with the field's own type, default and help."""
+def add_flags(
+    parser: argparse.ArgumentParser, request_type: type, without: Collection[str] = ()
+) -> None:
+    """One flag per field but those `without`, with the field's own type, default and help."""
     for name, about in controls(request_type).items():
-        _add_flag(parser, request_type, name, about)
+        if name not in without:
+            _add_flag(parser, request_type, name, about)
 
 
 def from_flags(request_type: type, arguments: argparse.Namespace) -> Any:

@@ -46,12 +46,12 @@ def sheet(
     heads = [_lines(text, width, font) for text in above]
     sides = [_lines(text, WIDEST * letter, font) for text in beside]
     left = MARGIN + max((_width(words, font) + GAP for text in sides for words in text), default=0)
-    top = MARGIN + 2 * line * bool(title) + line * max(map(len, heads)) + GAP
     right = left + len(above) * (width + GAP) - GAP + MARGIN
+    over = _lines(title, right - 2 * MARGIN, font) if title else []
+    top = MARGIN + line * (len(over) + bool(over) + max(map(len, heads))) + GAP
     bottom = top + len(rows) * (height + GAP) - GAP + MARGIN
     page = Image.new("RGB", (right, bottom), PAPER)
     draw = ImageDraw.Draw(page)
-    over = _lines(title, right - 2 * MARGIN, font)[:1] if title else []
     _write(draw, over, (MARGIN, MARGIN), line, fill=QUIET, font=font)
     for i, text in enumerate(heads):
         at = left + i * (width + GAP) + width // 2, top - GAP - line * len(text)
@@ -88,7 +88,8 @@ def _write(
 def _lines(text: str, width: int, font: ImageFont.FreeTypeFont) -> list[str]:
     """A label in a few lines that fit; the last ends in dots if there is more to say."""
     letters = max(4, int(width / (_width("abcdefghij", font) / 10)))
-    return textwrap.wrap(text, letters, max_lines=LINES, placeholder=" …") or [""]
+    about = {"max_lines": LINES, "placeholder": " …", "break_on_hyphens": False}
+    return textwrap.wrap(text, letters, **about) or [""]
 
 
 def _width(text: str, font: ImageFont.FreeTypeFont) -> int:

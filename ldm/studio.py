@@ -87,15 +87,19 @@ class Studio:
         return self._meet(request)
 
     def _compare(self, comparison: Comparison) -> Iterator[Progress | Result]:
-        """Its pictures are requests of their own; whether each can be met is seen before any is."""
+        """Its pictures are requests of their own; whether their models are there is seen before
+        any is made, what only a loaded model can tell when its turn comes."""
         for request in (request for row in comparison.rows() for request in row):
-            resolve(request, _preset_of(request))
-        common = resolve(comparison.request, _preset_of(comparison))
+            preset = _preset_of(request)
+            resolve(request, preset)
+            if not preset.is_on_disk:
+                raise RequestError(f"{preset.name} is not on disk; get it with {preset.how_to_get}")
 
-        def save(image: Any) -> Path:
-            folder, about = self._folder(), {"compared": comparison.record()}
+        def save(image: Any, first: Result) -> Path:
+            folder, path = self._folder(), first.paths[0]
+            weights, about = metadata.load(path).weights_sha256, {"compared": comparison.record()}
             try:
-                return _saved(folder, image, common, weights_sha256(_preset_of(common)), **about)
+                return _saved(folder, image, first.requests[0], weights, **about)
             except OSError as error:
                 raise _unwritable(folder, error) from error
 

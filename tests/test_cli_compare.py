@@ -26,12 +26,19 @@ def test_the_sheet_and_its_pictures_are_saved_and_say_how_they_were_made(tiny, t
     assert made == [(s, name) for name in ("ddim", "plms") for s in (1, 2, 3)]
     record = metadata.load(sheet)
     assert record.compared == {"steps": [1, 2, 3], "sampler": ["ddim", "plms"]}
-    assert (record.request.prompt, record.request.width, record.request.seed) == ("a lake", 16, 4)
+    assert record.request == requests[0]
+    assert record.weights_sha256 == "abc"
     assert metadata.load(paths[0]).compared == {}
     page = np.asarray(Image.open(sheet))
     last = np.asarray(Image.open(paths[-1]))
     windows = np.lib.stride_tricks.sliding_window_view(page, last.shape)
     assert (windows == last).all((3, 4, 5)).any()
+
+
+def test_how_many_is_no_question(capsys):
+    with pytest.raises(SystemExit):
+        main([*COMPARE, "--across", "seed=1,2", "--count", "3", "--out", "x"])
+    assert "--count" in capsys.readouterr().err
 
 
 def test_as_json(tiny, tmp_path, capsys):
@@ -72,6 +79,14 @@ def test_what_was_made_before_an_error_stays(tiny, tiny_model, tmp_path, capsys,
         return decode(*given)
 
     monkeypatch.setattr(tiny_model, "decode", once)
-    assert main([*COMPARE, *SMALL, "--across", "steps=1,2", "--out", str(tmp_path)]) == 2
-    assert capsys.readouterr().err == "error: enough.\n"
-    assert [metadata.load(path).request.steps for path in tmp_path.iterdir()] == [1]
+    assert main([*COMPARE, *SMALL, "--across", "steps=1,2", "--out", str(tmp_path)]) == 0
+    out, err = capsys.readouterr()
+    assert err.strip() == "note: 1 of 2 pictures were made, and no sheet: enough."
+    assert [metadata.load(Path(path)).request.steps for path in out.splitlines()] == [1]
+
+
+def test_a_model_that_is_not_here_is_told_first(tiny, tmp_path, capsys):
+    models = "preset=demo-text-to-image,text2img-large"
+    assert main([*COMPARE, "--across", models, "--out", str(tmp_path)]) == 2
+    assert "text2img-large is not on disk; get it with" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -1,10 +1,12 @@
 """A comparison is a request with several values of one field, or of two."""
 
+import json
+
 import numpy as np
 import pytest
 
 from ldm.compare import compared
-from ldm.comparison import MOST, Axis, Comparison, comparable, read_axis
+from ldm.comparison import MOST, Axis, Comparison, comparable, read_axis, recorded
 from ldm.errors import RequestError
 from ldm.events import Progress, Result
 from ldm.requests import REQUESTS, TextToImage
@@ -33,6 +35,9 @@ def test_its_pictures_differ_in_what_the_axes_say_and_in_nothing_else():
 def test_a_seed_that_is_left_open_is_the_same_for_all():
     rows = Comparison(TextToImage(prompt="a lake"), STEPS).rows()
     assert len({request.seed for request in rows[0]}) == 1
+    numbers = Comparison(REQUEST, Axis("steps", [np.int64(1), np.int64(2)]))
+    assert numbers.across == Axis("steps", (1, 2))
+    assert json.dumps(numbers.record()) == '{"steps": [1, 2]}'
     seeds = Comparison(TextToImage(prompt="a lake"), Axis("seed", (1, 2))).rows()
     assert [request.seed for request in seeds[0]] == [1, 2]
 
@@ -46,11 +51,21 @@ def test_what_it_says():
     assert made.record() == {"guidance_scale": [1.0, 2.5], "prompt": ["a", "b"]}
 
 
+def test_a_sheet_says_what_it_compares():
+    made = Comparison(REQUEST, STEPS, SAMPLERS)
+    assert recorded(made.request, made.record()) == made
+    for damaged in ({}, {"steps": 5}, {"colour": [1]}, {"steps": [0]}, {str(i): [] for i in "abc"}):
+        assert recorded(REQUEST, damaged) is REQUEST
+
+
 @pytest.mark.parametrize(
     ("across", "down", "words"),
     [
         (Axis("count", (1, 2)), None, "must be one of prompt, .* got 'count'"),
         (Axis("image", (None,)), None, "must be one of prompt, .* got 'image'"),
+        (Axis("steps", 5), None, "values of steps must be a tuple, got 5"),
+        (Axis("prompt", "abc"), None, "values of prompt must be a tuple, got 'abc'"),
+        ("steps=1", None, "what is compared must be an Axis, got 'steps=1'"),
         (Axis("steps", ()), None, "steps needs at least one value"),
         (STEPS, STEPS, "must be two fields, got steps twice"),
         (Axis("seed", tuple(range(MOST + 1))), None, f"at most {MOST} pictures .* got {MOST + 1}"),
@@ -70,11 +85,12 @@ def test_what_it_cannot_be_is_told(across, down, words):
         ("guidance-scale", "1, 2.5", (1.0, 2.5)),
         ("prompt", "a lake, snow | a lake", ("a lake, snow", "a lake")),
         ("sampler", "ddim", ("ddim",)),
+        ("Steps", "5, 5, 10", (5, 10)),
         ("steps", " ", ()),
     ],
 )
 def test_values_as_they_are_typed(name, text, values):
-    assert read_axis(TextToImage, name, text) == Axis(name.replace("-", "_"), values)
+    assert read_axis(TextToImage, name, text) == Axis(name.lower().replace("-", "_"), values)
 
 
 def test_a_typed_value_of_another_kind_is_told():
@@ -103,7 +119,9 @@ def test_its_pictures_are_made_one_after_the_other_then_the_sheet():
         yield Result((request,), (picture(request.steps),), 1.0, notes, paths, memory_bytes=9)
 
     comparison = Comparison(REQUEST, STEPS)
-    *progress, result = compared(comparison, run, lambda image: saved.append(image) or "sheet.png")
+    *progress, result = compared(
+        comparison, run, lambda image, first: saved.append((image, first.paths)) or "sheet.png"
+    )
     assert [(event.step, event.total) for event in progress] == [(0, 3), (1, 3), (2, 3)]
     assert progress[0].eta_seconds is None  # its model had to be loaded
     assert progress[2].eta_seconds > 0
@@ -111,9 +129,41 @@ def test_its_pictures_are_made_one_after_the_other_then_the_sheet():
     assert asked == [5, 10, 20]
     assert result.paths == ("sheet.png", "5.png", "10.png", "20.png")
     assert result.requests == (comparison, *comparison.rows()[0])
-    assert [np.array_equal(image, saved[0]) for image in result.images] == [True]
+    ((sheet, first),) = saved
+    assert first == ("5.png",)
+    assert [np.array_equal(image, sheet) for image in result.images] == [True]
     assert result.notes == ("same", "after 5", "after 10", "after 20")
     assert result.memory_bytes == 9
+
+
+@pytest.mark.parametrize("fails", [10, 20, "the sheet"])
+@pytest.mark.parametrize("error", [RequestError("enough."), MemoryError()])
+def test_what_was_made_before_an_error_is_the_result(fails, error):
+    def run(request):
+        yield Progress("sampling", 1, 2)
+        if request.steps == fails:
+            raise error
+        yield Result((request,), (picture(0),), paths=(f"{request.steps}.png",))
+
+    def save(image, first):
+        raise error
+
+    *_, result = compared(Comparison(REQUEST, STEPS), run, save)
+    made = {10: 1, 20: 2, "the sheet": 3}[fails]
+    assert result.paths == ("5.png", "10.png", "20.png")[:made]
+    assert [request.steps for request in result.requests] == [5, 10, 20][:made]
+    assert result.images == ()
+    why = "enough." if isinstance(error, RequestError) else "there is not enough memory"
+    assert result.notes == (f"{made} of 3 pictures were made, and no sheet: {why}",)
+
+
+def test_an_error_of_the_first_picture_is_an_error():
+    def run(request):
+        yield Progress("sampling", 1, 2)
+        raise RequestError("enough.")
+
+    with pytest.raises(RequestError, match="enough"):
+        list(compared(Comparison(REQUEST, STEPS), run, lambda image, first: None))
 
 
 def test_closing_it_closes_the_run_of_the_picture():
@@ -126,7 +176,7 @@ def test_closing_it_closes_the_run_of_the_picture():
         finally:
             closed.append(request.steps)
 
-    events = compared(Comparison(REQUEST, STEPS), run, lambda image: None)
+    events = compared(Comparison(REQUEST, STEPS), run, lambda image, first: None)
     next(events)
     events.close()
     assert closed == [5]

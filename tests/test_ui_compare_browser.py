@@ -38,6 +38,10 @@ def test_settings_are_compared(page, tmp_path):
     expect(pictures).to_have_count(5)
     sheet = metadata.load(newest(page, TASK, tmp_path / "sheet.png"))
     assert sheet.compared == {"steps": [2, 3], "sampler": ["ddim", "plms"]}
+    pictures.nth(3).click()
+    expect(page.locator(f"{TAB}-plate")).to_contain_text("2 steps plms")
+    page.locator(f"{TAB}-tools input[type=file]").first.set_input_files(tmp_path / "sheet.png")
+    expect(page.locator(f"{TAB}-plate")).to_contain_text("Steps 2, 3 · Sampler ddim, plms · seed")
 
     page.locator(f"{TAB}-vary").click()
     expect(strip).to_contain_text("choose one of them in the row to vary it")

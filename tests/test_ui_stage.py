@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ldm import metadata
+from ldm.comparison import MOST, Axis, Comparison
 from ldm.errors import RequestError
 from ldm.events import Progress, Result
 from ldm.requests import REQUESTS, TextToImage
@@ -121,6 +122,20 @@ def test_what_was_chosen_before_that_was_known_stays_on_show(looking, removed):
         visit.shown = example = Picture.of("example.png", TextToImage(prompt="example"))
         visit.remove_again(removed)
         assert visit.shown is example
+
+
+def test_all_pictures_of_a_comparison_are_kept():
+    request = TextToImage(prompt="x", seed=4)
+    comparison = Comparison(request, Axis("seed", tuple(range(MOST))))
+    requests = (comparison, *comparison.rows()[0])
+    paths = tuple(Path(f"{number}.png") for number in range(len(requests)))
+    visit = Visit()
+    visit.keep(Result(requests, (), paths=paths))
+    assert len(visit.pictures) == MOST + 1
+    assert visit.shown.title == "x"
+    assert visit.shown.settings == comparison.differences()
+    steps = Comparison(request, Axis("steps", (1, 2)))
+    assert Picture.of("a.png", steps).settings == "Steps 1, 2 · seed 4"
 
 
 def test_a_visit_keeps_no_request_but_reads_it_from_the_file(tmp_path):

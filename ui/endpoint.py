@@ -78,10 +78,12 @@ def _open(
     outputs: Sequence[gr.components.Component],
 ) -> None:
     def run(**values: Any) -> Iterator[tuple[Any, ...]]:
-        across, down = (values.pop(name) or "" for name in COMPARED)
+        given = [values.pop(name) for name in COMPARED]
+        across, down = ("" if value is None else value for value in given)
         try:
             request = make_request(request_type, from_files(values))
-            job_id = jobs.submit(said(request, across, down) if across or down else request)
+            is_one = across == "" and down == ""
+            job_id = jobs.submit(request if is_one else said(request, across, down))
         except LDMError as error:
             raise fail(str(error)) from error
         try:

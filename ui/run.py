@@ -98,7 +98,7 @@ class Visit:
             return
         paired = zip(result.paths, result.requests, strict=True)
         new = [Picture.of(path, request) for path, request in paired]
-        self.pictures = [*new, *self.pictures][:MAX_SHOWN]
+        self.pictures = [*new, *self.pictures][: max(MAX_SHOWN, len(new))]
         self.shown = new[0]
 
     def remove(self) -> None:
@@ -293,7 +293,8 @@ def _strip(kind: str, what: str, more: str, share: float, job_id: str) -> str:
 def settings(request: Any) -> str:
     """A finished picture's settings in a line, or what differs on a sheet."""
     if isinstance(request, Comparison):
-        return f"{request.differences()} · seed {request.request.seed}"
+        seed = "" if "seed" in request.record() else f" · seed {request.request.seed}"
+        return request.differences() + seed
     about = [f"seed {request.seed}"]
     if hasattr(request, "width"):
         about.append(f"{request.width} × {request.height} px")

@@ -9,7 +9,9 @@ from typing import Any
 
 import gradio as gr
 
+from ldm import metadata
 from ldm.catalog.schema import Defaults
+from ldm.comparison import recorded
 from ui.controls import QUIET
 from ui.run import Picture, Visit, load_request
 from ui.stage import Stage, or_skip
@@ -82,7 +84,7 @@ class Tab:
 
     def open(self, path: Path, request: Any, visit: Visit) -> dict[Component, Any]:
         """A picture that a request made comes on show, and its settings into the widgets."""
-        visit.shown = Picture.of(path, request)
+        visit.shown = Picture.of(path, recorded(request, metadata.load(path).compared))
         return self.updates(request) | self.stage.show_one(visit.shown)
 
 
