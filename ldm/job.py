@@ -40,7 +40,9 @@ class Job:
     def request_bytes(self) -> int:
         """Of the pictures in its request and in those of its result, each once."""
         requests = [self.request, *getattr(self.event, "requests", ())]
-        fields = [vars(getattr(one, "request", one)) for one in requests if hasattr(one, "task")]
+        fields = [
+            vars(getattr(one, "request", one)) for one in requests if hasattr(one, "__dict__")
+        ]
         pngs = [getattr(value, "png", b"") for values in fields for value in values.values()]
         return sum(map(len, {id(png): png for png in pngs}.values()))
 
