@@ -33,7 +33,7 @@ def compared(
         Progress in pictures, then one Result: the sheet, whose request is the comparison, and the
         pictures, row by row. Its only image is the sheet: as many others may be large, and they
         are in their files. After an error it has the pictures made before, without a sheet, and
-        a note.
+        a note; so has what the progress says is kept.
 
     Raises:
         LDMError: If the first picture cannot be made.
@@ -49,38 +49,39 @@ def compared(
                         images.append(fitted(event.images[0], len(rows), len(rows[0])))
                         made.append(replace(event, images=()))
                     else:
-                        seconds = time.perf_counter() - begin
-                        yield _progress(event, len(made), len(requests), seconds)
-        images = [sheet_of(comparison, images)]
-        sheets = [(comparison, save(images[0], made[0]))]
-        notes = [note for result in made for note in result.notes]
+                        yield _progress(event, made, len(requests), time.perf_counter() - begin)
+        image = sheet_of(comparison, images)
+        path = save(image, made[0])
     except (LDMError, MemoryError) as error:
         if not made:
             raise
-        sheets, images = [], []
-        what = "there is not enough memory" if isinstance(error, MemoryError) else str(error)
-        notes = [f"{len(made)} of {len(requests)} pictures were made, and no sheet: {what}"]
-    seconds = time.perf_counter() - begin
-    yield _result(sheets, images, made, notes, seconds)
+        why = "there is not enough memory" if isinstance(error, MemoryError) else str(error)
+        yield _without_sheet(made, len(requests), time.perf_counter() - begin, why)
+        return
+    result = _result(made, time.perf_counter() - begin)
+    yield replace(
+        result,
+        requests=(comparison, *result.requests),
+        images=(image,),
+        paths=(path, *result.paths),
+    )
 
 
-def _result(
-    sheets: list[tuple[Comparison, Path]],
-    images: list[np.ndarray],
-    made: list[Result],
-    notes: list[str],
-    seconds: float,
-) -> Result:
-    pairs = [*sheets, *((result.requests[0], result.paths[0]) for result in made)]
-    requests, paths = zip(*pairs, strict=True)
+def _result(made: list[Result], seconds: float) -> Result:
+    """The pictures of several results, which are in their files."""
     return Result(
-        requests=requests,
-        images=tuple(images),
+        requests=tuple(result.requests[0] for result in made),
+        images=(),
         seconds=seconds,
-        notes=tuple(dict.fromkeys(notes)),
-        paths=paths,
+        notes=tuple(dict.fromkeys(note for result in made for note in result.notes)),
+        paths=tuple(result.paths[0] for result in made),
         memory_bytes=max(result.memory_bytes or 0 for result in made) or None,
     )
+
+
+def _without_sheet(made: list[Result], total: int, seconds: float, why: str) -> Result:
+    note = f"{len(made)} of {total} pictures were made, and no sheet: {why}"
+    return replace(_result(made, seconds), notes=(note,))
 
 
 def sheet_of(comparison: Comparison, images: list[np.ndarray]) -> np.ndarray:
@@ -91,11 +92,13 @@ def sheet_of(comparison: Comparison, images: list[np.ndarray]) -> np.ndarray:
     return sheet(rows, above, *beside, title=comparison.title())
 
 
-def _progress(event: Progress, done: int, total: int, seconds: float) -> Progress:
+def _progress(event: Progress, made: list[Result], total: int, seconds: float) -> Progress:
     """Of all pictures. The time that is left is told by those that are done; the model of the
     first has to be loaded."""
-    if not done and not event.total:
+    if not made and not event.total:
         return replace(event, seconds=seconds)
-    share = event.step / event.total if event.total and event.stage != "decoding" else 0.0
-    left = seconds / (done + share) * (total - done - share) if done else None
-    return Progress("comparing", done, total, seconds, left, event.preview)
+    share = event.step / event.total if event.total else 0.0
+    done = len(made) + (1.0 if event.stage == "decoding" else share)  # the decode is the end of it
+    left = seconds / done * (total - done) if made else None
+    kept = _without_sheet(made, total, seconds, "it was cancelled.") if made else None
+    return Progress("comparing", len(made), total, seconds, left, event.preview, kept)

@@ -32,6 +32,7 @@ class Progress:
     seconds: float = 0.0  # since the run began
     eta_seconds: float | None = None  # None: not known yet
     preview: np.ndarray | None = None  # (H, W, 3) uint8, all pictures of the batch side by side
+    kept: Result | None = None  # what there is if the run is cancelled now, already saved
 
 
 @dataclass(frozen=True)

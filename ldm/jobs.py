@@ -125,6 +125,8 @@ class JobQueue:
     def cancel(self, job_id: str) -> bool:
         """Stop a job: a waiting one at once, the running one within a step.
 
+        A comparison that was running ends in the pictures that it has made.
+
         Returns:
             False if it was over already.
 
@@ -269,7 +271,7 @@ class JobQueue:
                 given_up = self._waiting and job.is_abandoned
                 if (job.cancelled or given_up) and not isinstance(event, Result):
                     events.close()
-                    self._publish(job, Cancelled())
+                    self._publish(job, event.kept or Cancelled())
                     return
                 self._publish(job, published(job, event))
         except LDMError as error:

@@ -87,9 +87,12 @@ def _write(
 
 def _lines(text: str, width: int, font: ImageFont.FreeTypeFont) -> list[str]:
     """A label in a few lines that fit; the last ends in dots if there is more to say."""
-    letters = max(4, int(width / (_width("abcdefghij", font) / 10)))
     about = {"max_lines": LINES, "placeholder": " …", "break_on_hyphens": False}
-    return textwrap.wrap(text, letters, **about) or [""]
+    for letters in range(max(4, 2 * width // _width("e", font)), 3, -1):
+        lines = textwrap.wrap(text, letters, **about) or [""]
+        if max(_width(line, font) for line in lines) <= width:
+            break
+    return lines
 
 
 def _width(text: str, font: ImageFont.FreeTypeFont) -> int:

@@ -4,15 +4,17 @@ import json
 
 import numpy as np
 import pytest
+from PIL import ImageFont
 
 from ldm.compare import compared
 from ldm.comparison import MOST, Axis, Comparison, comparable, read_axis, recorded
 from ldm.errors import RequestError
 from ldm.events import Progress, Result
 from ldm.requests import REQUESTS, TextToImage
-from ldm.sheet import GAP, LONGEST, MARGIN, fitted, sheet
+from ldm.sheet import GAP, LINES, LONGEST, MARGIN, _lines, fitted, sheet
 
 REQUEST = TextToImage(prompt="a lake", seed=4, count=3)
+FONT = ImageFont.load_default(13)
 STEPS, SAMPLERS = Axis("steps", (5, 10, 20)), Axis("sampler", ("ddim", "plms"))
 
 
@@ -125,6 +127,9 @@ def test_its_pictures_are_made_one_after_the_other_then_the_sheet():
     assert [(event.step, event.total) for event in progress] == [(0, 3), (1, 3), (2, 3)]
     assert progress[0].eta_seconds is None  # its model had to be loaded
     assert progress[2].eta_seconds > 0
+    assert progress[0].kept is None
+    assert progress[2].kept.paths == ("5.png", "10.png")
+    assert progress[2].kept.notes == ("2 of 3 pictures were made, and no sheet: it was cancelled.",)
     assert all(event.preview is not None for event in progress)
     assert asked == [5, 10, 20]
     assert result.paths == ("sheet.png", "5.png", "10.png", "20.png")
@@ -196,12 +201,21 @@ def test_a_sheet_has_every_picture_whole_in_its_place():
     assert (plain[-MARGIN:] == plain[0, 0]).all()
 
 
-def test_words_that_are_too_long_end_in_dots_and_stay_over_their_picture():
-    words = "a very long sentence about a lake with mountains " * 9
-    made = sheet([[picture(0, 90, 90), picture(0, 90, 90)]], [words, "b"])
+@pytest.mark.parametrize("words", ["a long sentence about a lake with mountains " * 9, "W" * 200])
+def test_words_that_are_too_long_stay_over_their_picture(words):
+    made = sheet([[picture(0, 90, 90), picture(0, 90, 90)]], [words, ""])
     ink = (made[MARGIN : -90 - MARGIN] < 128).all(-1).any(0)
     assert ink[MARGIN : MARGIN + 90].any()
-    assert not ink[: MARGIN - 4].any()
+    assert not ink[:MARGIN].any()
+    assert not ink[MARGIN + 90 + GAP :].any()
+
+
+def test_what_is_left_out_of_a_label_is_dots():
+    *lines, last = _lines("a long sentence about a lake with mountains " * 9, 90, FONT)
+    assert len(lines) == LINES - 1
+    assert last.endswith(" …")
+    assert _lines("steps 5", 90, FONT) == ["steps 5"]
+    assert _lines("", 90, FONT) == [""]
 
 
 def test_large_pictures_are_made_smaller_for_a_sheet():

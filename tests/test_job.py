@@ -39,7 +39,7 @@ def test_saved_pictures_are_left_to_their_files():
     assert published(job, unsaved) is unsaved
 
 
-def test_pictures_of_a_comparison_count_once_and_those_it_made_smaller_too(monkeypatch):
+def test_pictures_of_a_comparison_count_once_and_those_it_made_smaller_too():
     """Its request holds the one it was given; its pictures may have begun from smaller ones."""
     given, fitted = (SimpleNamespace(png=bytes(size)) for size in (100, 30))
     request = SimpleNamespace(image=given)

@@ -34,6 +34,30 @@ def test_cancel_of_the_running_job_stops_within_a_step(queue, busy):
     assert busy.closed.is_set()
 
 
+def test_what_a_cancelled_run_has_made_is_its_result(queue):
+    """A comparison's pictures are finished one after the other."""
+    made = Result(("one",), (), paths=("1.png",))
+    at_two, go_on, closed = threading.Event(), threading.Event(), []
+
+    def request():
+        try:
+            yield Progress("comparing", 0, 3)
+            yield Progress("comparing", 1, 3, kept=made)
+            at_two.set()
+            assert go_on.wait(WAIT)
+            yield Progress("comparing", 1, 3, kept=made)
+            raise AssertionError
+        finally:
+            closed.append(True)
+
+    job_id = queue.submit(request)
+    assert at_two.wait(WAIT)
+    queue.cancel(job_id)
+    go_on.set()
+    assert end(queue, job_id) == made
+    assert closed == [True]
+
+
 def test_cancel_while_the_model_is_loading(queue):
     gate, hold, inside = Gate(), threading.Event(), threading.Event()
 

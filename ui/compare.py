@@ -9,10 +9,10 @@ from typing import Any
 import gradio as gr
 
 from ldm.catalog.registry import list_presets
-from ldm.comparison import Comparison, comparable, read_axis
+from ldm.comparison import Comparison, comparable, said
 from ldm.jobs import JobQueue
 from ldm.requests import MET_BY
-from ui.controls import QUIET, check_filled, named
+from ui.controls import COMPARED, QUIET, check_filled, named
 from ui.run import Visit, make_request
 from ui.stage import Stage, starts_run
 from ui.tab import Component, Values
@@ -21,7 +21,7 @@ TITLE = "Compare settings"
 ABOUT = "One picture for each value, all with one seed, and a sheet of them."
 GO = "Compare"
 NOTHING = ""  # there are no rows
-ACROSS, DOWN = "across", "down"
+ACROSS, DOWN = COMPARED
 SUGGESTED = {
     "steps": "5, 10, 20, 40",
     "guidance_scale": "1, 1.5, 3, 6",
@@ -95,11 +95,10 @@ def connect(
         about = {key: values.pop(key) for key in axes}
         check_filled(request_type, inputs, values)
         request = make_request(request_type, to_fields(values))
-        across, down = (
-            read_axis(request_type, about[way], about[f"{way}_values"]) if about[way] else None
-            for way in (ACROSS, DOWN)
-        )
-        return Comparison(request, across, down)
+        names, typed = ([about[key] for key in keys] for keys in (comparing.names, of_values))
+        words = [f"{n}={text}" if n else "" for n, text in zip(names, typed, strict=True)]
+        return said(request, *words)
 
-    axes = {**comparing.names, **{f"{way}_values": box for way, box in comparing.values.items()}}
+    of_values = {f"{way}_values": box for way, box in comparing.values.items()}
+    axes = {**comparing.names, **of_values}
     starts_run(jobs, stage, comparing.go, wanted, {**inputs, **axes})
