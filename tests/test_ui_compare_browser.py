@@ -3,7 +3,7 @@
 from playwright.sync_api import expect
 
 from ldm import metadata
-from tests.browser import IN_A_BROWSER, RUN_MS, newest, wait_done
+from tests.browser import IN_A_BROWSER, RUN_MS, newest, open_tab, set_steps, wait_done
 
 pytestmark = IN_A_BROWSER
 TAB, TASK = "#text-to-image", "text-to-image"
@@ -47,3 +47,27 @@ def test_settings_are_compared(page, tmp_path):
     expect(strip).to_contain_text("choose one of them in the row to vary it")
     expect(pictures).to_have_count(5)
     expect(page.locator(f"{TAB}-comparing-go")).to_be_enabled()
+
+
+def test_a_sheet_of_layouts_is_seen_and_has_no_boxes(page):
+    open_tab(page, "layout")
+    page.locator("#layout-examples button.thumbnail-lg").first.click()
+    expect(page.locator("#layout-boxes li")).to_have_count(4)
+    set_steps(page, "layout", 1)
+    page.locator("#layout-comparing button").first.click()
+    page.wait_for_timeout(500)  # what opens is drawn anew
+    page.locator("#layout-across input").click()
+    page.get_by_role("option", name="Seed", exact=True).click()
+    values = page.locator("#layout-across-values :is(input, textarea)")
+    expect(values).to_have_value("1, 2, 3, 4")
+    values.fill("1, 2")
+    values.press("Tab")
+    page.wait_for_timeout(200)  # as long as a hand takes to the next button
+    page.locator("#layout-comparing-go").click()
+    wait_done(page, "layout")
+    expect(page.locator("#layout-plate")).to_contain_text("Seed 1, 2")
+    expect(page.locator("#layout-picture img")).to_be_visible()
+    expect(page.locator("#layout-boxes .picture")).to_be_hidden()
+    page.locator("#layout-results button.thumbnail-lg").nth(1).click()
+    expect(page.locator("#layout-boxes .picture")).to_be_visible()
+    expect(page.locator("#layout-picture img")).to_be_hidden()

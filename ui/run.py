@@ -41,15 +41,15 @@ class Picture:
     title: str  # what it shows, in a line; found out once: it may have to look at many pixels
     settings: str  # in a line
     without: str  # what it was to leave out
+    is_sheet: bool = False  # of pictures that are compared
 
     @staticmethod
     def of(path: Path | str, request: Any) -> Picture:
         """What is in a file, made by a request."""
-        about = settings(request)
-        if isinstance(request, Comparison):
-            request = request.request
-        without = getattr(request, "negative_prompt", "")
-        return Picture(str(path), title(request), about, without)
+        is_sheet = isinstance(request, Comparison)
+        common = request.request if is_sheet else request
+        without = getattr(common, "negative_prompt", "")
+        return Picture(str(path), title(common), settings(request), without, is_sheet)
 
     @property
     def request(self) -> Any:
@@ -310,9 +310,9 @@ def plate_of(picture: Picture | None, more: str = "") -> str:
     """What stands under the picture, like the plate beside one in a museum; `more` at its end."""
     if picture is None:
         return ""
-    without = picture.without
+    without, kind = picture.without, "plate sheet" if picture.is_sheet else "plate"
     return (
-        f'<div class="plate"><p class="title">{html.escape(picture.title)}</p>'
+        f'<div class="{kind}"><p class="title">{html.escape(picture.title)}</p>'
         + (f"<p>without {html.escape(without)}</p>" if without else "")
         + f"<p>{html.escape(picture.settings)}</p>"
         + (f"<p>{html.escape(more)}</p>" if more else "")

@@ -10,7 +10,6 @@ from typing import Any
 import gradio as gr
 from PIL import ExifTags, Image
 
-from ldm import metadata
 from ldm.catalog.schema import Preset
 from ldm.errors import RequestError
 from ldm.jobs import JobQueue
@@ -143,9 +142,8 @@ def varied(picture: Picture, count: Any, strength: Any) -> Any:
         gr.Error: If its file is gone or damaged.
         RequestError: If it cannot be read, or a number is out of range.
     """
-    path = present(picture.path)
-    if metadata.load(path).compared:
+    if picture.is_sheet:
         raise RequestError("This is a sheet of pictures; choose one of them in the row to vary it.")
-    start = EncodedImage.from_file(path)
+    start = EncodedImage.from_file(present(picture.path))
     about = {IMAGE: start, "strength": strength, "seed": None, "count": count}
     return make_request(type(picture.request), vars(picture.request) | about)
