@@ -235,7 +235,10 @@ class LatentDiffusion(nn.Module):
             # and nothing is what the known part differs by from the filling
             x_t = self.schedule.recentred(x_t, t, self.guess(cond.concat))
         x = x_t if cond.concat is None else torch.cat([x_t, cond.concat], dim=1)
-        output = self.unet(x.to(self.dtype), t, context=cond.context, y=cond.label)
+        pictures = len(x) // cond.copies if cond.differs_in_context else len(x)
+        output = self.unet(
+            x[:pictures].to(self.dtype), t[:pictures], context=cond.context, y=cond.label
+        )
         return as_eps(output.to(x_t.dtype), x_t, t, self.schedule, self.prediction)
 
     def guess(self, concat: Tensor) -> Tensor:

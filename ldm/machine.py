@@ -127,7 +127,7 @@ class Watch:
         known = self.machine.know(self.name, self.model)
         networks = 0.0
         for took in self.site.took:
-            work = getattr(known.facts, f"{took.part}_work").of(took.pictures, took.cells)
+            work = known.facts.operations(took.part, took.pictures, took.cells, took.passes)
             known.learn(took.part, work, took.seconds)
             networks += took.seconds * took.times
         made = pixels(self.request, known.facts, canvases(self.request, known.facts))

@@ -95,6 +95,31 @@ def test_a_unet_step_in_bands_is_a_unet_step(kind, budget):
     assert difference(got, unet(x, t, context=context)) < 1e-5
 
 
+@pytest.mark.parametrize("budget", BUDGETS)
+@torch.no_grad()
+def test_two_contexts_of_a_picture_in_bands(budget):
+    about = UNETS["spatial transformer"] | {"attention_resolutions": (2,)}
+    unet = alive(unet_of(**about))
+    x, t, contexts = torch.randn(1, 4, 14, 10), torch.tensor([700]), torch.randn(2, 5, 12)
+    got = unet(banded(x, Workspace(budget)), t, context=contexts).whole()
+    assert difference(got, unet(x.repeat(2, 1, 1, 1), t.repeat(2), context=contexts)) < 1e-5
+
+
+@torch.no_grad()
+def test_statistics_of_joined_maps_are_those_of_their_parts():
+    space = Workspace(2**20)
+    x, y = torch.randn(2, 3, 6, 4), 5 + torch.randn(2, 3, 6, 4)
+    for dim in (0, 1):
+        parts = [banded(part, space) + 1 for part in (x - 1, y - 1)]
+        for part in parts:
+            part.settle()
+        joined = torch.cat(parts, dim=dim)
+        joined.strips = lambda: pytest.fail("its numbers were looked at once more")
+        made = joined.moments()
+        want = torch.cat([x, y], dim=dim).mean((2, 3))
+        assert torch.allclose(made.mean.float(), want, atol=1e-6)
+
+
 @torch.no_grad()
 def test_whole_first_stages_and_label_maps_run_in_bands():
     about = SMALL | FIRST_STAGES["f4 without attention"]

@@ -1,5 +1,7 @@
 """Times are read between those that are known, and kept from one start to the next."""
 
+from dataclasses import replace
+
 import pytest
 
 from ldm.canvas.calibration import Calibration, Rates, Store
@@ -26,11 +28,12 @@ def test_new_times_of_the_same_work_are_averaged():
 
 
 def test_a_canvas_takes_its_steps_and_its_decodes():
-    facts = FACTS.__class__(**{**FACTS.__dict__, "unet_work": FACTS.decoder_work})
+    work = FACTS.decoder_work
+    facts = replace(FACTS, unet_work=work, guided_work=work.times(1.5))
     known = Calibration(facts, {part: Rates([(8e6, 2.0)]) for part in ("unet", "decoder")})
     canvas = Canvas(8, 8, count=3, passes=2)
     # two batches, of two and of one: 10 steps of 2 s per 8e6 operations
-    want = 10 * (2 * 2 * 64 + 2 * 64) * 2.0 + 3 * 64 * 2.0
+    want = 10 * (2 * 1.5 * 64 + 1.5 * 64) * 2.0 + 3 * 64 * 2.0
     assert known.seconds(canvas, 10, Plan("whole", 2)) == pytest.approx(want)
     assert Calibration(facts, {}).seconds(canvas, 10, Plan("whole", 2)) is None
 

@@ -18,6 +18,7 @@ FACTS = Facts(
     decoder_bands=Bands(8192, 8192),
     encoder_bands=Bands(6144, 6144),
     unet_work=Work(0, 1e6, 2),
+    guided_work=Work(0, 1.8e6, 4),
     decoder_work=Work(0, 8e6, 0),
 )
 PIXELS = 16 * 16  # bytes of a cell's pixels

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -19,6 +21,17 @@ def test_only_concat_has_a_place():
     assert cropped.context is cond.context
     assert cropped.label is cond.label
     assert Conditioning().crop(slice(0, 1), slice(0, 1)) == Conditioning()
+
+
+def test_copies_stay_copies():
+    cond = replace(example(), copies=2)
+    for made in (
+        cond.crop(slice(0, 1), slice(0, 1)),
+        cond.resized(6, 8),
+        cond.expand(1),
+        cond.to("cpu", torch.float64),
+    ):
+        assert made.copies == 2
 
 
 def test_cat_puts_the_other_after():

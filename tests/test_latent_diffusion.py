@@ -116,6 +116,22 @@ def test_concatenated_channels_follow_the_noisy_latents():
     assert torch.equal(eps, 0.5 * x)
 
 
+def test_copies_that_differ_in_their_context_go_to_the_network_once():
+    x, t = normal(1, 3, 4, 4).repeat(2, 1, 1, 1), torch.tensor([3, 3])
+    context = normal(2, 5, 6)
+    about = model()
+    about.unet.forward = lambda given, steps, **_: seen.append((len(given), len(steps))) or x
+    seen = []
+    for ways in (
+        {"context": context},
+        {"context": context, "concat": x},
+        {"context": context, "label": t},
+        {},
+    ):
+        assert about.denoise(x, t, Conditioning(copies=2, **ways)).shape == x.shape
+    assert seen == [(1, 1), (2, 2), (2, 2), (2, 2)]
+
+
 @pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
 def test_denoise_answers_with_the_noise(prediction):
     x0, noise, t = normal(2, 3, 4, 4), normal(2, 3, 4, 4).flip(0), torch.tensor([5, 900])

@@ -140,6 +140,15 @@ def test_another_context_is_another_answer(randomise):
 
 
 @torch.no_grad()
+def test_two_contexts_of_a_picture(randomise):
+    plain = unet("spatial transformer", randomise)
+    x, t, about = inputs("spatial transformer")
+    fast = prepare(copy.deepcopy(plain))
+    want = plain(x[:1].repeat(2, 1, 1, 1), t[:1].repeat(2), **about)
+    assert difference(fast(x[:1], t[:1], **about), want) < 1e-5
+
+
+@torch.no_grad()
 def test_keys_and_values_are_computed_once_per_context(randomise, monkeypatch):
     fast = prepare(unet("spatial transformer", randomise))
     x, t, about = inputs("spatial transformer")

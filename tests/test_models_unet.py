@@ -120,6 +120,23 @@ def test_time_context_and_label_change_the_prediction(randomise):
     assert (model(x, t, y=y) - model(x, t, y=y + 1)).abs().max() > 1e-3
 
 
+@torch.no_grad()
+def test_what_comes_before_the_context_is_computed_once_for_all_of_it(randomise):
+    about = {"channel_mult": (1, 2, 2), "attention_resolutions": (4,)}
+    model = randomise(unet(use_spatial_transformer=True, context_dim=8, **about))
+    x, t = torch.randn(2, 3, 8, 8), torch.tensor([5, 900])
+    contexts = torch.randn(6, 3, 8)
+    seen = []
+    for block in [*model.input_blocks, *model.output_blocks]:
+        block.register_forward_hook(lambda _block, _given, made: seen.append(len(made)))
+    got = model(x, t, contexts)
+    # one convolution, a block and a halving on two levels, then the block that attends
+    assert seen == [2, 2, 2, 2, 2, 6, *[6] * 6]
+    assert (got - model(x.repeat(3, 1, 1, 1), t.repeat(3), contexts)).abs().max() < 1e-5
+    with pytest.raises(ValueError, match="3 contexts do not go with 2 pictures"):
+        model(x, t, contexts[:3])
+
+
 def test_heads_by_number_and_by_width():
     assert unet(num_heads=4).middle_block[1].heads == 4
     by_width = unet(num_heads=-1, num_head_channels=16)

@@ -74,7 +74,7 @@ def test_it_is_whole_and_without_a_word_where_there_is_room(tiny_model, facts):
     assert isinstance(result, Result)
     assert [took.part for took in site.took] == ["unet", "decoder"]
     first = site.took[0]
-    assert (first.pictures, first.cells, first.times) == (2, 32 * 48, 3)
+    assert (first.pictures, first.passes, first.cells, first.times) == (1, 2, 32 * 48, 3)
 
 
 @pytest.mark.usefixtures("small_canvases_count")

@@ -70,7 +70,7 @@ class Banded:
         self.cost = cost
         self.device = device
         self.operations = 0.0  # multiplications and sums of the whole map, its parents' not counted
-        self.channel_parts: tuple[Banded, ...] | None = None  # what it is the concatenation of
+        self.joined: tuple[tuple[Banded, ...], int] | None = None  # pictures (0) or channels (1) of
         self._moments: Moments | None = None
 
     @property
@@ -137,7 +137,7 @@ class Banded:
         """The map and all that it is computed from, as copies; `known`: those made already."""
         if id(self) not in known:
             made = known[id(self)] = copy.copy(self)
-            made.channel_parts = None
+            made.joined = None
             parents = tuple(parent._copied(known) for parent in self.node.parents)
             made.node = replace(self.node, parents=parents)
         return known[id(self)]
@@ -200,8 +200,9 @@ class Banded:
         """Mean and spread of each channel over the canvas."""
         if self.cost > FREE:
             self.settle()
-        if self._moments is None and self.channel_parts is not None:
-            self._moments = Moments.side_by_side([part.moments() for part in self.channel_parts])
+        if self._moments is None and self.joined is not None:
+            parts, dim = self.joined
+            self._moments = Moments.joined([part.moments() for part in parts], dim)
         if self._moments is None and self.space.is_rehearsal:
             self._strip_rows()
             self._moments = Moments.unknown(*self.shape[:2], self.device)

@@ -77,8 +77,8 @@ class Calibration:
         for pictures, times in ((batch, full), (left, 1)):
             if not pictures or not times:
                 continue
-            step = self._of("unet", facts.unet_work.of(pictures * canvas.passes, seen))
-            decode = self._of("decoder", facts.decoder_work.of(pictures, canvas.cells))
+            step = self._of("unet", facts.operations("unet", pictures, seen, canvas.passes))
+            decode = self._of("decoder", facts.operations("decoder", pictures, canvas.cells))
             if step is None or decode is None:
                 return None
             unet, decoder = unet + times * steps * views * step, decoder + times * decode
@@ -112,13 +112,12 @@ def calibrate(
     """
     made = Calibration(facts, {})
     for part, run in runs.items():
-        work = getattr(facts, f"{part}_work")
         for doublings in range(3):
             cells = side << doublings
             for _ in range(unseen):
                 run(cells)
             seconds = _time(lambda run=run, cells=cells: run(cells))
-            made.learn(part, work.of(1, cells * cells), seconds)
+            made.learn(part, facts.operations(part, 1, cells * cells), seconds)
             if seconds > LONGEST:
                 break
     return made

@@ -142,11 +142,19 @@ class Trial:
         """What the encoder takes."""
         return self._zeros(3, self.model.factor * side)
 
-    def denoise(self, x: Any) -> Any:
-        """One pass of the UNet."""
+    @property
+    def differs_in_context(self) -> bool:
+        """Whether nothing but the context differs between two conditions of a picture."""
+        has_label = self.unet.label_emb is not None
+        is_beside = self.unet.in_channels != self.model.latent_channels  # concatenated channels
+        return self.unet.context_dim is not None and not (has_label or is_beside)
+
+    def denoise(self, x: Any, contexts: int = 1) -> Any:
+        """One pass of the UNet, under so many contexts."""
         about: dict[str, Any] = {}
         if self.unet.context_dim is not None:
-            about["context"] = torch.zeros(1, 77, self.unet.context_dim).to(x.device, x.dtype)
+            context = torch.zeros(contexts, 77, self.unet.context_dim)
+            about["context"] = context.to(x.device, x.dtype)
         t = torch.zeros(1, dtype=torch.int64, device=x.device)
         if self.unet.label_emb is not None:
             about["y"] = t
@@ -186,6 +194,9 @@ def facts_of(model: Any) -> Facts:
         found[f"{name}_bands"] = bands_of(run, trial.sides[1], of(trial.sides[1]))
         if name != "encoder":
             found[f"{name}_work"] = work_of(run, of, trial.sides[0])
+    found["guided_work"] = found["unet_work"].times(2)
+    if trial.differs_in_context:
+        found["guided_work"] = work_of(lambda x: trial.denoise(x, 2), trial.noisy, trial.sides[0])
     height, width = model.trained_size or (0, 0)
     return Facts(
         factor=model.factor,

@@ -63,6 +63,10 @@ class Work:
         """For so many pictures of so many cells each."""
         return pictures * (self.fixed + self.per_cell * cells + self.per_pair * cells**2)
 
+    def times(self, factor: float) -> Work:
+        """So many times as much."""
+        return Work(factor * self.fixed, factor * self.per_cell, factor * self.per_pair)
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -77,10 +81,24 @@ class Facts:
     decoder_bands: Bands
     encoder_bands: Bands
     unet_work: Work
+    guided_work: Work  # of the UNet under two conditions at once, what is the same counted once
     decoder_work: Work
     trained_rows: int = 0  # latent cells of a training picture; 0: nobody knows
     trained_columns: int = 0
     cells_at_once: int = 0  # latent cells of a batch; 0: as on a CPU
+
+    def operations(self, part: str, pictures: int, cells: int, passes: int = 1) -> float:
+        """Of "unet" or "decoder" for so many pictures of so many cells each.
+
+        Args:
+            part: The network.
+            pictures: At once.
+            cells: Of a picture.
+            passes: 2: under two conditions at once.
+        """
+        if passes == 1:
+            return getattr(self, f"{part}_work").of(pictures, cells)
+        return self.guided_work.of(pictures, cells)
 
     def in_float32(self) -> Facts:
         """What the same model takes in float32, if these are of half precision."""

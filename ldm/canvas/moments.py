@@ -77,10 +77,10 @@ class Moments:
         return functools.reduce(lambda made, part: Moments.merged([made, part]), parts)
 
     @staticmethod
-    def side_by_side(parts: Sequence[Moments]) -> Moments:
-        """Of concatenated channels."""
-        mean = torch.cat([part.mean for part in parts], 1)
-        return Moments(parts[0].n, mean, torch.cat([part.spread for part in parts], 1))
+    def joined(parts: Sequence[Moments], dim: int) -> Moments:
+        """Of concatenated pictures (0) or channels (1)."""
+        mean = torch.cat([part.mean for part in parts], dim)
+        return Moments(parts[0].n, mean, torch.cat([part.spread for part in parts], dim))
 
     def grouped(self, groups: int) -> tuple[Tensor, Tensor]:
         """Mean and variance of each group of channels, (B, groups, 1)."""

@@ -179,7 +179,7 @@ def _cat(parts: Sequence[Banded], dim: int = 0) -> Banded:
     shape[dim] = sum(part.shape[dim] for part in parts)
     meta = torch.empty(shape, dtype=first.dtype, device=META)
     made = applied(torch.cat, FREE, ((list(parts),), {"dim": dim}), meta, first.axis)
-    made.channel_parts = tuple(parts) if dim == 1 and made.axis > 1 else None
+    made.joined = (tuple(parts), dim) if dim < 2 <= made.axis else None
     return made
 
 

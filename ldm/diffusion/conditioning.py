@@ -6,7 +6,7 @@ B: batch; K, h, w: channels and sides of concatenated maps; L, D: context tokens
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -21,23 +21,32 @@ class Conditioning:
         concat: Channels next to x_t, (B, K, h, w).
         context: Tokens for cross-attention, (B, L, D).
         label: Class ids added to the time embedding, (B,) int64.
+        copies: The batch is so many copies of the same pictures at the same time steps, one after
+            the other, each under a condition of its own. What does not depend on the condition may
+            be computed once for all of them.
     """
 
     concat: Tensor | None = None
     context: Tensor | None = None
     label: Tensor | None = None
+    copies: int = 1
+
+    @property
+    def differs_in_context(self) -> bool:
+        """Whether copies of a picture differ in nothing but the tokens that they attend to."""
+        return self.context is not None and self.concat is None and self.label is None
 
     def crop(self, rows: slice, columns: slice) -> Conditioning:
         """The conditioning of one window of the latent grid; only `concat` has a place."""
-        concat = None if self.concat is None else self.concat[:, :, rows, columns]
-        return Conditioning(concat, self.context, self.label)
+        if self.concat is None:
+            return self
+        return replace(self, concat=self.concat[:, :, rows, columns])
 
     def resized(self, h: int, w: int) -> Conditioning:
         """The conditioning of the same canvas at another size; only `concat` has one."""
         if self.concat is None:
             return self
-        concat = F.interpolate(self.concat, (h, w), mode="area")
-        return Conditioning(concat, self.context, self.label)
+        return replace(self, concat=F.interpolate(self.concat, (h, w), mode="area"))
 
     def cat(self, other: Conditioning) -> Conditioning:
         """This batch followed by `other`.
@@ -61,7 +70,8 @@ class Conditioning:
         return self.concat, self.context, self.label
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Conditioning:
-        return Conditioning(*(None if part is None else change(part) for part in self._parts()))
+        parts = (None if part is None else change(part) for part in self._parts())
+        return Conditioning(*parts, self.copies)
 
 
 def _join(a: Tensor | None, b: Tensor | None) -> Tensor | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -36,7 +37,7 @@ def classifier_free(
     """
     if scale == 1:
         return conditioned(denoise, cond)
-    both = uncond.cat(cond)
+    both = replace(uncond.cat(cond), copies=2)
 
     def eps(x: Tensor, t: Tensor) -> Tensor:
         out = denoise(torch.cat([x, x]), torch.cat([t, t]), both)

@@ -26,6 +26,11 @@ def timestep_embedding(t: Tensor, dim: int, max_period: float = 10_000.0) -> Ten
     return nn.functional.pad(embedding, (0, dim % 2))
 
 
+def repeated(x: Tensor, batch: int) -> Tensor:
+    """(B, ...) -> (batch, ...): as many copies of the whole batch, one after the other, as fit."""
+    return x if x.shape[0] == batch else torch.cat([x] * (batch // x.shape[0]))
+
+
 def zero(module: nn.Module) -> nn.Module:
     """Set all parameters to zero, so that a residual branch starts as the identity."""
     for parameter in module.parameters():

@@ -12,20 +12,25 @@ import torch
 from torch import Tensor, nn
 
 from ldm.models.attention import AttentionBlock, SpatialTransformer
-from ldm.models.layers import timestep_embedding, zero
+from ldm.models.layers import repeated, timestep_embedding, zero
 from ldm.models.residual import Downsample, ResBlock, Upsample
 
 
 class TimestepSequential(nn.Sequential):
-    """Layers in a row, each given what it needs of time embedding and context."""
+    """Layers in a row, each given what it needs of time embedding, context and skip connection.
 
-    def forward(self, x: Tensor, emb: Tensor, context: Tensor | None) -> Tensor:
-        """(B, C, h, w) -> (B, C', h', w')."""
+    Of several contexts for the same pictures the first that looks at them makes copies.
+    """
+
+    def forward(
+        self, x: Tensor, emb: Tensor, context: Tensor | None, skip: Tensor | None = None
+    ) -> Tensor:
+        """(B, C, h, w) -> (B, C', h', w'); a skip connection goes to the first residual block."""
         for layer in self:
             if isinstance(layer, ResBlock):
-                x = layer(x, emb)
+                x, skip = layer(x, emb[: x.shape[0]], skip), None
             elif isinstance(layer, SpatialTransformer):
-                x = layer(x, context)
+                x = layer(x if context is None else repeated(x, context.shape[0]), context)
             else:
                 x = layer(x)
         return x
@@ -192,25 +197,28 @@ class UNetModel(nn.Module):
         Args:
             x: Noisy latents, conditioning concatenated, (B, in_channels, h, w).
             t: Time steps, (B,) int64.
-            context: (B, L, D) for cross-attention.
+            context: (B, L, D) for cross-attention, or (n B, L, D): n for each picture, those of all
+                pictures one after the other. What comes before the first cross-attention is then
+                computed once for all n.
             y: Class labels, (B,) int64.
 
         Returns:
-            (B, out_channels, h, w).
+            (B, out_channels, h, w), or (n B, out_channels, h, w) as if x and t were repeated.
 
         Raises:
             ValueError: If x, context or y is not what this network takes, above all if h or w is
                 no multiple of `factor`.
         """
         self._check(x, context, y)
-        emb = self._embedding(t, y, x.dtype)
+        pictures = x.shape[0] if context is None else context.shape[0]
+        emb = self._embedding(repeated(t, pictures), y, x.dtype)
         skips = []
         for layer in self.input_blocks:
             x = layer(x, emb, context)
             skips.append(x)
         x = self.middle_block(x, emb, context)
         for layer in self.output_blocks:
-            x = layer(torch.cat([x, skips.pop()], dim=1), emb, context)
+            x = layer(x, emb, context, skips.pop())
         return self.out(x)
 
     def _embedding(self, t: Tensor, y: Tensor | None, dtype: torch.dtype) -> Tensor:
@@ -228,6 +236,8 @@ class UNetModel(nn.Module):
         width = None if context is None else context.shape[-1]
         if width != self.context_dim:
             raise ValueError(f"the context's width must be {self.context_dim}, got {width}")
+        if context is not None and context.shape[0] % x.shape[0]:
+            raise ValueError(f"{context.shape[0]} contexts do not go with {x.shape[0]} pictures")
         if (y is None) != (self.label_emb is None):
             wanted = "no labels" if self.label_emb is None else "labels y"
             raise ValueError(f"this network takes {wanted}")

@@ -24,10 +24,11 @@ class Took:
     """The work of one network and the time it took."""
 
     part: str  # "unet" or "decoder"
-    pictures: int  # in a pass
+    pictures: int  # in a call
     cells: int  # of each
-    seconds: float  # of one pass
-    times: int = 1  # passes
+    seconds: float  # of one call
+    times: int = 1  # calls
+    passes: int = 1  # conditions of each picture in a call
 
 
 @dataclass

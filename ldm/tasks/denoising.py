@@ -174,12 +174,11 @@ def _steps(
 def _took_steps(on: Covered, sampling: Sampling, steps: int, seconds: float) -> Took:
     h, w = sampling.height // on.model.factor, sampling.width // on.model.factor
     h, w = sampling.wrap.size(h, w)
-    pictures = len(sampling.seeds) * (1 if sampling.guidance_scale == 1 else 2)
+    pictures, passes = len(sampling.seeds), 1 if sampling.guidance_scale == 1 else 2
     windows = on.plan.windows
-    if windows is None:
-        return Took("unet", pictures, h * w, seconds / steps, steps)
-    times = steps * len(windows.corners(h, w))
-    return Took("unet", pictures, math.prod(windows.size), seconds / times, times)
+    seen = h * w if windows is None else math.prod(windows.size)
+    times = steps * (1 if windows is None else len(windows.corners(h, w)))
+    return Took("unet", pictures, seen, seconds / times, times, passes)
 
 
 def _preview(model: LatentDiffusion, x0: Tensor, sampling: Sampling) -> np.ndarray:
