@@ -13,7 +13,7 @@ import numpy as np
 
 from ldm.comparison import Comparison
 from ldm.errors import LDMError
-from ldm.events import Progress, Result
+from ldm.events import Estimate, Progress, Result
 from ldm.sheet import fitted, sheet
 
 Run = Callable[[Any], Iterator[Progress | Result]]
@@ -65,6 +65,18 @@ def compared(
         images=(image,),
         paths=(path, *result.paths),
     )
+
+
+def expected(comparison: Comparison, of: Callable[[Any], Estimate | None]) -> Estimate | None:
+    """What all pictures will take, of each of which `of` says it; None: of one it is not known.
+
+    The sheet itself takes little.
+    """
+    found = [of(request) for row in comparison.rows() for request in row]
+    if any(one is None or one.seconds is None for one in found):
+        return None
+    worst = max(found, key=lambda one: one.memory_bytes)
+    return replace(worst, seconds=sum(one.seconds for one in found))
 
 
 def _result(made: list[Result], seconds: float) -> Result:

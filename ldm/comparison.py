@@ -5,6 +5,7 @@ This module needs no torch.
 
 from __future__ import annotations
 
+import math
 import secrets
 import textwrap
 import typing
@@ -32,6 +33,13 @@ class Axis:
         """The values in words."""
         return [f"{v:.12g}" if isinstance(v, float) else str(v) for v in self.values]
 
+    def typed(self) -> str:
+        """The values as `read_axis` reads them, where none has a "|" in it."""
+        words = self.said()
+        if not any("," in word for word in words):
+            return ", ".join(words)
+        return " | ".join([*words, *([""] if len(words) == 1 else [])]).strip()
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -55,9 +63,10 @@ class Comparison:
             raise RequestError(
                 f"what differs across and down must be two fields, got {self.across.name} twice."
             )
-        number = len(self.across.values) * (len(self.down.values) if self.down else 1)
-        if number > MOST:
-            raise RequestError(f"at most {MOST} pictures can be compared at once, got {number}.")
+        if self.number > MOST:
+            raise RequestError(
+                f"at most {MOST} pictures can be compared at once, got {self.number}."
+            )
         seed = self.request.seed
         seed = secrets.randbelow(MAX_SEED + 1) if seed is None else seed
         object.__setattr__(self, "request", replace(self.request, seed=seed, count=1))
@@ -71,6 +80,11 @@ class Comparison:
     def axes(self) -> list[Axis]:
         """The one or two."""
         return [self.across, *([] if self.down is None else [self.down])]
+
+    @property
+    def number(self) -> int:
+        """Of pictures."""
+        return math.prod(len(axis.values) for axis in self.axes)
 
     @property
     def task(self) -> str:

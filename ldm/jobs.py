@@ -157,7 +157,7 @@ class JobQueue:
         """What a request will take.
 
         Args:
-            request: Any request.
+            request: Any request, or a comparison.
             wait: Seconds for a model to be loaded and measured that nothing is known of.
 
         Returns:

@@ -18,7 +18,7 @@ from ldm.canvas.plan import Room
 from ldm.catalog.hashes import weights_sha256
 from ldm.catalog.registry import load_preset
 from ldm.catalog.schema import Preset
-from ldm.compare import compared
+from ldm.compare import compared, expected
 from ldm.comparison import Comparison
 from ldm.errors import LDMError, MemoryBudgetError, RequestError
 from ldm.events import Estimate, Progress, Result
@@ -139,13 +139,15 @@ class Studio:
             model.fit_preview()
 
     def estimate(self, request: Any) -> Estimate | None:
-        """What a request will take; None while nothing is known of its model.
+        """What a request or a comparison will take; None while nothing is known of its model.
 
         Cheap, and safe to call from any thread while a request runs.
 
         Raises:
             LDMError: If the request cannot be met; in one sentence.
         """
+        if isinstance(request, Comparison):
+            return expected(request, self.estimate)
         preset = _preset_of(request)
         return self.machine.estimate(known_as(preset), resolve(request, preset), self._room(None))
 

@@ -25,8 +25,12 @@ def test_settings_are_compared(page, tmp_path):
     strip = page.locator(f"{TAB}-strip")
     expect(strip).to_contain_text("Steps must be 1 to 1000, got 0.")
 
+    told = page.locator(f"{TAB}-comparing-estimate")
+    across.fill("2, 3, 4")
+    expect(told).to_contain_text("6 pictures, about")
     across.fill("2, 3")
     across.press("Tab")
+    expect(told).to_contain_text("4 pictures, about")
     page.wait_for_timeout(200)  # as long as a hand takes to the next button
     page.locator(f"{TAB}-comparing-go").click()
     expect(page.locator(f"{TAB}-comparing-go")).to_be_disabled()
@@ -40,8 +44,23 @@ def test_settings_are_compared(page, tmp_path):
     assert sheet.compared == {"steps": [2, 3], "sampler": ["ddim", "plms"]}
     pictures.nth(3).click()
     expect(page.locator(f"{TAB}-plate")).to_contain_text("2 steps plms")
+
+    # what is compared comes back with the sheet, and stays across a reload
+    across.fill("7, 8")
+    page.locator(f"{TAB}-down input").click()
+    page.get_by_role("option", name="Nothing", exact=True).click()
+    expect(down).to_have_value("")
+    page.locator(f"{TAB}-comparing button").first.click()
+    expect(across).to_be_hidden()
     page.locator(f"{TAB}-tools input[type=file]").first.set_input_files(tmp_path / "sheet.png")
     expect(page.locator(f"{TAB}-plate")).to_contain_text("Steps 2, 3 · Sampler ddim, plms · seed")
+    for _ in range(2):
+        expect(across).to_have_value("2, 3")
+        expect(down).to_have_value("ddim, plms")
+        expect(page.locator(f"{TAB}-down input")).to_have_value("Sampler")
+        page.reload()
+        page.locator("body[data-ready]").wait_for()
+    expect(pictures).to_have_count(5)
 
     page.locator(f"{TAB}-vary").click()
     expect(strip).to_contain_text("choose one of them in the row to vary it")

@@ -88,8 +88,7 @@ def _restore(frame: gr.Tabs, tabs: list[Tab], past: Past | None) -> None:
     for tab in tabs:
 
         def fill(picture: tuple[str, float], visit: Visit, tab: Tab = tab) -> dict[Component, Any]:
-            path = Path(picture[0])
-            return tab.open(path, load_request(path), visit)
+            return tab.open(Path(picture[0]), visit)
 
         outputs = [*tab.inputs.values(), *tab.stage.shown_one]
         wanted[tab.task].change(fill, [wanted[tab.task], tab.stage.visit], outputs, **QUIET)
@@ -139,8 +138,8 @@ def _remember(page: gr.Blocks, tabs: list[Tab]) -> None:
                 changes, values = [box.change for box in boxes.values()], list(boxes.values())
                 about = {"trigger_mode": "multiple", "js": _call(deed, tab, boxes)}
                 gr.on(changes, None, values, None, **about, **QUIET)
-        own = list(tab.kept.values())
-        tab.link.click(None, own, None, js=_call("copyLink", tab, tab.kept), **QUIET)
+        own = list(tab.linked.values())
+        tab.link.click(None, own, None, js=_call("copyLink", tab, tab.linked), **QUIET)
         every = list(tab.inputs.values())
         tab.undo.click(None, every, every, js=_call("undo", tab, tab.inputs), **QUIET)
 

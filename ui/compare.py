@@ -9,13 +9,15 @@ from typing import Any
 import gradio as gr
 
 from ldm.catalog.registry import list_presets
-from ldm.comparison import Comparison, comparable, said
+from ldm.comparison import Axis, Comparison, comparable, said
+from ldm.errors import LDMError
 from ldm.jobs import JobQueue
 from ldm.requests import MET_BY
 from ui.controls import COMPARED, QUIET, check_filled, named
+from ui.estimate import told, writable
 from ui.run import Visit, make_request
-from ui.stage import Stage, starts_run
-from ui.tab import Component, Values
+from ui.stage import starts_run
+from ui.tab import Component, Tab, Values, fields_of
 
 TITLE = "Compare settings"
 ABOUT = "One picture for each value, all with one seed, and a sheet of them."
@@ -31,32 +33,37 @@ SUGGESTED = {
     "strength": "0.25, 0.5, 0.75, 1",
     "coarse": "0, 0.2, 0.4",
 }
+NONE = Axis(NOTHING, ())
+OPENED = "() => ({ __type__: 'update', open: true })"
 FIRST = {ACROSS: "steps", DOWN: NOTHING}
+VALUES = {way: f"{way}_values" for way in COMPARED}  # what the text box of a way's values is called
+NAMES = frozenset({*VALUES, *VALUES.values()})
 
 
 @dataclass(frozen=True)
 class Comparing:
-    """The fields that differ, their values as text, and the button."""
+    """The fields that differ, their values as text, what it will take, and the button."""
 
-    names: Mapping[str, gr.Dropdown]  # by ACROSS and DOWN
-    values: Mapping[str, gr.Textbox]
+    inputs: Mapping[str, Component]  # by NAMES
+    fold: gr.Accordion
     go: gr.Button
+    estimate: gr.HTML
 
 
 def create(request_type: type) -> Comparing:
     """The widgets, closed at first."""
-    task, names, values = request_type.task, {}, {}
+    task, inputs = request_type.task, {}
     fields = [(about.label, name) for name, about in comparable(request_type).items()]
-    with gr.Accordion(TITLE, open=False, **named(task, "comparing")):
+    with gr.Accordion(TITLE, open=False, **named(task, "comparing")) as fold:
         gr.HTML(f"<p>{ABOUT}</p>", padding=False, **named(task, "comparing-about"))
         for way, choices in ((ACROSS, fields), (DOWN, [("Nothing", NOTHING), *fields])):
             first = FIRST[way]
             with gr.Row(elem_classes="pair"):
                 label = "From left to right" if way == ACROSS else "From top to bottom"
-                names[way] = gr.Dropdown(
+                name = inputs[way] = gr.Dropdown(
                     choices, value=first, label=label, min_width=100, elem_id=f"{task}-{way}"
                 )
-                values[way] = gr.Textbox(
+                values = inputs[VALUES[way]] = gr.Textbox(
                     SUGGESTED.get(first, ""),
                     label="Values",
                     placeholder="with commas, or |",
@@ -64,11 +71,32 @@ def create(request_type: type) -> Comparing:
                     min_width=100,
                     elem_id=f"{task}-{way}-values",
                 )
-            names[way].input(
-                lambda name: suggested(request_type, name), names[way], values[way], **QUIET
-            )
+            name.input(lambda name: suggested(request_type, name), name, values, **QUIET)
+            values.change(None, None, fold, js=OPENED, **QUIET)
         go = gr.Button(GO, size="sm", **named(task, "comparing-go"))
-    return Comparing(names, values, go)
+        about = gr.HTML(padding=False, **named(task, "comparing-estimate"))
+    return Comparing(inputs, fold, go, about)
+
+
+def added(
+    to_fields: Callable[[Values], Values] = dict,
+    to_values: Callable[[Any], Values] = fields_of,
+    **about: Any,
+) -> dict[str, Any]:
+    """How a tab differs from others (see `ui.tab.Tab`), with what is compared besides."""
+
+    def asked(values: Values) -> Values:
+        return to_fields({name: value for name, value in values.items() if name not in NAMES})
+
+    def shown(made: Any) -> Values:
+        if not isinstance(made, Comparison):
+            return to_values(made)
+        axes = {way: getattr(made, way) or NONE for way in COMPARED}
+        names = {way: axis.name for way, axis in axes.items()}
+        values = {VALUES[way]: axis.typed() for way, axis in axes.items()}
+        return to_values(made.request) | names | values
+
+    return about | {"to_fields": asked, "to_values": shown, "not_linked": NAMES}
 
 
 def suggested(request_type: type, name: str) -> str:
@@ -81,24 +109,40 @@ def suggested(request_type: type, name: str) -> str:
     return SUGGESTED.get(name) or ", ".join(comparable(request_type)[name].choices or ())
 
 
-def connect(
-    jobs: JobQueue,
-    stage: Stage,
-    request_type: type,
-    inputs: Mapping[str, Component],
-    to_fields: Callable[[Values], Values],
-    comparing: Comparing,
-) -> None:
-    """Let the button start a run of the tab's settings with those values."""
+def connect(jobs: JobQueue, tab: Tab, comparing: Comparing) -> None:
+    """Let the button start a run of the tab's settings with those values, and say what it takes."""
 
     def wanted(_: Visit, **values: Any) -> Comparison:
-        about = {key: values.pop(key) for key in axes}
-        check_filled(request_type, inputs, values)
-        request = make_request(request_type, to_fields(values))
-        names, typed = ([about[key] for key in keys] for keys in (comparing.names, of_values))
-        words = [f"{n}={text}" if n else "" for n, text in zip(names, typed, strict=True)]
-        return said(request, *words)
+        check_filled(tab.request_type, tab.inputs, values)
+        return compared_by(tab, make_request(tab.request_type, tab.to_fields(values)), values)
 
-    of_values = {f"{way}_values": box for way, box in comparing.values.items()}
-    axes = {**comparing.names, **of_values}
-    starts_run(jobs, stage, comparing.go, wanted, {**inputs, **axes})
+    def estimate(**values: Any) -> str:
+        try:
+            request = make_request(tab.request_type, writable(tab.to_fields(values)))
+            comparison = compared_by(tab, request, values)
+            return told(jobs.estimate(comparison), comparison.number)
+        except (LDMError, gr.Error):  # said when it is asked for, not while it is being written
+            return ""
+
+    starts_run(jobs, tab.stage, comparing.go, wanted, tab.inputs)
+    changes = [box.change for box in (*comparing.inputs.values(), tab.estimate)]
+    gr.on(
+        [comparing.fold.expand, *changes],
+        estimate,
+        None,
+        comparing.estimate,
+        inputs_kwargs=tab.inputs,
+        trigger_mode="always_last",
+        queue=False,
+        **QUIET,
+    )
+
+
+def compared_by(tab: Tab, request: Any, values: Values) -> Comparison:
+    """A request with the fields and values that a tab's widgets say.
+
+    Raises:
+        RequestError: If there is no such comparison.
+    """
+    words = [f"{values[way]}={values[VALUES[way]]}" if values[way] else "" for way in COMPARED]
+    return said(request, *words)

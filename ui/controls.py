@@ -63,13 +63,16 @@ def labels_of(request_type: type, inputs: Mapping[str, gr.components.Component])
 
 
 def limits(request_type: type, name: str, box: gr.components.Component) -> dict[str, Any]:
-    """What a widget's value may be, for the browser, which drops anything else from a link."""
-    about = controls(request_type)[name]
+    """What a widget's value may be, for the browser, which drops anything else from a link.
+
+    A widget that is none of the request's fields is of choices or of any text.
+    """
+    about = controls(request_type).get(name)
     told: dict[str, Any] = {"label": box.label or about.label}
     if (choices := getattr(box, "choices", None)) is not None:
         return told | {"choices": [value for _, value in choices]}
-    if about.minimum is None:
-        return told | {"longest": about.max_length}
+    if about is None or about.minimum is None:
+        return told | {"longest": about and about.max_length}
     hint = typing.get_type_hints(request_type)[name]
     is_whole = float not in (hint, *typing.get_args(hint))
     extremes = [about.minimum, about.maximum]

@@ -14,7 +14,7 @@ from ldm.jobs import JobQueue
 from ldm.requests import controls
 from ui.controls import QUIET
 from ui.run import make_request
-from ui.tab import Tab
+from ui.tab import Tab, Values
 
 GIB = 2**30
 WHOLE = "whole"  # a plan that needs no words
@@ -26,7 +26,7 @@ DECISIVE = (
 # task -> the input that says how large
 SIZED_BY = {"inpaint": "painting", "semantic": "label_map"}
 WAIT = 30.0  # seconds at most for a model to be loaded and measured
-ANY = "any"  # stands for a prompt that was not written yet: all take the same
+ANY = "any"  # stands for a prompt that was not written yet
 Trigger = Callable[..., Any]
 
 
@@ -40,10 +40,7 @@ def connect(jobs: JobQueue, tab: Tab, opened: Sequence[Trigger]) -> None:
 
     def estimate(**values: Any) -> str:
         try:
-            fields = tab.to_fields(values)
-            if not str(fields.get("prompt", ANY) or "").strip():
-                fields["prompt"] = ANY
-            request = make_request(tab.request_type, fields)
+            request = make_request(tab.request_type, writable(tab.to_fields(values)))
             return told(jobs.estimate(request, wait=WAIT))
         except (LDMError, gr.Error):  # said when it is asked for, not while it is being written
             return ""
@@ -60,11 +57,18 @@ def connect(jobs: JobQueue, tab: Tab, opened: Sequence[Trigger]) -> None:
     )
 
 
-def told(estimate: Estimate | None) -> str:
-    """An estimate as HTML; nothing while nothing is known."""
+def writable(fields: Values) -> Values:
+    """A request's fields with a prompt, even if none was written yet: all take the same."""
+    written = str(fields.get("prompt", ANY) or "").strip()
+    return fields if written else fields | {"prompt": ANY}
+
+
+def told(estimate: Estimate | None, pictures: int = 1) -> str:
+    """An estimate of so many pictures as HTML; nothing while nothing is known."""
     if estimate is None or estimate.seconds is None:
         return ""
-    about = f"about {duration(estimate.seconds)}, {memory(estimate.memory_bytes)} of memory"
+    about = f"{pictures} pictures, " if pictures > 1 else ""
+    about += f"about {duration(estimate.seconds)}, {memory(estimate.memory_bytes)} of memory"
     plan = "" if estimate.plan.startswith(WHOLE) else f" · {estimate.plan}"
     return f"<p>{html.escape(about + plan)}</p>"
 

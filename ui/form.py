@@ -99,6 +99,7 @@ class Form:
         self._sampling()
         if starts(self.request_type):  # the other tabs show what was beside what is
             self.comparing = compare.create(self.request_type)
+            self.inputs |= self.comparing.inputs
         self._tools()
 
     def show(self, hint: str, **about: Any) -> None:
@@ -128,15 +129,14 @@ class Form:
             about: How this tab differs from one whose widgets are its request's fields, see `Tab`.
         """
         if starts(self.request_type):
-            about = start.added(**about)
+            about = compare.added(**start.added(**about))
         kept = (self.stage, self.restore, self.link, self.undo, self.estimate, self.examples)
         made = Tab(self.request_type, self.inputs, *kept, by_hand=self.by_hand, **about)
         stage.connect(jobs, made.stage, made.request_type, made.inputs, made.to_fields)
         if made.stage.vary is not None:
             start.connect(jobs, made.stage, made.inputs)
         if self.comparing is not None:
-            about = (made.stage, made.request_type, made.inputs, made.to_fields)
-            compare.connect(jobs, *about, self.comparing)
+            compare.connect(jobs, made, self.comparing)
         tabs.connect(made, self.reuse)
         return made
 

@@ -14,7 +14,7 @@ import gradio as gr
 from ldm import metadata
 from ldm.catalog.registry import load_preset
 from ldm.catalog.schema import Preset
-from ldm.comparison import Comparison
+from ldm.comparison import Comparison, recorded
 from ldm.errors import LDMError, RequestError
 from ldm.events import Cancelled, Failed, Progress, Queued, Result
 from ldm.jobs import JobQueue
@@ -146,6 +146,15 @@ def load_request(path: Path) -> Any:
         return request
     except LDMError as error:
         raise fail(str(error)) from error
+
+
+def load_made(path: Path) -> Any:
+    """The request in a PNG that was made here, or the comparison of a sheet.
+
+    Raises:
+        gr.Error: If it was not, or is gone.
+    """
+    return recorded(load_request(path), metadata.load(path).compared)
 
 
 def find_preset(name: str) -> Preset:

@@ -9,11 +9,9 @@ from typing import Any
 
 import gradio as gr
 
-from ldm import metadata
 from ldm.catalog.schema import Defaults
-from ldm.comparison import recorded
 from ui.controls import QUIET
-from ui.run import Picture, Visit, load_request
+from ui.run import Picture, Visit, load_made
 from ui.stage import Stage, or_skip
 
 EXAMPLES = Path(__file__).parent / "examples"  # pictures that were made here, a folder per task
@@ -51,6 +49,7 @@ class Tab:
     receive: Callable[[Path, str], Values] | None = None
     by_hand: gr.Checkbox | None = None  # whether a person chose the model
     not_kept: frozenset[str] = frozenset()  # inputs too large for links and the browser's memory
+    not_linked: frozenset[str] = frozenset()  # and what links do not need
 
     @property
     def task(self) -> str:
@@ -59,8 +58,13 @@ class Tab:
 
     @property
     def kept(self) -> dict[str, Component]:
-        """The inputs that travel in links and that the browser remembers."""
+        """The inputs that the browser remembers."""
         return {name: box for name, box in self.inputs.items() if name not in self.not_kept}
+
+    @property
+    def linked(self) -> dict[str, Component]:
+        """The inputs that travel in links."""
+        return {name: box for name, box in self.kept.items() if name not in self.not_linked}
 
     def updates(self, request: Any) -> dict[Component, Any]:
         """Widgets' new values for a request."""
@@ -82,10 +86,11 @@ class Tab:
             values = {name: value for name, value in values.items() if name not in MODELS_OWN}
         return self.widgets(values)
 
-    def open(self, path: Path, request: Any, visit: Visit) -> dict[Component, Any]:
-        """A picture that a request made comes on show, and its settings into the widgets."""
-        visit.shown = Picture.of(path, recorded(request, metadata.load(path).compared))
-        return self.updates(request) | self.stage.show_one(visit.shown)
+    def open(self, path: Path, visit: Visit) -> dict[Component, Any]:
+        """A picture that was made here comes on show, and its settings into the widgets."""
+        made = load_made(path)
+        visit.shown = Picture.of(path, made)
+        return self.updates(made) | self.stage.show_one(visit.shown)
 
 
 def connect(tab: Tab, reuse: gr.Button) -> None:
@@ -93,11 +98,10 @@ def connect(tab: Tab, reuse: gr.Button) -> None:
     place, widgets = tab.stage, list(tab.inputs.values())
 
     def take_example(visit: Visit, event: gr.SelectData) -> Mapping[Component, Any]:
-        path = example_paths(tab.task)[event.index]
-        return tab.open(path, load_request(path), visit)
+        return tab.open(example_paths(tab.task)[event.index], visit)
 
     def use(visit: Visit) -> Mapping[Component, Any]:
-        return or_skip(tab.updates(visit.shown.request) if visit.shown else {})
+        return or_skip(tab.updates(load_made(Path(visit.shown.path))) if visit.shown else {})
 
     def seed(visit: Visit) -> Any:
         return str(visit.shown.request.seed) if visit.shown else gr.skip()
