@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ldm.errors import LDMError
 
-SCHEMA = 1  # of the index; one of another version is made anew
+SCHEMA = 2  # of the index; one of another version is made anew
 BATCH = 100  # pictures that are read before the index is written
 WAIT = 10.0  # s for another window's or program's writing
 LATEST = 2**63 - 1  # ns since 1970: the index holds no larger number

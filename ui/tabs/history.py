@@ -12,6 +12,7 @@ from typing import Any
 import gradio as gr
 
 from ldm import metadata
+from ldm.comparison import recorded
 from ldm.errors import LDMError
 from ldm.history import About, Entry, History
 from ui.controls import QUIET, named
@@ -109,13 +110,15 @@ def history_in(data_dir: Path) -> History:
 def describe(path: Path) -> About | None:
     """What a picture says of itself; None if it was not made here."""
     try:
-        request = metadata.load(path).request
-        picture = Picture.of(path, request)
+        record = metadata.load(path)
+        made = recorded(record.request, record.compared)
+        picture = Picture.of(path, made)
     except LDMError:
         return None
     told = (picture.title, picture.settings, picture.without)
-    words = (*told, request.task, request.preset, path.parent.name, path.stem)
-    return About(request.task, *told, " ".join(words))
+    kind = "sheet" if picture.is_sheet else ""
+    words = (*told, kind, made.task, made.preset, path.parent.name, path.stem)
+    return About(made.task, *told, " ".join(words))
 
 
 def create(room: gr.Tab, history: History, thumbnails: Thumbnails, titles: dict[str, str]) -> Past:
