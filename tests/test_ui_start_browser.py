@@ -68,3 +68,31 @@ def test_it_is_made_anew_varied_and_sent_on(page, tmp_path):
     ).first.set_input_files(first)
     expect(page.locator(f"{TAB}-prompt textarea")).to_have_value("snow at night")
     expect(page.locator(f"{TAB}-image img")).to_be_visible()
+
+
+def test_a_picture_to_start_from_survives_a_reload(page, tmp_path):
+    given = tmp_path / "given.png"
+    Image.effect_noise((96, 64), 60).convert("RGB").save(given)
+    page.locator(f"{TAB}-prompt textarea").fill("a beach")
+    set_steps(page, TASK, 2)
+    page.locator(f"{TAB}-start button").first.click()
+    page.locator(f"{TAB}-image input[type=file]").set_input_files(given)
+    expect(page.locator(f"{TAB}-image img")).to_be_visible()
+    expect(page.locator(f"{TAB}-width input")).to_have_value("192")
+    page.locator(f"{TAB}-height input").fill("64")  # and its own size stays, too
+    for picture in (expect(page.locator(f"{TAB}-image img")), None):
+        page.reload()
+        page.locator("body[data-ready]").wait_for()
+        expect(page.locator(f"{TAB}-height input")).to_have_value("64")
+        if picture:
+            picture.to_be_visible()
+            page.locator(f"{TAB}-go").click()
+            wait_done(page, TASK)
+            request = metadata.load(newest(page, TASK, tmp_path / "made.png")).request
+            assert np.array_equal(request.image.array(), np.asarray(Image.open(given)))
+            page.locator(
+                f"{TAB}-image [aria-label='Remove Image'], {TAB}-image [aria-label=Clear]"
+            ).click()
+            expect(page.locator(f"{TAB}-image img")).to_have_count(0)
+    page.wait_for_timeout(500)  # what was taken away does not come back
+    expect(page.locator(f"{TAB}-image img")).to_have_count(0)

@@ -131,6 +131,14 @@ def _remember(page: gr.Blocks, tabs: list[Tab]) -> None:
     recall = f"(...values) => latentCanvas.recall({json.dumps(names)}, values)"
     recalled = [*widgets, *(tab.by_hand for tab in tabs)]
     page.load(None, widgets, recalled, js=recall, **QUIET)
+    loaded = {
+        (tab.task, name): tab.inputs[name]
+        for tab in tabs
+        for name in tab.not_kept
+        if isinstance(tab.inputs[name], gr.Image)
+    }
+    pictures = f"() => latentCanvas.pictures({json.dumps(list(loaded))})"
+    page.load(None, None, list(loaded.values()), js=pictures, **QUIET)
     for tab in tabs:
         large = {name: tab.inputs[name] for name in tab.not_kept}
         for boxes, deed in ((tab.kept, "keep"), (large, "hold")):

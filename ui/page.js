@@ -200,6 +200,8 @@ function opened(task) {
     const [width, height] = ["width", "height"].map((side) => document.querySelector(`#${task}-${side} input`)?.value);
     if (width) markRatio(task, +width, +height);
     latentCanvas.markUndo(task);
+    const studio = document.querySelector(`#${task}-studio`);
+    if (studio?.getBoundingClientRect().top < 0) studio.scrollIntoView(); // sent here from far below
   }, RATIO_MS);
 }
 

@@ -6,6 +6,8 @@ const LARGE = ["path", "width", "height", "labels"]; // what tells a picture or 
 const replaced = {}; // task -> what was there, the newest last
 const held = {}; // task -> name -> a picture or a painting, which settings are kept without
 
+const picturesKey = (task) => `latent-canvas-pictures-${task}`;
+
 const stateNow = (task) => ({ settings: ownStorage.getItem(settingsKey(task)), large: held[task] ? { ...held[task] } : null });
 
 function isSameLarge(a, b) {
@@ -32,6 +34,8 @@ document.addEventListener("change", (event) => { if (event.target.closest?.(".lc
 
 latentCanvas.hold = (task, names, values) => {
   held[task] = Object.fromEntries(names.map((name, i) => [name, values[i]]));
+  const pictures = Object.entries(held[task]).filter(([, value]) => value?.path && value.url);
+  sessionStorage.setItem(picturesKey(task), JSON.stringify(Object.fromEntries(pictures)));
   latentCanvas.changed(task);
   latentCanvas.markUndo(task);
 };
@@ -51,3 +55,12 @@ latentCanvas.undo = (task, names, values) => {
     return !(name in kept) || (value === "" && typeof values[i] === "number") ? values[i] : asTaken(values[i], value);
   });
 };
+
+// A picture that was loaded stays on the server for a day: a reload brings it back, while it is there.
+// names: [task, input] of each.
+latentCanvas.pictures = (names) => Promise.all(names.map(async ([task, name]) => {
+  const picture = stored(sessionStorage, picturesKey(task), {})[name], nothing = { __type__: "update" };
+  if (!picture || held[task]?.[name]) return nothing; // somebody was faster
+  const isThere = await fetch(picture.url, { method: "HEAD" }).then((answer) => answer.ok, () => false);
+  return isThere && !held[task]?.[name] ? picture : nothing;
+}));
