@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from ldm.benchmarks.command import add_suites
 from ldm.catalog.registry import list_presets, load_preset
-from ldm.cli_pictures import add_compare, add_sample
+from ldm.cli_pictures import add_compare, add_progression, add_sample
 from ldm.errors import LDMError
 
 # The verbs import what they need when they are called: `--help` and `presets` answer at once.
@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_presets,
         add_sample,
         add_compare,
+        add_progression,
         _add_verify,
         _add_new,
         _add_train,

@@ -1,19 +1,20 @@
-"""The verbs of the command line that make pictures: `sample` and `compare`."""
+"""The verbs of the command line that make pictures: `sample`, `compare` and `progression`."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ldm.comparison import NOT_COMPARED, Comparison, said
 from ldm.events import Result
+from ldm.progression import FRAMES, MOST, Progression
 from ldm.request_flags import add_flags, from_flags
 from ldm.request_json import to_dict
-from ldm.requests import REQUESTS
+from ldm.requests import REQUESTS, starts
 from ldm.runtime.device import PRECISIONS
 
 
@@ -33,13 +34,28 @@ def add_compare(verbs: Any) -> None:
         parser.add_argument("--down", metavar="FIELD=VALUES", default="", help=about)
 
 
-def _by_task(
-    verbs: Any, name: str, text: str, run: Callable[[Any], int], without: tuple[str, ...] = ()
+def add_progression(verbs: Any) -> None:
+    """`progression TASK`: a picture and its steps."""
+    text = "make a picture whose file plays its steps, and a sheet of them"
+    able = {task: kind for task, kind in REQUESTS.items() if starts(kind)}
+    for parser in _by_task(verbs, "progression", text, _progression, NOT_COMPARED, able):
+        parser.set_defaults(count=1)
+        about = f"steps that are shown, 2 to {MOST} (default: {FRAMES})"
+        parser.add_argument("--frames", type=int, default=FRAMES, help=about)
+
+
+def _by_task(  # noqa: PLR0913  (what the verbs differ in)
+    verbs: Any,
+    name: str,
+    text: str,
+    run: Callable[[Any], int],
+    without: tuple[str, ...] = (),
+    requests: Mapping[str, type] = REQUESTS,
 ) -> list[argparse.ArgumentParser]:
     verb = verbs.add_parser(name, help=text, description=text)
     tasks = verb.add_subparsers(dest="task", required=True, metavar="TASK")
     parsers = []
-    for task, request_type in REQUESTS.items():
+    for task, request_type in requests.items():
         about = (request_type.__doc__ or task).splitlines()[0]
         parser = tasks.add_parser(task, help=about, description=about)
         parser.set_defaults(run=run, request_type=request_type)
@@ -61,6 +77,11 @@ def _sample(arguments: Any) -> int:
 def _compare(arguments: Any) -> int:
     request = from_flags(arguments.request_type, arguments)
     return _run(arguments, said(request, arguments.across, arguments.down))
+
+
+def _progression(arguments: Any) -> int:
+    request = from_flags(arguments.request_type, arguments)
+    return _run(arguments, Progression(request, arguments.frames))
 
 
 def _run(arguments: Any, request: Any) -> int:
@@ -101,4 +122,6 @@ def _report(result: Result, *, as_json: bool) -> None:
 def _as_json(request: Any) -> dict[str, Any]:
     if isinstance(request, Comparison):
         return to_dict(request.request) | {"compared": request.record()}
+    if isinstance(request, Progression):
+        return to_dict(request.request) | {"frames": request.frames}
     return to_dict(request)

@@ -9,7 +9,7 @@ import math
 import secrets
 import textwrap
 import typing
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -110,11 +110,7 @@ class Comparison:
 
     def title(self) -> str:
         """What all pictures have in common, in a line."""
-        prompt = textwrap.shorten(getattr(self.request, "prompt", ""), 120, placeholder=" …")
-        common = [prompt, f"seed {self.request.seed}", self.preset]
-        varied = {"prompt", "seed", "preset"} & {axis.name for axis in self.axes}
-        names = ("prompt", "seed", "preset")
-        return ", ".join(t for n, t in zip(names, common, strict=True) if t and n not in varied)
+        return title_of(self.request, {axis.name for axis in self.axes})
 
     def record(self) -> dict[str, list[Any]]:
         """The fields that differ and their values, across first, as they are written down."""
@@ -125,6 +121,13 @@ class Comparison:
         beside = [{self.down.name: value} for value in self.down.values] if self.down else [{}]
         above = [{self.across.name: value} for value in self.across.values]
         return [[replace(self.request, **row, **column) for column in above] for row in beside]
+
+
+def title_of(request: Any, varied: Container[str] = ()) -> str:
+    """What pictures on a sheet have in common, in a line, without the fields that differ."""
+    prompt = textwrap.shorten(getattr(request, "prompt", ""), 120, placeholder=" …")
+    common = {"prompt": prompt, "seed": f"seed {request.seed}", "preset": request.preset}
+    return ", ".join(text for name, text in common.items() if text and name not in varied)
 
 
 def comparable(request_type: type) -> dict[str, Control]:

@@ -36,6 +36,17 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Frame:
+    """A picture on its way, at one of its steps."""
+
+    step: int  # from 1
+    total: int
+    t: int  # the time step that was left
+    expected: np.ndarray  # (H, W, 3) uint8: x0 as it was predicted at t
+    noisy: np.ndarray  # (H, W, 3) uint8: x after the step
+
+
+@dataclass(frozen=True)
 class Estimate:
     """What a request will take on this machine, told before it runs."""
 

@@ -19,8 +19,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, PngImagePlugin
 
+from ldm.comparison import recorded
 from ldm.errors import RequestError
 from ldm.images import EncodedImage, beyond
+from ldm.progression import Progression
 from ldm.request_json import from_dict, to_dict
 from ldm.requests import REQUESTS
 
@@ -31,6 +33,7 @@ MAX_RECORD_CHARACTERS = 1_000_000
 EARLIER = {"temperature": 1.0, "coarse": 0.0}  # of pictures from before requests had the field
 PICTURE = "sha256:"  # how the record names a picture that the request holds
 PICTURE_CHUNK = b"lcIm"  # of the PNG: 32 bytes of SHA-256, then the picture's own PNG
+FRAME_MS, LAST_MS = 200, 2000  # how long a frame of a film is seen, and the last one
 PICTURE_FIELDS = ("image", "mask", "label_map")
 
 
@@ -42,6 +45,19 @@ class Record:
     weights_sha256: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     compared: dict[str, list[Any]] = field(default_factory=dict)  # of a sheet, see `save`
+    frames: int = 0  # of a sheet of a picture's steps
+
+    @property
+    def made(self) -> Any:
+        """The request, or the comparison or progression of a sheet."""
+        try:
+            if self.frames:
+                return Progression(self.request, self.frames)
+            if self.compared:
+                return recorded(self.request, self.compared)
+        except RequestError:  # of another version
+            pass
+        return self.request
 
 
 def save(
@@ -50,6 +66,8 @@ def save(
     request: Any,
     weights_sha256: str = "",
     compared: Mapping[str, Sequence[Any]] | None = None,
+    frames: int = 0,
+    film: Sequence[np.ndarray] = (),
 ) -> None:
     """Write a picture as a PNG with its request, whole or not at all.
 
@@ -59,6 +77,9 @@ def save(
         request: What makes exactly this picture; of a sheet, the first picture on it.
         weights_sha256: Of the model that made it.
         compared: Of a sheet of pictures: in which fields they differ, and their values.
+        frames: Of a sheet of a picture's steps: how many were asked for.
+        film: Pictures of the same size that play, again and again, where it is shown by a program
+            that can; to others there is `image` alone.
     """
     values, pictures = _apart(to_dict(request))
     record = {
@@ -70,6 +91,8 @@ def save(
     }
     if compared:
         record["compared"] = dict(compared)
+    if frames:
+        record["frames"] = frames
     info = PngImagePlugin.PngInfo()
     info.add_itxt(KEY, json.dumps(record, ensure_ascii=False))
     info.add_itxt("parameters", parameters_text(values))
@@ -77,10 +100,19 @@ def save(
         info.add(PICTURE_CHUNK, bytes.fromhex(name.removeprefix(PICTURE)) + png)
     part = path.with_suffix(".part")
     try:
-        Image.fromarray(image).save(part, "PNG", pnginfo=info)
+        Image.fromarray(image).save(part, "PNG", pnginfo=info, **_playing(film))
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _playing(film: Sequence[np.ndarray]) -> dict[str, Any]:
+    """How Pillow writes an animated PNG, whose first image is none of the film's."""
+    if not film:
+        return {}
+    durations = [FRAME_MS] * (len(film) - 1) + [LAST_MS]
+    frames = {"append_images": [Image.fromarray(frame) for frame in film], "duration": durations}
+    return {"save_all": True, "default_image": True, "loop": 0, **frames}
 
 
 def _apart(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, bytes]]:
@@ -138,7 +170,9 @@ def load(path: Path) -> Record:
     request = from_dict(_as_earlier(request) | _together(request, chunks))
     compared = record.get("compared")
     compared = compared if isinstance(compared, dict) else {}
-    return Record(request, str(record.get("weights_sha256", "")), versions, compared)
+    frames = record.get("frames")
+    frames = frames if isinstance(frames, int) else 0
+    return Record(request, str(record.get("weights_sha256", "")), versions, compared, frames)
 
 
 def _record(path: Path, text: str | None) -> dict[str, Any]:

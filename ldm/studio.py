@@ -21,14 +21,16 @@ from ldm.catalog.schema import Preset
 from ldm.compare import compared, expected
 from ldm.comparison import Comparison
 from ldm.errors import LDMError, MemoryBudgetError, RequestError
-from ldm.events import Estimate, Progress, Result
+from ldm.events import Estimate, Frame, Progress, Result
 from ldm.machine import Machine
+from ldm.progression import Progression, shown_steps
 from ldm.request_controls import MAX_SEED, MAX_SIDE_PX
 from ldm.requests import MET_BY, start_of
 from ldm.runtime.cores import Cores
 from ldm.runtime.manager import ModelManager
 from ldm.runtime.memory import default_budget, in_bytes, is_out_of_memory
 from ldm.tasks import RUNNERS
+from ldm.tasks.covering import Watched
 from ldm.tasks.settings import start_fitted
 
 LONG_LOADING = 3.0  # s
@@ -74,7 +76,8 @@ class Studio:
         self.machine = Machine(known, f"{device.type} {dtype}", device)
 
     def run(self, request: Any) -> Iterator[Progress | Result]:
-        """Meet a request or a comparison; closing the iterator stops the work within a step.
+        """Meet a request, a comparison or a progression; closing the iterator stops the work within
+        a step.
 
         Yields:
             Progress, then one Result with the paths of the saved pictures.
@@ -84,6 +87,8 @@ class Studio:
         """
         if isinstance(request, Comparison):
             return self._compare(request)
+        if isinstance(request, Progression):
+            return self._progress(request)
         return self._meet(request)
 
     def _compare(self, comparison: Comparison) -> Iterator[Progress | Result]:
@@ -105,7 +110,28 @@ class Studio:
 
         yield from compared(comparison, self._meet, save)
 
-    def _meet(self, request: Any) -> Iterator[Progress | Result]:
+    def _progress(self, progression: Progression) -> Iterator[Progress | Result]:
+        """The picture, in whose file its steps play as a film, and a sheet of them."""
+        watched = Watched(lambda total: shown_steps(total, progression.frames))
+        for event in self._meet(progression.request, watched):
+            if isinstance(event, Result):
+                event = self._with_steps(event, progression, watched.frames)
+            yield event
+
+    def _with_steps(self, result: Result, progression: Progression, frames: list[Frame]) -> Result:
+        request, picture, path = result.requests[0], result.images[0], result.paths[0]
+        weights = metadata.load(path).weights_sha256
+        try:
+            sheet, film = progression.sheet(frames, picture), progression.film(frames, picture)
+            metadata.save(path, picture, request, weights, film=film)
+            other = _saved(path.parent, sheet, request, weights, frames=progression.frames)
+        except (OSError, MemoryError) as error:
+            why = getattr(error, "strerror", None) or "there is not enough memory"
+            return replace(result, notes=(*result.notes, f"Its steps could not be saved: {why}."))
+        requests = request, replace(progression, request=request)
+        return replace(result, requests=requests, images=(picture, sheet), paths=(path, other))
+
+    def _meet(self, request: Any, watched: Watched | None = None) -> Iterator[Progress | Result]:
         begin = time.perf_counter()
         preset = _preset_of(request)
         request = start_fitted(resolve(request, preset))
@@ -118,6 +144,8 @@ class Studio:
                 weights = weights_sha256(preset)  # now: the file may be replaced meanwhile
                 loading = time.perf_counter() - begin
                 watch = self.machine.watch(known_as(preset), model, request, self._room(folder))
+                if watched is not None:
+                    watch.site.watch(watched)
                 events = self.cores.fitted(RUNNERS[request.task](model, request, watch.site))
                 expected = watch.estimate and watch.estimate.seconds
                 for event in _timed(events, begin, expected):
@@ -139,15 +167,17 @@ class Studio:
             model.fit_preview()
 
     def estimate(self, request: Any) -> Estimate | None:
-        """What a request or a comparison will take; None while nothing is known of its model.
+        """What a request or a comparison will take, of a progression its picture alone.
 
-        Cheap, and safe to call from any thread while a request runs.
+        None while nothing is known of its model. Cheap, and safe to call from any thread while a
+        request runs.
 
         Raises:
             LDMError: If the request cannot be met; in one sentence.
         """
         if isinstance(request, Comparison):
             return expected(request, self.estimate)
+        request = request.request if isinstance(request, Progression) else request
         preset = _preset_of(request)
         return self.machine.estimate(known_as(preset), resolve(request, preset), self._room(None))
 

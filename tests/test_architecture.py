@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "comparison": {"requests", "fields"},
     "sheet": set(),
     "compare": {"comparison", "requests", "sheet"},
+    "progression": {"comparison", "requests", "sheet"},
     "models": set(),
     "diffusion": set(),
     "checkpoints": set(),
@@ -48,7 +49,8 @@ MAY_IMPORT = {
     "runtime": {"catalog", "checkpoints", "latent_diffusion", "models"},
     # the smooth filling of a hole is one function, for what a model sees and for what it made
     "tasks": {"requests", "latent_diffusion", "diffusion", "canvas", "images", "models.hole"},
-    "metadata": {"requests", "images"},
+    # a sheet's PNG says what is on it
+    "metadata": {"requests", "images", "comparison", "progression"},
     "history": set(),
     # what a run took and will take: the tasks' canvases, their plans and the process's memory
     "machine": {"requests", "tasks", "canvas", "runtime.memory"},
@@ -57,6 +59,7 @@ MAY_IMPORT = {
         "requests",
         "comparison",
         "compare",
+        "progression",
         "runtime",
         "tasks",
         "metadata",
@@ -106,7 +109,7 @@ MAY_IMPORT = {
         "studio",
         "training.snapshots",
     },
-    "cli_pictures": {"requests", "comparison", "runtime.device", "studio"},
+    "cli_pictures": {"requests", "comparison", "progression", "runtime.device", "studio"},
     "cli": {
         "cli_pictures",
         "requests",
@@ -123,6 +126,7 @@ MAY_IMPORT = {
     "ui": {
         "requests",
         "comparison",
+        "progression",
         "jobs",
         "catalog.registry",
         "catalog.schema",
@@ -137,6 +141,7 @@ LIGHT = (
     "ldm.errors",
     "ldm.requests",
     "ldm.comparison",
+    "ldm.progression",
     "ldm.request_json",
     "ldm.request_flags",
     "ldm.events",

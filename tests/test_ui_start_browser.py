@@ -96,3 +96,28 @@ def test_a_picture_to_start_from_survives_a_reload(page, tmp_path):
             expect(page.locator(f"{TAB}-image img")).to_have_count(0)
     page.wait_for_timeout(500)  # what was taken away does not come back
     expect(page.locator(f"{TAB}-image img")).to_have_count(0)
+
+
+def test_a_picture_shows_its_steps(page, tmp_path):
+    page.locator(f"{TAB}-prompt textarea").fill("a beach at noon")
+    set_steps(page, TASK, 3)
+    strip, plate = page.locator(f"{TAB}-strip"), page.locator(f"{TAB}-plate")
+    page.locator(f"{TAB}-go").click()
+    wait_done(page, TASK)
+    page.locator(f"{TAB}-see").click()
+    expect(strip).to_contain_text("The picture with its steps, and a sheet of them")
+    pictures = page.locator(f"{TAB}-results img")
+    expect(pictures).to_have_count(3)
+    film = newest(page, TASK, tmp_path / "film.png")
+    assert Image.open(film).n_frames == 5  # itself, three steps, and itself once more
+    pictures.nth(1).click()
+    expect(plate).to_contain_text("its steps · seed")
+    page.locator(f"{TAB}-see").click()
+    expect(strip).to_contain_text("This is a sheet of pictures; choose one of them in the row.")
+    sheet = tmp_path / "sheet.png"
+    sheet.write_bytes(page.request.get(pictures.nth(1).get_attribute("src")).body())
+    assert metadata.load(sheet).made.request == metadata.load(film).request
+    page.locator(f"{TAB}-prompt textarea").fill("something else")
+    page.locator(f"{TAB}-tools input[type=file]").first.set_input_files(sheet)
+    expect(page.locator(f"{TAB}-prompt textarea")).to_have_value("a beach at noon")
+    expect(plate).to_contain_text("its steps · seed")

@@ -12,6 +12,7 @@ from ldm.catalog.registry import list_presets
 from ldm.comparison import Axis, Comparison, comparable, said
 from ldm.errors import LDMError
 from ldm.jobs import JobQueue
+from ldm.progression import Progression
 from ldm.requests import MET_BY
 from ui.controls import COMPARED, QUIET, check_filled, named
 from ui.estimate import told, writable
@@ -83,12 +84,14 @@ def added(
     to_values: Callable[[Any], Values] = fields_of,
     **about: Any,
 ) -> dict[str, Any]:
-    """How a tab differs from others (see `ui.tab.Tab`), with what is compared besides."""
+    """How a tab differs from others (see `ui.tab.Tab`), with what a sheet shows besides."""
 
     def asked(values: Values) -> Values:
         return to_fields({name: value for name, value in values.items() if name not in NAMES})
 
     def shown(made: Any) -> Values:
+        if isinstance(made, Progression):
+            made = made.request
         if not isinstance(made, Comparison):
             return to_values(made)
         axes = {way: getattr(made, way) or NONE for way in COMPARED}

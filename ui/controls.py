@@ -22,6 +22,7 @@ from ldm.requests import Control, EncodedImage, controls
 QUIET = {"api_visibility": "private", "show_progress": "hidden", "show_progress_on": []}
 # what an endpoint takes besides the fields: those with several values, like "steps=5,10,20"
 COMPARED = {"across": "Compared from left to right", "down": "Compared from top to bottom"}
+FRAMES = "frames"  # likewise: how many of a picture's steps are shown
 MAX_SLIDER = 4096  # more values than this are typed
 
 
@@ -120,7 +121,10 @@ def endpoint_widgets(request_type: type) -> dict[str, EndpointWidget]:
             None if field.default is MISSING else field.default,
         )
         for field in fields(request_type)
-    } | {name: EndpointWidget(gr.Textbox, label, "") for name, label in COMPARED.items()}
+    } | {
+        **{name: EndpointWidget(gr.Textbox, label, "") for name, label in COMPARED.items()},
+        FRAMES: EndpointWidget(gr.Number, "Steps that are shown", 0),
+    }
 
 
 def _endpoint_kind(hint: Any) -> type[gr.components.Component]:
@@ -150,7 +154,7 @@ def _from_file(name: str, value: Any) -> Any:
 
 def as_endpoint(function: Callable[..., Any], request_type: type) -> Callable[..., Any]:
     """Let a generator function of `**values` be seen as taking the request's fields by name, and
-    what is to be compared."""
+    what is to be compared or shown."""
 
     def endpoint(**values: Any) -> Any:
         yield from function(**values)
@@ -162,7 +166,7 @@ def as_endpoint(function: Callable[..., Any], request_type: type) -> Callable[..
     keyword = inspect.Parameter.KEYWORD_ONLY
     endpoint.__signature__ = inspect.Signature(
         inspect.Parameter(name, keyword, default=default)
-        for name, default in (given | dict.fromkeys(COMPARED, "")).items()
+        for name, default in (given | dict.fromkeys(COMPARED, "") | {FRAMES: 0}).items()
     )
     endpoint.__name__ = function.__name__
     endpoint.__doc__ = function.__doc__

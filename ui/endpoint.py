@@ -11,10 +11,11 @@ import gradio as gr
 from gradio.utils import get_upload_folder, is_in_or_equal
 
 from ldm.comparison import said
-from ldm.errors import LDMError
+from ldm.errors import LDMError, RequestError
 from ldm.events import Failed, Result
 from ldm.jobs import JobQueue
-from ui.controls import COMPARED, EndpointWidget, as_endpoint, endpoint_widgets, from_files
+from ldm.progression import Progression
+from ui.controls import COMPARED, FRAMES, EndpointWidget, as_endpoint, endpoint_widgets, from_files
 from ui.run import fail, make_request, say
 from ui.stage import FOLLOWERS, PACE
 
@@ -71,6 +72,22 @@ def open_endpoints(jobs: JobQueue, request_types: Sequence[type]) -> None:
         _open(jobs, request_type, inputs, outputs)
 
 
+def asked(request: Any, across: Any, down: Any, frames: Any) -> Any:
+    """The request, or the comparison or the progression that is asked for with it.
+
+    Raises:
+        RequestError: If there is no such one.
+    """
+    across, down = ("" if value is None else value for value in (across, down))
+    if isinstance(frames, float) and frames.is_integer():
+        frames = int(frames)
+    if across == "" and down == "":
+        return Progression(request, frames) if frames else request
+    if frames:
+        raise RequestError(f"frames must be 0 where settings are compared, got {frames!r:.40}.")
+    return said(request, across, down)
+
+
 def _open(
     jobs: JobQueue,
     request_type: type,
@@ -78,12 +95,10 @@ def _open(
     outputs: Sequence[gr.components.Component],
 ) -> None:
     def run(**values: Any) -> Iterator[tuple[Any, ...]]:
-        given = [values.pop(name) for name in COMPARED]
-        across, down = ("" if value is None else value for value in given)
+        beside = {name: values.pop(name) for name in (*COMPARED, FRAMES)}
         try:
             request = make_request(request_type, from_files(values))
-            is_one = across == "" and down == ""
-            job_id = jobs.submit(request if is_one else said(request, across, down))
+            job_id = jobs.submit(asked(request, **beside))
         except LDMError as error:
             raise fail(str(error)) from error
         try:

@@ -14,10 +14,11 @@ import gradio as gr
 from ldm import metadata
 from ldm.catalog.registry import load_preset
 from ldm.catalog.schema import Preset
-from ldm.comparison import Comparison, recorded
+from ldm.comparison import Comparison
 from ldm.errors import LDMError, RequestError
 from ldm.events import Cancelled, Failed, Progress, Queued, Result
 from ldm.jobs import JobQueue
+from ldm.progression import Progression
 from ldm.request_controls import MAX_SEED
 from ldm.requests import EncodedImage, start_of
 from ui.titles import title
@@ -41,12 +42,12 @@ class Picture:
     title: str  # what it shows, in a line; found out once: it may have to look at many pixels
     settings: str  # in a line
     without: str  # what it was to leave out
-    is_sheet: bool = False  # of pictures that are compared
+    is_sheet: bool = False  # of pictures that are compared, or of one picture's steps
 
     @staticmethod
     def of(path: Path | str, request: Any) -> Picture:
         """What is in a file, made by a request."""
-        is_sheet = isinstance(request, Comparison)
+        is_sheet = isinstance(request, (Comparison, Progression))
         common = request.request if is_sheet else request
         without = getattr(common, "negative_prompt", "")
         return Picture(str(path), title(common), settings(request), without, is_sheet)
@@ -154,7 +155,8 @@ def load_made(path: Path) -> Any:
     Raises:
         gr.Error: If it was not, or is gone.
     """
-    return recorded(load_request(path), metadata.load(path).compared)
+    load_request(path)  # says what is wrong with it
+    return metadata.load(path).made
 
 
 def find_preset(name: str) -> Preset:
@@ -256,6 +258,8 @@ def say(event: Any) -> tuple[str, str]:
         made = f"{count} pictures" if count > 1 else "Done"
         if isinstance(event.requests[0], Comparison):
             made = f"{count - 1} pictures and a sheet of them"
+        if isinstance(event.requests[-1], Progression):
+            made = "The picture with its steps, and a sheet of them"
         expected = event.estimate and event.estimate.seconds
         was = [f"{expected:.1f} s were expected."] if expected else []
         return f"{made} in {event.seconds:.1f} s", " ".join([*event.notes, *was])
@@ -300,10 +304,12 @@ def _strip(kind: str, what: str, more: str, share: float, job_id: str) -> str:
 
 
 def settings(request: Any) -> str:
-    """A finished picture's settings in a line, or what differs on a sheet."""
+    """A finished picture's settings in a line, or what a sheet shows."""
     if isinstance(request, Comparison):
         seed = "" if "seed" in request.record() else f" · seed {request.request.seed}"
         return request.differences() + seed
+    if isinstance(request, Progression):
+        return f"its steps · {settings(request.request)}"
     about = [f"seed {request.seed}"]
     if hasattr(request, "width"):
         about.append(f"{request.width} × {request.height} px")

@@ -19,7 +19,7 @@ from ui.run import Picture, Visit, in_words, make_request, plate_of, strip
 from ui.wall import look_closer, onward, wall
 
 FOLLOWERS = 32  # pages that can watch their runs at once
-VARY = "Vary it"
+VARY, STEPS = "Vary it", "See its steps"
 # s between two things that a page is told of a run: a fast model makes hundreds of steps a second,
 # and each that is told takes some hundredths of a second of a processor from it
 PACE = 0.25
@@ -42,6 +42,7 @@ class Stage:
     row: Row  # of the visit's pictures
     use: gr.Button  # takes over the settings of the picture on show
     vary: gr.Button | None  # makes others like the picture on show; None: this task cannot
+    steps: gr.Button | None  # shows how it came to be; likewise
     send: dict[str, gr.Button]  # to another tab, by its task
     go: gr.Button
     stop: gr.Button
@@ -121,7 +122,7 @@ def create(
         stop: Cancels it.
         hint: What to do first, shown until there is a picture.
         labels: What the page calls a request's fields.
-        varies: Whether it can make others like the picture on show.
+        varies: Whether it can make others like the picture on show, and show its steps.
         starters: Other buttons that start runs.
         about: `beside`, `compare` and `reword` of a `Stage`.
     """
@@ -133,10 +134,11 @@ def create(
             look_closer(task)
             use = gr.Button("Use these settings", size="sm", scale=0, **named(task, "use"))
             vary = gr.Button(VARY, size="sm", scale=0, **named(task, "vary")) if varies else None
+            steps = gr.Button(STEPS, size="sm", scale=0, **named(task, "see")) if varies else None
             send = onward(task)
     row = row_of_pictures(task)
-    parts = (picture, status, plate, row, use, vary, send, go, stop, labels)
-    others = (*starters, vary) if vary else starters
+    parts = (picture, status, plate, row, use, vary, steps, send, go, stop, labels)
+    others = (*starters, *(button for button in (vary, steps) if button))
     return Stage(gr.State(Visit()), *parts, others, **about)
 
 

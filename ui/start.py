@@ -1,4 +1,4 @@
-"""A picture to start from, in the tabs whose requests take one, and variations of a result."""
+"""A picture to start from, in tabs whose requests take one; and what else is made of a result."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from PIL import ExifTags, Image
 from ldm.catalog.schema import Preset
 from ldm.errors import RequestError
 from ldm.jobs import JobQueue
+from ldm.progression import Progression
 from ldm.request_controls import MAX_SIDE_PX
 from ldm.request_json import read_file
 from ldm.requests import EncodedImage
@@ -125,14 +126,33 @@ def _read(path: Path) -> EncodedImage:
 
 
 def connect(jobs: JobQueue, stage: Stage, inputs: Mapping[str, Component]) -> None:
-    """Let the button make others like the picture on show; the settings stay as they are."""
+    """Let buttons make others like the picture on show, and show how it came to be; the settings
+    stay as they are."""
 
     def wanted(visit: Visit, count: Any, strength: Any) -> Any:
         if visit.shown is None:
             raise RequestError("There is no picture to vary yet.")
         return varied(visit.shown, count, strength)
 
+    def progression(visit: Visit) -> Progression:
+        if visit.shown is None:
+            raise RequestError("There is no picture yet whose steps could be seen.")
+        return stepwise(visit.shown)
+
     starts_run(jobs, stage, stage.vary, wanted, {n: inputs[n] for n in ("count", "strength")})
+    starts_run(jobs, stage, stage.steps, progression, {})
+
+
+def stepwise(picture: Picture) -> Progression:
+    """What shows the steps of a picture.
+
+    Raises:
+        gr.Error: If its file is gone or damaged.
+        RequestError: If it is a sheet.
+    """
+    if picture.is_sheet:
+        raise RequestError("This is a sheet of pictures; choose one of them in the row.")
+    return Progression(picture.request)
 
 
 def varied(picture: Picture, count: Any, strength: Any) -> Any:

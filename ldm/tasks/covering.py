@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Container, Generator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -12,7 +12,7 @@ from ldm.canvas.facts import Facts
 from ldm.canvas.plan import Canvas, Plan, Room, plan, windows_of
 from ldm.canvas.stepwise import stepwise
 from ldm.canvas.workspace import Workspace
-from ldm.events import Progress
+from ldm.events import Frame, Progress
 
 SURE = 64 * 64  # latent cells: so small a canvas is whole without a look at the memory
 Made = TypeVar("Made")
@@ -32,6 +32,14 @@ class Took:
 
 
 @dataclass
+class Watched:
+    """The frames of a run whose steps are to be seen; filled by the run."""
+
+    shown: Callable[[int], Container[int]]  # number of all steps -> those that are wanted, from 1
+    frames: list[Frame] = field(default_factory=list)
+
+
+@dataclass
 class Site:
     """What a run may know and take; the studio makes one for each.
 
@@ -41,6 +49,7 @@ class Site:
         notes: What a person should know afterwards; filled by the run.
         took: What was done; filled by the run too.
         is_usual: Whether another run would take the same; said by the run.
+        watched: Whose steps are to be seen; None: nobody looks.
     """
 
     facts: Callable[[], Facts]
@@ -48,6 +57,11 @@ class Site:
     notes: list[str] = field(default_factory=list)
     took: list[Took] = field(default_factory=list)
     is_usual: bool = True
+    watched: Watched | None = None
+
+    def watch(self, watched: Watched) -> None:
+        """Let the run's steps be seen, which takes time that others do not take."""
+        self.watched, self.is_usual = watched, False
 
     def tell(self, note: str) -> None:
         """Note it, once."""

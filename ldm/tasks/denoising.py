@@ -17,10 +17,10 @@ from ldm.diffusion.guidance import classifier_free, held
 from ldm.diffusion.noise import batch_noise
 from ldm.diffusion.samplers import SAMPLERS, Step
 from ldm.diffusion.timesteps import timesteps_of
-from ldm.events import Progress
+from ldm.events import Frame, Progress
 from ldm.images import grid, to_arrays
 from ldm.latent_diffusion import LatentDiffusion
-from ldm.tasks.covering import Clock, Covered, Site, Took, pausing
+from ldm.tasks.covering import Clock, Covered, Site, Took, Watched, pausing
 from ldm.tasks.settings import Sampling
 
 PREVIEWS = 12  # per batch, about
@@ -68,15 +68,21 @@ def denoised(
         (B, C, h, w).
     """
     clock = Clock()
-    latents = yield from clock.counting(_stepped(on, sampling, conditions, track, start))
+    steps = _stepped(on, sampling, conditions, track, site and site.watched, start)
+    latents = yield from clock.counting(steps)
     if site is not None:
         number = sampling.steps if start is None else sampling.again
         site.took.append(_took_steps(on, sampling, number, clock.seconds))
     return latents
 
 
-def _stepped(
-    on: Covered, sampling: Sampling, conditions: Conditions, track: Track, start: Tensor | None
+def _stepped(  # noqa: PLR0913  (those of `denoised`)
+    on: Covered,
+    sampling: Sampling,
+    conditions: Conditions,
+    track: Track,
+    watched: Watched | None,
+    start: Tensor | None,
 ) -> Generator[Progress, None, Tensor]:
     """The same without its time."""
     steps = _steps(on, sampling, conditions, start)
@@ -85,9 +91,25 @@ def _stepped(
         step = yield from pausing(lambda: next(steps), on.space, lambda _, before=before: before)
         show = step.index % max(1, step.total // PREVIEWS) == 0
         picture = _preview(on.model, step.x0, sampling) if show else None
-        yield Progress("sampling", track.done + step.index + 1, track.total, preview=picture)
+        number = track.done + step.index + 1
+        yield Progress("sampling", number, track.total, preview=picture)
+        if watched is not None and number in watched.shown(track.total):
+            yield from _looked_at(on, sampling, step, track.after(step.index + 1), watched)
     on.model.wait()
     return step.x_t.to(on.model.dtype)
+
+
+def _looked_at(
+    on: Covered, sampling: Sampling, step: Step, track: Track, watched: Watched
+) -> Generator[Progress, None, None]:
+    """The first picture of the batch as it is after a step, and as it is expected to become."""
+    made = []
+    for latents in (step.x0, step.x_t):
+        part = latents[:1].to(on.model.dtype)
+        image = yield from decoded(on, sampling, part, track, None, "sampling")
+        made += to_arrays(image)
+    watched.frames = [frame for frame in watched.frames if frame.step < track.done]  # begun anew
+    watched.frames.append(Frame(track.done, track.total, step.t, *made))
 
 
 def decoded(

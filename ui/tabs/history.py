@@ -12,7 +12,6 @@ from typing import Any
 import gradio as gr
 
 from ldm import metadata
-from ldm.comparison import recorded
 from ldm.errors import LDMError
 from ldm.history import About, Entry, History
 from ui.controls import QUIET, named
@@ -110,8 +109,7 @@ def history_in(data_dir: Path) -> History:
 def describe(path: Path) -> About | None:
     """What a picture says of itself; None if it was not made here."""
     try:
-        record = metadata.load(path)
-        made = recorded(record.request, record.compared)
+        made = metadata.load(path).made
         picture = Picture.of(path, made)
     except LDMError:
         return None

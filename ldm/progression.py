@@ -1,0 +1,97 @@
+"""How one picture comes to be: what it holds and what it expects, step by step.
+
+Progressive generation (DDPM Sec. 4.3, Fig. 6). This module needs no torch.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ldm.comparison import title_of
+from ldm.errors import RequestError
+from ldm.events import Frame
+from ldm.request_controls import MAX_SEED
+from ldm.requests import starts
+from ldm.sheet import fitted, sheet
+
+FRAMES = 10  # unless told otherwise
+MOST = 50
+ROWS = ("expected", "with its noise")
+WIDE = 1.5  # a picture so many times as wide as high has its frames from top to bottom
+
+
+@dataclass(frozen=True)
+class Progression:
+    """A picture whose steps are shown; it can stand where a request can.
+
+    Args:
+        request: Of a task that starts from noise.
+        frames: Steps that are shown, evenly spread, the last among them; all if there are fewer.
+
+    Raises:
+        RequestError: If the request is of another task, or the number is out of range.
+    """
+
+    request: Any
+    frames: int = FRAMES
+
+    def __post_init__(self) -> None:
+        if not starts(type(self.request)):
+            raise RequestError(
+                "the steps of text-to-image, semantic, layout and class-conditional can be shown, "
+                f"got {self.request.task!r}."
+            )
+        is_whole = isinstance(self.frames, int) and not isinstance(self.frames, bool)
+        if not is_whole or not 2 <= self.frames <= MOST:
+            raise RequestError(f"frames must be 2 to {MOST}, got {self.frames!r:.40}.")
+        seed = self.request.seed
+        seed = secrets.randbelow(MAX_SEED + 1) if seed is None else seed
+        object.__setattr__(self, "request", replace(self.request, seed=seed, count=1))
+
+    @property
+    def task(self) -> str:
+        """Of the request."""
+        return self.request.task
+
+    @property
+    def preset(self) -> str:
+        """Of the request."""
+        return self.request.preset
+
+    def sheet(self, frames: Sequence[Frame], picture: np.ndarray) -> np.ndarray:
+        """All frames side by side: above what is expected, below what there is.
+
+        Args:
+            frames: In their order.
+            picture: The finished one (H, W, 3); frames of a smaller canvas are enlarged to it.
+        """
+        above = [f"step {frame.step} of {frame.total}, t = {frame.t}" for frame in frames]
+        rows = [[frame.expected for frame in frames], [frame.noisy for frame in frames]]
+        beside: Sequence[str] = ROWS
+        if picture.shape[1] > WIDE * picture.shape[0]:
+            rows, above, beside = [*map(list, zip(*rows, strict=True))], ROWS, above
+        shown = [[fitted(_as_large(f, picture), len(rows), len(above)) for f in r] for r in rows]
+        return sheet(shown, above, beside, title=title_of(self.request))
+
+    def film(self, frames: Sequence[Frame], picture: np.ndarray) -> list[np.ndarray]:
+        """What is expected, frame by frame, and the finished picture."""
+        return [*(_as_large(frame.expected, picture) for frame in frames), picture]
+
+
+def shown_steps(total: int, frames: int) -> set[int]:
+    """Which of the steps from 1 to `total` are shown: evenly spread, the first and the last too."""
+    return {round(at) for at in np.linspace(1, total, min(frames, total))}
+
+
+def _as_large(frame: np.ndarray, picture: np.ndarray) -> np.ndarray:
+    """A frame at the size of the picture."""
+    if frame.shape == picture.shape:
+        return frame
+    size = picture.shape[1::-1]
+    return np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BICUBIC))

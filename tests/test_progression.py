@@ -1,0 +1,166 @@
+"""A picture is shown as it came to be: its steps are those of the run, and change nothing of it."""
+
+from contextlib import closing
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ldm import metadata
+from ldm.cli import main
+from ldm.errors import RequestError
+from ldm.events import Frame, Progress, Result
+from ldm.images import EncodedImage, to_arrays
+from ldm.progression import MOST, Progression, shown_steps
+from ldm.requests import ClassConditional, TextToImage, Upscale
+from ldm.studio import Studio
+
+REQUEST = TextToImage(prompt="a lake", seed=4, count=3, width=16, height=16, steps=6, coarse=0.0)
+
+
+@pytest.fixture
+def studio(tiny, tmp_path):
+    return Studio(out_dir=tmp_path)
+
+
+def result_of(studio, asked):
+    return next(event for event in studio.run(asked) if isinstance(event, Result))
+
+
+def animation(path):
+    with Image.open(path) as film:
+        shown = []
+        for number in range(film.n_frames):
+            film.seek(number)
+            shown.append((np.asarray(film.convert("RGB")), film.info.get("duration")))
+    return shown
+
+
+def test_which_steps_are_shown():
+    assert sorted(shown_steps(20, 5)) == [1, 6, 10, 15, 20]
+    assert shown_steps(3, 10) == {1, 2, 3}
+    assert shown_steps(1, 10) == {1}
+
+
+def test_it_stands_for_one_picture():
+    made = Progression(REQUEST)
+    assert (made.request.count, made.task, made.preset) == (1, REQUEST.task, REQUEST.preset)
+    assert Progression(ClassConditional()).request.seed is not None
+    for wrong in (1, MOST + 1, 2.5, True, "3", None):
+        with pytest.raises(RequestError, match=f"frames must be 2 to {MOST}, got {wrong!r}"):
+            Progression(REQUEST, wrong)
+    image = EncodedImage.from_array(np.zeros((16, 16, 3), np.uint8))
+    with pytest.raises(RequestError, match="can be shown, got 'upscale'"):
+        Progression(Upscale(image=image))
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "dpmpp_2m", "plms", "ddpm"])
+def test_the_picture_is_the_same_and_its_last_step_is_what_it_came_to(sampler, studio):
+    request = Progression(REQUEST, 4).request
+    asked = Progression(TextToImage(**vars(request) | {"sampler": sampler}), 4)
+    plain = result_of(studio, asked.request).images[0]
+    result = result_of(studio, asked)
+    assert [made.__class__ for made in result.requests] == [TextToImage, Progression]
+    assert np.array_equal(result.images[0], plain)
+
+    (first, _), *frames = animation(result.paths[0])
+    assert np.array_equal(first, plain)  # what a program shows that plays nothing
+    assert sum(duration for _, duration in frames) == 4 * 200 + 2000  # equal ones are one
+    assert np.array_equal(frames[-1][0], plain)
+    opened = metadata.load(result.paths[0])
+    assert opened.made == opened.request == result.requests[0]
+    assert EncodedImage.from_file(result.paths[0]).array().tobytes() == plain.tobytes()
+
+    sheet = metadata.load(result.paths[1])
+    assert sheet.made == result.requests[1] == Progression(result.requests[0], 4)
+    page = np.asarray(Image.open(result.paths[1]))
+    windows = np.lib.stride_tricks.sliding_window_view(page, plain.shape)
+    assert (windows == plain).all((3, 4, 5)).any()  # x after its last step
+
+
+def test_frames_are_the_sampler_s_own(studio, monkeypatch):
+    from ldm.tasks import denoising  # noqa: PLC0415  (torch)
+
+    seen, sampler = [], denoising.SAMPLERS["ddim"]
+
+    def noted(*args, **about):
+        for step in sampler(*args, **about):
+            seen.append(step)
+            yield step
+
+    monkeypatch.setitem(denoising.SAMPLERS, "ddim", noted)
+    frames = []
+
+    def sheet(_, made, picture):
+        frames.extend(made)
+        return picture
+
+    monkeypatch.setattr(Progression, "sheet", sheet)
+    result_of(studio, Progression(TextToImage(**vars(REQUEST) | {"sampler": "ddim"}), 3))
+    assert [(frame.step, frame.total) for frame in frames] == [(1, 6), (4, 6), (6, 6)]
+    with studio.manager.use(REQUEST.preset) as model, torch.inference_mode():
+        for frame in frames:
+            step = seen[frame.step - 1]
+            assert frame.t == step.t
+            for shown, latents in ((frame.expected, step.x0), (frame.noisy, step.x_t)):
+                assert np.array_equal(shown, to_arrays(model.decode(latents))[0])
+
+
+def test_of_a_small_picture_first_the_frames_are_enlarged(studio, tiny_model, monkeypatch):
+    monkeypatch.setattr(tiny_model, "trained_size", (16, 16))
+    request = TextToImage(**vars(REQUEST) | {"width": 48, "height": 32, "coarse": 0.5})
+    result = result_of(studio, Progression(request, 5))
+    (first, _), *frames = animation(result.paths[0])
+    assert {frame.shape for frame, _ in frames} == {first.shape} == {(32, 48, 3)}
+
+
+def test_a_wide_picture_has_its_frames_from_top_to_bottom():
+    frame = Frame(1, 2, 500, *(np.full((10, 40, 3), value, np.uint8) for value in (1, 2)))
+    last = Frame(2, 2, 1, *(np.full((10, 40, 3), value, np.uint8) for value in (3, 4)))
+    made = Progression(REQUEST, 2).sheet([frame, last], last.noisy)
+    tall = [np.unravel_index((made == v).all(2).argmax(), made.shape[:2]) for v in (1, 2, 3, 4)]
+    assert tall[0][0] == tall[1][0] < tall[2][0] == tall[3][0]
+    assert tall[0][1] == tall[2][1] < tall[1][1] == tall[3][1]
+    film = Progression(REQUEST, 2).film([frame, last], last.noisy)
+    assert [one[0, 0, 0] for one in film] == [1, 3, 4]
+
+
+def test_a_run_that_begins_anew_has_its_steps_once(studio, monkeypatch):
+    from ldm.tasks.covering import Watched  # noqa: PLC0415  (torch)
+
+    watched = Watched(lambda total: range(1, total + 1))
+    for _ in range(2):
+        events = studio._meet(TextToImage(**vars(REQUEST) | {"count": 1}), watched)
+        with closing(events):
+            for event in events:
+                if isinstance(event, Progress) and event.step == 3:
+                    break
+    assert [frame.step for frame in watched.frames] in ([1, 2], [1, 2, 3])
+
+
+def test_without_room_for_the_sheet_the_picture_is_there(studio, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Progression, "sheet", full)
+    result = result_of(studio, Progression(REQUEST, 3))
+    assert result.notes == ("Its steps could not be saved: No space left on device.",)
+    assert [metadata.load(path).request for path in result.paths] == list(result.requests)
+
+
+def test_on_the_command_line(tiny, tmp_path, capsys):
+    flags = ["--prompt", "a lake", "--width", "16", "--height", "16", "--steps", "3"]
+    assert main(["progression", "text-to-image", *flags, "--out", str(tmp_path)]) == 0
+    film, sheet = capsys.readouterr().out.splitlines()
+    assert sum(duration for _, duration in animation(film)[1:]) == 3 * 200 + 2000
+    assert metadata.load(sheet).made.frames == 10
+    about = ["--frames", "1", "--out", str(tmp_path)]
+    assert main(["progression", "text-to-image", *flags, *about]) == 2
+    assert capsys.readouterr().err == "error: frames must be 2 to 50, got 1.\n"
+
+
+def test_what_another_version_wrote_is_the_request(tmp_path):
+    path = tmp_path / "sheet.png"
+    metadata.save(path, np.zeros((4, 4, 3), np.uint8), Progression(REQUEST).request, frames=10**6)
+    assert metadata.load(path).made == Progression(REQUEST).request
