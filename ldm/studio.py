@@ -124,12 +124,13 @@ class Studio:
         try:
             sheet, film = progression.sheet(frames, picture), progression.film(frames, picture)
             metadata.save(path, picture, request, weights, film=film)
-            other = _saved(path.parent, sheet, request, weights, frames=progression.frames)
+            about = {"stem": f"{path.stem}-steps", "frames": progression.frames}
+            beside = _saved(path.parent, sheet, request, weights, **about)
         except (OSError, MemoryError) as error:
             why = getattr(error, "strerror", None) or "there is not enough memory"
             return replace(result, notes=(*result.notes, f"Its steps could not be saved: {why}."))
         requests = request, replace(progression, request=request)
-        return replace(result, requests=requests, images=(picture, sheet), paths=(path, other))
+        return replace(result, requests=requests, images=(picture, sheet), paths=(path, beside))
 
     def _meet(self, request: Any, watched: Watched | None = None) -> Iterator[Progress | Result]:
         begin = time.perf_counter()
@@ -232,8 +233,10 @@ def save_pictures(result: Result, folder: Path, weights_sha256: str) -> Result:
     return replace(result, paths=tuple(paths))
 
 
-def _saved(folder: Path, image: Any, request: Any, weights_sha256: str, **about: Any) -> Path:
-    path = new_path(folder, f"{datetime.now().strftime('%H%M%S')}-{request.seed}")
+def _saved(
+    folder: Path, image: Any, request: Any, weights_sha256: str, stem: str = "", **about: Any
+) -> Path:
+    path = new_path(folder, stem or f"{datetime.now().strftime('%H%M%S')}-{request.seed}")
     try:
         metadata.save(path, image, request, weights_sha256, **about)
     except BaseException:
