@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ldm.comparison import NOT_COMPARED, Comparison, said
+from ldm.comparison import NOT_COMPARED, Comparison, lacks_sheet, said
 from ldm.events import Result
 from ldm.progression import FRAMES, MOST, Progression
 from ldm.request_flags import add_flags, from_flags
@@ -94,16 +94,17 @@ def _run(arguments: Any, request: Any) -> int:
         precision=arguments.precision,
         out_dir=arguments.out,
     )
-    is_line_open = False  # of the progress, on a terminal
+    is_line_open, code = False, 0  # the line of the progress, on a terminal
     for event in studio.run(request):
         if isinstance(event, Result):
             print(end="\n" if is_line_open else "", file=sys.stderr)
             _report(event, as_json=arguments.json)
+            code = int(lacks_sheet(request, event))
         elif sys.stderr.isatty():
             is_line_open = event.step != event.total
             end = "" if is_line_open else "\n"
             print(f"\r{event.stage} {event.step}/{event.total}  ", end=end, file=sys.stderr)
-    return 0
+    return code
 
 
 def _report(result: Result, *, as_json: bool) -> None:

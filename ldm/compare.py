@@ -59,6 +59,10 @@ def compared(
         yield _without_sheet(made, len(requests), time.perf_counter() - begin, why)
         return
     result = _result(made, time.perf_counter() - begin)
+    if len(images) > 1 and all(np.array_equal(image, images[0]) for image in images):
+        names = " and ".join(axis.name for axis in comparison.axes)
+        note = f"All are the same: {names} changes nothing."
+        result = replace(result, notes=(*result.notes, note))
     yield replace(
         result,
         requests=(comparison, *result.requests),

@@ -15,10 +15,11 @@ from typing import Any
 
 from ldm.errors import RequestError
 from ldm.request_controls import MAX_SEED
-from ldm.requests import Control, controls
+from ldm.requests import REQUESTS, Control, controls, start_of
 
 MOST = 64  # pictures of one comparison
 NOT_COMPARED = ("count",)
+NONE = "none"  # said of an empty text
 SIMPLE = {int, float, str}  # what a value of an axis can be
 
 
@@ -36,9 +37,10 @@ class Axis:
     def typed(self) -> str:
         """The values as `read_axis` reads them, where none has a "|" in it."""
         words = self.said()
-        if not any("," in word for word in words):
+        if all(word and "," not in word for word in words):
             return ", ".join(words)
-        return " | ".join([*words, *([""] if len(words) == 1 else [])]).strip()
+        ends = len(words) == 1 or not words[-1]  # with what ends a value
+        return " | ".join(words) + (" |" if ends else "")
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,15 @@ class Comparison:
     down: Axis | None = None
 
     def __post_init__(self) -> None:
+        if type(self.request) not in REQUESTS.values():
+            raise RequestError(f"what is compared must be a request, got {self.request!r:.40}.")
         for axis in self.axes:
             _check_axis(axis, type(self.request))
+            if axis.name == "strength" and start_of(self.request) is None:
+                raise RequestError(
+                    "strength is how much of a picture to start from is made anew, and there is no "
+                    f"picture; got {', '.join(axis.said())}."
+                )
         if self.down and self.down.name == self.across.name:
             raise RequestError(
                 f"what differs across and down must be two fields, got {self.across.name} twice."
@@ -99,11 +108,12 @@ class Comparison:
     def labels(self, axis: Axis) -> list[str]:
         """What stands over the columns or beside the rows; a prompt speaks for itself."""
         called = "" if axis.name == "prompt" else self._called(axis)
-        return [f"{called} {value}".strip() for value in axis.said()]
+        return [f"{called} {value or NONE}".strip() for value in axis.said()]
 
     def differences(self) -> str:
         """What differs, in a line."""
-        return " · ".join(f"{self._called(axis)} {', '.join(axis.said())}" for axis in self.axes)
+        words = {axis: ", ".join(value or NONE for value in axis.said()) for axis in self.axes}
+        return " · ".join(f"{self._called(axis)} {text}" for axis, text in words.items())
 
     def _called(self, axis: Axis) -> str:
         return controls(type(self.request))[axis.name].label
@@ -143,6 +153,8 @@ def comparable(request_type: type) -> dict[str, Control]:
 def read_axis(request_type: type, name: str, text: str) -> Axis:
     """An axis as it is typed: the values apart by "|" if there is one, else by commas.
 
+    Between two "|", or before the first, there may be nothing: an empty text is a value.
+
     Raises:
         RequestError: If a value is none of the field's type.
     """
@@ -150,7 +162,11 @@ def read_axis(request_type: type, name: str, text: str) -> Axis:
     parts = [part.strip() for part in text.split("|" if "|" in text else ",")]
     hints = typing.get_type_hints(request_type)
     kinds = _kinds(hints[name]) if name in hints else {str}
-    return Axis(name, tuple(dict.fromkeys(_value(name, part, kinds) for part in parts if part)))
+    if not parts[-1]:
+        del parts[-1]  # what ends a value, and begins none
+    if "|" not in text or str not in kinds:
+        parts = [part for part in parts if part]
+    return Axis(name, tuple(dict.fromkeys(_value(name, part, kinds) for part in parts)))
 
 
 def said(request: Any, across: str, down: str) -> Comparison:
@@ -160,6 +176,8 @@ def said(request: Any, across: str, down: str) -> Comparison:
         RequestError: If a word is no field with values, or there is no such comparison.
     """
     axes = []
+    if across == "" and down != "":
+        raise RequestError(f"down needs across, which is empty, got {down!r:.60}.")
     for name, text in (("across", across), ("down", down)):
         text = text.strip() if isinstance(text, str) else text
         field, parted, values = text.partition("=") if isinstance(text, str) else ("", "", "")
@@ -168,6 +186,11 @@ def said(request: Any, across: str, down: str) -> Comparison:
             raise RequestError(f"{name} {allowed}, got {text!r:.60}.")
         axes.append(read_axis(type(request), field, values) if text else None)
     return Comparison(request, *axes)
+
+
+def lacks_sheet(asked: Any, made: Any) -> bool:
+    """Whether a comparison was asked for, and it ended before its sheet; `made` is its Result."""
+    return isinstance(asked, Comparison) and not isinstance(made.requests[0], Comparison)
 
 
 def recorded(request: Any, compared: Mapping[str, Any]) -> Any:
@@ -196,7 +219,7 @@ def _check_axis(axis: Axis, request_type: type) -> None:
     names = comparable(request_type)
     if not isinstance(axis, Axis):
         raise RequestError(f"what is compared must be an Axis, got {axis!r:.40}.")
-    if axis.name not in names:
+    if not isinstance(axis.name, str) or axis.name not in names:
         raise RequestError(
             f"what is compared must be one of {', '.join(names)}, got {axis.name!r:.40}."
         )

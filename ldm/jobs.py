@@ -14,10 +14,11 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ldm.errors import LDMError, RequestError
-from ldm.events import Cancelled, Estimate, Event, Failed, Queued, Result
+from ldm.events import Cancelled, Estimate, Event, Failed, Progress, Queued, Result
 from ldm.job import Job, forgotten, published
 
 if TYPE_CHECKING:
@@ -275,9 +276,14 @@ class JobQueue:
                     return
                 self._publish(job, published(job, event))
         except LDMError as error:
-            self._publish(job, Failed(str(error)))
+            self._fail(job, str(error))
         except Exception:
             log.exception("job %s failed", job.id)
-            self._publish(job, Failed(f"something went wrong here; the log says what ({job.id})."))
+            self._fail(job, f"something went wrong here; the log says what ({job.id}).")
         if not job.is_done:
             self._publish(job, Failed(f"the run ended without a picture ({job.id})."))
+
+    def _fail(self, job: Job, why: str) -> None:
+        """End a job with an error, or in what it has made."""
+        kept = job.event.kept if isinstance(job.event, Progress) else None
+        self._publish(job, Failed(why) if kept is None else replace(kept, notes=(why,)))

@@ -6,6 +6,7 @@ This module needs no torch.
 from __future__ import annotations
 
 import textwrap
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,7 +45,8 @@ def sheet(
     letter = int(np.clip(min(width, height) / SHARE, *LETTERS))
     font, line = ImageFont.load_default(letter), round(LINE * letter)
     heads = [_lines(text, width, font) for text in above]
-    sides = [_lines(text, WIDEST * letter, font) for text in beside]
+    room = max(1, min(LINES, height // line))
+    sides = [_lines(text, WIDEST * letter, font, room) for text in beside]
     left = MARGIN + max((_width(words, font) + GAP for text in sides for words in text), default=0)
     right = left + len(above) * (width + GAP) - GAP + MARGIN
     over = _lines(title, right - 2 * MARGIN, font) if title else []
@@ -85,9 +87,13 @@ def _write(
         draw.text((at[0], at[1] + i * line), words, **about)
 
 
-def _lines(text: str, width: int, font: ImageFont.FreeTypeFont) -> list[str]:
-    """A label in a few lines that fit; the last ends in dots if there is more to say."""
-    about = {"max_lines": LINES, "placeholder": " …", "break_on_hyphens": False}
+def _lines(text: str, width: int, font: ImageFont.FreeTypeFont, most: int = LINES) -> list[str]:
+    """A label in a few lines that fit; the last ends in dots if there is more to say.
+
+    The font that comes with Pillow has no accents: letters are written without.
+    """
+    text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    about = {"max_lines": most, "placeholder": " …", "break_on_hyphens": False}
     for letters in range(max(4, 2 * width // _width("e", font)), 3, -1):
         lines = textwrap.wrap(text, letters, **about) or [""]
         if max(_width(line, font) for line in lines) <= width:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import secrets
 import shutil
 import time
@@ -13,15 +12,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ldm import metadata
+import numpy as np
+
 from ldm.canvas.plan import Room
 from ldm.catalog.hashes import weights_sha256
 from ldm.catalog.registry import load_preset
 from ldm.catalog.schema import Preset
 from ldm.compare import compared, expected
 from ldm.comparison import Comparison
-from ldm.errors import LDMError, MemoryBudgetError, RequestError
-from ldm.events import Estimate, Frame, Progress, Result
+from ldm.errors import MemoryBudgetError, RequestError
+from ldm.events import Estimate, Progress, Result
 from ldm.machine import Machine
 from ldm.progression import Progression, shown_steps
 from ldm.request_controls import MAX_SEED, MAX_SIDE_PX
@@ -29,6 +29,7 @@ from ldm.requests import MET_BY, start_of
 from ldm.runtime.cores import Cores
 from ldm.runtime.manager import ModelManager
 from ldm.runtime.memory import default_budget, in_bytes, is_out_of_memory
+from ldm.saving import save_pictures, save_sheet, save_steps, unwritable
 from ldm.tasks import RUNNERS
 from ldm.tasks.covering import Watched
 from ldm.tasks.settings import start_fitted
@@ -100,13 +101,8 @@ class Studio:
             if not preset.is_on_disk:
                 raise RequestError(f"{preset.name} is not on disk; get it with {preset.how_to_get}")
 
-        def save(image: Any, first: Result) -> Path:
-            folder, path = self._folder(), first.paths[0]
-            weights, about = metadata.load(path).weights_sha256, {"compared": comparison.record()}
-            try:
-                return _saved(folder, image, first.requests[0], weights, **about)
-            except OSError as error:
-                raise _unwritable(folder, error) from error
+        def save(image: np.ndarray, first: Result) -> Path:
+            return save_sheet(image, first, self._folder(), compared=comparison.record())
 
         yield from compared(comparison, self._meet, save)
 
@@ -115,22 +111,8 @@ class Studio:
         watched = Watched(lambda total: shown_steps(total, progression.frames))
         for event in self._meet(progression.request, watched):
             if isinstance(event, Result):
-                event = self._with_steps(event, progression, watched.frames)
+                event = save_steps(event, progression, watched.frames)
             yield event
-
-    def _with_steps(self, result: Result, progression: Progression, frames: list[Frame]) -> Result:
-        request, picture, path = result.requests[0], result.images[0], result.paths[0]
-        weights = metadata.load(path).weights_sha256
-        try:
-            sheet, film = progression.sheet(frames, picture), progression.film(frames, picture)
-            metadata.save(path, picture, request, weights, film=film)
-            about = {"stem": f"{path.stem}-steps", "frames": progression.frames}
-            beside = _saved(path.parent, sheet, request, weights, **about)
-        except (OSError, MemoryError) as error:
-            why = getattr(error, "strerror", None) or "there is not enough memory"
-            return replace(result, notes=(*result.notes, f"Its steps could not be saved: {why}."))
-        requests = request, replace(progression, request=request)
-        return replace(result, requests=requests, images=(picture, sheet), paths=(path, beside))
 
     def _meet(self, request: Any, watched: Watched | None = None) -> Iterator[Progress | Result]:
         begin = time.perf_counter()
@@ -195,7 +177,7 @@ class Studio:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise _unwritable(folder, error) from error
+            raise unwritable(folder, error) from error
         return folder
 
 
@@ -210,50 +192,11 @@ def known_as(preset: Preset) -> str:
     return f"{preset.name} {shape}"
 
 
-def save_pictures(result: Result, folder: Path, weights_sha256: str) -> Result:
-    """Write each picture as a new file; returns the result with their paths.
-
-    Where the disk is full half-way, the result is what was saved, with a note.
-
-    Raises:
-        LDMError: If none can be written.
-    """
-    paths: list[Path] = []
-    made = list(zip(result.requests, result.images, strict=True))
-    try:
-        for request, image in made:
-            paths.append(_saved(folder, image, request, weights_sha256))
-    except OSError as error:
-        if not paths:
-            raise _unwritable(folder, error) from error
-        number = len(paths)
-        note = f"Only {number} of {len(made)} pictures could be saved: {error.strerror or error}."
-        kept = {"requests": result.requests[:number], "images": result.images[:number]}
-        result = replace(result, **kept, notes=(*result.notes, note))
-    return replace(result, paths=tuple(paths))
-
-
-def _saved(
-    folder: Path, image: Any, request: Any, weights_sha256: str, stem: str = "", **about: Any
-) -> Path:
-    path = new_path(folder, stem or f"{datetime.now().strftime('%H%M%S')}-{request.seed}")
-    try:
-        metadata.save(path, image, request, weights_sha256, **about)
-    except BaseException:
-        path.unlink()  # it holds nothing yet
-        raise
-    return path
-
-
 def _with_loading(result: Result, seconds: float) -> Result:
     """What was expected does not count the loading, so a long one is told."""
     if seconds < LONG_LOADING:
         return result
     return replace(result, notes=(*result.notes, f"The model was loaded in {seconds:.0f} s."))
-
-
-def _unwritable(folder: Path, error: OSError) -> LDMError:
-    return LDMError(f"no picture can be saved in {folder}: {error.strerror or error}.")
 
 
 def _timed(
@@ -325,18 +268,3 @@ def _size(request: Any, preset: Preset) -> tuple[int, int]:
     if start is None or chosen != [None, None]:
         return preset.width, preset.height
     return preset.sides_like(*start.size, MAX_SIDE_PX)
-
-
-def new_path(folder: Path, stem: str) -> Path:
-    """A PNG path that nobody uses, in this process or another: `<stem>-<n>.png`.
-
-    The empty file that reserves the name is replaced when `metadata.save` has written the picture.
-    """
-    for number in itertools.count(1):
-        path = folder / f"{stem}-{number}.png"
-        try:
-            path.touch(exist_ok=False)  # atomic
-        except FileExistsError:
-            continue
-        return path
-    raise AssertionError("unreachable")

@@ -51,6 +51,7 @@ MAY_IMPORT = {
     "tasks": {"requests", "latent_diffusion", "diffusion", "canvas", "images", "models.hole"},
     # a sheet's PNG says what is on it
     "metadata": {"requests", "images", "comparison", "progression"},
+    "saving": {"metadata", "progression", "requests"},
     "history": set(),
     # what a run took and will take: the tasks' canvases, their plans and the process's memory
     "machine": {"requests", "tasks", "canvas", "runtime.memory"},
@@ -62,8 +63,7 @@ MAY_IMPORT = {
         "progression",
         "runtime",
         "tasks",
-        "metadata",
-        "history",
+        "saving",
         "images",
         "catalog",
         "machine",

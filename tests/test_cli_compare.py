@@ -79,7 +79,7 @@ def test_what_was_made_before_an_error_stays(tiny, tiny_model, tmp_path, capsys,
         return decode(*given)
 
     monkeypatch.setattr(tiny_model, "decode", once)
-    assert main([*COMPARE, *SMALL, "--across", "steps=1,2", "--out", str(tmp_path)]) == 0
+    assert main([*COMPARE, *SMALL, "--across", "steps=1,2", "--out", str(tmp_path)]) == 1
     out, err = capsys.readouterr()
     assert err.strip() == "note: 1 of 2 pictures were made, and no sheet: enough."
     assert [metadata.load(Path(path)).request.steps for path in out.splitlines()] == [1]

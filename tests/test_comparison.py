@@ -7,7 +7,7 @@ import pytest
 from PIL import ImageFont
 
 from ldm.compare import compared
-from ldm.comparison import MOST, Axis, Comparison, comparable, read_axis, recorded
+from ldm.comparison import MOST, Axis, Comparison, comparable, read_axis, recorded, said
 from ldm.errors import RequestError
 from ldm.events import Progress, Result
 from ldm.requests import REQUESTS, TextToImage
@@ -49,6 +49,9 @@ def test_what_it_says():
     assert [made.labels(axis) for axis in made.axes] == [["Guidance 1", "Guidance 2.5"], ["a", "b"]]
     assert made.differences() == "Guidance 1, 2.5 · Prompt a, b"
     assert made.title() == "seed 4, demo-text-to-image"
+    without = Comparison(REQUEST, Axis("negative_prompt", ("", "fog")))
+    assert without.differences() == "Negative prompt none, fog"
+    assert without.labels(without.across) == ["Negative prompt none", "Negative prompt fog"]
     assert Comparison(REQUEST, STEPS).title() == "a lake, seed 4, demo-text-to-image"
     assert made.record() == {"guidance_scale": [1.0, 2.5], "prompt": ["a", "b"]}
 
@@ -73,6 +76,8 @@ def test_a_sheet_says_what_it_compares():
         (Axis("seed", tuple(range(MOST + 1))), None, f"at most {MOST} pictures .* got {MOST + 1}"),
         (Axis("steps", (5, 0)), None, "steps must be 1 to 1000, got 0"),
         (STEPS, Axis("sampler", ("ddim", "euler")), "sampler must be one of ddim, .* 'euler'"),
+        (Axis(["steps"], (1,)), None, "must be one of prompt, .* got \\['steps'\\]"),
+        (Axis("strength", (0.3, 0.9)), None, "there is no picture; got 0.3, 0.9"),
     ],
 )
 def test_what_it_cannot_be_is_told(across, down, words):
@@ -89,10 +94,31 @@ def test_what_it_cannot_be_is_told(across, down, words):
         ("sampler", "ddim", ("ddim",)),
         ("Steps", "5, 5, 10", (5, 10)),
         ("steps", " ", ()),
+        ("steps", "5 || 10 |", (5, 10)),
+        ("negative-prompt", "| fog", ("", "fog")),
+        ("negative-prompt", "fog | |", ("fog", "")),
+        ("negative-prompt", "fog, rain |", ("fog, rain",)),
     ],
 )
 def test_values_as_they_are_typed(name, text, values):
     assert read_axis(TextToImage, name, text) == Axis(name.lower().replace("-", "_"), values)
+
+
+def test_only_requests_are_compared():
+    with pytest.raises(RequestError, match="what is compared must be a request, got 'a lake'"):
+        Comparison("a lake", STEPS)
+    with pytest.raises(RequestError, match="down needs across, which is empty, got 'steps=1'"):
+        said(REQUEST, "", "steps=1")
+
+
+def test_pictures_that_are_all_the_same_are_told():
+    def run(request):
+        yield Result((request,), (picture(request.seed % 2),), paths=(f"{request.seed}.png",))
+
+    for seeds, notes in (((1, 3), ("All are the same: seed changes nothing.",)), ((1, 2), ())):
+        comparison = Comparison(REQUEST, Axis("seed", seeds))
+        *_, result = compared(comparison, run, lambda image, first: "sheet.png")
+        assert result.notes == notes
 
 
 def test_a_typed_value_of_another_kind_is_told():
@@ -216,6 +242,7 @@ def test_what_is_left_out_of_a_label_is_dots():
     assert last.endswith(" …")
     assert _lines("steps 5", 90, FONT) == ["steps 5"]
     assert _lines("", 90, FONT) == [""]
+    assert _lines("\u00fcber den Fl\u00fc\u00dfen", 300, FONT, 1)[0].startswith("uber den Flu")
 
 
 def test_large_pictures_are_made_smaller_for_a_sheet():

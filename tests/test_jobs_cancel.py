@@ -58,6 +58,21 @@ def test_what_a_cancelled_run_has_made_is_its_result(queue):
     assert closed == [True]
 
 
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), LDMError("enough.")])
+def test_what_was_made_before_an_unexpected_error_is_the_result(queue, error):
+    made = Result(("one",), (), notes=("cancelled",), paths=("1.png",))
+
+    def request():
+        yield Progress("comparing", 1, 3, kept=made)
+        raise error
+
+    job_id = queue.submit(request)
+    why = "enough." if isinstance(error, LDMError) else f"the log says what ({job_id})."
+    ended = end(queue, job_id)
+    assert (ended.requests, ended.paths) == (made.requests, made.paths)
+    assert ended.notes[0].endswith(why)
+
+
 def test_cancel_while_the_model_is_loading(queue):
     gate, hold, inside = Gate(), threading.Event(), threading.Event()
 

@@ -81,6 +81,18 @@ def test_each_shape_and_type_has_its_own(made, recorder):
 
 
 @torch.no_grad()
+def test_contexts_count_where_there_are_more_than_pictures(made, recorder):
+    """They make that many maps of each."""
+    for contexts in (2, 3):
+        for _ in range(3):
+            made(
+                lambda x, context: x.repeat(len(context), 1, 1, 1),
+                (ones(1, 2, 4, 8), ones(contexts)),
+            )
+    assert recorder.count == 1
+
+
+@torch.no_grad()
 def test_the_least_recently_used_goes_and_comes_back(made, recorder, monkeypatch):
     monkeypatch.setattr(graphs, "KEPT", 2)
     shapes = [(1, 1, 1, side) for side in (1, 2, 3)]

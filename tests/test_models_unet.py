@@ -102,6 +102,10 @@ def test_refuses_what_it_cannot_take():
         text(x, t, torch.zeros(1, 2, 9))
     with pytest.raises(ValueError, match="width must be None, got 8"):
         unet()(x, t, torch.zeros(1, 2, 8))
+    with pytest.raises(ValueError, match="0 contexts do not go with 1 pictures"):
+        text(x, t, torch.zeros(0, 2, 8))
+    with pytest.raises(ValueError, match="a context, here of width 8, needs spatial transformers"):
+        unet(context_dim=8)
     with pytest.raises(ValueError, match="takes labels y"):
         unet(num_classes=5)(x, t)
     with pytest.raises(ValueError, match="takes no labels"):
@@ -133,6 +137,10 @@ def test_what_comes_before_the_context_is_computed_once_for_all_of_it(randomise)
     # one convolution, a block and a halving on two levels, then the block that attends
     assert seen == [2, 2, 2, 2, 2, 6, *[6] * 6]
     assert (got - model(x.repeat(3, 1, 1, 1), t.repeat(3), contexts)).abs().max() < 1e-5
+    named = randomise(unet(use_spatial_transformer=True, context_dim=8, num_classes=5, **about))
+    y = torch.tensor([1, 4])
+    want = named(x.repeat(3, 1, 1, 1), t.repeat(3), contexts, y.repeat(3))
+    assert (named(x, t, contexts, y) - want).abs().max() < 1e-5
     with pytest.raises(ValueError, match="3 contexts do not go with 2 pictures"):
         model(x, t, contexts[:3])
 

@@ -13,7 +13,8 @@ from ldm.events import Progress, Result
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.requests import TextToImage
 from ldm.runtime.manager import ModelManager
-from ldm.studio import Studio, new_path, resolve, save_pictures
+from ldm.saving import new_path, save_pictures
+from ldm.studio import Studio, resolve
 
 REQUEST = TextToImage(prompt="a red house", width=16, height=16, steps=4, seed=5)
 

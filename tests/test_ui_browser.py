@@ -217,6 +217,8 @@ def test_the_endpoint_takes_the_requests_fields(url, monkeypatch, png_of_size):
     for wrong in ("steps", 5):
         with pytest.raises(AppError, match="down must be a field and its values, .* got "):
             client.predict(**compared, down=wrong)
+    with pytest.raises(AppError, match="count must be 1 where settings are compared .*, got 4"):
+        client.predict(**compared, count=4)
     with pytest.raises(AppError, match="frames must be 0 where settings are compared, got 3"):
         client.predict(**compared, frames=3)
     about = {"prompt": "a beach", "steps": 2, "frames": 3.0, "api_name": "/text_to_image"}

@@ -26,7 +26,9 @@ def test_a_comparison_fills_the_widgets_that_make_it():
     assert not compare.NAMES & about["to_values"](REQUEST).keys()  # what was compared stays
 
 
-@pytest.mark.parametrize("values", [("1",), ("a, b",), ("a", "b, c"), (0.1 + 0.2, 3e-7)])
+@pytest.mark.parametrize(
+    "values", [("1",), ("a, b",), ("a", "b, c"), (0.1 + 0.2, 3e-7), ("", "a"), ("a", ""), ("",)]
+)
 def test_typed_values_are_read_as_they_were(values):
     name = "eta" if isinstance(values[0], float) else "prompt"
     axis = Axis(name, values)

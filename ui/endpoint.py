@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 from gradio.utils import get_upload_folder, is_in_or_equal
 
-from ldm.comparison import said
+from ldm.comparison import lacks_sheet, said
 from ldm.errors import LDMError, RequestError
 from ldm.events import Failed, Result
 from ldm.jobs import JobQueue
@@ -81,8 +81,14 @@ def asked(request: Any, across: Any, down: Any, frames: Any) -> Any:
     across, down = ("" if value is None else value for value in (across, down))
     if isinstance(frames, float) and frames.is_integer():
         frames = int(frames)
+    if across == "" and down == "" and not frames:
+        return request
+    if request.count != 1:
+        raise RequestError(
+            f"count must be 1 where settings are compared or steps are shown, got {request.count}."
+        )
     if across == "" and down == "":
-        return Progression(request, frames) if frames else request
+        return Progression(request, frames)
     if frames:
         raise RequestError(f"frames must be 0 where settings are compared, got {frames!r:.40}.")
     return said(request, across, down)
@@ -98,7 +104,8 @@ def _open(
         beside = {name: values.pop(name) for name in (*COMPARED, FRAMES)}
         try:
             request = make_request(request_type, from_files(values))
-            job_id = jobs.submit(asked(request, **beside))
+            wanted = asked(request, **beside)
+            job_id = jobs.submit(wanted)
         except LDMError as error:
             raise fail(str(error)) from error
         try:
@@ -106,11 +113,9 @@ def _open(
                 if isinstance(event, Failed):
                     raise fail(event.message)
                 paths = [str(path) for path in event.paths] if isinstance(event, Result) else []
-                yield (
-                    ": ".join(filter(None, say(event))),
-                    paths or None,
-                    paths[0] if paths else None,
-                )
+                last = None if not paths or lacks_sheet(wanted, event) else paths[0]
+                told = ": ".join(filter(None, say(event)))
+                yield told, paths or None, last
         finally:
             with suppress(LDMError):  # it is over and forgotten
                 jobs.cancel(job_id)  # whoever asked has gone; nothing happens if it is over

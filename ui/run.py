@@ -25,7 +25,7 @@ from ui.titles import title
 
 NEW_SEED = -1  # for a new one each time, as other programs write it
 MAX_DIGITS = 20  # of a whole number that is typed
-STARTS = ("a", "an", "the", "there")  # of sentences that begin with no name
+STARTS = ("a", "an", "at", "the", "there", "what")  # of sentences that begin with no name
 IDLE = "Nothing is being made now"
 MAX_SHOWN = 60  # pictures in a visitor's gallery; the older ones stay on disk
 

@@ -167,7 +167,9 @@ class Graphs:
         x = inputs[0]
         if has_torch_function_unary(x) or x.device.type != self._kind:
             return False
-        if x.shape[0] * x.shape[2] * x.shape[3] > self.largest:
+        maps = (given for given in inputs if given is not None and given.ndim)
+        pictures = max(map(len, maps))  # or contexts, if there are more
+        if pictures * x.shape[2] * x.shape[3] > self.largest:
             return False
         if _get_current_dispatch_mode() is not None:  # it wants to see every operation
             return False

@@ -163,9 +163,8 @@ class FastResBlock(ResBlock):
             move_bias(conv, linear)
         move_bias(self.skip_connection, block.out_layers[3])
 
-    def forward(self, x: Tensor, emb: Tensor, skip: Tensor | None = None) -> Tensor:
-        """As of a `ResBlock`."""
-        x = residual.joined(x, skip)
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        """(B, inputs, h, w), (B, time_dim) -> (B, outputs, h', w')."""
         norm, _, conv = self.in_layers
         h = norm.then_silu(x)
         if self.h_upd is not None:

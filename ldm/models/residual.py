@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ldm.models.layers import repeated, zero
+from ldm.models.layers import zero
 
 
 class Upsample(nn.Module):
@@ -36,11 +36,6 @@ class Downsample(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, C, h/2, w/2)."""
         return self.op(x)
-
-
-def joined(x: Tensor, skip: Tensor | None) -> Tensor:
-    """(B, C, h, w) and a skip connection, maybe of fewer pictures -> (B, C + C', h, w)."""
-    return x if skip is None else torch.cat([x, repeated(skip, x.shape[0])], dim=1)
 
 
 class ResBlock(nn.Module):
@@ -81,12 +76,8 @@ class ResBlock(nn.Module):
         same = inputs == outputs
         self.skip_connection = nn.Identity() if same else nn.Conv2d(inputs, outputs, 1)
 
-    def forward(self, x: Tensor, emb: Tensor, skip: Tensor | None = None) -> Tensor:
-        """(B, inputs, h, w), (B, time_dim) -> (B, outputs, h', w').
-
-        A skip connection holds the last of the inputs, for B pictures or for the first of copies.
-        """
-        x = joined(x, skip)
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        """(B, inputs, h, w), (B, time_dim) -> (B, outputs, h', w')."""
         norm, activation, conv = self.in_layers
         h = activation(norm(x))
         if self.h_upd is not None:

@@ -16,19 +16,22 @@ from ldm.models.layers import repeated, timestep_embedding, zero
 from ldm.models.residual import Downsample, ResBlock, Upsample
 
 
+def joined(x: Tensor, skip: Tensor) -> Tensor:
+    """(B, C, h, w) and a skip connection, maybe of fewer pictures -> (B, C + C', h, w)."""
+    return torch.cat([x, repeated(skip, x.shape[0])], dim=1)
+
+
 class TimestepSequential(nn.Sequential):
-    """Layers in a row, each given what it needs of time embedding, context and skip connection.
+    """Layers in a row, each given what it needs of time embedding and context.
 
     Of several contexts for the same pictures the first that looks at them makes copies.
     """
 
-    def forward(
-        self, x: Tensor, emb: Tensor, context: Tensor | None, skip: Tensor | None = None
-    ) -> Tensor:
-        """(B, C, h, w) -> (B, C', h', w'); a skip connection goes to the first residual block."""
+    def forward(self, x: Tensor, emb: Tensor, context: Tensor | None) -> Tensor:
+        """(B, C, h, w) -> (B or as many as contexts, C', h', w')."""
         for layer in self:
             if isinstance(layer, ResBlock):
-                x, skip = layer(x, emb[: x.shape[0]], skip), None
+                x = layer(x, emb[: x.shape[0]])
             elif isinstance(layer, SpatialTransformer):
                 x = layer(x if context is None else repeated(x, context.shape[0]), context)
             else:
@@ -129,6 +132,9 @@ class UNetModel(nn.Module):
         conv_resample: Whether plain changes of size have a convolution.
         num_classes: Classes of the label embedding; None: no label.
         dropout: Share of features dropped in training.
+
+    Raises:
+        ValueError: If there is a context and nothing that looks at it.
     """
 
     def __init__(  # noqa: PLR0913  (the published configuration's fields, flat)
@@ -152,6 +158,8 @@ class UNetModel(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        if context_dim is not None and not use_spatial_transformer:
+            raise ValueError(f"a context, here of width {context_dim}, needs spatial transformers")
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.model_channels = model_channels
@@ -211,6 +219,7 @@ class UNetModel(nn.Module):
         """
         self._check(x, context, y)
         pictures = x.shape[0] if context is None else context.shape[0]
+        y = None if y is None else repeated(y, pictures)
         emb = self._embedding(repeated(t, pictures), y, x.dtype)
         skips = []
         for layer in self.input_blocks:
@@ -218,7 +227,7 @@ class UNetModel(nn.Module):
             skips.append(x)
         x = self.middle_block(x, emb, context)
         for layer in self.output_blocks:
-            x = layer(x, emb, context, skips.pop())
+            x = layer(joined(x, skips.pop()), emb, context)
         return self.out(x)
 
     def _embedding(self, t: Tensor, y: Tensor | None, dtype: torch.dtype) -> Tensor:
@@ -236,8 +245,9 @@ class UNetModel(nn.Module):
         width = None if context is None else context.shape[-1]
         if width != self.context_dim:
             raise ValueError(f"the context's width must be {self.context_dim}, got {width}")
-        if context is not None and context.shape[0] % x.shape[0]:
-            raise ValueError(f"{context.shape[0]} contexts do not go with {x.shape[0]} pictures")
+        contexts = x.shape[0] if context is None else context.shape[0]
+        if not contexts or contexts % x.shape[0]:
+            raise ValueError(f"{contexts} contexts do not go with {x.shape[0]} pictures")
         if (y is None) != (self.label_emb is None):
             wanted = "no labels" if self.label_emb is None else "labels y"
             raise ValueError(f"this network takes {wanted}")

@@ -1,0 +1,109 @@
+"""Finished pictures on the disk: each a new file, whole or not at all."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ldm import metadata
+from ldm.errors import LDMError
+from ldm.events import Frame, Result
+from ldm.progression import Progression
+
+
+def save_pictures(result: Result, folder: Path, weights_sha256: str) -> Result:
+    """Write each picture as a new file; returns the result with their paths.
+
+    Where the disk is full half-way, the result is what was saved, with a note.
+
+    Raises:
+        LDMError: If none can be written.
+    """
+    paths: list[Path] = []
+    made = list(zip(result.requests, result.images, strict=True))
+    try:
+        for request, image in made:
+            paths.append(_saved(folder, image, request, weights_sha256))
+    except OSError as error:
+        if not paths:
+            raise unwritable(folder, error) from error
+        number = len(paths)
+        note = f"Only {number} of {len(made)} pictures could be saved: {error.strerror or error}."
+        kept = {"requests": result.requests[:number], "images": result.images[:number]}
+        result = replace(result, **kept, notes=(*result.notes, note))
+    return replace(result, paths=tuple(paths))
+
+
+def save_sheet(image: np.ndarray, first: Result, folder: Path, **about: Any) -> Path:
+    """Write a sheet of compared pictures, of which `first` is the first one.
+
+    Args:
+        image: (H, W, 3) uint8.
+        first: It is saved already, by the same model.
+        folder: Where to.
+        about: `compared` of `ldm.metadata.save`.
+
+    Raises:
+        LDMError: If it cannot be written.
+    """
+    weights = metadata.load(first.paths[0]).weights_sha256
+    try:
+        return _saved(folder, image, first.requests[0], weights, **about)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
+def save_steps(result: Result, progression: Progression, frames: list[Frame]) -> Result:
+    """Let a saved picture's file play its steps, and write a sheet of them beside it.
+
+    Without room for them the result is the picture as it was, with a note.
+    """
+    request, picture, path = result.requests[0], result.images[0], result.paths[0]
+    weights = metadata.load(path).weights_sha256
+    try:
+        sheet, film = progression.sheet(frames, picture), progression.film(frames, picture)
+        metadata.save(path, picture, request, weights, film=film)
+        about = {"stem": f"{path.stem}-steps", "frames": progression.frames}
+        beside = _saved(path.parent, sheet, request, weights, **about)
+    except (OSError, MemoryError) as error:
+        why = getattr(error, "strerror", None) or "there is not enough memory"
+        return replace(result, notes=(*result.notes, f"Its steps could not be saved: {why}."))
+    requests = request, replace(progression, request=request)
+    return replace(result, requests=requests, images=(picture, sheet), paths=(path, beside))
+
+
+def _saved(
+    folder: Path, image: Any, request: Any, weights_sha256: str, stem: str = "", **about: Any
+) -> Path:
+    path = new_path(folder, stem or f"{datetime.now().strftime('%H%M%S')}-{request.seed}")
+    try:
+        metadata.save(path, image, request, weights_sha256, **about)
+    except BaseException:
+        path.unlink()  # it holds nothing yet
+        raise
+    return path
+
+
+def unwritable(folder: Path, error: OSError) -> LDMError:
+    """What is said when nothing can be written there."""
+    return LDMError(f"no picture can be saved in {folder}: {error.strerror or error}.")
+
+
+def new_path(folder: Path, stem: str) -> Path:
+    """A PNG path that nobody uses, in this process or another: `<stem>-<n>.png`.
+
+    The empty file that reserves the name is replaced when `metadata.save` has written the picture.
+    """
+    for number in itertools.count(1):
+        path = folder / f"{stem}-{number}.png"
+        try:
+            path.touch(exist_ok=False)  # atomic
+        except FileExistsError:
+            continue
+        return path
+    raise AssertionError("unreachable")
