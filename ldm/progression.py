@@ -22,6 +22,7 @@ from ldm.sheet import fitted, sheet
 
 FRAMES = 10  # unless told otherwise
 MOST = 50
+FILM_SIDE = 1024  # px: the longest of a picture whose file plays its steps
 ROWS = ("expected", "with its noise")
 WIDE = 1.5  # a picture so many times as wide as high has its frames from top to bottom
 
@@ -69,19 +70,23 @@ class Progression:
 
         Args:
             frames: In their order.
-            picture: The finished one (H, W, 3); frames of a smaller canvas are enlarged to it.
+            picture: The finished one (H, W, 3); frames of another size are brought to it.
         """
         above = [f"step {frame.step} of {frame.total}, t = {frame.t}" for frame in frames]
         rows = [[frame.expected for frame in frames], [frame.noisy for frame in frames]]
         beside: Sequence[str] = ROWS
         if picture.shape[1] > WIDE * picture.shape[0]:
             rows, above, beside = [*map(list, zip(*rows, strict=True))], ROWS, above
-        shown = [[fitted(_as_large(f, picture), len(rows), len(above)) for f in r] for r in rows]
+        size = fitted(picture, len(rows), len(above)).shape
+        shown = [[_as_large(frame, size) for frame in row] for row in rows]
         return sheet(shown, above, beside, title=title_of(self.request))
 
     def film(self, frames: Sequence[Frame], picture: np.ndarray) -> list[np.ndarray]:
-        """What is expected, frame by frame, and the finished picture."""
-        return [*(_as_large(frame.expected, picture) for frame in frames), picture]
+        """What is expected, frame by frame, and the finished picture; nothing of a large picture,
+        whose film would take many times its file."""
+        if max(picture.shape) > FILM_SIDE:
+            return []
+        return [*(_as_large(frame.expected, picture.shape) for frame in frames), picture]
 
 
 def shown_steps(total: int, frames: int) -> set[int]:
@@ -89,9 +94,8 @@ def shown_steps(total: int, frames: int) -> set[int]:
     return {round(at) for at in np.linspace(1, total, min(frames, total))}
 
 
-def _as_large(frame: np.ndarray, picture: np.ndarray) -> np.ndarray:
-    """A frame at the size of the picture."""
-    if frame.shape == picture.shape:
+def _as_large(frame: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A frame at another size."""
+    if frame.shape == shape:
         return frame
-    size = picture.shape[1::-1]
-    return np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BICUBIC))
+    return np.asarray(Image.fromarray(frame).resize(shape[1::-1], Image.Resampling.BICUBIC))

@@ -67,14 +67,20 @@ def save_steps(result: Result, progression: Progression, frames: list[Frame]) ->
     weights = metadata.load(path).weights_sha256
     try:
         sheet, film = progression.sheet(frames, picture), progression.film(frames, picture)
-        metadata.save(path, picture, request, weights, film=film)
+        if film:
+            metadata.save(path, picture, request, weights, film=film)
         about = {"stem": f"{path.stem}-steps", "frames": progression.frames}
         beside = _saved(path.parent, sheet, request, weights, **about)
     except (OSError, MemoryError) as error:
         why = getattr(error, "strerror", None) or "there is not enough memory"
         return replace(result, notes=(*result.notes, f"Its steps could not be saved: {why}."))
-    requests = request, replace(progression, request=request)
-    return replace(result, requests=requests, images=(picture, sheet), paths=(path, beside))
+    return replace(
+        result,
+        requests=(request, replace(progression, request=request)),
+        images=(picture, sheet),
+        paths=(path, beside),
+        estimate=None,  # it was of the picture alone
+    )
 
 
 def _saved(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ldm import metadata
+from ldm import metadata, progression
 from ldm.cli import main
 from ldm.errors import RequestError
 from ldm.events import Frame, Progress, Result
@@ -164,3 +164,33 @@ def test_what_another_version_wrote_is_the_request(tmp_path):
     path = tmp_path / "sheet.png"
     metadata.save(path, np.zeros((4, 4, 3), np.uint8), Progression(REQUEST).request, frames=10**6)
     assert metadata.load(path).made == Progression(REQUEST).request
+
+
+def test_of_a_large_picture_there_is_a_sheet_and_no_film(studio, monkeypatch):
+    from ldm.tasks import denoising  # noqa: PLC0415  (torch)
+
+    monkeypatch.setattr(progression, "FILM_SIDE", 20)
+    monkeypatch.setattr(denoising, "FRAME_SIDE", 16)
+    kept, shown = [], Progression.sheet
+    monkeypatch.setattr(Progression, "sheet", lambda *given: kept.append(given[1]) or shown(*given))
+    request = TextToImage(**vars(REQUEST) | {"width": 24, "height": 16})
+    result = result_of(studio, Progression(request, 2))
+    assert {frame.expected.shape for frame in kept[0]} == {(11, 16, 3)}
+    with Image.open(result.paths[0]) as film:
+        assert film.n_frames == 1
+    assert result.paths[1].name == f"{result.paths[0].stem}-steps-1.png"
+    assert result.estimate is None
+
+
+def test_the_padding_of_a_map_is_not_shown(studio, tiny_model):
+    from ldm.diffusion.samplers import Step  # noqa: PLC0415
+    from ldm.tasks.covering import Covered, Plan, Watched  # noqa: PLC0415  (torch)
+    from ldm.tasks.denoising import Track, _looked_at  # noqa: PLC0415
+    from ldm.tasks.settings import Sampling  # noqa: PLC0415
+
+    sampling = Sampling("ddim", 1, 1.0, 0.0, (5,), 16, 16, inner=(13, 10))
+    latents, watched = torch.zeros(1, 3, 8, 8), Watched(lambda total: {1})
+    on = Covered(tiny_model, tiny_model, Plan("whole", 1))
+    with torch.inference_mode():
+        list(_looked_at(on, sampling, Step(0, 1, 1, latents, latents), Track(1, 1), watched))
+    assert watched.frames[0].noisy.shape == (13, 10, 3)

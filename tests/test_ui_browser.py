@@ -223,7 +223,7 @@ def test_the_endpoint_takes_the_requests_fields(url, monkeypatch, png_of_size):
         client.predict(**compared, frames=3)
     about = {"prompt": "a beach", "steps": 2, "frames": 3.0, "api_name": "/text_to_image"}
     status, (_, sheet), _ = client.predict(**about)
-    assert status.startswith("The picture with its steps")
+    assert status.startswith("The picture, and a sheet")
     assert metadata.load(Path(sheet["image"])).made.frames == 3
     foreign = {"path": str(Path(__file__))}
     for file in ({}, {"path": 5}, [{"path": "a.png"}], "a.png", foreign):

@@ -105,7 +105,7 @@ def test_a_picture_shows_its_steps(page, tmp_path):
     page.locator(f"{TAB}-go").click()
     wait_done(page, TASK)
     page.locator(f"{TAB}-see").click()
-    expect(strip).to_contain_text("The picture with its steps, and a sheet of them")
+    expect(strip).to_contain_text("The picture, and a sheet of its steps")
     pictures = page.locator(f"{TAB}-results img")
     expect(pictures).to_have_count(3)
     film = newest(page, TASK, tmp_path / "film.png")

@@ -259,7 +259,7 @@ def say(event: Any) -> tuple[str, str]:
         if isinstance(event.requests[0], Comparison):
             made = f"{count - 1} pictures and a sheet of them"
         if isinstance(event.requests[-1], Progression):
-            made = "The picture with its steps, and a sheet of them"
+            made = "The picture, and a sheet of its steps"
         expected = event.estimate and event.estimate.seconds
         was = [f"{expected:.1f} s were expected."] if expected else []
         return f"{made} in {event.seconds:.1f} s", " ".join([*event.notes, *was])

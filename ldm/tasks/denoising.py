@@ -25,6 +25,7 @@ from ldm.tasks.settings import Sampling
 
 PREVIEWS = 12  # per batch, about
 PREVIEW_SIDE = 1024  # px: the longer side of a preview
+FRAME_SIDE = 1024  # px: the longer side of what is shown of a step
 ANEW = 2**20  # draw of the noise on a picture to start from; steps have those from 1 on
 HELD_CELLS = 4  # cells of the canvas to one that is held to the small picture
 Conditions = tuple[Conditioning, Conditioning]  # what to follow, and the empty or negative one
@@ -103,11 +104,15 @@ def _looked_at(
     on: Covered, sampling: Sampling, step: Step, track: Track, watched: Watched
 ) -> Generator[Progress, None, None]:
     """The first picture of the batch as it is after a step, and as it is expected to become."""
+    height, width = sampling.inner or (sampling.height, sampling.width)
+    scale = min(1.0, FRAME_SIDE / max(height, width))
+    size = [max(1, round(scale * side)) for side in (height, width)]
     made = []
     for latents in (step.x0, step.x_t):
         part = latents[:1].to(on.model.dtype)
         image = yield from decoded(on, sampling, part, track, None, "sampling")
-        made += to_arrays(image)
+        image = image[:, :, :height, :width]
+        made += to_arrays(image if scale == 1 else F.interpolate(image, size, mode="area"))
     watched.frames = [frame for frame in watched.frames if frame.step < track.done]  # begun anew
     watched.frames.append(Frame(track.done, track.total, step.t, *made))
 
