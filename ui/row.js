@@ -57,7 +57,7 @@ document.addEventListener("click", (event) => {
   if (!matchMedia("(max-width: 820px)").matches) return;
   const studio = event.target.closest?.(".lc-studio");
   if (event.target.closest?.(".lc-examples .thumbnail-lg")) studio.scrollIntoView({ behavior: "smooth" });
-  if (event.target.closest?.(".lc-go, .lc-comparing-go, #history-results .thumbnail-lg")) {
+  if (event.target.closest?.(".lc-go, .lc-comparing-go, .lc-see, .lc-vary, #history-results .thumbnail-lg")) {
     [...studio.querySelectorAll(".lc-wall, .lc-compare")].find(isVisible)?.scrollIntoView({ behavior: "smooth" });
   }
 });
