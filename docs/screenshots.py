@@ -126,7 +126,7 @@ def use_semantic(page: Page) -> None:
     page.locator("#tab-semantic-button").click()
     page.locator("#semantic-label-map .painter[data-ready]").wait_for()
     page.locator("#semantic-examples img").nth(4).click()
-    page.locator("#semantic-label-map .about", has_text="256 × 160").wait_for()
+    page.locator("#semantic-label-map .about", has_text="256 × 160 px · 7 classes").wait_for()
     generate(page, "semantic", 5)
 
 
