@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ldm.comparison import NOT_COMPARED, Comparison, lacks_sheet, said
+from ldm.comparison import NOT_COMPARED, Comparison, said
 from ldm.events import Result
-from ldm.progression import FRAMES, MOST, Progression
+from ldm.progression import FRAMES, MOST, Progression, lacks_sheet
 from ldm.request_flags import add_flags, from_flags
 from ldm.request_json import to_dict
 from ldm.requests import REQUESTS, starts

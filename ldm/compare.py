@@ -48,6 +48,8 @@ def compared(
                     if isinstance(event, Result):
                         images.append(fitted(event.images[0], len(rows), len(rows[0])))
                         made.append(replace(event, images=()))
+                        seconds = time.perf_counter() - begin
+                        yield _progress(Progress("sampling"), made, len(requests), seconds)
                     else:
                         yield _progress(event, made, len(requests), time.perf_counter() - begin)
         image = sheet_of(comparison, images)
@@ -60,8 +62,8 @@ def compared(
         return
     result = _result(made, time.perf_counter() - begin)
     if len(images) > 1 and all(np.array_equal(image, images[0]) for image in images):
-        names = " and ".join(axis.name for axis in comparison.axes)
-        note = f"All are the same: {names} changes nothing."
+        verb = "change" if comparison.down else "changes"
+        note = f"All are the same: {comparison.fields()} {verb} nothing here."
         result = replace(result, notes=(*result.notes, note))
     yield replace(
         result,

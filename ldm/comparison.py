@@ -36,7 +36,7 @@ class Axis:
 
     def typed(self) -> str:
         """The values as `read_axis` reads them, where none has a "|" in it."""
-        words = self.said()
+        words = [repr(v) if isinstance(v, float) else str(v) for v in self.values]
         if all(word and "," not in word for word in words):
             return ", ".join(words)
         ends = len(words) == 1 or not words[-1]  # with what ends a value
@@ -109,6 +109,10 @@ class Comparison:
         """What stands over the columns or beside the rows; a prompt speaks for itself."""
         called = "" if axis.name == "prompt" else self._called(axis)
         return [f"{called} {value or NONE}".strip() for value in axis.said()]
+
+    def fields(self) -> str:
+        """What the fields that differ are called."""
+        return " and ".join(map(self._called, self.axes))
 
     def differences(self) -> str:
         """What differs, in a line."""
@@ -186,11 +190,6 @@ def said(request: Any, across: str, down: str) -> Comparison:
             raise RequestError(f"{name} {allowed}, got {text!r:.60}.")
         axes.append(read_axis(type(request), field, values) if text else None)
     return Comparison(request, *axes)
-
-
-def lacks_sheet(asked: Any, made: Any) -> bool:
-    """Whether a comparison was asked for, and it ended before its sheet; `made` is its Result."""
-    return isinstance(asked, Comparison) and not isinstance(made.requests[0], Comparison)
 
 
 def recorded(request: Any, compared: Mapping[str, Any]) -> Any:

@@ -286,4 +286,9 @@ class JobQueue:
     def _fail(self, job: Job, why: str) -> None:
         """End a job with an error, or in what it has made."""
         kept = job.event.kept if isinstance(job.event, Progress) else None
-        self._publish(job, Failed(why) if kept is None else replace(kept, notes=(why,)))
+        if kept is None:
+            self._publish(job, Failed(why))
+            return
+        number = len(kept.requests)
+        made = f"{number} pictures were made" if number > 1 else "one picture was made"
+        self._publish(job, replace(kept, notes=(f"Only {made}: {why}",)))

@@ -112,7 +112,7 @@ def _playing(film: Sequence[np.ndarray]) -> dict[str, Any]:
         return {}
     durations = [FRAME_MS] * (len(film) - 1) + [LAST_MS]
     frames = {"append_images": [Image.fromarray(frame) for frame in film], "duration": durations}
-    return {"save_all": True, "default_image": True, "loop": 0, **frames}
+    return {"save_all": True, "default_image": True, "loop": 0, "compress_level": 3, **frames}
 
 
 def _apart(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, bytes]]:

@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ldm.comparison import title_of
+from ldm.comparison import Comparison, title_of
 from ldm.errors import RequestError
-from ldm.events import Frame
+from ldm.events import Frame, Result
 from ldm.request_controls import MAX_SEED
-from ldm.requests import starts
+from ldm.requests import REQUESTS, starts
 from ldm.sheet import fitted, sheet
 
 FRAMES = 10  # unless told otherwise
 MOST = 50
-FILM_SIDE = 1024  # px: the longest of a picture whose file plays its steps
+FILM_SIDE = 512  # px: the longest of a picture whose file plays its steps
 ROWS = ("expected", "with its noise")
 WIDE = 1.5  # a picture so many times as wide as high has its frames from top to bottom
 
@@ -43,6 +43,8 @@ class Progression:
     frames: int = FRAMES
 
     def __post_init__(self) -> None:
+        if type(self.request) not in REQUESTS.values():
+            raise RequestError(f"only a request has steps, got {self.request!r:.40}.")
         if not starts(type(self.request)):
             raise RequestError(
                 "the steps of text-to-image, semantic, layout and class-conditional can be shown, "
@@ -70,14 +72,14 @@ class Progression:
 
         Args:
             frames: In their order.
-            picture: The finished one (H, W, 3); frames of another size are brought to it.
+            picture: The finished one (H, W, 3). Frames of a smaller canvas before it are enlarged.
         """
         above = [f"step {frame.step} of {frame.total}, t = {frame.t}" for frame in frames]
         rows = [[frame.expected for frame in frames], [frame.noisy for frame in frames]]
         beside: Sequence[str] = ROWS
         if picture.shape[1] > WIDE * picture.shape[0]:
             rows, above, beside = [*map(list, zip(*rows, strict=True))], ROWS, above
-        size = fitted(picture, len(rows), len(above)).shape
+        size = fitted(frames[-1].noisy, len(rows), len(above)).shape
         shown = [[_as_large(frame, size) for frame in row] for row in rows]
         return sheet(shown, above, beside, title=title_of(self.request))
 
@@ -92,6 +94,12 @@ class Progression:
 def shown_steps(total: int, frames: int) -> set[int]:
     """Which of the steps from 1 to `total` are shown: evenly spread, the first and the last too."""
     return {round(at) for at in np.linspace(1, total, min(frames, total))}
+
+
+def lacks_sheet(asked: Any, made: Result) -> bool:
+    """Whether a comparison or a progression was asked for, and it ended without its sheet."""
+    sheets = (Comparison, Progression)
+    return isinstance(asked, sheets) and not any(isinstance(one, sheets) for one in made.requests)
 
 
 def _as_large(frame: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -59,28 +59,35 @@ def save_sheet(image: np.ndarray, first: Result, folder: Path, **about: Any) -> 
 
 
 def save_steps(result: Result, progression: Progression, frames: list[Frame]) -> Result:
-    """Let a saved picture's file play its steps, and write a sheet of them beside it.
+    """Write a sheet of a saved picture's steps beside it, and let its own file play them.
 
-    Without room for them the result is the picture as it was, with a note.
+    Without room for one of them the result is what there is, with a note.
     """
+    result = replace(result, estimate=None)  # it was of the picture alone
     request, picture, path = result.requests[0], result.images[0], result.paths[0]
-    weights = metadata.load(path).weights_sha256
     try:
-        sheet, film = progression.sheet(frames, picture), progression.film(frames, picture)
-        if film:
-            metadata.save(path, picture, request, weights, film=film)
+        weights = metadata.load(path).weights_sha256
+        sheet = progression.sheet(frames, picture)
         about = {"stem": f"{path.stem}-steps", "frames": progression.frames}
         beside = _saved(path.parent, sheet, request, weights, **about)
+    except (OSError, MemoryError, LDMError) as error:
+        return _noted(result, "There is no sheet of its steps", error)
+    requests = (request, replace(progression, request=request))
+    result = replace(result, requests=requests, images=(picture, sheet), paths=(path, beside))
+    try:
+        film = progression.film(frames, picture)
+        if film:
+            metadata.save(path, picture, request, weights, film=film)
     except (OSError, MemoryError) as error:
-        why = getattr(error, "strerror", None) or "there is not enough memory"
-        return replace(result, notes=(*result.notes, f"Its steps could not be saved: {why}."))
-    return replace(
-        result,
-        requests=(request, replace(progression, request=request)),
-        images=(picture, sheet),
-        paths=(path, beside),
-        estimate=None,  # it was of the picture alone
-    )
+        return _noted(result, "Its file does not play its steps", error)
+    return result
+
+
+def _noted(result: Result, what: str, error: Exception) -> Result:
+    why = getattr(error, "strerror", None) or str(error)
+    if isinstance(error, MemoryError):
+        why = "there is not enough memory"
+    return replace(result, notes=(*result.notes, f"{what}: {why.rstrip('.')}."))
 
 
 def _saved(

@@ -111,7 +111,10 @@ class Studio:
         watched = Watched(lambda total: shown_steps(total, progression.frames))
         for event in self._meet(progression.request, watched):
             if isinstance(event, Result):
+                begin = time.perf_counter()
+                yield Progress("saving its steps", seconds=event.seconds, kept=event)
                 event = save_steps(event, progression, watched.frames)
+                event = replace(event, seconds=event.seconds + time.perf_counter() - begin)
             yield event
 
     def _meet(self, request: Any, watched: Watched | None = None) -> Iterator[Progress | Result]:

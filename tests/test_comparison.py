@@ -115,7 +115,7 @@ def test_pictures_that_are_all_the_same_are_told():
     def run(request):
         yield Result((request,), (picture(request.seed % 2),), paths=(f"{request.seed}.png",))
 
-    for seeds, notes in (((1, 3), ("All are the same: seed changes nothing.",)), ((1, 2), ())):
+    for seeds, notes in (((1, 3), ("All are the same: Seed changes nothing here.",)), ((1, 2), ())):
         comparison = Comparison(REQUEST, Axis("seed", seeds))
         *_, result = compared(comparison, run, lambda image, first: "sheet.png")
         assert result.notes == notes
@@ -150,13 +150,15 @@ def test_its_pictures_are_made_one_after_the_other_then_the_sheet():
     *progress, result = compared(
         comparison, run, lambda image, first: saved.append((image, first.paths)) or "sheet.png"
     )
-    assert [(event.step, event.total) for event in progress] == [(0, 3), (1, 3), (2, 3)]
+    assert [event.total for event in progress] == [3] * 6
+    assert [event.step for event in progress] == [0, 1, 1, 2, 2, 3]  # each told with what it made
     assert progress[0].eta_seconds is None  # its model had to be loaded
-    assert progress[2].eta_seconds > 0
+    assert progress[4].eta_seconds > 0
     assert progress[0].kept is None
-    assert progress[2].kept.paths == ("5.png", "10.png")
-    assert progress[2].kept.notes == ("2 of 3 pictures were made, and no sheet: it was cancelled.",)
-    assert all(event.preview is not None for event in progress)
+    assert progress[3].kept.paths == ("5.png", "10.png")
+    assert progress[3].kept.notes == ("2 of 3 pictures were made, and no sheet: it was cancelled.",)
+    assert progress[5].kept.paths == ("5.png", "10.png", "20.png")  # whatever befalls the sheet
+    assert all(event.preview is not None for event in progress[::2])
     assert asked == [5, 10, 20]
     assert result.paths == ("sheet.png", "5.png", "10.png", "20.png")
     assert result.requests == (comparison, *comparison.rows()[0])

@@ -12,7 +12,7 @@ from ldm.cli import main
 from ldm.errors import RequestError
 from ldm.events import Frame, Progress, Result
 from ldm.images import EncodedImage, to_arrays
-from ldm.progression import MOST, Progression, shown_steps
+from ldm.progression import MOST, Progression, lacks_sheet, shown_steps
 from ldm.requests import ClassConditional, TextToImage, Upscale
 from ldm.studio import Studio
 
@@ -50,6 +50,8 @@ def test_it_stands_for_one_picture():
     for wrong in (1, MOST + 1, 2.5, True, "3", None):
         with pytest.raises(RequestError, match=f"frames must be 2 to {MOST}, got {wrong!r}"):
             Progression(REQUEST, wrong)
+    with pytest.raises(RequestError, match="only a request has steps, got 'a lake'"):
+        Progression("a lake")
     image = EncodedImage.from_array(np.zeros((16, 16, 3), np.uint8))
     with pytest.raises(RequestError, match="can be shown, got 'upscale'"):
         Progression(Upscale(image=image))
@@ -139,14 +141,47 @@ def test_a_run_that_begins_anew_has_its_steps_once(studio, monkeypatch):
     assert [frame.step for frame in watched.frames] in ([1, 2], [1, 2, 3])
 
 
-def test_without_room_for_the_sheet_the_picture_is_there(studio, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (OSError("encoder error -2"), "encoder error -2"),
+        (MemoryError(), "there is not enough memory"),
+    ],
+)
+def test_without_room_for_sheet_or_film_the_rest_is_there(error, why, studio, monkeypatch):
     def full(*_):
-        raise OSError(28, "No space left on device")
+        raise error
 
-    monkeypatch.setattr(Progression, "sheet", full)
-    result = result_of(studio, Progression(REQUEST, 3))
-    assert result.notes == ("Its steps could not be saved: No space left on device.",)
-    assert [metadata.load(path).request for path in result.paths] == list(result.requests)
+    asked = Progression(REQUEST, 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(Progression, "film", full)
+        result = result_of(studio, asked)
+        assert result.notes == (f"Its file does not play its steps: {why}.",)
+        assert metadata.load(result.paths[1]).made == result.requests[1]
+        assert not lacks_sheet(asked, result)
+    with monkeypatch.context() as patch:
+        patch.setattr(Progression, "sheet", full)
+        result = result_of(studio, asked)
+        assert result.notes == (f"There is no sheet of its steps: {why}.",)
+        assert [metadata.load(path).request for path in result.paths] == list(result.requests)
+        assert lacks_sheet(asked, result)
+        assert not lacks_sheet(REQUEST, result)
+
+
+def test_what_is_saved_is_kept_whatever_comes(studio):
+    *_, last = [
+        event for event in studio.run(Progression(REQUEST, 3)) if isinstance(event, Progress)
+    ]
+    assert len(last.kept.paths) == 1
+
+
+def test_in_bands_its_progress_is_that_of_the_steps(studio):
+    request = TextToImage(**vars(REQUEST) | {"cover": "bands", "steps": 2})
+    events = [event for event in studio.run(Progression(request, 2)) if isinstance(event, Progress)]
+    told = [(event.step, event.total) for event in events if event.stage == "sampling"]
+    assert told == sorted(told)
+    assert {total for _, total in told} == {2}
 
 
 def test_on_the_command_line(tiny, tmp_path, capsys):
@@ -182,11 +217,11 @@ def test_of_a_large_picture_there_is_a_sheet_and_no_film(studio, monkeypatch):
     assert result.estimate is None
 
 
-def test_the_padding_of_a_map_is_not_shown(studio, tiny_model):
+def test_the_padding_of_a_map_is_not_shown(tiny_model, monkeypatch):
     from ldm.diffusion.samplers import Step  # noqa: PLC0415
     from ldm.tasks.covering import Covered, Plan, Watched  # noqa: PLC0415  (torch)
     from ldm.tasks.denoising import Track, _looked_at  # noqa: PLC0415
-    from ldm.tasks.settings import Sampling  # noqa: PLC0415
+    from ldm.tasks.settings import Sampling, small_of  # noqa: PLC0415
 
     sampling = Sampling("ddim", 1, 1.0, 0.0, (5,), 16, 16, inner=(13, 10))
     latents, watched = torch.zeros(1, 3, 8, 8), Watched(lambda total: {1})
@@ -194,3 +229,8 @@ def test_the_padding_of_a_map_is_not_shown(studio, tiny_model):
     with torch.inference_mode():
         list(_looked_at(on, sampling, Step(0, 1, 1, latents, latents), Track(1, 1), watched))
     assert watched.frames[0].noisy.shape == (13, 10, 3)
+
+    monkeypatch.setattr(tiny_model, "trained_size", (16, 16))
+    canvas = Sampling("ddim", 6, 1.0, 0.0, (5,), 32, 48, inner=(30, 44), coarse=0.5)
+    small = small_of(tiny_model, canvas)
+    assert (small.height, small.width, small.inner) == (16, 24, (15, 22))

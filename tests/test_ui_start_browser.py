@@ -80,6 +80,7 @@ def test_a_picture_to_start_from_survives_a_reload(page, tmp_path):
     expect(page.locator(f"{TAB}-image img")).to_be_visible()
     expect(page.locator(f"{TAB}-width input")).to_have_value("192")
     page.locator(f"{TAB}-height input").fill("64")  # and its own size stays, too
+    address = page.url
     for picture in (expect(page.locator(f"{TAB}-image img")), None):
         page.reload()
         page.locator("body[data-ready]").wait_for()
@@ -95,6 +96,16 @@ def test_a_picture_to_start_from_survives_a_reload(page, tmp_path):
             ).click()
             expect(page.locator(f"{TAB}-image img")).to_have_count(0)
     page.wait_for_timeout(500)  # what was taken away does not come back
+    expect(page.locator(f"{TAB}-image img")).to_have_count(0)
+
+    # nor does it with a link, whose picture it would change
+    page.locator(f"{TAB}-start button").first.click()
+    page.locator(f"{TAB}-image input[type=file]").set_input_files(given)
+    expect(page.locator(f"{TAB}-image img")).to_be_visible()
+    page.goto(f"{address}?prompt=a+lake")
+    page.locator("body[data-ready]").wait_for()
+    expect(page.locator(f"{TAB}-prompt textarea")).to_have_value("a lake")
+    page.wait_for_timeout(500)
     expect(page.locator(f"{TAB}-image img")).to_have_count(0)
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import gradio as gr
 from gradio.utils import get_upload_folder, is_in_or_equal
 
-from ldm.comparison import lacks_sheet, said
+from ldm.comparison import said
 from ldm.errors import LDMError, RequestError
 from ldm.events import Failed, Result
 from ldm.jobs import JobQueue
-from ldm.progression import Progression
+from ldm.progression import MOST, Progression, lacks_sheet
 from ui.controls import COMPARED, FRAMES, EndpointWidget, as_endpoint, endpoint_widgets, from_files
 from ui.run import fail, make_request, say
 from ui.stage import FOLLOWERS, PACE
@@ -79,19 +79,18 @@ def asked(request: Any, across: Any, down: Any, frames: Any) -> Any:
         RequestError: If there is no such one.
     """
     across, down = ("" if value is None else value for value in (across, down))
-    if isinstance(frames, float) and frames.is_integer():
+    if isinstance(frames, float) and frames in range(MOST + 1):
         frames = int(frames)
     if across == "" and down == "" and not frames:
         return request
+    wanted = Progression(request, frames) if frames else said(request, across, down)
     if request.count != 1:
         raise RequestError(
             f"count must be 1 where settings are compared or steps are shown, got {request.count}."
         )
-    if across == "" and down == "":
-        return Progression(request, frames)
-    if frames:
+    if frames and (across or down):
         raise RequestError(f"frames must be 0 where settings are compared, got {frames!r:.40}.")
-    return said(request, across, down)
+    return wanted
 
 
 def _open(

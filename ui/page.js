@@ -50,6 +50,7 @@ const latentCanvas = {
     if (unknown) refused.push(unknown);
     if (brings) {
       rememberState(linked, null); // what is painted there is not known yet, and stays
+      sessionStorage.removeItem(picturesKey(linked)); // see ui/undo.js
       kept[linked] = link;
     }
     const recalled = names.map(([task, name, about], i) => {

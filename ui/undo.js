@@ -56,11 +56,15 @@ latentCanvas.undo = (task, names, values) => {
   });
 };
 
+// The tab whose settings come from a link, which tells of no picture: it would change what is made.
+const linked = new URLSearchParams(location.search);
+const linkedTask = [...linked.keys()].some((name) => name !== "tab") ? linked.get("tab") ?? FIRST_TAB : null;
+
 // A picture that was loaded stays on the server for a day: a reload brings it back, while it is there.
 // names: [task, input] of each.
 latentCanvas.pictures = (names) => Promise.all(names.map(async ([task, name]) => {
   const picture = stored(sessionStorage, picturesKey(task), {})[name], nothing = { __type__: "update" };
-  if (!picture || held[task]?.[name]) return nothing; // somebody was faster
+  if (!picture || task === linkedTask || held[task]?.[name]) return nothing; // somebody was faster
   const isThere = await fetch(picture.url, { method: "HEAD" }).then((answer) => answer.ok, () => false);
   return isThere && !held[task]?.[name] ? picture : nothing;
 }));

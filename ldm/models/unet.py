@@ -246,7 +246,7 @@ class UNetModel(nn.Module):
         if width != self.context_dim:
             raise ValueError(f"the context's width must be {self.context_dim}, got {width}")
         contexts = x.shape[0] if context is None else context.shape[0]
-        if not contexts or contexts % x.shape[0]:
+        if not contexts or not x.shape[0] or contexts % x.shape[0]:
             raise ValueError(f"{contexts} contexts do not go with {x.shape[0]} pictures")
         if (y is None) != (self.label_emb is None):
             wanted = "no labels" if self.label_emb is None else "labels y"

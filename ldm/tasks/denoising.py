@@ -25,7 +25,7 @@ from ldm.tasks.settings import Sampling
 
 PREVIEWS = 12  # per batch, about
 PREVIEW_SIDE = 1024  # px: the longer side of a preview
-FRAME_SIDE = 1024  # px: the longer side of what is shown of a step
+FRAME_SIDE = 512  # px: the longer side of what is shown of a step
 ANEW = 2**20  # draw of the noise on a picture to start from; steps have those from 1 on
 HELD_CELLS = 4  # cells of the canvas to one that is held to the small picture
 Conditions = tuple[Conditioning, Conditioning]  # what to follow, and the empty or negative one
@@ -110,11 +110,24 @@ def _looked_at(
     made = []
     for latents in (step.x0, step.x_t):
         part = latents[:1].to(on.model.dtype)
-        image = yield from decoded(on, sampling, part, track, None, "sampling")
+        work = decoded(on, sampling, part, track, None)
+        image = yield from _told_as(Progress("sampling", track.done, track.total), work)
         image = image[:, :, :height, :width]
         made += to_arrays(image if scale == 1 else F.interpolate(image, size, mode="area"))
     watched.frames = [frame for frame in watched.frames if frame.step < track.done]  # begun anew
     watched.frames.append(Frame(track.done, track.total, step.t, *made))
+
+
+def _told_as(
+    event: Progress, work: Generator[Progress, None, Tensor]
+) -> Generator[Progress, None, Tensor]:
+    """A part of something else: its own progress is not told. Returns what it returns."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            return end.value
+        yield event
 
 
 def decoded(

@@ -172,7 +172,11 @@ def small_of(about: Measures, sampling: Sampling) -> Sampling | None:
         max(1, round(scale * side / multiple)) * multiple
         for side in (sampling.height, sampling.width)
     )
-    sides = {"height": height, "width": width, "inner": None}
+    inner = None
+    if sampling.inner is not None:  # the same share of it is padding
+        of = (height / sampling.height, width / sampling.width)
+        inner = tuple(round(share * side) for share, side in zip(of, sampling.inner, strict=True))
+    sides = {"height": height, "width": width, "inner": inner}
     return replace(sampling, **sides, coarse=0.0, cover="auto")
 
 
