@@ -19,7 +19,7 @@ def test_a_comparison_fills_the_widgets_that_make_it():
     assert (values["across"], values["across_values"]) == ("steps", "2, 3")
     assert (values["down"], values["down_values"]) == ("prompt", "snow, night | sun")
     assert about["to_fields"](values).keys() == about["to_values"](REQUEST).keys()
-    assert compare.compared_by(None, REQUEST, values) == given
+    assert compare.compared_by(REQUEST, values) == given
 
     one = about["to_values"](Comparison(REQUEST, Axis("eta", (0.5,))))
     assert (one["down"], one["down_values"]) == (compare.NOTHING, "")

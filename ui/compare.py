@@ -117,12 +117,12 @@ def connect(jobs: JobQueue, tab: Tab, comparing: Comparing) -> None:
 
     def wanted(_: Visit, **values: Any) -> Comparison:
         check_filled(tab.request_type, tab.inputs, values)
-        return compared_by(tab, make_request(tab.request_type, tab.to_fields(values)), values)
+        return compared_by(make_request(tab.request_type, tab.to_fields(values)), values)
 
     def estimate(**values: Any) -> str:
         try:
             request = make_request(tab.request_type, writable(tab.to_fields(values)))
-            comparison = compared_by(tab, request, values)
+            comparison = compared_by(request, values)
             return told(jobs.estimate(comparison), comparison.number)
         except (LDMError, gr.Error):  # said when it is asked for, not while it is being written
             return ""
@@ -141,7 +141,7 @@ def connect(jobs: JobQueue, tab: Tab, comparing: Comparing) -> None:
     )
 
 
-def compared_by(tab: Tab, request: Any, values: Values) -> Comparison:
+def compared_by(request: Any, values: Values) -> Comparison:
     """A request with the fields and values that a tab's widgets say.
 
     Raises:
