@@ -1,12 +1,13 @@
 """What comes back from a run, in the order in which it can come.
 
-Exactly one of Result, Failed and Cancelled ends a run. This module needs no torch.
+Exactly one of Result, Failed and Cancelled ends a run. Printed, they leave out pixels. This module
+needs no torch.
 """
 
 from __future__ import annotations
 
 import typing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 if typing.TYPE_CHECKING:
@@ -31,8 +32,10 @@ class Progress:
     total: int = 0
     seconds: float = 0.0  # since the run began
     eta_seconds: float | None = None  # None: not known yet
-    preview: np.ndarray | None = None  # (H, W, 3) uint8, all pictures of the batch side by side
-    kept: Result | None = None  # what there is if the run is cancelled now, already saved
+    # (H, W, 3) uint8, all pictures of the batch side by side
+    preview: np.ndarray | None = field(default=None, repr=False)
+    # what there is if the run is cancelled now, already saved
+    kept: Result | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,8 @@ class Frame:
     step: int  # from 1
     total: int
     t: int  # the time step that was left
-    expected: np.ndarray  # (H, W, 3) uint8: x0 as it was predicted at t
-    noisy: np.ndarray  # (H, W, 3) uint8: x after the step
+    expected: np.ndarray = field(repr=False)  # (H, W, 3) uint8: x0 as it was predicted at t
+    noisy: np.ndarray = field(repr=False)  # (H, W, 3) uint8: x after the step
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,8 @@ class Result:
     """The finished pictures, each with the request that makes exactly that one (count 1)."""
 
     requests: tuple[Any, ...]
-    images: tuple[np.ndarray, ...]  # (H, W, 3) uint8 RGB; of a comparison, the sheet alone
+    # (H, W, 3) uint8 RGB; of a comparison, the sheet alone
+    images: tuple[np.ndarray, ...] = field(repr=False)
     seconds: float = 0.0
     notes: tuple[str, ...] = ()  # what a person should know, e.g. words the model has never seen
     paths: tuple[Path, ...] = ()  # the saved PNGs, filled in by the studio
