@@ -43,8 +43,30 @@ class Axis:
         return " | ".join(words) + (" |" if ends else "")
 
 
+class StandsForRequest:
+    """What can stand where a request can: it has the task and the preset of its `request`."""
+
+    request: Any
+
+    @property
+    def task(self) -> str:
+        """Of the request."""
+        return self.request.task
+
+    @property
+    def preset(self) -> str:
+        """Of the request."""
+        return self.request.preset
+
+    def settle(self) -> None:
+        """Let the request be of one picture, whose seed is known from now on."""
+        seed = self.request.seed
+        seed = secrets.randbelow(MAX_SEED + 1) if seed is None else seed
+        object.__setattr__(self, "request", replace(self.request, seed=seed, count=1))
+
+
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(StandsForRequest):
     """Pictures of one request that differ in the values of the axes alone: the seed is one.
 
     It can stand where a request can, and has its task and preset.
@@ -76,9 +98,7 @@ class Comparison:
             raise RequestError(
                 f"at most {MOST} pictures can be compared at once, got {self.number}."
             )
-        seed = self.request.seed
-        seed = secrets.randbelow(MAX_SEED + 1) if seed is None else seed
-        object.__setattr__(self, "request", replace(self.request, seed=seed, count=1))
+        self.settle()
         rows = self.rows()  # now: a value that no field takes is told before any picture is made
         for way, requests in (("across", rows[0]), ("down", [row[0] for row in rows])):
             if axis := getattr(self, way):  # as the requests have them: plain numbers
@@ -94,16 +114,6 @@ class Comparison:
     def number(self) -> int:
         """Of pictures."""
         return math.prod(len(axis.values) for axis in self.axes)
-
-    @property
-    def task(self) -> str:
-        """Of the request."""
-        return self.request.task
-
-    @property
-    def preset(self) -> str:
-        """Of the request."""
-        return self.request.preset
 
     def labels(self, axis: Axis) -> list[str]:
         """What stands over the columns or beside the rows; a prompt speaks for itself."""

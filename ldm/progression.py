@@ -5,18 +5,16 @@ Progressive generation (DDPM Sec. 4.3, Fig. 6). This module needs no torch.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from ldm.comparison import Comparison, title_of
+from ldm.comparison import Comparison, StandsForRequest, title_of
 from ldm.errors import RequestError
 from ldm.events import Frame, Result
-from ldm.request_controls import MAX_SEED
 from ldm.requests import REQUESTS, starts
 from ldm.sheet import fitted, sheet
 
@@ -28,7 +26,7 @@ WIDE = 1.5  # a picture so many times as wide as high has its frames from top to
 
 
 @dataclass(frozen=True)
-class Progression:
+class Progression(StandsForRequest):
     """A picture whose steps are shown; it can stand where a request can.
 
     Args:
@@ -53,19 +51,7 @@ class Progression:
         is_whole = isinstance(self.frames, int) and not isinstance(self.frames, bool)
         if not is_whole or not 2 <= self.frames <= MOST:
             raise RequestError(f"frames must be 2 to {MOST}, got {self.frames!r:.40}.")
-        seed = self.request.seed
-        seed = secrets.randbelow(MAX_SEED + 1) if seed is None else seed
-        object.__setattr__(self, "request", replace(self.request, seed=seed, count=1))
-
-    @property
-    def task(self) -> str:
-        """Of the request."""
-        return self.request.task
-
-    @property
-    def preset(self) -> str:
-        """Of the request."""
-        return self.request.preset
+        self.settle()
 
     def sheet(self, frames: Sequence[Frame], picture: np.ndarray) -> np.ndarray:
         """All frames side by side: above what is expected, below what there is.
