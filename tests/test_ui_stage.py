@@ -12,7 +12,8 @@ from ldm.errors import RequestError
 from ldm.events import Progress, Result
 from ldm.requests import REQUESTS, TextToImage
 from ui.controls import labels_of, limits
-from ui.run import Picture, Visit, fail, in_words, make_request, strip
+from ui.run import Picture, Visit, fail, in_words, make_request
+from ui.words import strip
 
 STEP = 0.002  # s
 

@@ -16,8 +16,9 @@ from ldm.events import Failed, Result
 from ldm.jobs import JobQueue
 from ldm.progression import MOST, Progression, lacks_sheet
 from ui.controls import COMPARED, FRAMES, EndpointWidget, as_endpoint, endpoint_widgets, from_files
-from ui.run import fail, make_request, say
+from ui.run import fail, make_request
 from ui.stage import FOLLOWERS, PACE
+from ui.words import say
 
 A_FILE = '{"path": PATH, "meta": {"_type": "gradio.FileData"}}'
 

@@ -1,9 +1,8 @@
-"""From a click to a picture: requests from values, a visitor's own state, events as HTML."""
+"""From a click to a picture: requests from values, and a visitor's own state."""
 
 from __future__ import annotations
 
 import html
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -16,17 +15,16 @@ from ldm.catalog.registry import load_preset
 from ldm.catalog.schema import Preset
 from ldm.comparison import Comparison
 from ldm.errors import LDMError, RequestError
-from ldm.events import Cancelled, Failed, Progress, Queued, Result
+from ldm.events import Result
 from ldm.jobs import JobQueue
 from ldm.progression import Progression
 from ldm.request_controls import MAX_SEED
-from ldm.requests import EncodedImage, start_of
-from ui.titles import title
+from ldm.requests import EncodedImage
+from ui.titles import settings, title
 
 NEW_SEED = -1  # for a new one each time, as other programs write it
 MAX_DIGITS = 20  # of a whole number that is typed
 STARTS = ("a", "an", "at", "the", "there", "what")  # of sentences that begin with no name
-IDLE = "Nothing is being made now"
 MAX_SHOWN = 60  # pictures in a visitor's gallery; the older ones stay on disk
 
 
@@ -241,95 +239,3 @@ def _typed_seed(seed: int | str | None) -> int | None:
             f"seed must be 0 to {MAX_SEED}, or empty for a new one, got {seed!r:.80}."
         )
     return seed
-
-
-def say(event: Any) -> tuple[str, str]:
-    """An event in words: what goes on, and more about it ("" if there is nothing)."""
-    if isinstance(event, Progress) and event.step < event.total:
-        left = f" · about {event.eta_seconds:.0f} s left" if event.eta_seconds is not None else ""
-        what = "Step" if event.stage == "sampling" else f"{event.stage.capitalize()},"
-        return f"{what} {event.step} of {event.total}", f"{event.seconds:.1f} s{left}"
-    if isinstance(event, Progress):
-        return event.stage.capitalize(), f"{event.seconds:.1f} s" if event.total else ""
-    if isinstance(event, Queued):
-        return (f"Waiting, {event.position} before this one" if event.position else "Starting"), ""
-    if isinstance(event, Result):
-        count = len(event.requests)
-        made = f"{count} pictures" if count > 1 else "Done"
-        if isinstance(event.requests[0], Comparison):
-            made = f"{count - 1} pictures and a sheet of them"
-        if isinstance(event.requests[-1], Progression):
-            made = "The picture, and a sheet of its steps"
-        expected = event.estimate and event.estimate.seconds
-        was = [f"{expected:.1f} s were expected."] if expected else []
-        return f"{made} in {event.seconds:.1f} s", " ".join([*event.notes, *was])
-    if isinstance(event, Failed):
-        return event.message, ""
-    return ("Cancelled" if isinstance(event, Cancelled) else IDLE), ""
-
-
-def strip(event: Any, job_id: str = "", *, previewed: bool = False) -> str:
-    """The progress strip as HTML.
-
-    Args:
-        event: An event of a run; None before the first.
-        job_id: Written into the strip, so that a page that is loaded again finds its job.
-        previewed: Whether the picture on show is a preview of the run.
-    """
-    what, more = say(event)
-    busy = "busy previewed" if previewed else "busy"
-    if isinstance(event, Progress) and event.total:
-        return _strip(busy, what, more, event.step / event.total, job_id)
-    if isinstance(event, (Progress, Queued)):
-        return _strip(f"{busy} vague", what, more, 0, job_id)
-    kind = "done" if isinstance(event, Result) else "idle"
-    return _strip("failed" if isinstance(event, Failed) else kind, what, more, 1, job_id)
-
-
-def _strip(kind: str, what: str, more: str, share: float, job_id: str) -> str:
-    percent = f"{100 * share:.1f}"
-    # a busy strip changes many times a second: nobody wants to hear all of it
-    role = 'role="status"'
-    if kind == "failed":  # told once more it is another one, to be seen again
-        role = f'role="alert" data-told="{time.monotonic_ns()}"'
-    if kind.startswith("busy"):
-        role = f'role="progressbar" aria-label="Progress" aria-valuenow="{percent}"'
-    return (
-        f'<div class="strip {kind}" {role} data-job="{html.escape(job_id)}">'
-        f'<div class="bar"><div style="transform:scaleX({share:.3f})"></div></div>'
-        f'<div class="line">'
-        f'<span class="what">{html.escape(what)}</span>'
-        f'<span class="more">{html.escape(more)}</span></div></div>'
-    )
-
-
-def settings(request: Any) -> str:
-    """A finished picture's settings in a line, or what a sheet shows."""
-    if isinstance(request, Comparison):
-        seed = "" if "seed" in request.record() else f" · seed {request.request.seed}"
-        return request.differences() + seed
-    if isinstance(request, Progression):
-        return f"its steps · {settings(request.request)}"
-    about = [f"seed {request.seed}"]
-    if hasattr(request, "width"):
-        about.append(f"{request.width} × {request.height} px")
-    about.append(f"{request.steps} steps {request.sampler}")
-    if getattr(request, "guidance_scale", None) is not None:
-        about.append(f"guidance {request.guidance_scale:g}")
-    if start_of(request) is not None:
-        about.append(f"from a picture, strength {request.strength:g}")
-    return " · ".join([*about, f"eta {request.eta:g}"] if request.eta else about)
-
-
-def plate_of(picture: Picture | None, more: str = "") -> str:
-    """What stands under the picture, like the plate beside one in a museum; `more` at its end."""
-    if picture is None:
-        return ""
-    without, kind = picture.without, "plate sheet" if picture.is_sheet else "plate"
-    return (
-        f'<div class="{kind}"><p class="title">{html.escape(picture.title)}</p>'
-        + (f"<p>without {html.escape(without)}</p>" if without else "")
-        + f"<p>{html.escape(picture.settings)}</p>"
-        + (f"<p>{html.escape(more)}</p>" if more else "")
-        + "</div>"
-    )

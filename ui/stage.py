@@ -15,8 +15,9 @@ from ldm.events import Failed, Progress, Queued, Result
 from ldm.jobs import JobQueue
 from ui.controls import QUIET, check_filled, named
 from ui.gallery import Row, row_of_pictures, zipped
-from ui.run import Picture, Visit, in_words, make_request, plate_of, strip
+from ui.run import Picture, Visit, in_words, make_request
 from ui.wall import look_closer, onward, wall
+from ui.words import plate_of, strip
 
 FOLLOWERS = 32  # pages that can watch their runs at once
 VARY, STEPS = "Vary it", "See its steps"

@@ -1,4 +1,4 @@
-"""What a picture shows, in a line."""
+"""What a picture shows, and how it was made, each in a line."""
 
 from __future__ import annotations
 
@@ -7,8 +7,18 @@ from typing import Any
 import numpy as np
 
 from ldm.catalog.registry import load_preset
+from ldm.comparison import Comparison
 from ldm.errors import LDMError
-from ldm.requests import ClassConditional, Inpaint, Layout, Semantic, TextToImage, Upscale
+from ldm.progression import Progression
+from ldm.requests import (
+    ClassConditional,
+    Inpaint,
+    Layout,
+    Semantic,
+    TextToImage,
+    Upscale,
+    start_of,
+)
 
 MANY = 4  # names in a title; of more classes the others are counted
 
@@ -16,6 +26,24 @@ MANY = 4  # names in a title; of more classes the others are counted
 def title(request: Any) -> str:
     """What the picture of a request shows."""
     return TITLES[type(request)](request)
+
+
+def settings(request: Any) -> str:
+    """A finished picture's settings in a line, or what a sheet shows."""
+    if isinstance(request, Comparison):
+        seed = "" if "seed" in request.record() else f" · seed {request.request.seed}"
+        return request.differences() + seed
+    if isinstance(request, Progression):
+        return f"its steps · {settings(request.request)}"
+    about = [f"seed {request.seed}"]
+    if hasattr(request, "width"):
+        about.append(f"{request.width} × {request.height} px")
+    about.append(f"{request.steps} steps {request.sampler}")
+    if getattr(request, "guidance_scale", None) is not None:
+        about.append(f"guidance {request.guidance_scale:g}")
+    if start_of(request) is not None:
+        about.append(f"from a picture, strength {request.strength:g}")
+    return " · ".join([*about, f"eta {request.eta:g}"] if request.eta else about)
 
 
 def _layout(request: Layout) -> str:

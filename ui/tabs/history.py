@@ -16,10 +16,11 @@ from ldm.errors import LDMError
 from ldm.history import About, Entry, History
 from ui.controls import QUIET, named
 from ui.gallery import strip_of_pictures
-from ui.run import Picture, Visit, fail, plate_of
+from ui.run import Picture, Visit, fail
 from ui.stage import Updates
 from ui.thumbnails import Thumbnails
 from ui.wall import look_closer, onward, wall
+from ui.words import plate_of
 
 TASK = "history"  # what its widgets are called by, as those of a task
 TITLE = "History"

@@ -1,0 +1,88 @@
+"""A run's events and a picture's plate in words, as HTML."""
+
+from __future__ import annotations
+
+import html
+import time
+from typing import Any
+
+from ldm.comparison import Comparison
+from ldm.events import Cancelled, Failed, Progress, Queued, Result
+from ldm.progression import Progression
+from ui.run import Picture
+
+IDLE = "Nothing is being made now"
+
+
+def say(event: Any) -> tuple[str, str]:
+    """An event in words: what goes on, and more about it ("" if there is nothing)."""
+    if isinstance(event, Progress) and event.step < event.total:
+        left = f" · about {event.eta_seconds:.0f} s left" if event.eta_seconds is not None else ""
+        what = "Step" if event.stage == "sampling" else f"{event.stage.capitalize()},"
+        return f"{what} {event.step} of {event.total}", f"{event.seconds:.1f} s{left}"
+    if isinstance(event, Progress):
+        return event.stage.capitalize(), f"{event.seconds:.1f} s" if event.total else ""
+    if isinstance(event, Queued):
+        return (f"Waiting, {event.position} before this one" if event.position else "Starting"), ""
+    if isinstance(event, Result):
+        count = len(event.requests)
+        made = f"{count} pictures" if count > 1 else "Done"
+        if isinstance(event.requests[0], Comparison):
+            made = f"{count - 1} pictures and a sheet of them"
+        if isinstance(event.requests[-1], Progression):
+            made = "The picture, and a sheet of its steps"
+        expected = event.estimate and event.estimate.seconds
+        was = [f"{expected:.1f} s were expected."] if expected else []
+        return f"{made} in {event.seconds:.1f} s", " ".join([*event.notes, *was])
+    if isinstance(event, Failed):
+        return event.message, ""
+    return ("Cancelled" if isinstance(event, Cancelled) else IDLE), ""
+
+
+def strip(event: Any, job_id: str = "", *, previewed: bool = False) -> str:
+    """The progress strip as HTML.
+
+    Args:
+        event: An event of a run; None before the first.
+        job_id: Written into the strip, so that a page that is loaded again finds its job.
+        previewed: Whether the picture on show is a preview of the run.
+    """
+    what, more = say(event)
+    busy = "busy previewed" if previewed else "busy"
+    if isinstance(event, Progress) and event.total:
+        return _strip(busy, what, more, event.step / event.total, job_id)
+    if isinstance(event, (Progress, Queued)):
+        return _strip(f"{busy} vague", what, more, 0, job_id)
+    kind = "done" if isinstance(event, Result) else "idle"
+    return _strip("failed" if isinstance(event, Failed) else kind, what, more, 1, job_id)
+
+
+def _strip(kind: str, what: str, more: str, share: float, job_id: str) -> str:
+    percent = f"{100 * share:.1f}"
+    # a busy strip changes many times a second: nobody wants to hear all of it
+    role = 'role="status"'
+    if kind == "failed":  # told once more it is another one, to be seen again
+        role = f'role="alert" data-told="{time.monotonic_ns()}"'
+    if kind.startswith("busy"):
+        role = f'role="progressbar" aria-label="Progress" aria-valuenow="{percent}"'
+    return (
+        f'<div class="strip {kind}" {role} data-job="{html.escape(job_id)}">'
+        f'<div class="bar"><div style="transform:scaleX({share:.3f})"></div></div>'
+        f'<div class="line">'
+        f'<span class="what">{html.escape(what)}</span>'
+        f'<span class="more">{html.escape(more)}</span></div></div>'
+    )
+
+
+def plate_of(picture: Picture | None, more: str = "") -> str:
+    """What stands under the picture, like the plate beside one in a museum; `more` at its end."""
+    if picture is None:
+        return ""
+    without, kind = picture.without, "plate sheet" if picture.is_sheet else "plate"
+    return (
+        f'<div class="{kind}"><p class="title">{html.escape(picture.title)}</p>'
+        + (f"<p>without {html.escape(without)}</p>" if without else "")
+        + f"<p>{html.escape(picture.settings)}</p>"
+        + (f"<p>{html.escape(more)}</p>" if more else "")
+        + "</div>"
+    )
