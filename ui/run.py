@@ -137,24 +137,23 @@ def load_request(path: Path) -> Any:
     Raises:
         gr.Error: If it was not, or is gone.
     """
-    try:
-        request = metadata.load(path).request
-        for value in vars(request).values():
-            if isinstance(value, EncodedImage):
-                value.array()  # a damaged one is told here
-        return request
-    except LDMError as error:
-        raise fail(str(error)) from error
+    return _record(path).request
 
 
 def load_made(path: Path) -> Any:
-    """The request in a PNG that was made here, or the comparison of a sheet.
+    """The same, or the comparison or progression of a sheet."""
+    return _record(path).made
 
-    Raises:
-        gr.Error: If it was not, or is gone.
-    """
-    load_request(path)  # says what is wrong with it
-    return metadata.load(path).made
+
+def _record(path: Path) -> metadata.Record:
+    try:
+        record = metadata.load(path)
+        for value in vars(record.request).values():
+            if isinstance(value, EncodedImage):
+                value.array()  # a damaged one is told here
+        return record
+    except LDMError as error:
+        raise fail(str(error)) from error
 
 
 def find_preset(name: str) -> Preset:
