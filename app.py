@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from ldm.errors import LDMError, RequestError
 from ldm.jobs import JobQueue
 from ldm.runtime.device import check_device_name
 from ldm.runtime.memory import parse_bytes
+from ldm.unfinished import FOLDER
 
 if TYPE_CHECKING:
     from ldm.studio import Studio
@@ -30,6 +32,7 @@ def main() -> int:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     os.environ["GRADIO_TEMP_DIR"] = str(data_dir / "cache")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what runs is kept then, too
     try:
         budget = _check(flags, data_dir)
         _serve(flags, data_dir, budget)
@@ -50,7 +53,7 @@ def _serve(flags: argparse.Namespace, data_dir: Path, budget: int | None) -> Non
         return Studio(device=flags.device, memory_budget=budget, data_dir=data_dir)
 
     jobs = JobQueue(make_studio)
-    page = build(jobs, data_dir if flags.history else None)
+    page = build(jobs, data_dir if flags.history else None, data_dir / FOLDER)
     password = secrets.token_urlsafe(9) if flags.share else None
     try:
         page.queue(default_concurrency_limit=16).launch(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ldm.comparison import NOT_COMPARED, Comparison, said
-from ldm.events import Result
+from ldm.events import Result, Unfinished
 from ldm.progression import FRAMES, MOST, Progression, lacks_sheet
 from ldm.request_flags import add_flags, from_flags
 from ldm.request_json import to_dict
@@ -95,16 +95,30 @@ def _run(arguments: Any, request: Any) -> int:
         out_dir=arguments.out,
     )
     is_line_open, code = False, 0  # the line of the progress, on a terminal
-    for event in studio.run(request):
-        if isinstance(event, Result):
-            print(end="\n" if is_line_open else "", file=sys.stderr)
-            _report(event, as_json=arguments.json)
-            code = int(lacks_sheet(request, event))
-        elif sys.stderr.isatty():
-            is_line_open = event.step != event.total
-            end = "" if is_line_open else "\n"
-            print(f"\r{event.stage} {event.step}/{event.total}  ", end=end, file=sys.stderr)
+    event, events = None, studio.run(request)
+    try:
+        for event in events:
+            if isinstance(event, Result):
+                print(end="\n" if is_line_open else "", file=sys.stderr)
+                _report(event, as_json=arguments.json)
+                code = int(lacks_sheet(request, event))
+            elif sys.stderr.isatty():
+                is_line_open = event.step != event.total
+                end = "" if is_line_open else "\n"
+                print(f"\r{event.stage} {event.step}/{event.total}  ", end=end, file=sys.stderr)
+    except KeyboardInterrupt:
+        events.close()  # what it has computed is kept
+        if (unfinished := getattr(event, "unfinished", None)) is not None:
+            print(f"\n{_how_to_go_on(unfinished)}", file=sys.stderr)
+        raise
     return code
+
+
+def _how_to_go_on(unfinished: Unfinished) -> str:
+    return (
+        f"Stopped after step {unfinished.step} of {unfinished.total}; the same command with "
+        f"--seed {unfinished.request.seed} goes on from there."
+    )
 
 
 def _report(result: Result, *, as_json: bool) -> None:

@@ -24,6 +24,15 @@ class Queued:
 
 
 @dataclass(frozen=True)
+class Unfinished:
+    """A run that stands at `step` of `total` and can go on from there, if it is asked for again."""
+
+    request: Any = field(repr=False)  # with all fields filled in
+    step: int
+    total: int
+
+
+@dataclass(frozen=True)
 class Progress:
     """The run is at `step` of `total` in `stage`."""
 
@@ -36,6 +45,7 @@ class Progress:
     preview: np.ndarray | None = field(default=None, repr=False)
     # what there is if the run is cancelled now, already saved
     kept: Result | None = field(default=None, repr=False)
+    unfinished: Unfinished | None = None  # and what could go on then
 
 
 @dataclass(frozen=True)
@@ -82,6 +92,8 @@ class Failed:
 @dataclass(frozen=True)
 class Cancelled:
     """The run was cancelled."""
+
+    unfinished: Unfinished | None = None  # what can go on; None: it had not come far
 
 
 Event = Queued | Progress | Result | Failed | Cancelled

@@ -272,7 +272,7 @@ class JobQueue:
                 given_up = self._waiting and job.is_abandoned
                 if (job.cancelled or given_up) and not isinstance(event, Result):
                     events.close()
-                    self._publish(job, event.kept or Cancelled())
+                    self._publish(job, event.kept or Cancelled(event.unfinished))
                     return
                 self._publish(job, published(job, event))
         except LDMError as error:

@@ -108,10 +108,14 @@ class Watch:
         self.seconds = time.perf_counter() - self._begin
         return replace(
             result,
-            notes=(*result.notes, *self.site.notes),
-            estimate=self.estimate,
+            notes=(*result.notes, *self.site.notes, *self._resumed()),
+            estimate=None if self.site.resumed else self.estimate,
             memory_bytes=peak_resident(self.machine.device),
         )
+
+    def _resumed(self) -> list[str]:
+        resumed = self.site.resumed
+        return [f"It went on after step {resumed[0]} of {resumed[1]}."] if resumed else []
 
     def learn(self, event: Any) -> None:
         """After the result: next time the estimate knows what this run took."""

@@ -7,6 +7,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import fields, replace
 from datetime import datetime
 from pathlib import Path
@@ -31,8 +32,10 @@ from ldm.runtime.manager import ModelManager
 from ldm.runtime.memory import default_budget, in_bytes, is_out_of_memory
 from ldm.saving import save_pictures, save_sheet, save_steps, unwritable
 from ldm.tasks import RUNNERS
+from ldm.tasks.bookmark import Bookmark
 from ldm.tasks.covering import Watched
 from ldm.tasks.settings import start_fitted
+from ldm.unfinished import FOLDER, UnfinishedRuns
 
 LONG_LOADING = 3.0  # s
 
@@ -45,7 +48,8 @@ class Studio:
         memory_budget: For loaded models: bytes, or text like "4GiB"; None takes a share of what is
             free.
         precision: "auto", "float32" or "bfloat16".
-        data_dir: Pictures are saved in `outputs/<date>/` under it.
+        data_dir: Pictures are saved in `outputs/<date>/` under it, runs that have not come to their
+            end in `unfinished/`.
         out_dir: Where to save them instead.
         canvas_budget: For what a model computes, likewise.
         manager: Owner of the models; None makes one.
@@ -70,6 +74,7 @@ class Studio:
         )
         self.data_dir = Path(data_dir)
         self.out_dir = None if out_dir is None else Path(out_dir)
+        self.unfinished = UnfinishedRuns((self.out_dir or self.data_dir) / FOLDER)
         self.canvas_budget = None if canvas_budget is None else in_bytes(canvas_budget)
         self.cores = Cores()
         device, dtype = self.manager.device, str(self.manager.dtype).removeprefix("torch.")
@@ -78,7 +83,7 @@ class Studio:
 
     def run(self, request: Any) -> Iterator[Progress | Result]:
         """Meet a request, a comparison or a progression; closing the iterator stops the work within
-        a step.
+        a step. A request whose run was ended goes on where that stood.
 
         Yields:
             Progress, then one Result with the paths of the saved pictures.
@@ -90,7 +95,7 @@ class Studio:
             return self._compare(request)
         if isinstance(request, Progression):
             return self._progress(request)
-        return self._meet(request)
+        return self._meet(request, is_kept=True)
 
     def _compare(self, comparison: Comparison) -> Iterator[Progress | Result]:
         """Its pictures are requests of their own; whether their models are there is seen before
@@ -117,7 +122,10 @@ class Studio:
                 event = replace(event, seconds=event.seconds + time.perf_counter() - begin)
             yield event
 
-    def _meet(self, request: Any, watched: Watched | None = None) -> Iterator[Progress | Result]:
+    def _meet(
+        self, request: Any, watched: Watched | None = None, *, is_kept: bool = False
+    ) -> Iterator[Progress | Result]:
+        """One request, which goes on where it was ended if its steps are kept."""
         begin = time.perf_counter()
         preset = _preset_of(request)
         request = start_fitted(resolve(request, preset))
@@ -133,13 +141,21 @@ class Studio:
                 if watched is not None:
                     watch.site.watch(watched)
                 events = self.cores.fitted(RUNNERS[request.task](model, request, watch.site))
-                expected = watch.estimate and watch.estimate.seconds
-                for event in _timed(events, begin, expected):
-                    if isinstance(event, Result):
-                        event = watch.finished(save_pictures(event, folder, weights))
-                        event = _with_loading(event, loading)
-                    with watch.paused():
-                        yield event
+                kept_at = self.unfinished.path_of(request) if is_kept else None
+                bookmark = Bookmark(kept_at, request, weights, self.manager.device)
+                watch.site.bookmark = bookmark
+                resumed = bookmark.is_resumed
+                expected = watch.estimate.seconds if watch.estimate and not resumed else None
+                with closing(bookmark):
+                    for event in _timed(events, begin, expected, is_resumed=resumed):
+                        if isinstance(event, Result):
+                            event = watch.finished(save_pictures(event, folder, weights))
+                            event = _with_loading(event, loading)
+                            bookmark.finish()
+                        else:
+                            event = replace(event, unfinished=bookmark.unfinished)
+                        with watch.paused():
+                            yield event
                 watch.learn(event)
         except (MemoryError, RuntimeError) as error:
             if is_out_of_memory(error):
@@ -203,15 +219,20 @@ def _with_loading(result: Result, seconds: float) -> Result:
 
 
 def _timed(
-    events: Iterator[Progress | Result], begin: float, expected: float | None = None
+    events: Iterator[Progress | Result],
+    begin: float,
+    expected: float | None = None,
+    *,
+    is_resumed: bool = False,
 ) -> Iterator[Progress | Result]:
     """The events with the seconds since `begin` and, from the speed so far, those still to go.
 
     The steps of a small picture tell nothing of the large one's, nor any of the decode: no less
-    is to go than what was expected of the whole run.
+    is to go than what was expected of the whole run. Of a run that goes on, the first event tells
+    where it begins.
     """
     loaded = start = time.perf_counter()  # what is expected does not count the loading
-    first, stage = 0, None
+    first, stage = 0, "" if is_resumed else None
     for event in events:
         now = time.perf_counter()
         if isinstance(event, Result):

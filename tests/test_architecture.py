@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "sheet": set(),
     "compare": {"comparison", "requests", "sheet"},
     "progression": {"comparison", "requests", "sheet"},
+    "unfinished": {"requests"},
     "models": set(),
     "diffusion": set(),
     "checkpoints": set(),
@@ -48,7 +49,15 @@ MAY_IMPORT = {
     "catalog": {"models", "latent_diffusion", "diffusion.schedule", "checkpoints.parts"},
     "runtime": {"catalog", "checkpoints", "latent_diffusion", "models"},
     # the smooth filling of a hole is one function, for what a model sees and for what it made
-    "tasks": {"requests", "latent_diffusion", "diffusion", "canvas", "images", "models.hole"},
+    "tasks": {
+        "requests",
+        "latent_diffusion",
+        "diffusion",
+        "canvas",
+        "images",
+        "models.hole",
+        "unfinished",
+    },
     # a sheet's PNG says what is on it
     "metadata": {"requests", "images", "comparison", "progression"},
     "saving": {"metadata", "progression", "requests"},
@@ -64,6 +73,7 @@ MAY_IMPORT = {
         "runtime",
         "tasks",
         "saving",
+        "unfinished",
         "images",
         "catalog",
         "machine",
@@ -132,8 +142,9 @@ MAY_IMPORT = {
         "catalog.schema",
         "metadata",
         "history",
+        "unfinished",
     },
-    "app": {"ui", "jobs", "studio", "runtime"},
+    "app": {"ui", "jobs", "studio", "runtime", "unfinished"},
 }
 
 # What the page and `--help` wait for: none of it may bring in a heavy library.
@@ -148,6 +159,7 @@ LIGHT = (
     "ldm.metadata",
     "ldm.images",
     "ldm.jobs",
+    "ldm.unfinished",
     "ldm.catalog.registry",
     "ldm.catalog.schema",
     "ldm.cli",

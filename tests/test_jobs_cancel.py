@@ -7,7 +7,7 @@ import pytest
 
 from ldm import job
 from ldm.errors import LDMError, RequestError
-from ldm.events import Cancelled, Failed, Progress, Result
+from ldm.events import Cancelled, Failed, Progress, Result, Unfinished
 from ldm.jobs import JobQueue
 from tests.gate import WAIT, FakeStudio, Gate, end, quick, wait_until
 
@@ -56,6 +56,22 @@ def test_what_a_cancelled_run_has_made_is_its_result(queue):
     go_on.set()
     assert end(queue, job_id) == made
     assert closed == [True]
+
+
+def test_a_cancelled_run_says_what_can_go_on(queue):
+    unfinished, at_one, go_on = Unfinished("it", 1, 3), threading.Event(), threading.Event()
+
+    def request():
+        yield Progress("sampling", 1, 3, unfinished=unfinished)
+        at_one.set()
+        assert go_on.wait(WAIT)
+        yield Progress("sampling", 1, 3, unfinished=unfinished)
+
+    job_id = queue.submit(request)
+    assert at_one.wait(WAIT)
+    queue.cancel(job_id)
+    go_on.set()
+    assert end(queue, job_id) == Cancelled(unfinished)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a bug"), LDMError("enough.")])

@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from ldm.jobs import MAX_QUEUED, JobQueue
+from ldm.unfinished import UnfinishedRuns
 from ui import estimate, stage, theme
 from ui.controls import QUIET, limits
 from ui.endpoint import Page, open_endpoints
@@ -20,6 +21,7 @@ from ui.tab import Component, Tab
 from ui.tabs import class_conditional, history, inpaint, layout, semantic, text_to_image, upscale
 from ui.tabs.history import Past
 from ui.thumbnails import Thumbnails
+from ui.unfinished import Kept
 
 TITLE = "Latent Canvas"
 MAX_UPLOAD = "320mb"  # a result of 40 megapixels with the picture that it was made of
@@ -35,14 +37,18 @@ TABS: dict[str, tuple[str, Callable[[JobQueue], Tab]]] = {
 """Task -> the title of its tab, and what builds it."""
 
 
-def build(jobs: JobQueue, past_in: Path | None = None) -> gr.Blocks:
+def build(
+    jobs: JobQueue, past_in: Path | None = None, unfinished_in: Path | None = None
+) -> gr.Blocks:
     """The whole page, connected to the queue.
 
     Args:
         jobs: The queue.
-        past_in: The folder of data whose pictures every visitor may find in the history; None: the
-            page has no history.
+        past_in: The folder of data whose pictures every visitor may find in the history, and go on
+            with what was stopped; None: the page has no history.
+        unfinished_in: Where the queue's studio keeps what is unfinished; None: nowhere.
     """
+    kept = Kept(unfinished_in and UnfinishedRuns(unfinished_in), past_in is not None)
     with Page(
         title=TITLE, delete_cache=CACHE_SECONDS, analytics_enabled=False, fill_width=True
     ) as page:
@@ -60,7 +66,7 @@ def build(jobs: JobQueue, past_in: Path | None = None) -> gr.Blocks:
         _remember(page, tabs)
         open_endpoints(jobs, [tab.request_type for tab in tabs])
         for tab in tabs:
-            stage.resume_on_load(page, jobs, tab.stage, tab.task)
+            stage.resume_on_load(page, jobs, tab.stage, tab.task, kept)
             estimate.connect(jobs, tab, opened[tab.task])
     return page
 

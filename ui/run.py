@@ -15,7 +15,7 @@ from ldm.catalog.registry import load_preset
 from ldm.catalog.schema import Preset
 from ldm.comparison import Comparison
 from ldm.errors import LDMError, RequestError
-from ldm.events import Result
+from ldm.events import Cancelled, Result, Unfinished
 from ldm.jobs import JobQueue
 from ldm.progression import Progression
 from ldm.request_controls import MAX_SEED
@@ -68,6 +68,7 @@ class Visit:
     shown: Picture | None = None
     removed: list[tuple[int, Picture]] = field(default_factory=list)  # how many were older, and it
     job_id: str | None = None  # of the running job
+    unfinished: Unfinished | None = None  # what was stopped, and can go on
     wants_stop: bool = False  # Cancel was pressed, maybe before the job had an id
 
     def submit(self, jobs: JobQueue, request: Any) -> str:
@@ -87,6 +88,15 @@ class Visit:
         self.wants_stop = True
         if self.job_id is not None:
             jobs.cancel(self.job_id)
+
+    def ended(self, event: Any, request: Any) -> None:
+        """Take in how the run of a request has ended."""
+        if isinstance(event, Result):
+            self.keep(event)
+            if self.unfinished is not None and self.unfinished.request == request:
+                self.unfinished = None
+        elif isinstance(event, Cancelled) and event.unfinished is not None:
+            self.unfinished = event.unfinished
 
     def keep(self, result: Result) -> None:
         """Put a result's pictures before the others and show the first.

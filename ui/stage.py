@@ -10,12 +10,14 @@ from typing import Any
 
 import gradio as gr
 
-from ldm.errors import LDMError
+from ldm.errors import LDMError, RequestError
 from ldm.events import Failed, Progress, Queued, Result
 from ldm.jobs import JobQueue
+from ui import unfinished
 from ui.controls import QUIET, check_filled, named
 from ui.gallery import Row, row_of_pictures, zipped
 from ui.run import Picture, Visit, in_words, make_request
+from ui.unfinished import GoOn, Kept
 from ui.wall import look_closer, onward, wall
 from ui.words import plate_of, strip
 
@@ -47,6 +49,7 @@ class Stage:
     send: dict[str, gr.Button]  # to another tab, by its task
     go: gr.Button
     stop: gr.Button
+    rest: GoOn  # what was stopped
     labels: Mapping[str, str]  # what the page calls a request's fields
     others: tuple[gr.Button, ...] = ()  # what starts runs too
     beside: tuple[gr.components.Component, ...] = ()  # what a tab shows of a picture besides it
@@ -61,7 +64,7 @@ class Stage:
     @property
     def started(self) -> list[gr.components.Component]:
         """What changes when a run starts."""
-        return [self.go, self.stop, self.status, *self.others]
+        return [self.go, self.stop, self.status, *self.others, *self.rest.changed]
 
     @property
     def shown(self) -> list[gr.components.Component]:
@@ -76,13 +79,14 @@ class Stage:
     def running(self, event: Any, job_id: str, *, previewed: bool) -> Updates:
         """A run goes on: it can be stopped, not started again."""
         told = strip(event, job_id, previewed=previewed)
-        return self.buttons(busy=True) | {self.status: told}
+        return self.buttons(busy=True) | self.rest.hide() | {self.status: told}
 
     def ended(self, event: Any, visit: Visit, job_id: str = "") -> Updates:
         """A run is over: the picture on show is the newest, or the one from before."""
         if isinstance(event, Failed):
             event = Failed(in_words(self.reword(event.message), self.labels))
-        return self.buttons(busy=False) | self.show(visit) | {self.status: strip(event, job_id)}
+        told = self.buttons(busy=False) | self.rest.show(visit)
+        return told | self.show(visit) | {self.status: strip(event, job_id)}
 
     def buttons(self, *, busy: bool) -> Updates:
         """Generate or Cancel. With their words: Gradio takes an update without them for none."""
@@ -129,6 +133,7 @@ def create(
     """
     picture = wall(task, hint)
     status = gr.HTML(strip(None), padding=False, **named(task, "strip"))
+    rest = unfinished.create(task)
     with gr.Row(**named(task, "about")):
         plate = gr.HTML(padding=False, **named(task, "plate"))
         with gr.Row(**named(task, "onward")):
@@ -138,7 +143,7 @@ def create(
             steps = gr.Button(STEPS, size="sm", scale=0, **named(task, "see")) if varies else None
             send = onward(task)
     row = row_of_pictures(task)
-    parts = (picture, status, plate, row, use, vary, steps, send, go, stop, labels)
+    parts = (picture, status, plate, row, use, vary, steps, send, go, stop, rest, labels)
     others = (*starters, *(button for button in (vary, steps) if button))
     return Stage(gr.State(Visit()), *parts, others, **about)
 
@@ -165,6 +170,7 @@ def connect(
         return make_request(request_type, to_fields(values))
 
     starts_run(jobs, stage, stage.go, asked, inputs)
+    starts_run(jobs, stage, stage.rest.go_on, _going_on, {})
     stage.stop.click(lambda visit: visit.stop(jobs), stage.visit, None, queue=False, **QUIET)
     stage.row.gallery.select(_select(stage), stage.visit, stage.shown_one, **QUIET)
     for button, change in ((stage.row.remove, Visit.remove), (stage.row.back, Visit.put_back)):
@@ -172,6 +178,13 @@ def connect(
     packed = stage.row.save.click(zipped, stage.visit, stage.row.archive, **QUIET)
     press = f"() => latentCanvas.download({request_type.task!r})"
     packed.success(None, None, None, js=press, **QUIET)
+
+
+def _going_on(visit: Visit) -> Any:
+    """The request of what was stopped."""
+    if visit.unfinished is None:
+        raise RequestError("There is nothing any more that could go on.")
+    return visit.unfinished.request
 
 
 def starts_run(
@@ -213,6 +226,7 @@ def _changing(stage: Stage, change: Callable[[Visit], None]) -> Callable[[Visit]
 def _follow(jobs: JobQueue, stage: Stage, visit: Visit) -> Iterator[Updates]:
     """What the page shows from now to the end of the visit's job."""
     job_id, preview = visit.job_id, None
+    request = jobs.request(job_id)
     for event in jobs.follow(job_id, PACE):
         if not isinstance(event, (Queued, Progress)):
             break
@@ -224,13 +238,13 @@ def _follow(jobs: JobQueue, stage: Stage, visit: Visit) -> Iterator[Updates]:
             updates[stage.picture] = preview
         yield updates
     visit.job_id = None
-    if isinstance(event, Result):
-        visit.keep(event)
+    visit.ended(event, request)
     yield stage.ended(event, visit, job_id)
 
 
-def resume_on_load(page: gr.Blocks, jobs: JobQueue, stage: Stage, task: str) -> None:
-    """When the page is loaded again, bring back its pictures and go on with its running job."""
+def resume_on_load(page: gr.Blocks, jobs: JobQueue, stage: Stage, task: str, kept: Kept) -> None:
+    """When the page is loaded again, bring back its pictures, go on with its running job, and offer
+    what was stopped."""
 
     def resume(visit: Visit, job_ids: str, removed: str) -> Iterator[Updates]:
         done = None
@@ -241,17 +255,24 @@ def resume_on_load(page: gr.Blocks, jobs: JobQueue, stage: Stage, task: str) -> 
                 continue
             if request.task != task:
                 continue
-            if isinstance(event, Result) and all(Path(path).exists() for path in event.paths):
-                visit.keep(event)
-                done = event
-            elif isinstance(event, (Queued, Progress)):
+            if isinstance(event, (Queued, Progress)):
                 visit.job_id = job_id
+            elif all(Path(path).exists() for path in getattr(event, "paths", ())):
+                visit.ended(event, request)
+                done = event if isinstance(event, Result) else done
         visit.remove_again(_names(removed))
+        kept.find(visit, task)
+        done = visit.unfinished or done
         # something in any case: Gradio takes a generator that gives nothing for None everywhere
         yield stage.ended(done, visit) if done else stage.buttons(busy=False)
         if visit.job_id:
             yield from _follow(jobs, stage, visit)
 
+    def discard(visit: Visit) -> Updates:
+        kept.discard(visit)
+        return stage.rest.show(visit) | {stage.status: strip(None)}
+
+    stage.rest.discard.click(discard, stage.visit, stage.started, **QUIET)
     page.load(
         resume,
         [stage.visit, gr.Textbox(visible=False), gr.Textbox(visible=False)],

@@ -7,9 +7,10 @@ import time
 from typing import Any
 
 from ldm.comparison import Comparison
-from ldm.events import Cancelled, Failed, Progress, Queued, Result
+from ldm.events import Cancelled, Failed, Progress, Queued, Result, Unfinished
 from ldm.progression import Progression
 from ui.run import Picture
+from ui.titles import title
 
 IDLE = "Nothing is being made now"
 
@@ -36,7 +37,11 @@ def say(event: Any) -> tuple[str, str]:
         return f"{made} in {event.seconds:.1f} s", " ".join([*event.notes, *was])
     if isinstance(event, Failed):
         return event.message, ""
-    return ("Cancelled" if isinstance(event, Cancelled) else IDLE), ""
+    if isinstance(event, Unfinished):
+        return f"Stopped after step {event.step} of {event.total}", title(event.request)
+    if isinstance(event, Cancelled):
+        return say(event.unfinished) if event.unfinished else ("Cancelled", "")
+    return IDLE, ""
 
 
 def strip(event: Any, job_id: str = "", *, previewed: bool = False) -> str:

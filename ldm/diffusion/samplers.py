@@ -1,8 +1,8 @@
 """Samplers: pure generators over a noise prediction, from x_T to x0.
 
 A sampler knows no model, device or progress bar: it yields a Step after every update, and closing
-it stops the work. Coefficients are read from the schedule's CPU tables as numbers, so a step never
-waits for the device.
+it stops the work; another one goes on `after` any Step, to the same end. Coefficients are read from
+the schedule's CPU tables as numbers, so a step never waits for the device.
 
 B, C, h, w: batch, latent channels, latent rows and columns.
 """
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ldm.diffusion.schedule import NoiseSchedule
-from ldm.diffusion.timesteps import ddpm_timesteps, intervals
+from ldm.diffusion.timesteps import Interval, ddpm_timesteps, intervals
 
 Eps = Callable[[Tensor, Tensor], Tensor]
 Noise = Callable[[int], Tensor]  # step index -> (B, C, h, w) standard normal
@@ -34,6 +34,8 @@ class Step:
     t: int  # the time step that was left
     x_t: Tensor  # (B, C, h, w), now at the next lower time step
     x0: Tensor  # (B, C, h, w), the picture as predicted at t
+    # what the next update takes of those before, newest first, each (B, C, h, w)
+    memory: tuple[Tensor, ...] = ()
 
 
 @torch.no_grad()
@@ -46,6 +48,7 @@ def ddim(  # noqa: PLR0913  (all but three have defaults)
     eta: float = 0.0,
     noise: Noise | None = None,
     timesteps: Sequence[int] | None = None,
+    after: Step | None = None,
     correct_x0: Correct | None = None,
     before_step: BeforeStep | None = None,
 ) -> Iterator[Step]:
@@ -59,6 +62,7 @@ def ddim(  # noqa: PLR0913  (all but three have defaults)
         eta: 0 deterministic, 1 as noisy as DDPM.
         noise: Step index -> fresh noise; needed for eta > 0.
         timesteps: The visited steps themselves, falling; None takes `ddim_timesteps`.
+        after: Go on from this Step of the same run; x_T is not used then.
         correct_x0: Changes each predicted x0 before the step is taken, e.g. quantises it.
         before_step: Changes x_t before each step, e.g. puts the known part of a picture back.
 
@@ -69,8 +73,8 @@ def ddim(  # noqa: PLR0913  (all but three have defaults)
         ValueError: If steps or eta is out of range, or eta > 0 without noise.
     """
     _check_eta(eta, noise)
-    x = x_T
-    for step in intervals(schedule, steps, timesteps):
+    x, left = _begin(x_T, after, list(intervals(schedule, steps, timesteps)))
+    for step in left:
         if before_step is not None:
             x = before_step(step.index, step.t, x)
         e = eps(x, _batch_t(x, step.t))
@@ -85,7 +89,7 @@ def ddim(  # noqa: PLR0913  (all but three have defaults)
 
 
 @torch.no_grad()
-def ddpm(
+def ddpm(  # noqa: PLR0913  (those of `ddim`)
     eps: Eps,
     x_T: Tensor,
     schedule: NoiseSchedule,
@@ -94,6 +98,7 @@ def ddpm(
     eta: float = 0.0,
     noise: Noise | None = None,
     timesteps: Sequence[int] | None = None,
+    after: Step | None = None,
     variance: str = "posterior",
 ) -> Iterator[Step]:
     """Ancestral sampling (DDPM Alg. 2) over any falling subset of the time steps.
@@ -109,6 +114,7 @@ def ddpm(
         eta: Must be 0; there so that all samplers are called alike.
         noise: Step index -> fresh noise.
         timesteps: The visited steps themselves, falling.
+        after: As of `ddim`.
         variance: "posterior" (beta-tilde) or "beta", the two of DDPM Sec. 3.2.
 
     Yields:
@@ -125,8 +131,8 @@ def ddpm(
         raise ValueError("ddpm needs noise for its steps")
     if timesteps is None:
         timesteps = ddpm_timesteps(steps, schedule.length)
-    x = x_T
-    for step in intervals(schedule, steps, timesteps, 1.0):
+    x, left = _begin(x_T, after, list(intervals(schedule, steps, timesteps, 1.0)))
+    for step in left:
         e = eps(x, _batch_t(x, step.t))
         x0 = step.predict_x0(x, e)
         beta = 1 - step.a_t / step.a_s
@@ -149,6 +155,7 @@ def plms(
     eta: float = 0.0,
     noise: Noise | None = None,
     timesteps: Sequence[int] | None = None,
+    after: Step | None = None,
 ) -> Iterator[Step]:
     """Pseudo linear multistep (arXiv:2202.09778, Eq. 12), as the published sampler starts it.
 
@@ -160,23 +167,23 @@ def plms(
     """
     if eta != 0:
         raise ValueError(f"plms is deterministic: eta must be 0, got {eta}")
-    x = x_T
-    history: list[Tensor] = []
     grid = list(intervals(schedule, steps, timesteps))
-    for step in grid:
+    x, left = _begin(x_T, after, grid)
+    history = () if after is None else after.memory
+    for step in left:
         e = eps(x, _batch_t(x, step.t))
         if not history:
             ahead, _ = step.ddim(x, e)
-            after = grid[min(step.index + 1, step.total - 1)].t
-            combined = (e + eps(ahead, _batch_t(x, after))) / 2
+            next_t = grid[min(step.index + 1, step.total - 1)].t
+            combined = (e + eps(ahead, _batch_t(x, next_t))) / 2
         else:
             combined = _adams_bashforth(e, history)
-        history = [e, *history[:2]]
+        history = (e, *history[:2])
         x, x0 = step.ddim(x, combined)
-        yield Step(step.index, step.total, step.t, x, x0)
+        yield Step(step.index, step.total, step.t, x, x0, history)
 
 
-def _adams_bashforth(e: Tensor, history: list[Tensor]) -> Tensor:
+def _adams_bashforth(e: Tensor, history: tuple[Tensor, ...]) -> Tensor:
     """The next direction from the newest prediction and up to three older ones, newest first."""
     weights = {
         1: (3 / 2, -1 / 2),
@@ -196,6 +203,7 @@ def dpmpp_2m(
     eta: float = 0.0,
     noise: Noise | None = None,
     timesteps: Sequence[int] | None = None,
+    after: Step | None = None,
 ) -> Iterator[Step]:
     """DPM-Solver++(2M) in data prediction (arXiv:2211.01095, Alg. 2).
 
@@ -207,21 +215,22 @@ def dpmpp_2m(
     """
     if eta != 0:
         raise ValueError(f"dpmpp_2m is deterministic: eta must be 0, got {eta}")
-    x = x_T
-    before: Tensor | None = None
-    h_before = 0.0
-    for step in intervals(schedule, steps, timesteps):
+    grid = list(intervals(schedule, steps, timesteps))
+    x, left = _begin(x_T, after, grid)
+    memory = () if after is None else after.memory
+    for step in left:
         e = eps(x, _batch_t(x, step.t))
         x0 = step.predict_x0(x, e)
         h = step.lambda_s - step.lambda_t
         data = x0
         last = step.index == step.total - 1
-        if before is not None and not last:
-            ratio = h_before / h
-            data = (1 + 1 / (2 * ratio)) * x0 - before / (2 * ratio)
+        if memory and not last:
+            before = grid[step.index - 1]
+            ratio = (before.lambda_s - before.lambda_t) / h
+            data = (1 + 1 / (2 * ratio)) * x0 - memory[0] / (2 * ratio)
         x = step.sigma_s / step.sigma_t * x - step.signal_s * math.expm1(-h) * data
-        before, h_before = x0, h
-        yield Step(step.index, step.total, step.t, x, x0)
+        memory = (x0,)
+        yield Step(step.index, step.total, step.t, x, x0, memory)
 
 
 SAMPLERS: dict[str, Callable[..., Iterator[Step]]] = {
@@ -231,6 +240,11 @@ SAMPLERS: dict[str, Callable[..., Iterator[Step]]] = {
     "ddpm": ddpm,
 }
 """Sampler name -> generator."""
+
+
+def _begin(x_T: Tensor, after: Step | None, grid: list[Interval]) -> tuple[Tensor, list[Interval]]:
+    """Where a run begins or goes on, and the updates that are left."""
+    return (x_T, grid) if after is None else (after.x_t, grid[after.index + 1 :])
 
 
 def _batch_t(x: Tensor, t: int) -> Tensor:

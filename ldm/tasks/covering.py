@@ -13,6 +13,7 @@ from ldm.canvas.plan import Canvas, Plan, Room, plan, windows_of
 from ldm.canvas.stepwise import stepwise
 from ldm.canvas.workspace import Workspace
 from ldm.events import Frame, Progress
+from ldm.tasks.bookmark import Bookmark
 
 SURE = 64 * 64  # latent cells: so small a canvas is whole without a look at the memory
 Made = TypeVar("Made")
@@ -50,6 +51,8 @@ class Site:
         took: What was done; filled by the run too.
         is_usual: Whether another run would take the same; said by the run.
         watched: Whose steps are to be seen; None: nobody looks.
+        bookmark: Where the run stands, for another to go on from; None: it is not kept.
+        resumed: After which step of how many the run went on; None: it began; said by the run.
     """
 
     facts: Callable[[], Facts]
@@ -58,10 +61,16 @@ class Site:
     took: list[Took] = field(default_factory=list)
     is_usual: bool = True
     watched: Watched | None = None
+    bookmark: Bookmark | None = None
+    resumed: tuple[int, int] | None = None
 
     def watch(self, watched: Watched) -> None:
         """Let the run's steps be seen, which takes time that others do not take."""
         self.watched, self.is_usual = watched, False
+
+    def go_on(self, step: int, total: int) -> None:
+        """The run is after this step of all without having made it; another would make it."""
+        self.is_usual, self.resumed = False, (step, total)
 
     def tell(self, note: str) -> None:
         """Note it, once."""

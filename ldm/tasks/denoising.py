@@ -20,6 +20,7 @@ from ldm.diffusion.timesteps import timesteps_of
 from ldm.events import Frame, Progress
 from ldm.images import grid, to_arrays
 from ldm.latent_diffusion import LatentDiffusion
+from ldm.tasks.bookmark import Page
 from ldm.tasks.covering import Clock, Covered, Site, Took, Watched, pausing
 from ldm.tasks.settings import Sampling
 
@@ -68,36 +69,52 @@ def denoised(
     Returns:
         (B, C, h, w).
     """
-    clock = Clock()
-    steps = _stepped(on, sampling, conditions, track, site and site.watched, start)
-    latents = yield from clock.counting(steps)
-    if site is not None:
-        number = sampling.steps if start is None else sampling.again
-        site.took.append(_took_steps(on, sampling, number, clock.seconds))
-    return latents
+    clock, page = Clock(), _page(on, sampling, start, site)
+    if page.since is not None:
+        place = track.after(page.since.index + 1)
+        site.go_on(place.done, place.total)
+        seen = _preview(on.model, page.since.x0, sampling)
+        yield Progress("sampling", place.done, place.total, preview=seen)
+    steps = _steps(on, sampling, conditions, start, page.since)
+    step = yield from clock.counting(_stepped(on, sampling, steps, page, track, site))
+    if site is not None and page.left:
+        site.took.append(_took_steps(on, sampling, len(page.left), clock.seconds))
+    return step.x_t.to(on.model.device, on.model.dtype)
+
+
+def _page(on: Covered, sampling: Sampling, start: Tensor | None, site: Site | None) -> Page:
+    """Where its steps are kept: a run has several samplings, of batches and small pictures."""
+    total = sampling.steps if start is None else sampling.again
+    if site is None or site.bookmark is None:
+        return Page(total)
+    seeds, (C, h, w) = sampling.seeds, _shape(on, sampling)
+    origin = "noise" if start is None else "latents"
+    name = f"{len(seeds)} from seed {seeds[0]}, {h} x {w}, from {origin}, {on.model.dtype}"
+    return site.bookmark.page(name, (len(seeds), C, h, w), total)
 
 
 def _stepped(  # noqa: PLR0913  (those of `denoised`)
     on: Covered,
     sampling: Sampling,
-    conditions: Conditions,
+    steps: Iterator[Step],
+    page: Page,
     track: Track,
-    watched: Watched | None,
-    start: Tensor | None,
-) -> Generator[Progress, None, Tensor]:
-    """The same without its time."""
-    steps = _steps(on, sampling, conditions, start)
-    for index in range(sampling.steps if start is None else sampling.again):
+    site: Site | None,
+) -> Generator[Progress, None, Step]:
+    """The steps that are left; returns the last one."""
+    step, watched = page.since, site and site.watched
+    for index in page.left:
         before = Progress("sampling", track.done + index, track.total)
         step = yield from pausing(lambda: next(steps), on.space, lambda _, before=before: before)
         show = step.index % max(1, step.total // PREVIEWS) == 0
         picture = _preview(on.model, step.x0, sampling) if show else None
         number = track.done + step.index + 1
+        page.mark(step, number, track.total)
         yield Progress("sampling", number, track.total, preview=picture)
         if watched is not None and number in watched.shown(track.total):
             yield from _looked_at(on, sampling, step, track.after(step.index + 1), watched)
     on.model.wait()
-    return step.x_t.to(on.model.dtype)
+    return step
 
 
 def _looked_at(
@@ -170,16 +187,21 @@ def _pictures(
     return made
 
 
+def _shape(on: Covered, sampling: Sampling) -> tuple[int, int, int]:
+    """(C, h, w) of a picture's latents."""
+    factor = on.model.factor
+    return on.model.latent_channels, sampling.height // factor, sampling.width // factor
+
+
 def _steps(
-    on: Covered, sampling: Sampling, conditions: Conditions, start: Tensor | None
+    on: Covered,
+    sampling: Sampling,
+    conditions: Conditions,
+    start: Tensor | None,
+    since: Step | None,
 ) -> Iterator[Step]:
     """The sampler's steps for one batch; latents stay in float32 between network calls."""
-    model, seeds = on.model, sampling.seeds
-    shape = (
-        model.latent_channels,
-        sampling.height // model.factor,
-        sampling.width // model.factor,
-    )
+    model, seeds, shape = on.model, sampling.seeds, _shape(on, sampling)
     cond, uncond = (part.expand(len(seeds)) for part in conditions)
     denoise = model.denoise
     if on.plan.windows is not None:
@@ -208,6 +230,7 @@ def _steps(
         eta=sampling.eta,
         noise=lambda index: noise(index + 1),  # 0 is the starting noise
         timesteps=timesteps,
+        after=since,
     )
 
 
