@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,16 +15,19 @@ import torch
 
 from ldm import studio
 from ldm.canvas import plan
+from ldm.cli import main
 from ldm.comparison import Axis, Comparison
 from ldm.diffusion.samplers import SAMPLERS, Step
 from ldm.errors import LDMError
-from ldm.events import Result, Unfinished
+from ldm.events import Cancelled, Result, Unfinished
 from ldm.requests import TextToImage
 from ldm.runtime.manager import ModelManager
 from ldm.studio import Studio
 from ldm.tasks import bookmark
 from ldm.tasks.bookmark import Bookmark
 from ldm.unfinished import KEPT, UnfinishedRuns
+from ui.run import Visit
+from ui.unfinished import Kept
 
 ROOT = Path(__file__).parents[1]
 REQUEST = TextToImage(prompt="a red house", width=32, height=32, steps=6, seed=5, coarse=0.0)
@@ -83,6 +87,17 @@ def test_fresh_noise_is_the_same_when_it_goes_on(made):
     stopped(made, request, 4)
     *_, result = made.run(request)
     assert np.array_equal(result.images[0], whole.images[0])
+
+
+def test_it_goes_on_in_bands(made):
+    """Where the memory is too short for the whole canvas."""
+    made.canvas_budget = 2**21
+    request = replace(REQUEST, width=96, height=96, steps=3)
+    *_, whole = made.run(request)
+    stopped(made, request, 2)
+    *_, result = made.run(request)
+    assert np.array_equal(result.images[0], whole.images[0])
+    assert [note[:13] for note in result.notes] == ["Made in bands", "It went on af"]
 
 
 def test_a_run_that_went_on_can_be_ended_again(made):
@@ -237,3 +252,54 @@ for event in Studio(device="cpu", data_dir={str(tmp_path)!r}).run({request!r}):
     assert steps_of(events) == [3, 4, 5]
     *_, whole = Studio(device="cpu", data_dir=tmp_path / "other").run(request)
     assert np.array_equal(result.images[0], whole.images[0])
+
+
+def visit_with(runs, *, is_shared, unfinished=None):
+    visit = Visit(unfinished=unfinished)
+    Kept(runs, is_shared).find(visit, "text-to-image")
+    return visit.unfinished
+
+
+def test_who_is_told_of_what_was_stopped(made):
+    """On a page for many, nobody is told of what others have stopped."""
+    said = stopped(made, REQUEST, 3)
+    runs = made.unfinished
+    assert visit_with(runs, is_shared=True) == said
+    assert visit_with(runs, is_shared=False) is None
+    assert visit_with(runs, is_shared=False, unfinished=said) == said
+    runs.forget(said.request)
+    assert visit_with(runs, is_shared=True, unfinished=said) is None
+    assert visit_with(None, is_shared=True, unfinished=said) is None
+
+
+def test_a_visit_knows_when_it_was_finished(made):
+    visit = Visit()
+    visit.ended(Cancelled(), REQUEST)
+    assert visit.unfinished is None
+    said = stopped(made, REQUEST, 3)
+    visit.ended(Cancelled(said), REQUEST)
+    *_, other = made.run(replace(REQUEST, seed=9))
+    visit.ended(other, other.requests[0])
+    assert visit.unfinished == said
+    *_, result = made.run(said.request)
+    visit.ended(result, said.request)
+    assert visit.unfinished is None
+    assert len(visit.pictures) == 2
+
+
+def test_a_command_that_is_interrupted_says_how_to_go_on(tiny, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(bookmark, "WORTH", 0)
+    command = ["sample", "text-to-image", "--prompt", "a lake", "--width", "16", "--height", "16"]
+    command += ["--steps", "4", "--out", str(tmp_path)]
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ldm.tasks.sampling.decoded", interrupted)
+        assert main(command) == 130
+    said = re.search(
+        r"Stopped after step 4 of 4; .* --seed (\d+) goes on from there.\n", capsys.readouterr().err
+    )
+    assert main([*command, "--seed", said[1]]) == 0
+    assert "It went on after step 4 of 4." in capsys.readouterr().err
