@@ -6,7 +6,6 @@ This module needs no torch.
 from __future__ import annotations
 
 import math
-import secrets
 import textwrap
 import typing
 from collections.abc import Container, Mapping
@@ -14,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ldm.errors import RequestError
-from ldm.request_controls import MAX_SEED
 from ldm.requests import REQUESTS, Control, controls, start_of
+from ldm.seeds import drawn, settled
 
 MOST = 64  # pictures of one comparison
 NOT_COMPARED = ("count",)
@@ -59,10 +58,10 @@ class StandsForRequest:
         return self.request.preset
 
     def settle(self) -> None:
-        """Let the request be of one picture, whose seed is known from now on."""
-        seed = self.request.seed
-        seed = secrets.randbelow(MAX_SEED + 1) if seed is None else seed
-        object.__setattr__(self, "request", replace(self.request, seed=seed, count=1))
+        """Let the request be of one picture, whose seeds are known from now on."""
+        seed = drawn() if self.request.seed is None else self.request.seed
+        about = {"seed": seed, "variations": settled(self.request.variations), "count": 1}
+        object.__setattr__(self, "request", replace(self.request, **about))
 
 
 @dataclass(frozen=True)

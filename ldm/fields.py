@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import types
 import typing
+from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
 from numbers import Integral, Real
 from typing import Any
@@ -39,6 +40,7 @@ class Control:
     choices: tuple[str, ...] | None = None
     max_length: int | None = None
     advanced: bool = False
+    reads: Callable[[str], Any] | None = None  # a text that means something; raises RequestError
 
 
 def control(default: Any = MISSING, **about: Any) -> Any:
@@ -138,3 +140,5 @@ def _check_range(name: str, value: Any, about: Control) -> None:
         raise RequestError(
             f"{name} must be at most {about.max_length} characters, got {len(value)}."
         )
+    if about.reads is not None:
+        about.reads(value)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from ldm.fields import control
+from ldm.seeds import MAX_SEED, read_variations
 
-MAX_SEED = 2**32 - 1
 MAX_SIDE_PX = 4096
 SAMPLER_NAMES = ("ddim", "dpmpp_2m", "plms", "ddpm")
 COVERS = ("auto", "whole", "bands", "windows")
@@ -91,6 +91,20 @@ def seed() -> Any:
         minimum=0,
         maximum=MAX_SEED,
         step=1,
+    )
+
+
+def variations() -> Any:
+    """Seeds that the noise is turned towards."""
+    return control(
+        "",
+        label="Variations",
+        help="Other seeds that the noise is turned towards, and how far: 7:0.3 is three tenths of "
+        "the way to seed 7, new:0.3 to one that is drawn; several are parted by commas. Picture i "
+        "of a batch takes the last of them + i",
+        max_length=500,
+        reads=read_variations,
+        advanced=True,
     )
 
 

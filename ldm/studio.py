@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 import shutil
 import time
 from collections.abc import Iterator
@@ -25,12 +24,13 @@ from ldm.errors import MemoryBudgetError, RequestError
 from ldm.events import Estimate, Progress, Result
 from ldm.machine import Machine
 from ldm.progression import Progression, shown_steps
-from ldm.request_controls import MAX_SEED, MAX_SIDE_PX
+from ldm.request_controls import MAX_SIDE_PX
 from ldm.requests import MET_BY, start_of
 from ldm.runtime.cores import Cores
 from ldm.runtime.manager import ModelManager
 from ldm.runtime.memory import default_budget, in_bytes, is_out_of_memory
 from ldm.saving import save_pictures, save_sheet, save_steps, unwritable
+from ldm.seeds import drawn, settled
 from ldm.tasks import RUNNERS
 from ldm.tasks.bookmark import Bookmark
 from ldm.tasks.covering import Watched
@@ -257,7 +257,7 @@ def _too_large(request: Any) -> str:
 
 
 def resolve(request: Any, preset: Preset) -> Any:
-    """The request with every None filled in from the preset; the seed is drawn.
+    """The request with every None filled in from the preset; seeds are drawn.
 
     Raises:
         RequestError: If the preset is for another task.
@@ -274,11 +274,11 @@ def resolve(request: Any, preset: Preset) -> Any:
         "temperature": preset.defaults.temperature,
         "coarse": preset.defaults.coarse,
         "working_size": 2 * max(preset.width, preset.height),
-        "seed": secrets.randbelow(MAX_SEED + 1),
+        "seed": drawn(),
     }
     names = {field.name for field in fields(request)}
     missing = {n: v for n, v in defaults.items() if n in names and getattr(request, n) is None}
-    request = replace(request, **missing)
+    request = replace(request, variations=settled(request.variations), **missing)
     if request.eta is None:
         request = replace(request, eta=preset.defaults.eta_for(request.sampler))
     return request

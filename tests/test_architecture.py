@@ -17,15 +17,16 @@ from ldm.tasks import RUNNERS
 ROOT = Path(__file__).parents[1]
 FILES = sorted([*ROOT.glob("ldm/**/*.py"), *ROOT.glob("ui/**/*.py"), ROOT / "app.py"])
 
-# what a request is and may hold, how it is written down, what its run tells: one room, five files
-BESIDE_REQUESTS = {"events", "request_controls", "request_flags", "request_json"}
+# what a request is and may hold, how it is written down, what its run tells: one room, six files
+BESIDE_REQUESTS = {"events", "request_controls", "request_flags", "request_json", "seeds"}
 
 # Room -> the rooms that it may import, besides itself and errors. A room is a folder or file in
 # ldm/, or ui, or app; an entry with a dot allows that one module only. Calls go down this list.
 MAY_IMPORT = {
     "errors": set(),
     "fields": set(),
-    "request_controls": {"fields"},
+    "seeds": set(),
+    "request_controls": {"fields", "seeds"},
     # a request holds pictures as values
     "requests": {"request_controls", "fields", "images"},
     "events": set(),

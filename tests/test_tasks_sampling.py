@@ -11,8 +11,9 @@ from ldm.diffusion.samplers import SAMPLERS
 from ldm.diffusion.schedule import NoiseSchedule
 from ldm.errors import RequestError
 from ldm.events import Progress
-from ldm.request_controls import MAX_SEED, SAMPLER_NAMES
+from ldm.request_controls import SAMPLER_NAMES
 from ldm.requests import TextToImage
+from ldm.seeds import MAX_SEED
 from ldm.tasks.sampling import sample
 from ldm.tasks.settings import Sampling, check, of_request
 

@@ -1,14 +1,19 @@
-"""A picture to start from, where it is no picture or is gone."""
+"""A picture to start from, and what is made of one, where it is no picture or is gone."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import gradio as gr
+import numpy as np
 import pytest
 from PIL import Image
 
+from ldm import metadata
 from ldm.catalog.registry import load_preset
+from ldm.requests import TextToImage
 from ui.run import Picture
-from ui.start import _shape, sides_like, varied
+from ui.start import _shape, sides_like
+from ui.vary import varied
 
 NAME = "demo-text-to-image"
 
@@ -32,4 +37,13 @@ def test_a_photograph_on_its_side_is_upright(tmp_path):
 def test_of_a_picture_that_is_gone_its_name_alone_is_told(tmp_path):
     picture = Picture(str(tmp_path / "secret" / "gone.png"), "", "", "")
     with pytest.raises(gr.Error, match=r"^.?gone\.png is not in its folder any more"):
-        varied(picture, 1, 0.5)
+        varied(picture, 1)
+
+
+def test_others_like_a_picture_have_its_seed_and_new_ones_beside(tmp_path):
+    path, request = tmp_path / "a.png", TextToImage(prompt="a lake", seed=4, steps=5, count=1)
+    for before in ("", "7:0.3", "7:0.3, 8:0.2"):
+        metadata.save(path, np.zeros((4, 4, 3), np.uint8), replace(request, variations=before))
+        others = varied(Picture(str(path), "", "", ""), 3)
+        after = ", ".join(filter(None, [before, "new:0.3"]))
+        assert others == replace(request, variations=after, count=3)

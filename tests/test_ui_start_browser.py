@@ -1,5 +1,7 @@
 """A picture to start from: it brings its shape, is in the result, and goes from tab to tab."""
 
+import re
+
 import numpy as np
 from PIL import Image
 from playwright.sync_api import expect
@@ -46,9 +48,10 @@ def test_it_is_made_anew_varied_and_sent_on(page, tmp_path):
     expect(page.locator(f"{TAB}-results img")).to_have_count(2)
     wait_done(page, TASK)
     varied = metadata.load(newest(page, TASK, tmp_path / "varied.png")).request
-    assert np.array_equal(varied.image.array(), np.asarray(Image.open(first)))
-    assert (varied.prompt, varied.steps) == (request.prompt, request.steps)
-    assert varied.seed != request.seed
+    assert np.array_equal(varied.image.array(), np.asarray(Image.open(given)))
+    assert (varied.prompt, varied.steps, varied.seed) == ("snow at night", 5, request.seed)
+    assert re.fullmatch(r"\d+:0.3", varied.variations)
+    expect(page.locator(f"{TAB}-plate")).to_contain_text(f"varied {varied.variations}")
     assert value(page, "prompt") == "something else"
 
     # a picture of another tab comes with its shape, and what was here can be had back

@@ -16,7 +16,7 @@ from ldm.catalog.registry import list_presets
 from ldm.catalog.schema import Preset
 from ldm.jobs import JobQueue
 from ldm.requests import MET_BY, controls, starts
-from ui import compare, stage, start
+from ui import compare, stage, start, vary
 from ui import tab as tabs
 from ui.compare import Comparing
 from ui.controls import QUIET, labels_of, named, widget
@@ -106,7 +106,7 @@ class Form:
         """The stage, see `ui.stage.create`, and the task's examples under it."""
         labels = labels_of(self.request_type, self.inputs)
         buttons = self.go, self.stop
-        about["varies"] = starts(self.request_type)
+        about["has_steps"] = starts(self.request_type)
         about["starters"] = (self.comparing.go,) if self.comparing else ()
         self.stage = stage.create(self.task, *buttons, hint=hint, labels=labels, **about)
         paths = example_paths(self.task)
@@ -133,8 +133,7 @@ class Form:
         kept = (self.stage, self.restore, self.link, self.undo, self.estimate, self.examples)
         made = Tab(self.request_type, self.inputs, *kept, by_hand=self.by_hand, **about)
         stage.connect(jobs, made.stage, made.request_type, made.inputs, made.to_fields)
-        if made.stage.vary is not None:
-            start.connect(jobs, made.stage, made.inputs)
+        vary.connect(jobs, made.stage, made.inputs["count"])
         if self.comparing is not None:
             compare.connect(jobs, made, self.comparing)
         tabs.connect(made, self.reuse)
@@ -204,7 +203,9 @@ class Form:
     def _given(self, name: str, **options: Any) -> None:
         """A field as the preset or the request has it, or left open."""
         given = self._default(name, self.start)
-        if given == "":
+        if given == "" and name == "variations":
+            options = {"max_lines": 1, "placeholder": "none"}
+        elif given == "":
             options = {
                 "kind": gr.Textbox,
                 "max_lines": 1,

@@ -18,8 +18,8 @@ from ldm.errors import LDMError, RequestError
 from ldm.events import Cancelled, Result, Unfinished
 from ldm.jobs import JobQueue
 from ldm.progression import Progression
-from ldm.request_controls import MAX_SEED
 from ldm.requests import EncodedImage
+from ldm.seeds import MAX_SEED
 from ui.titles import settings, title
 
 NEW_SEED = -1  # for a new one each time, as other programs write it

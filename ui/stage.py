@@ -44,8 +44,8 @@ class Stage:
     plate: gr.HTML
     row: Row  # of the visit's pictures
     use: gr.Button  # takes over the settings of the picture on show
-    vary: gr.Button | None  # makes others like the picture on show; None: this task cannot
-    steps: gr.Button | None  # shows how it came to be; likewise
+    vary: gr.Button  # makes others like the picture on show
+    steps: gr.Button | None  # shows how it came to be; None: this task cannot
     send: dict[str, gr.Button]  # to another tab, by its task
     go: gr.Button
     stop: gr.Button
@@ -115,7 +115,7 @@ def create(
     *,
     hint: str,
     labels: Mapping[str, str],
-    varies: bool = False,
+    has_steps: bool = False,
     starters: tuple[gr.Button, ...] = (),
     **about: Any,
 ) -> Stage:
@@ -127,7 +127,7 @@ def create(
         stop: Cancels it.
         hint: What to do first, shown until there is a picture.
         labels: What the page calls a request's fields.
-        varies: Whether it can make others like the picture on show, and show its steps.
+        has_steps: Whether it can show how a picture came to be.
         starters: Other buttons that start runs.
         about: `beside`, `compare` and `reword` of a `Stage`.
     """
@@ -139,12 +139,14 @@ def create(
         with gr.Row(**named(task, "onward")):
             look_closer(task)
             use = gr.Button("Use these settings", size="sm", scale=0, **named(task, "use"))
-            vary = gr.Button(VARY, size="sm", scale=0, **named(task, "vary")) if varies else None
-            steps = gr.Button(STEPS, size="sm", scale=0, **named(task, "see")) if varies else None
+            vary = gr.Button(VARY, size="sm", scale=0, **named(task, "vary"))
+            steps = None
+            if has_steps:
+                steps = gr.Button(STEPS, size="sm", scale=0, **named(task, "see"))
             send = onward(task)
     row = row_of_pictures(task)
     parts = (picture, status, plate, row, use, vary, steps, send, go, stop, rest, labels)
-    others = (*starters, *(button for button in (vary, steps) if button))
+    others = (*starters, vary, *([steps] if steps else []))
     return Stage(gr.State(Visit()), *parts, others, **about)
 
 

@@ -1,4 +1,4 @@
-"""A picture to start from, in tabs whose requests take one; and what else is made of a result."""
+"""A picture to start from, in tabs whose requests take one."""
 
 from __future__ import annotations
 
@@ -11,15 +11,11 @@ import gradio as gr
 from PIL import ExifTags, Image
 
 from ldm.catalog.schema import Preset
-from ldm.errors import RequestError
-from ldm.jobs import JobQueue
-from ldm.progression import Progression
 from ldm.request_controls import MAX_SIDE_PX
 from ldm.request_json import read_file
 from ldm.requests import EncodedImage
 from ui.controls import QUIET, named, unchecked, widget
-from ui.run import Picture, Visit, fail, find_preset, make_request, present
-from ui.stage import Stage, starts_run
+from ui.run import fail, find_preset
 from ui.tab import Component, Values, fields_of
 
 TITLE = "Start from a picture"
@@ -123,47 +119,3 @@ def sides_like(path: Path, preset: Preset) -> Values:
 def _read(path: Path) -> EncodedImage:
     """Once: an estimate asks for it at every change. Uploads of the same name are the same."""
     return read_file(IMAGE, path)
-
-
-def connect(jobs: JobQueue, stage: Stage, inputs: Mapping[str, Component]) -> None:
-    """Let buttons make others like the picture on show, and show how it came to be; the settings
-    stay as they are."""
-
-    def wanted(visit: Visit, count: Any, strength: Any) -> Any:
-        if visit.shown is None:
-            raise RequestError("There is no picture to vary yet.")
-        return varied(visit.shown, count, strength)
-
-    def progression(visit: Visit) -> Progression:
-        if visit.shown is None:
-            raise RequestError("There is no picture yet whose steps could be seen.")
-        return stepwise(visit.shown)
-
-    starts_run(jobs, stage, stage.vary, wanted, {n: inputs[n] for n in ("count", "strength")})
-    starts_run(jobs, stage, stage.steps, progression, {})
-
-
-def stepwise(picture: Picture) -> Progression:
-    """What shows the steps of a picture.
-
-    Raises:
-        gr.Error: If its file is gone or damaged.
-        RequestError: If it is a sheet.
-    """
-    if picture.is_sheet:
-        raise RequestError("This is a sheet of pictures; choose one of them in the row.")
-    return Progression(picture.request)
-
-
-def varied(picture: Picture, count: Any, strength: Any) -> Any:
-    """The request for others like a picture: it starts from it, as it was made, with new seeds.
-
-    Raises:
-        gr.Error: If its file is gone or damaged.
-        RequestError: If it cannot be read, or a number is out of range.
-    """
-    if picture.is_sheet:
-        raise RequestError("This is a sheet of pictures; choose one of them in the row to vary it.")
-    start = EncodedImage.from_file(present(picture.path))
-    about = {IMAGE: start, "strength": strength, "seed": None, "count": count}
-    return make_request(type(picture.request), vars(picture.request) | about)

@@ -104,13 +104,17 @@ def connect(tab: Tab, reuse: gr.Button) -> None:
         return or_skip(tab.updates(load_made(Path(visit.shown.path))) if visit.shown else {})
 
     def seed(visit: Visit) -> Any:
-        return str(visit.shown.request.seed) if visit.shown else gr.skip()
+        if visit.shown is None:
+            return [gr.skip(), gr.skip()]
+        request = visit.shown.request
+        return [str(request.seed), request.variations]
 
     if tab.examples is not None:
         shown = [*widgets, *place.shown_one]
         tab.examples.select(take_example, place.visit, shown, **QUIET)
     place.use.click(use, place.visit, widgets, **QUIET)
-    reuse.click(seed, place.visit, tab.inputs["seed"], **QUIET)
+    seeds = [tab.inputs["seed"], tab.inputs["variations"]]
+    reuse.click(seed, place.visit, seeds, **QUIET)
 
 
 def example_paths(task: str) -> list[Path]:

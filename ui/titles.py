@@ -35,7 +35,8 @@ def settings(request: Any) -> str:
         return request.differences() + seed
     if isinstance(request, Progression):
         return f"its steps · {settings(request.request)}"
-    about = [f"seed {request.seed}"]
+    varied = f" varied {request.variations}" if request.variations else ""
+    about = [f"seed {request.seed}{varied}"]
     if hasattr(request, "width"):
         about.append(f"{request.width} × {request.height} px")
     about.append(f"{request.steps} steps {request.sampler}")

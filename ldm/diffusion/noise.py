@@ -8,7 +8,9 @@ what stands there.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,6 +22,22 @@ ROUNDS = 10
 LARGEST = 2**32 - 1
 LOW = np.uint64(LARGEST)
 SHIFT = np.uint64(32)
+
+
+@dataclass(frozen=True)
+class Varied:
+    """A seed whose noise is turned towards that of others, one after the other.
+
+    Independent normal noise stands at a right angle to any other in so many dimensions: cos and sin
+    of a share of it keep the spread at 1 (spherical interpolation), and every place keeps its own
+    number for any canvas.
+    """
+
+    seed: int
+    turns: tuple[tuple[int, float], ...]  # seed, and share of the right angle, 0 to 1
+
+
+Seed = int | Varied
 
 
 def philox(counter: tuple[np.ndarray, ...], key: tuple[int, int]) -> tuple[np.ndarray, ...]:
@@ -38,12 +56,12 @@ def philox(counter: tuple[np.ndarray, ...], key: tuple[int, int]) -> tuple[np.nd
 
 
 def normal(
-    seed: int, step: int, shape: tuple[int, int, int], origin: tuple[int, int] = (0, 0)
+    seed: Seed, step: int, shape: tuple[int, int, int], origin: tuple[int, int] = (0, 0)
 ) -> Tensor:
     """Standard normal noise of one picture.
 
     Args:
-        seed: 0 to 2^32 - 1.
+        seed: 0 to 2^32 - 1, or such a one with variations.
         step: Which draw, 0 to 2^32 - 1; the starting noise is 0.
         shape: (C, h, w).
         origin: (y, x) of the first cell on the canvas; negative where it grew up or left.
@@ -54,6 +72,12 @@ def normal(
     Raises:
         ValueError: If seed or step is out of range.
     """
+    if isinstance(seed, Varied):
+        values = normal(seed.seed, step, shape, origin)
+        for other, share in seed.turns:
+            angle = share * math.pi / 2
+            values = math.cos(angle) * values + math.sin(angle) * normal(other, step, shape, origin)
+        return values
     for name, value in (("seed", seed), ("step", step)):
         if not 0 <= value <= LARGEST:
             raise ValueError(f"{name} must be in 0..{LARGEST}, got {value}")
@@ -76,7 +100,7 @@ def _places(start: int, count: int) -> np.ndarray:
 
 
 def batch_noise(
-    seeds: Iterable[int], step: int, shape: tuple[int, int, int], temperature: float = 1.0
+    seeds: Iterable[Seed], step: int, shape: tuple[int, int, int], temperature: float = 1.0
 ) -> Tensor:
     """The noise of several pictures, (B, C, h, w): `normal(seeds[i], step, shape)`, scaled."""
     return temperature * torch.stack([normal(seed, step, shape) for seed in seeds])

@@ -18,7 +18,7 @@ from ldm.errors import LDMError
 from ldm.events import Progress, Result
 from ldm.images import fitted, to_arrays, to_tensor
 from ldm.latent_diffusion import LatentDiffusion
-from ldm.request_controls import MAX_SEED
+from ldm.seeds import one_by_one
 from ldm.tasks.covering import Covered, Site, cover, pausing
 from ldm.tasks.denoising import Conditions, Track, decoded, denoised
 from ldm.tasks.settings import Sampling, canvas_of, small_of
@@ -28,9 +28,7 @@ _UNBOUNDED = "the model's numbers grew without bound; take another seed or sampl
 
 def result(request: Any, images: Sequence[np.ndarray], notes: Sequence[str] = ()) -> Result:
     """The pictures, each with the request that makes exactly that one."""
-    seeds = ((request.seed + i) % (MAX_SEED + 1) for i in range(request.count))
-    requests = tuple(replace(request, seed=seed, count=1) for seed in seeds)
-    return Result(requests, tuple(images), notes=tuple(notes))
+    return Result(tuple(one_by_one(request)), tuple(images), notes=tuple(notes))
 
 
 def padded(

@@ -11,11 +11,12 @@ import numpy as np
 from ldm.canvas.plan import Canvas
 from ldm.canvas.windows import EvenWindows
 from ldm.canvas.wrapped import MARGIN, Wrap
+from ldm.diffusion.noise import Seed, Varied
 from ldm.errors import RequestError
 from ldm.images import EncodedImage, fitted
 from ldm.latent_diffusion import LatentDiffusion
-from ldm.request_controls import MAX_SEED
 from ldm.requests import start_of
+from ldm.seeds import one_by_one, read_variations
 
 SOME_HAVE = ("cover", "coarse", "coarse_hold", "strength")  # fields that not all requests have
 WRAPS = {
@@ -44,7 +45,7 @@ class Sampling:
     steps: int
     guidance_scale: float
     eta: float
-    seeds: tuple[int, ...]  # one per picture
+    seeds: tuple[Seed, ...]  # one per picture
     height: int  # px
     width: int  # px
     temperature: float = 1.0
@@ -90,13 +91,12 @@ def of_request(
         inner: What of it is not padding, if not all.
     """
     height, width = size or (request.height, request.width)
-    seeds = tuple((request.seed + i) % (MAX_SEED + 1) for i in range(request.count))
     return Sampling(
         sampler=request.sampler,
         steps=request.steps,
         guidance_scale=getattr(request, "guidance_scale", 1.0),
         eta=request.eta,
-        seeds=seeds,
+        seeds=tuple(map(_seed_of, one_by_one(request))),
         height=height,
         width=width,
         temperature=request.temperature,
@@ -105,6 +105,12 @@ def of_request(
         inner=inner,
         **{name: getattr(request, name) for name in SOME_HAVE if hasattr(request, name)},
     )
+
+
+def _seed_of(request: Any) -> Seed:
+    """Of the one picture of a request."""
+    turns = tuple(read_variations(request.variations))
+    return Varied(request.seed, turns) if turns else request.seed
 
 
 def start_fitted(request: Any) -> Any:

@@ -1,0 +1,83 @@
+"""Seeds, and variations: seeds that a picture's noise is turned towards.
+
+Written "7:0.3, 8:0.2": three tenths of the way from the seed's noise to that of seed 7, then two
+tenths of the way from there to seed 8's. This module needs no torch.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from ldm.errors import RequestError
+
+MAX_SEED = 2**32 - 1
+MOST = 16  # variations of variations
+NEW = "new"  # stands for a seed that is drawn
+MAX_DIGITS = 12  # of a number that is typed
+Turns = Sequence[tuple[int | None, float]]  # seed (None: a new one) and share of the way to it
+
+
+def drawn() -> int:
+    """A new seed."""
+    return secrets.randbelow(MAX_SEED + 1)
+
+
+def read_variations(text: str) -> Turns:
+    """Variations as they are written.
+
+    Raises:
+        RequestError: If a part is none.
+    """
+    turns = [_turn(part.strip()) for part in text.split(",") if part.strip()]
+    if len(turns) > MOST:
+        raise RequestError(f"variations must be at most {MOST}, got {len(turns)}.")
+    return turns
+
+
+def write_variations(turns: Turns) -> str:
+    """The inverse of `read_variations`."""
+    return ", ".join(f"{NEW if seed is None else seed}:{share:.12g}" for seed, share in turns)
+
+
+def settled(text: str) -> str:
+    """The same variations, new seeds drawn.
+
+    Raises:
+        RequestError: If they are none.
+    """
+    turns = read_variations(text)
+    return write_variations([(drawn() if seed is None else seed, share) for seed, share in turns])
+
+
+def one_by_one(request: Any) -> list[Any]:
+    """A request of several pictures, whose seeds are all known, as one request for each.
+
+    Picture i has the seed + i; with variations all have the one seed, and the last variation's + i.
+    """
+    turns = read_variations(request.variations)
+    if not turns:
+        return [
+            replace(request, seed=(request.seed + i) % (MAX_SEED + 1), count=1)
+            for i in range(request.count)
+        ]
+    *before, (last, share) = turns
+    each = ([*before, ((last + i) % (MAX_SEED + 1), share)] for i in range(request.count))
+    return [replace(request, variations=write_variations(part), count=1) for part in each]
+
+
+def _turn(text: str) -> tuple[int | None, float]:
+    name, parted, share = (part.strip() for part in text.partition(":"))
+    is_seed = name.isascii() and name.isdigit() and len(name) <= MAX_DIGITS
+    if parted and (name == NEW or (is_seed and int(name) <= MAX_SEED)):
+        try:
+            if 0 <= float(share) <= 1:
+                return None if name == NEW else int(name), float(share)
+        except ValueError:
+            pass
+    raise RequestError(
+        "variations must be seeds, each with its share of the way from 0 to 1, like 7:0.3 or "
+        f"{NEW}:0.3, got {text!r:.40}."
+    )
