@@ -37,7 +37,7 @@ def test_what_is_written_is_read(text, turns):
 
 @pytest.mark.parametrize(
     "text", ["7", "7:", ":0.3", "7:1.1", "7:-0.1", "7:nan", "-1:0.3", f"{MAX_SEED + 1}:1", "x:1",
-             "7:0.3:1", "٣:0.3", "1" * 5000 + ":0.3", "7;0.3"],
+             "7:0.3:1", "٣:0.3", "1" * 400 + ":0.3", "7;0.3"],
 )  # fmt: skip
 def test_what_is_no_variation_is_refused(text):
     with pytest.raises(RequestError, match=r"variations must be seeds, each with its share"):

@@ -254,9 +254,9 @@ for event in Studio(device="cpu", data_dir={str(tmp_path)!r}).run({request!r}):
     assert np.array_equal(result.images[0], whole.images[0])
 
 
-def visit_with(runs, *, is_shared, unfinished=None):
+def visit_with(runs, *, is_shared, unfinished=None, is_new=True):
     visit = Visit(unfinished=unfinished)
-    Kept(runs, is_shared).find(visit, "text-to-image")
+    Kept(runs, is_shared).find(visit, "text-to-image", is_new=is_new)
     return visit.unfinished
 
 
@@ -265,6 +265,7 @@ def test_who_is_told_of_what_was_stopped(made):
     said = stopped(made, REQUEST, 3)
     runs = made.unfinished
     assert visit_with(runs, is_shared=True) == said
+    assert visit_with(runs, is_shared=True, is_new=False) is None
     assert visit_with(runs, is_shared=False) is None
     assert visit_with(runs, is_shared=False, unfinished=said) == said
     runs.forget(said.request)

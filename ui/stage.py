@@ -249,22 +249,10 @@ def resume_on_load(page: gr.Blocks, jobs: JobQueue, stage: Stage, task: str, kep
     what was stopped."""
 
     def resume(visit: Visit, job_ids: str, removed: str) -> Iterator[Updates]:
-        done = None
-        for job_id in _names(job_ids):
-            try:
-                event, request = jobs.status(job_id), jobs.request(job_id)
-            except LDMError:  # too long ago, or of another start of the app
-                continue
-            if request.task != task:
-                continue
-            if isinstance(event, (Queued, Progress)):
-                visit.job_id = job_id
-            elif all(Path(path).exists() for path in getattr(event, "paths", ())):
-                visit.ended(event, request)
-                done = event if isinstance(event, Result) else done
+        done = _recalled(visit, jobs, task, _names(job_ids))
         visit.remove_again(_names(removed))
-        kept.find(visit, task)
-        done = visit.unfinished or done
+        kept.find(visit, task, is_new=done is None)
+        done = done if isinstance(done, Result) else visit.unfinished
         # something in any case: Gradio takes a generator that gives nothing for None everywhere
         yield stage.ended(done, visit) if done else stage.buttons(busy=False)
         if visit.job_id:
@@ -283,6 +271,25 @@ def resume_on_load(page: gr.Blocks, jobs: JobQueue, stage: Stage, task: str, kep
         concurrency_limit=FOLLOWERS,
         **QUIET,
     )
+
+
+def _recalled(visit: Visit, jobs: JobQueue, task: str, names: list[str]) -> Any:
+    """Let a visit have what its jobs have made, and the one that runs; the last end to tell of."""
+    told = None
+    for job_id in names:
+        try:
+            event, request = jobs.status(job_id), jobs.request(job_id)
+        except LDMError:  # too long ago, or of another start of the app
+            continue
+        if request.task != task:
+            continue
+        if isinstance(event, (Queued, Progress)):
+            visit.job_id = job_id
+        elif all(Path(path).exists() for path in getattr(event, "paths", ())):
+            visit.ended(event, request)
+            is_told = isinstance(event, Result) or getattr(event, "unfinished", None) is not None
+            told = event if is_told else told
+    return told
 
 
 def _names(text: str) -> list[str]:

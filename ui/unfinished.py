@@ -28,15 +28,19 @@ class GoOn:
         return [self.go_on, self.discard]
 
     def show(self, visit: Visit) -> Updates:
-        """The buttons, if this visit has something unfinished."""
-        return self._visible(HIDDEN if visit.unfinished is None else True)
+        """The buttons, if this visit has something unfinished; the strip may tell of another run."""
+        rest = visit.unfinished
+        if rest is None:
+            return self.hide()
+        words = f"Go on after step {rest.step} of {rest.total}"
+        return {
+            self.go_on: gr.update(value=words, visible=True),
+            self.discard: gr.update(value=self.discard.value, visible=True),
+        }
 
     def hide(self) -> Updates:
         """No buttons, while something runs."""
-        return self._visible(HIDDEN)
-
-    def _visible(self, visible: bool | str) -> Updates:
-        return {one: gr.update(value=one.value, visible=visible) for one in self.changed}
+        return {one: gr.update(value=one.value, visible=HIDDEN) for one in self.changed}
 
 
 def create(task: str) -> GoOn:
@@ -55,18 +59,18 @@ class Kept:
 
     Args:
         runs: In which folder; None: nowhere.
-        is_shared: Whether a visit that has nothing unfinished is told of what others, or it before
-            the app was started again, have.
+        is_shared: Whether a visit that has made nothing yet is told of what others have stopped, or
+            it before the app was started again.
     """
 
     runs: UnfinishedRuns | None = None
     is_shared: bool = False
 
-    def find(self, visit: Visit, task: str) -> None:
-        """Let a visit that begins have what can go on of this task."""
+    def find(self, visit: Visit, task: str, *, is_new: bool) -> None:
+        """Let a visit have what can go on of this task; `is_new`: it has made nothing yet."""
         if self.runs is None or (visit.unfinished and not self.runs.has(visit.unfinished.request)):
             visit.unfinished = None
-        if visit.unfinished is None and self.is_shared and self.runs is not None:
+        if visit.unfinished is None and is_new and self.is_shared and self.runs is not None:
             visit.unfinished = self.runs.newest(task)
 
     def discard(self, visit: Visit) -> None:
