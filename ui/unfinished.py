@@ -28,7 +28,7 @@ class GoOn:
         return [self.go_on, self.discard]
 
     def show(self, visit: Visit) -> Updates:
-        """The buttons, if this visit has something unfinished; the strip may tell of another run."""
+        """The buttons, if this visit has something unfinished; the strip may be of another run."""
         rest = visit.unfinished
         if rest is None:
             return self.hide()
