@@ -90,3 +90,23 @@ def test_a_sheet_of_layouts_is_seen_and_has_no_boxes(page):
     page.locator("#layout-results button.thumbnail-lg").nth(1).click()
     expect(page.locator("#layout-boxes .picture")).to_be_visible()
     expect(page.locator("#layout-picture img")).to_be_hidden()
+
+
+def test_a_sheet_stands_where_others_are_seen_beside_what_was(page):
+    open_tab(page, "upscale")
+    page.locator("#upscale-examples button.thumbnail-lg").first.click()
+    expect(page.locator("#upscale-image img")).to_be_visible()
+    page.locator("#upscale-comparing button").first.click()
+    page.wait_for_timeout(500)  # what opens is drawn anew
+    values = page.locator("#upscale-across-values :is(input, textarea)")
+    values.fill("1, 2")
+    values.press("Tab")
+    page.wait_for_timeout(200)  # as long as a hand takes to the next button
+    page.locator("#upscale-comparing-go").click()
+    wait_done(page, "upscale")
+    expect(page.locator("#upscale-plate")).to_contain_text("Steps 1, 2")
+    expect(page.locator("#upscale-picture img")).to_be_visible()
+    expect(page.locator("#upscale-compare")).to_be_hidden()
+    page.locator("#upscale-results button.thumbnail-lg").nth(1).click()
+    expect(page.locator("#upscale-compare")).to_be_visible()
+    expect(page.locator("#upscale-picture img")).to_be_hidden()

@@ -34,6 +34,10 @@ SUGGESTED = {
     "variations": "7:0, 7:0.25, 7:0.5, 7:0.75, 7:1",
     "strength": "0.25, 0.5, 0.75, 1",
     "coarse": "0, 0.2, 0.4",
+    "passes": "1, 2",
+    "mask_grow": "0, 8, 16",
+    "mask_feather": "0, 4, 16",
+    "working_size": "128, 256, 512",
 }
 NONE = Axis(NOTHING, ())
 OPENED = "() => ({ __type__: 'update', open: true })"

@@ -54,7 +54,7 @@ class Form:
     link: gr.Button = field(init=False)
     stage: Stage = field(init=False)
     examples: gr.Gallery | None = None
-    comparing: Comparing | None = None
+    comparing: Comparing = field(init=False)
     by_hand: gr.Checkbox = field(init=False)  # whether a person chose the model
 
     def __post_init__(self) -> None:
@@ -97,9 +97,8 @@ class Form:
             self.inputs |= start.widgets(self.request_type, self.inputs)
         self._seed_and_count(count)
         self._sampling()
-        if starts(self.request_type):  # the other tabs show what was beside what is
-            self.comparing = compare.create(self.request_type)
-            self.inputs |= self.comparing.inputs
+        self.comparing = compare.create(self.request_type)
+        self.inputs |= self.comparing.inputs
         self._tools()
 
     def show(self, hint: str, **about: Any) -> None:
@@ -107,7 +106,7 @@ class Form:
         labels = labels_of(self.request_type, self.inputs)
         buttons = self.go, self.stop
         about["has_steps"] = starts(self.request_type)
-        about["starters"] = (self.comparing.go,) if self.comparing else ()
+        about["starters"] = (self.comparing.go,)
         self.stage = stage.create(self.task, *buttons, hint=hint, labels=labels, **about)
         paths = example_paths(self.task)
         if paths:
@@ -129,13 +128,13 @@ class Form:
             about: How this tab differs from one whose widgets are its request's fields, see `Tab`.
         """
         if starts(self.request_type):
-            about = compare.added(**start.added(**about))
+            about = start.added(**about)
+        about = compare.added(**about)
         kept = (self.stage, self.restore, self.link, self.undo, self.estimate, self.examples)
         made = Tab(self.request_type, self.inputs, *kept, by_hand=self.by_hand, **about)
         stage.connect(jobs, made.stage, made.request_type, made.inputs, made.to_fields)
         vary.connect(jobs, made.stage, made.inputs["count"])
-        if self.comparing is not None:
-            compare.connect(jobs, made, self.comparing)
+        compare.connect(jobs, made, self.comparing)
         tabs.connect(made, self.reuse)
         return made
 

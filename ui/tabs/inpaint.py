@@ -87,7 +87,8 @@ def _show_beside_what_was(made: Form) -> None:
         slider = BeforeAfter(**made.named("slider"))
 
     def compare(shown: Picture | None) -> Updates:
-        return {slider: Pair(before(shown.request), shown.path) if shown else None}
+        is_one = shown is not None and not shown.is_sheet
+        return {slider: Pair(before(shown.request), shown.path) if is_one else None}
 
     made.show(HINT, beside=(slider,), compare=compare, reword=about_the_area)
 

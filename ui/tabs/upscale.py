@@ -136,7 +136,7 @@ def _connect(tab: Tab, note: gr.HTML, slider: BeforeAfter, radio: gr.Radio) -> N
         box.change(size_note, asked, note, **QUIET)
 
     def compare(visit: Visit, name: str) -> Any:
-        if visit.shown is None or name not in PLAIN:
+        if visit.shown is None or visit.shown.is_sheet or name not in PLAIN:
             return gr.skip()
         return beside(visit.shown, name)
 
@@ -144,8 +144,9 @@ def _connect(tab: Tab, note: gr.HTML, slider: BeforeAfter, radio: gr.Radio) -> N
 
 
 def _compare(slider: BeforeAfter, radio: gr.Radio, picture: Picture | None) -> Updates:
-    """The result beside bicubic interpolation of what was given."""
-    return {slider: beside(picture, FIRST) if picture else None, radio: FIRST}
+    """The result beside bicubic interpolation of what was given; a sheet by itself."""
+    is_one = picture is not None and not picture.is_sheet
+    return {slider: beside(picture, FIRST) if is_one else None, radio: FIRST}
 
 
 def beside(picture: Picture, name: str) -> Pair:
