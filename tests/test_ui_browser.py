@@ -81,6 +81,25 @@ def test_generate_with_previews_then_restore_the_png(page, tmp_path):
     assert seed(page).input_value() == "7"
 
 
+def test_generate_waits_for_an_example_that_is_on_its_way(page, tmp_path):
+    set_steps(page, 3)
+    page.evaluate(
+        """(tab) => {
+          document.querySelector(`${tab}-examples button.thumbnail-lg`).click();
+          document.querySelector(`${tab}-go`).click();
+        }""",
+        TAB,
+    )
+    wait_done(page)
+    path = next(iter(sorted((EXAMPLES / "text-to-image").glob("*.png"))))
+    expect(page.locator(f"{TAB}-plate .title")).to_have_text(metadata.load(path).request.prompt)
+    expect(page.locator(f"{TAB}-results img")).to_have_count(1)
+    prompt(page).fill("a lake")
+    set_steps(page, 3)
+    page.locator(f"{TAB}-go").click()
+    expect(page.locator(f"{TAB}-results img")).to_have_count(2)
+
+
 def test_a_restored_picture_leaves_the_tabs_alone_that_were_never_open(page):
     path = next((EXAMPLES / "text-to-image").glob("*.png"))
     restore(page).set_input_files(path)

@@ -52,6 +52,25 @@ new MutationObserver(() => { frame ||= requestAnimationFrame(lookAgain); }).obse
 // The archive is packed: the button that Gradio downloads with, never seen, has its address.
 latentCanvas.download = (task) => setTimeout(() => document.querySelector(`#${task}-archive`).click(), SHOWN_MS);
 
+// Generate waits for the example that was chosen before it and is still on its way.
+const FILLING_MS = 5000; // at most
+document.addEventListener("click", (event) => {
+  const studio = event.target.closest?.(".lc-studio");
+  if (event.target.closest?.(".lc-examples .thumbnail-lg")) studio.filling = setTimeout(() => goOn(studio), FILLING_MS);
+  const button = event.target.closest?.(".lc-go, .lc-comparing-go");
+  if (!button || !studio.filling) return;
+  event.stopImmediatePropagation();
+  studio.wanted = button;
+}, true);
+function goOn(studio, wanted = studio.wanted) {
+  clearTimeout(studio.filling);
+  studio.filling = studio.wanted = null;
+  wanted?.click();
+}
+const studioOf = (task) => document.querySelector(`#${task}-studio`);
+latentCanvas.filled = (task) => setTimeout(() => goOn(studioOf(task)), SHOWN_MS);
+latentCanvas.notFilled = (task) => goOn(studioOf(task), null);
+
 // On a phone what an example fills in may be far above it, and where the picture comes far below.
 document.addEventListener("click", (event) => {
   if (!matchMedia("(max-width: 820px)").matches) return;

@@ -111,10 +111,17 @@ def connect(tab: Tab, reuse: gr.Button) -> None:
 
     if tab.examples is not None:
         shown = [*widgets, *place.shown_one]
-        tab.examples.select(take_example, place.visit, shown, **QUIET)
+        fills(tab.task, tab.examples.select(take_example, place.visit, shown, **QUIET))
     place.use.click(use, place.visit, widgets, **QUIET)
     seeds = [tab.inputs["seed"], tab.inputs["variations"]]
     reuse.click(seed, place.visit, seeds, **QUIET)
+
+
+def fills(task: str, event: gr.events.Dependency) -> None:
+    """Let Generate wait for what this event of an example fills in, see ui/row.js."""
+    told = f"() => latentCanvas.filled({task!r})", f"() => latentCanvas.notFilled({task!r})"
+    for follow, js in zip((event.success, event.failure), told, strict=True):
+        follow(None, None, None, js=js, **QUIET)
 
 
 def example_paths(task: str) -> list[Path]:

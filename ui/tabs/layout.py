@@ -15,7 +15,7 @@ from ui.boxes import BoxEditor, read_boxes, sketch
 from ui.controls import QUIET
 from ui.form import Form
 from ui.run import find_preset
-from ui.tab import EXAMPLES, Tab, Values, fields_of
+from ui.tab import EXAMPLES, Tab, Values, fields_of, fills
 
 HINT = "Draw boxes, say what is in them, and press Generate."
 FIRST = (
@@ -49,7 +49,7 @@ def create(jobs: JobQueue) -> Tab:
     tab = made.tab(jobs, to_fields=to_fields, to_values=to_values)
     _connect(editor, tab)
     taken = [editor, tab.inputs["width"], tab.inputs["height"]]
-    sketches.select(_take, None, taken, **QUIET)
+    fills(made.task, sketches.select(_take, None, taken, **QUIET))
     return tab
 
 

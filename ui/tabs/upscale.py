@@ -22,7 +22,7 @@ from ui.form import Form, brought_by
 from ui.run import Picture, Visit, find_preset, in_words
 from ui.slider import BeforeAfter, Pair
 from ui.stage import Updates, or_skip
-from ui.tab import Tab, Values, example_paths, fields_of
+from ui.tab import Tab, Values, example_paths, fields_of, fills
 
 HINT = "Give it a picture and press Generate: it comes out four or sixteen times as large."
 PASSES = (("4 times as large", 1), ("16 times, in two passes", 2))
@@ -79,7 +79,7 @@ def _suggest(tab: Tab, samples: gr.Gallery) -> None:
         return tab.take({"image": shrunk()[event.index]} | model_for(False), preset, by_hand)
 
     image.upload(uploaded, [image, *chosen], widgets, **QUIET)
-    samples.select(sample, chosen, widgets, **QUIET)
+    fills(tab.task, samples.select(sample, chosen, widgets, **QUIET))
 
 
 def model_for(made_here: bool) -> Values:
