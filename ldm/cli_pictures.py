@@ -115,9 +115,12 @@ def _run(arguments: Any, request: Any) -> int:
 
 
 def _how_to_go_on(unfinished: Unfinished) -> str:
+    flags = f"--seed {unfinished.request.seed}"
+    if unfinished.request.variations:
+        flags += f' --variations "{unfinished.request.variations}"'
     return (
         f"Stopped after step {unfinished.step} of {unfinished.total}; the same command with "
-        f"--seed {unfinished.request.seed} goes on from there."
+        f"{flags} goes on from there."
     )
 
 

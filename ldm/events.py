@@ -87,6 +87,7 @@ class Failed:
     """The run ended in an error that `message` explains in one sentence."""
 
     message: str
+    unfinished: Unfinished | None = None  # what can go on, if it is worth trying once more
 
 
 @dataclass(frozen=True)

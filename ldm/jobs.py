@@ -145,6 +145,15 @@ class JobQueue:
                 self._renumber()
             return True
 
+    def is_busy_with(self, request: Any) -> bool:
+        """Whether a job runs or waits for the request of an unfinished run."""
+        with self._changed:
+            going = [job.request for job in self._waiting]
+            if self._running is not None:
+                unfinished = getattr(self._running.event, "unfinished", None)
+                going += [self._running.request, unfinished and unfinished.request]
+        return request in going
+
     def warm_up(self, preset_name: str) -> None:
         """Make the studio and load a preset in the background, before the first job needs it."""
         with self._changed:
@@ -287,7 +296,7 @@ class JobQueue:
         """End a job with an error, or in what it has made."""
         kept = job.event.kept if isinstance(job.event, Progress) else None
         if kept is None:
-            self._publish(job, Failed(why))
+            self._publish(job, Failed(why, getattr(job.event, "unfinished", None)))
             return
         number = len(kept.requests)
         made = f"{number} pictures were made" if number > 1 else "one picture was made"

@@ -114,8 +114,7 @@ class Watch:
         )
 
     def _resumed(self) -> list[str]:
-        resumed = self.site.resumed
-        return [f"It went on after step {resumed[0]} of {resumed[1]}."] if resumed else []
+        return ["It went on after step {} of {}.".format(*last) for last in self.site.resumed[-1:]]
 
     def learn(self, event: Any) -> None:
         """After the result: next time the estimate knows what this run took."""

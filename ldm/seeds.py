@@ -6,6 +6,7 @@ tenths of the way from there to seed 8's. This module needs no torch.
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +17,6 @@ from ldm.errors import RequestError
 MAX_SEED = 2**32 - 1
 MOST = 16  # variations of variations
 NEW = "new"  # stands for a seed that is drawn
-MAX_DIGITS = 12  # of a number that is typed
 Turns = Sequence[tuple[int | None, float]]  # seed (None: a new one) and share of the way to it
 
 
@@ -69,14 +69,11 @@ def one_by_one(request: Any) -> list[Any]:
 
 
 def _turn(text: str) -> tuple[int | None, float]:
-    name, parted, share = (part.strip() for part in text.partition(":"))
-    is_seed = name.isascii() and name.isdigit() and len(name) <= MAX_DIGITS
-    if parted and (name == NEW or (is_seed and int(name) <= MAX_SEED)):
-        try:
-            if 0 <= float(share) <= 1:
-                return None if name == NEW else int(name), float(share)
-        except ValueError:
-            pass
+    name, _, share = (part.strip() for part in text.partition(":"))
+    is_seed = re.fullmatch(r"[0-9]{1,12}", name) and int(name) <= MAX_SEED
+    is_share = re.fullmatch(r"[0-9]*\.?[0-9]+(e-?[0-9]{1,2})?", share) and float(share) <= 1
+    if (name == NEW or is_seed) and is_share:
+        return None if name == NEW else int(name), float(share)
     raise RequestError(
         "variations must be seeds, each with its share of the way from 0 to 1, like 7:0.3 or "
         f"{NEW}:0.3, got {text!r:.40}."

@@ -142,7 +142,8 @@ class Studio:
                     watch.site.watch(watched)
                 events = self.cores.fitted(RUNNERS[request.task](model, request, watch.site))
                 kept_at = self.unfinished.path_of(request) if is_kept else None
-                bookmark = Bookmark(kept_at, request, weights, self.manager.device)
+                made_by = f"{known_as(preset)} {weights}"
+                bookmark = Bookmark(kept_at, request, made_by, self.manager.device)
                 watch.site.bookmark = bookmark
                 resumed = bookmark.is_resumed
                 expected = watch.estimate.seconds if watch.estimate and not resumed else None

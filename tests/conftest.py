@@ -131,6 +131,20 @@ def busy(queue):
     gate.let(10_000)
 
 
+@pytest.fixture
+def made(tmp_path, trained_small, monkeypatch):
+    """A studio on a tiny model, to which every run is worth to be kept."""
+    from ldm import studio  # noqa: PLC0415
+    from ldm.runtime.manager import ModelManager  # noqa: PLC0415
+    from ldm.tasks import bookmark  # noqa: PLC0415
+
+    monkeypatch.setattr(studio, "weights_sha256", lambda preset: "abc")
+    monkeypatch.setattr(bookmark, "WORTH", 0)
+    about = {"load": lambda preset: trained_small, "size_of": lambda preset: 1}
+    manager = ModelManager(device="cpu", memory_budget=2**30, **about)
+    return studio.Studio(data_dir=tmp_path, manager=manager)
+
+
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory):
     """Where that app keeps its pictures."""

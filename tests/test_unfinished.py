@@ -1,189 +1,33 @@
-"""A run that was ended goes on where it stood, to the same picture."""
+"""Files of runs that were ended: what they tell, to whom, and how they go."""
 
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 
-from ldm import studio
-from ldm.canvas import plan
 from ldm.cli import main
-from ldm.comparison import Axis, Comparison
-from ldm.diffusion.samplers import SAMPLERS, Step
-from ldm.errors import LDMError
-from ldm.events import Cancelled, Result, Unfinished
+from ldm.errors import RequestError
+from ldm.events import Cancelled, Failed, Unfinished
+from ldm.request_json import to_dict
 from ldm.requests import TextToImage
-from ldm.runtime.manager import ModelManager
 from ldm.studio import Studio
 from ldm.tasks import bookmark
-from ldm.tasks.bookmark import Bookmark
 from ldm.unfinished import KEPT, UnfinishedRuns
+from tests.ended import REQUEST, steps_of, stopped
 from ui.run import Visit
 from ui.unfinished import Kept
+from ui.words import strip
 
 ROOT = Path(__file__).parents[1]
-REQUEST = TextToImage(prompt="a red house", width=32, height=32, steps=6, seed=5, coarse=0.0)
-
-
-@pytest.fixture
-def made(tmp_path, trained_small, monkeypatch):
-    """A studio on a tiny model, to which every run is worth to be kept."""
-    monkeypatch.setattr(studio, "weights_sha256", lambda preset: "abc")
-    monkeypatch.setattr(bookmark, "WORTH", 0)
-    about = {"load": lambda preset: trained_small, "size_of": lambda preset: 1}
-    manager = ModelManager(device="cpu", memory_budget=2**30, **about)
-    return Studio(data_dir=tmp_path, manager=manager)
-
-
-def stopped(made, request, after):
-    """End a run after so many steps; what it says can go on."""
-    events = made.run(request)
-    said = next(e.unfinished for e in events if (e.stage, e.step) == ("sampling", after))
-    events.close()
-    return said
-
-
-def steps_of(events):
-    return [event.step for event in events if getattr(event, "stage", "") == "sampling"]
-
-
-@pytest.mark.parametrize("sampler", SAMPLERS)
-@pytest.mark.parametrize("after", [1, 2, 5, 6])
-def test_it_goes_on_to_the_same_picture(made, sampler, after):
-    request = replace(REQUEST, sampler=sampler, eta=0.0, count=2)
-    *_, whole = made.run(request)
-    said = stopped(made, request, after)
-    assert (said.step, said.total) == (after, 6)
-    *events, result = made.run(said.request)
-    assert steps_of(events) == [*range(after, 7)]  # the first tells where it goes on
-    assert f"It went on after step {after} of 6." in result.notes
-    assert result.estimate is None
-    for one, other in zip(result.images, whole.images, strict=True):
-        assert np.array_equal(one, other)
-    assert not made.unfinished.folder.exists()
-
-
-@pytest.mark.parametrize("after", [3, 6, 7, 10])
-def test_a_large_picture_goes_on_after_its_small_one(made, after):
-    request = replace(REQUEST, width=64, height=64, coarse=0.6, sampler="dpmpp_2m", eta=0.0)
-    *_, whole = made.run(request)
-    stopped(made, request, after)
-    *events, result = made.run(request)
-    assert steps_of(events) == [*({6} if after > 6 else {}), *range(after, 11)]
-    assert np.array_equal(result.images[0], whole.images[0])
-
-
-def test_fresh_noise_is_the_same_when_it_goes_on(made):
-    request = replace(REQUEST, sampler="ddim", eta=1.0, temperature=0.9, seamless="both")
-    *_, whole = made.run(request)
-    stopped(made, request, 4)
-    *_, result = made.run(request)
-    assert np.array_equal(result.images[0], whole.images[0])
-
-
-def test_it_goes_on_in_bands(made):
-    """Where the memory is too short for the whole canvas."""
-    made.canvas_budget = 2**21
-    request = replace(REQUEST, width=96, height=96, steps=3)
-    *_, whole = made.run(request)
-    stopped(made, request, 2)
-    *_, result = made.run(request)
-    assert np.array_equal(result.images[0], whole.images[0])
-    assert [note[:13] for note in result.notes] == ["Made in bands", "It went on af"]
-
-
-def test_a_run_that_went_on_can_be_ended_again(made):
-    *_, whole = made.run(REQUEST)
-    stopped(made, REQUEST, 2)
-    events = made.run(REQUEST)
-    assert next(e for e in events if e.step == 2).unfinished.step == 2  # nothing new is done yet
-    events.close()
-    assert stopped(made, REQUEST, 5).step == 5
-    assert np.array_equal([*made.run(REQUEST)][-1].images[0], whole.images[0])
-
-
-def test_other_settings_weights_or_precision_begin_anew(made, monkeypatch):
-    stopped(made, REQUEST, 3)
-    for changes in ({"seed": 6}, {"steps": 7}, {"prompt": "a blue house"}, {"count": 2}):
-        *events, _ = made.run(replace(REQUEST, **changes))
-        assert steps_of(events)[0] == 1
-    monkeypatch.setattr(studio, "weights_sha256", lambda preset: "other")
-    *events, result = made.run(REQUEST)
-    assert steps_of(events) == [1, 2, 3, 4, 5, 6]
-    assert not any("went on" in note for note in result.notes)
-
-
-def test_batches_that_were_made_are_not_made_again(made, monkeypatch):
-    monkeypatch.setattr(plan, "CELLS_PER_BATCH", 2 * 16 * 16)
-    request = replace(REQUEST, count=4)
-    *events, whole = made.run(request)
-    assert steps_of(events)[-1] == 12  # two batches
-    stopped(made, request, 9)
-    *events, result = made.run(request)
-    assert steps_of(events) == [6, 9, 10, 11, 12]
-    assert all(map(np.array_equal, result.images, whole.images))
-
-
-def test_what_takes_no_time_is_not_kept(made, monkeypatch):
-    monkeypatch.setattr(bookmark, "WORTH", 1000)
-    assert stopped(made, REQUEST, 5) is None
-    assert not made.unfinished.folder.exists()
-
-
-def test_pictures_that_are_compared_are_not_kept(made):
-    events = made.run(Comparison(REQUEST, Axis("steps", (5, 6))))
-    assert all(event.unfinished is None for event in events if not isinstance(event, Result))
-    assert not made.unfinished.folder.exists()
-
-
-def test_an_error_after_the_steps_keeps_them(made, monkeypatch):
-    def full(*_):
-        raise MemoryError
-
-    *_, whole = made.run(REQUEST)
-    with monkeypatch.context() as patch, pytest.raises(LDMError, match="more memory"):
-        patch.setattr("ldm.latent_diffusion.LatentDiffusion.decode", full)
-        list(made.run(REQUEST))
-    *events, result = made.run(REQUEST)
-    assert steps_of(events) == [6]
-    assert np.array_equal(result.images[0], whole.images[0])
-
-
-def test_numbers_without_bound_are_nothing_to_go_on_with(tmp_path, monkeypatch):
-    monkeypatch.setattr(bookmark, "WORTH", 0)
-    kept = Bookmark(tmp_path / "a.safetensors", REQUEST, "abc")
-    step = Step(0, 6, 9, torch.full((1, 3, 4, 4), torch.nan), torch.zeros(1, 3, 4, 4))
-    kept.page("one", (1, 3, 4, 4), 6).mark(step, 1, 6)
-    kept.close()
-    assert not kept.path.exists()
-
-
-@pytest.mark.parametrize("damage", ["cut", "noise", "empty", "other", "place", "shape"])
-def test_a_damaged_file_begins_anew(made, damage):
-    *_, whole = made.run(REQUEST)
-    path = made.unfinished.path_of(stopped(made, REQUEST, 3).request)
-    data = path.read_bytes()
-    length = int.from_bytes(data[:8], "little")
-    changed = {
-        "cut": data[:-10],
-        "noise": bytes(range(256)) * 9,
-        "empty": b"",
-        "other": data[:8] + data[8:].replace(b"weights", b"heights"),
-        "place": data[:8] + data[8:].replace(b"[2, 6,", b"[9, 6,"),
-        "shape": data[:8] + data[8 : 8 + length].replace(b"[1,3,16,16]", b"[1,3,8,32]") + b"  ",
-    }[damage]
-    path.write_bytes(changed)
-    *events, result = made.run(REQUEST)
-    assert steps_of(events)[0] == 1
-    assert np.array_equal(result.images[0], whole.images[0])
 
 
 def test_the_newest_of_a_task_is_told_and_can_be_forgotten(made):
@@ -201,12 +45,69 @@ def test_the_newest_of_a_task_is_told_and_can_be_forgotten(made):
     runs.forget(first.request)
 
 
-@pytest.mark.parametrize("about", ["[]", "{}", '{"request": 5}', '{"request": {"task": "x"}}', "x"])
-def test_a_file_that_tells_nothing_is_passed_over(tmp_path, about):
-    header = json.dumps({"__metadata__": {"unfinished": about}}).encode()
-    path = tmp_path / "a.safetensors"
-    path.write_bytes(len(header).to_bytes(8, "little") + header)
+def test_what_another_version_began_is_passed_over(made):
+    """Its request has other fields by now, and another name."""
+    path = made.unfinished.path_of(stopped(made, REQUEST, 3).request)
+    path.rename(path.with_stem("0123456789abcdef"))
+    assert made.unfinished.newest("text-to-image") is None
+
+
+def test_equal_requests_have_one_file(tmp_path):
+    runs = UnfinishedRuns(tmp_path)
+    one, other = (replace(REQUEST, guidance_scale=scale) for scale in (3, 3.0))
+    assert one == other
+    assert runs.path_of(one) == runs.path_of(other)
+    assert runs.path_of(one) != runs.path_of(replace(one, seed=6))
+
+
+def file_with(path, about, request=None):
+    """A file whose head says this of a run, and nothing else."""
+    request = json.dumps(to_dict(REQUEST) if request is None else request).encode()
+    head = {"__metadata__": {"unfinished": about}}
+    head["request"] = {"dtype": "U8", "shape": [len(request)], "data_offsets": [0, len(request)]}
+    head = json.dumps(head).encode()
+    path.write_bytes(len(head).to_bytes(8, "little") + head + request)
+
+
+PLACE = {"task": "text-to-image", "step": 3, "total": 6}
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        *("[]", "{}", "x", '{"task": 5}'),
+        *(json.dumps(PLACE | {"step": step}) for step in (0, -5, 7, 10**30, None, "3", 2.5)),
+        json.dumps(PLACE).replace("3", "Infinity"),
+    ],
+)
+def test_a_head_that_tells_nothing_is_passed_over(tmp_path, about):
+    runs = UnfinishedRuns(tmp_path)
+    file_with(runs.path_of(REQUEST), about)
+    assert runs.newest("text-to-image") is None
+
+
+@pytest.mark.parametrize("request_", [5, {}, {"task": "x"}, {"task": "layout"}, ["task"]])
+def test_a_file_without_a_request_is_passed_over(tmp_path, request_):
+    runs = UnfinishedRuns(tmp_path)
+    file_with(runs.path_of(REQUEST), json.dumps(PLACE), request_)
+    assert runs.newest("text-to-image") is None
+    file_with(runs.path_of(REQUEST), json.dumps(PLACE))
+    assert runs.newest("text-to-image") == Unfinished(REQUEST, 3, 6)
+
+
+def test_a_head_without_an_end_is_not_read(tmp_path):
+    (tmp_path / "a.unfinished").write_bytes(b"\xff" * 8 + b"{" * 100)
     assert UnfinishedRuns(tmp_path).newest("text-to-image") is None
+
+
+def test_what_was_left_half_written_goes(made):
+    stopped(made, REQUEST, 1)
+    old, new = (made.unfinished.folder / f"{name}.part" for name in ("old", "new"))
+    for path in (old, new):
+        path.touch()
+    os.utime(old, (1, 1))
+    stopped(made, replace(REQUEST, seed=6), 1)
+    assert (old.exists(), new.exists()) == (False, True)
 
 
 def test_only_the_latest_files_stay(made):
@@ -216,17 +117,6 @@ def test_only_the_latest_files_stay(made):
         os.utime(made.unfinished.path_of(request), (seed + 1, seed + 1))
     stopped(made, replace(REQUEST, seed=99), 1)
     assert len(made.unfinished.paths()) == KEPT
-
-
-def test_a_disk_that_is_full_spoils_nothing(made, monkeypatch, caplog):
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(bookmark, "EVERY", 0)
-    monkeypatch.setattr(bookmark, "save_file", full)
-    *_, result = made.run(REQUEST)
-    assert len(result.paths) == 1
-    assert "cannot go on later" in caplog.text
 
 
 def test_a_process_that_is_killed_goes_on_in_another(tmp_path):
@@ -254,38 +144,69 @@ for event in Studio(device="cpu", data_dir={str(tmp_path)!r}).run({request!r}):
     assert np.array_equal(result.images[0], whole.images[0])
 
 
-def visit_with(runs, *, is_shared, unfinished=None, is_new=True):
-    visit = Visit(unfinished=unfinished)
-    Kept(runs, is_shared).find(visit, "text-to-image", is_new=is_new)
-    return visit.unfinished
+def visit_with(made, *, is_shared, unfinished=(), is_new=True, is_busy=False):
+    visit = Visit(unfinished=list(unfinished))
+    jobs = SimpleNamespace(is_busy_with=lambda request: is_busy)
+    Kept(jobs, made and made.unfinished, is_shared).look(visit, "text-to-image", is_new=is_new)
+    return visit.rest
 
 
 def test_who_is_told_of_what_was_stopped(made):
     """On a page for many, nobody is told of what others have stopped."""
     said = stopped(made, REQUEST, 3)
-    runs = made.unfinished
-    assert visit_with(runs, is_shared=True) == said
-    assert visit_with(runs, is_shared=True, is_new=False) is None
-    assert visit_with(runs, is_shared=False) is None
-    assert visit_with(runs, is_shared=False, unfinished=said) == said
-    runs.forget(said.request)
-    assert visit_with(runs, is_shared=True, unfinished=said) is None
-    assert visit_with(None, is_shared=True, unfinished=said) is None
+    assert visit_with(made, is_shared=True) == said
+    assert visit_with(made, is_shared=True, is_busy=True) is None  # somebody is at it
+    assert visit_with(made, is_shared=True, is_new=False) is None
+    assert visit_with(made, is_shared=False) is None
+    assert visit_with(made, is_shared=False, unfinished=[said]) == said
+    made.unfinished.forget(said.request)
+    assert visit_with(made, is_shared=True, unfinished=[said]) is None
+    assert visit_with(None, is_shared=True, unfinished=[said]) is None
 
 
-def test_a_visit_knows_when_it_was_finished(made):
+def test_a_visit_knows_what_was_finished(made):
     visit = Visit()
-    visit.ended(Cancelled(), REQUEST)
-    assert visit.unfinished is None
-    said = stopped(made, REQUEST, 3)
-    visit.ended(Cancelled(said), REQUEST)
-    *_, other = made.run(replace(REQUEST, seed=9))
-    visit.ended(other, other.requests[0])
-    assert visit.unfinished == said
-    *_, result = made.run(said.request)
-    visit.ended(result, said.request)
-    assert visit.unfinished is None
+    visit.ended(Cancelled())
+    assert visit.rest is None
+    first = stopped(made, replace(REQUEST, count=2), 2)
+    second = stopped(made, replace(REQUEST, seed=8), 3)
+    for said in (first, second, replace(first, step=4)):
+        visit.ended(Cancelled(said))
+    assert [rest.step for rest in visit.unfinished] == [3, 4]
+    *_, result = made.run(replace(first.request, guidance_scale=None))  # by hand
+    visit.ended(result)
+    assert visit.unfinished == [second]
+    visit.ended(Failed("the disk is full.", replace(second, step=5)))
+    assert visit.rest.step == 5
     assert len(visit.pictures) == 2
+
+
+def test_one_goes_on_if_it_is_kept_and_nobody_is_at_it(made):
+    said, busy = stopped(made, REQUEST, 3), []
+    kept = Kept(SimpleNamespace(is_busy_with=busy.__contains__), made.unfinished)
+    visit = Visit(unfinished=[said])
+    assert kept.request(visit) == said.request
+    busy.append(said.request)
+    with pytest.raises(RequestError, match="goes on already"):
+        kept.request(visit)
+    kept.discard(visit)  # the run that is at it keeps its file
+    assert made.unfinished.has(said.request)
+    visit, busy[:] = Visit(unfinished=[said]), []
+    kept.discard(visit)
+    assert not made.unfinished.has(said.request)
+    assert visit.rest is None
+    with pytest.raises(RequestError, match="is not kept any more"):
+        kept.request(visit)
+
+
+def test_the_strip_tells_of_another_run_what_is_left(made):
+    said = stopped(made, REQUEST, 3)
+    assert "rest" not in strip(None)
+    own = strip(Cancelled(said), rest=said)
+    assert "Stopped after step 3 of 6" in own
+    assert '<div class="rest"></div>' in own
+    assert "a red house: step 3 of 6</div>" in strip(Failed("x", said), rest=said)
+    assert "a red house: step 3 of 6</div>" in strip(None, rest=said)
 
 
 def test_a_command_that_is_interrupted_says_how_to_go_on(tiny, tmp_path, capsys, monkeypatch):
@@ -298,9 +219,8 @@ def test_a_command_that_is_interrupted_says_how_to_go_on(tiny, tmp_path, capsys,
 
     with monkeypatch.context() as patch:
         patch.setattr("ldm.tasks.sampling.decoded", interrupted)
-        assert main(command) == 130
-    said = re.search(
-        r"Stopped after step 4 of 4; .* --seed (\d+) goes on from there.\n", capsys.readouterr().err
-    )
-    assert main([*command, "--seed", said[1]]) == 0
+        assert main([*command, "--variations", "7:0.5, new:0.2"]) == 130
+    says = r"Stopped after step 4 of 4; the same command with (.*) goes on from there\.\n"
+    flags = shlex.split(re.search(says, capsys.readouterr().err)[1])
+    assert main([*command, *flags]) == 0
     assert "It went on after step 4 of 4." in capsys.readouterr().err

@@ -48,7 +48,7 @@ def build(
             with what was stopped; None: the page has no history.
         unfinished_in: Where the queue's studio keeps what is unfinished; None: nowhere.
     """
-    kept = Kept(unfinished_in and UnfinishedRuns(unfinished_in), past_in is not None)
+    kept = Kept(jobs, unfinished_in and UnfinishedRuns(unfinished_in), past_in is not None)
     with Page(
         title=TITLE, delete_cache=CACHE_SECONDS, analytics_enabled=False, fill_width=True
     ) as page:

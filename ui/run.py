@@ -15,11 +15,11 @@ from ldm.catalog.registry import load_preset
 from ldm.catalog.schema import Preset
 from ldm.comparison import Comparison
 from ldm.errors import LDMError, RequestError
-from ldm.events import Cancelled, Result, Unfinished
+from ldm.events import Result, Unfinished
 from ldm.jobs import JobQueue
 from ldm.progression import Progression
 from ldm.requests import EncodedImage
-from ldm.seeds import MAX_SEED
+from ldm.seeds import MAX_SEED, one_by_one
 from ui.titles import settings, title
 
 NEW_SEED = -1  # for a new one each time, as other programs write it
@@ -68,7 +68,7 @@ class Visit:
     shown: Picture | None = None
     removed: list[tuple[int, Picture]] = field(default_factory=list)  # how many were older, and it
     job_id: str | None = None  # of the running job
-    unfinished: Unfinished | None = None  # what was stopped, and can go on
+    unfinished: list[Unfinished] = field(default_factory=list)  # was stopped and can go on
     wants_stop: bool = False  # Cancel was pressed, maybe before the job had an id
 
     def submit(self, jobs: JobQueue, request: Any) -> str:
@@ -89,14 +89,24 @@ class Visit:
         if self.job_id is not None:
             jobs.cancel(self.job_id)
 
-    def ended(self, event: Any, request: Any) -> None:
-        """Take in how the run of a request has ended."""
+    @property
+    def rest(self) -> Unfinished | None:
+        """What was stopped last."""
+        return self.unfinished[-1] if self.unfinished else None
+
+    def ended(self, event: Any) -> None:
+        """Take in how a run has ended."""
         if isinstance(event, Result):
             self.keep(event)
-            if self.unfinished is not None and self.unfinished.request == request:
-                self.unfinished = None
-        elif isinstance(event, Cancelled) and event.unfinished is not None:
-            self.unfinished = event.unfinished
+            self._let_go(list(event.requests))
+        elif (rest := getattr(event, "unfinished", None)) is not None:
+            self._let_go(one_by_one(rest.request))
+            self.unfinished.append(rest)
+
+    def _let_go(self, requests: list[Any]) -> None:
+        """What made these pictures is not unfinished any more, or not where it was."""
+        others = (rest for rest in self.unfinished if one_by_one(rest.request) != requests)
+        self.unfinished = list(others)
 
     def keep(self, result: Result) -> None:
         """Put a result's pictures before the others and show the first.

@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from ldm.errors import LDMError, RequestError
+from ldm.errors import LDMError
 from ldm.events import Failed, Progress, Queued, Result
 from ldm.jobs import JobQueue
 from ui import unfinished
@@ -64,7 +64,7 @@ class Stage:
     @property
     def started(self) -> list[gr.components.Component]:
         """What changes when a run starts."""
-        return [self.go, self.stop, self.status, *self.others, *self.rest.changed]
+        return [self.go, self.stop, self.status, *self.others]
 
     @property
     def shown(self) -> list[gr.components.Component]:
@@ -79,14 +79,14 @@ class Stage:
     def running(self, event: Any, job_id: str, *, previewed: bool) -> Updates:
         """A run goes on: it can be stopped, not started again."""
         told = strip(event, job_id, previewed=previewed)
-        return self.buttons(busy=True) | self.rest.hide() | {self.status: told}
+        return self.buttons(busy=True) | {self.status: told}
 
     def ended(self, event: Any, visit: Visit, job_id: str = "") -> Updates:
         """A run is over: the picture on show is the newest, or the one from before."""
         if isinstance(event, Failed):
-            event = Failed(in_words(self.reword(event.message), self.labels))
-        told = self.buttons(busy=False) | self.rest.show(visit)
-        return told | self.show(visit) | {self.status: strip(event, job_id)}
+            event = Failed(in_words(self.reword(event.message), self.labels), event.unfinished)
+        told = {self.status: strip(event, job_id, rest=visit.rest)}
+        return self.buttons(busy=False) | self.show(visit) | told
 
     def buttons(self, *, busy: bool) -> Updates:
         """Generate or Cancel. With their words: Gradio takes an update without them for none."""
@@ -172,7 +172,6 @@ def connect(
         return make_request(request_type, to_fields(values))
 
     starts_run(jobs, stage, stage.go, asked, inputs)
-    starts_run(jobs, stage, stage.rest.go_on, _going_on, {})
     stage.stop.click(lambda visit: visit.stop(jobs), stage.visit, None, queue=False, **QUIET)
     stage.row.gallery.select(_select(stage), stage.visit, stage.shown_one, **QUIET)
     for button, change in ((stage.row.remove, Visit.remove), (stage.row.back, Visit.put_back)):
@@ -180,13 +179,6 @@ def connect(
     packed = stage.row.save.click(zipped, stage.visit, stage.row.archive, **QUIET)
     press = f"() => latentCanvas.download({request_type.task!r})"
     packed.success(None, None, None, js=press, **QUIET)
-
-
-def _going_on(visit: Visit) -> Any:
-    """The request of what was stopped."""
-    if visit.unfinished is None:
-        raise RequestError("There is nothing any more that could go on.")
-    return visit.unfinished.request
 
 
 def starts_run(
@@ -209,8 +201,8 @@ def starts_run(
     about = {"inputs_kwargs": inputs, "concurrency_limit": FOLLOWERS}
     run = button.click(generate, stage.visit, stage.outputs, **about, **QUIET)
     run.failure(
-        lambda: stage.buttons(busy=False) | {stage.status: strip(None)},
-        None,
+        lambda visit: stage.buttons(busy=False) | {stage.status: strip(None, rest=visit.rest)},
+        stage.visit,
         stage.started,
         queue=False,
         **QUIET,
@@ -228,7 +220,6 @@ def _changing(stage: Stage, change: Callable[[Visit], None]) -> Callable[[Visit]
 def _follow(jobs: JobQueue, stage: Stage, visit: Visit) -> Iterator[Updates]:
     """What the page shows from now to the end of the visit's job."""
     job_id, preview = visit.job_id, None
-    request = jobs.request(job_id)
     for event in jobs.follow(job_id, PACE):
         if not isinstance(event, (Queued, Progress)):
             break
@@ -240,7 +231,7 @@ def _follow(jobs: JobQueue, stage: Stage, visit: Visit) -> Iterator[Updates]:
             updates[stage.picture] = preview
         yield updates
     visit.job_id = None
-    visit.ended(event, request)
+    visit.ended(event)
     yield stage.ended(event, visit, job_id)
 
 
@@ -251,8 +242,8 @@ def resume_on_load(page: gr.Blocks, jobs: JobQueue, stage: Stage, task: str, kep
     def resume(visit: Visit, job_ids: str, removed: str) -> Iterator[Updates]:
         done = _recalled(visit, jobs, task, _names(job_ids))
         visit.remove_again(_names(removed))
-        kept.find(visit, task, is_new=done is None)
-        done = done if isinstance(done, Result) else visit.unfinished
+        kept.look(visit, task, is_new=done is None)
+        done = done if isinstance(done, Result) else visit.rest
         # something in any case: Gradio takes a generator that gives nothing for None everywhere
         yield stage.ended(done, visit) if done else stage.buttons(busy=False)
         if visit.job_id:
@@ -260,9 +251,10 @@ def resume_on_load(page: gr.Blocks, jobs: JobQueue, stage: Stage, task: str, kep
 
     def discard(visit: Visit) -> Updates:
         kept.discard(visit)
-        return stage.rest.show(visit) | {stage.status: strip(None)}
+        return {stage.status: strip(None, rest=visit.rest)}
 
-    stage.rest.discard.click(discard, stage.visit, stage.started, **QUIET)
+    starts_run(jobs, stage, stage.rest.go_on, kept.request, {})
+    stage.rest.discard.click(discard, stage.visit, stage.status, **QUIET)
     page.load(
         resume,
         [stage.visit, gr.Textbox(visible=False), gr.Textbox(visible=False)],
@@ -286,7 +278,7 @@ def _recalled(visit: Visit, jobs: JobQueue, task: str, names: list[str]) -> Any:
         if isinstance(event, (Queued, Progress)):
             visit.job_id = job_id
         elif all(Path(path).exists() for path in getattr(event, "paths", ())):
-            visit.ended(event, request)
+            visit.ended(event)
             is_told = isinstance(event, Result) or getattr(event, "unfinished", None) is not None
             told = event if is_told else told
     return told

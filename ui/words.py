@@ -44,13 +44,16 @@ def say(event: Any) -> tuple[str, str]:
     return IDLE, ""
 
 
-def strip(event: Any, job_id: str = "", *, previewed: bool = False) -> str:
+def strip(
+    event: Any, job_id: str = "", *, previewed: bool = False, rest: Unfinished | None = None
+) -> str:
     """The progress strip as HTML.
 
     Args:
         event: An event of a run; None before the first.
         job_id: Written into the strip, so that a page that is loaded again finds its job.
         previewed: Whether the picture on show is a preview of the run.
+        rest: What was stopped and can go on; not while something runs.
     """
     what, more = say(event)
     busy = "busy previewed" if previewed else "busy"
@@ -59,10 +62,22 @@ def strip(event: Any, job_id: str = "", *, previewed: bool = False) -> str:
     if isinstance(event, (Progress, Queued)):
         return _strip(f"{busy} vague", what, more, 0, job_id)
     kind = "done" if isinstance(event, Result) else "idle"
-    return _strip("failed" if isinstance(event, Failed) else kind, what, more, 1, job_id)
+    kind = "failed" if isinstance(event, Failed) else kind
+    return _strip(kind, what, more, 1, job_id, _rest(event, rest))
 
 
-def _strip(kind: str, what: str, more: str, share: float, job_id: str) -> str:
+def _rest(event: Any, rest: Unfinished | None) -> str:
+    """What was stopped, if the event tells of something else; its place is there in any case."""
+    if rest is None:
+        return ""
+    is_told = not isinstance(event, Failed) and rest in (event, getattr(event, "unfinished", None))
+    words = "" if is_told else f"{title(rest.request)}: step {rest.step} of {rest.total}"
+    return f'<div class="rest">{html.escape(words)}</div>'
+
+
+def _strip(  # noqa: PLR0913  (the parts of one line)
+    kind: str, what: str, more: str, share: float, job_id: str, rest: str = ""
+) -> str:
     percent = f"{100 * share:.1f}"
     # a busy strip changes many times a second: nobody wants to hear all of it
     role = 'role="status"'
@@ -75,7 +90,7 @@ def _strip(kind: str, what: str, more: str, share: float, job_id: str) -> str:
         f'<div class="bar"><div style="transform:scaleX({share:.3f})"></div></div>'
         f'<div class="line">'
         f'<span class="what">{html.escape(what)}</span>'
-        f'<span class="more">{html.escape(more)}</span></div></div>'
+        f'<span class="more">{html.escape(more)}</span></div>{rest}</div>'
     )
 
 

@@ -241,6 +241,9 @@ SAMPLERS: dict[str, Callable[..., Iterator[Step]]] = {
 }
 """Sampler name -> generator."""
 
+REMEMBERED = {"plms": 3, "dpmpp_2m": 1}
+"""Sampler name -> the most that a step's `memory` holds; of others nothing."""
+
 
 def _begin(x_T: Tensor, after: Step | None, grid: list[Interval]) -> tuple[Tensor, list[Interval]]:
     """Where a run begins or goes on, and the updates that are left."""

@@ -12,6 +12,7 @@ import logging
 import os
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,11 @@ from torch import Tensor
 
 from ldm.diffusion.samplers import Step
 from ldm.events import Unfinished
-from ldm.unfinished import KEPT, KEY, UnfinishedRuns, described
+from ldm.request_json import to_dict
+from ldm.unfinished import KEY, REQUEST, UnfinishedRuns, head_of, place_in
 
-EVERY = 10.0  # s of a run between two writings
 WORTH = 5.0  # s: what took less is made again as quickly
+EVERY = 10.0  # s of a run between two writings
 RUN = "run"  # key of the file's metadata, beside what `ldm.unfinished` reads
 NEEDED = ("x_t", "x0")
 
@@ -59,62 +61,69 @@ class Bookmark:
         path: The file, see `ldm.unfinished`; written when there is something to keep. None:
             nothing is kept.
         request: What is met, with all fields filled in.
-        weights: Names those of the model; with others nothing is gone on with.
+        model: Names it and its weights; with others nothing is gone on with.
         device: Where latents are to be.
     """
 
     def __init__(
-        self, path: Path | None, request: Any, weights: str, device: torch.device | str = "cpu"
+        self, path: Path | None, request: Any, model: str, device: torch.device | str = "cpu"
     ) -> None:
-        self.path, self.request, self.weights = path, request, weights
+        self.path, self.request, self.model = path, request, model
         # the steps by sampling; how many of the run are done, and of how many
-        self.steps, self._place = ({}, (0, 0)) if path is None else _read(path, weights, device)
+        self.steps, self._place = ({}, (0, 0)) if path is None else _read(path, model, device)
         self.is_resumed = bool(self.steps)
         self.is_done = False
-        self._begin = self._written = time.monotonic()
+        self._is_written = self.is_resumed
+        self._marked = time.monotonic()
+        self._due = self._marked + WORTH
 
     @property
     def unfinished(self) -> Unfinished | None:
-        """What can go on if the run ends now; None: it is not worth it."""
-        is_worth = self.is_resumed or time.monotonic() - self._begin >= WORTH
-        if self.path is None or not self._place[0] or not is_worth:
-            return None
-        return Unfinished(self.request, *self._place)
+        """What can go on if the run ends now; None: nothing is on the disk."""
+        return Unfinished(self.request, *self._place) if self._is_written else None
 
-    def page(self, name: str, shape: tuple[int, ...], total: int) -> Page:
+    def page(self, name: str, shape: tuple[int, ...], total: int, memory: int) -> Page:
         """The place of one sampling.
 
         Args:
             name: What it is called in its run.
             shape: (B, C, h, w) of its latents.
             total: Its steps.
+            memory: How much of the steps before its sampler remembers at most.
         """
         since = self.steps.get(name)
         if since is not None:
-            fits = all(part.shape == shape for part in (since.x_t, since.x0, *since.memory))
-            since = since if fits and since.total == total and 0 <= since.index < total else None
+            is_whole = since.total == total and 0 <= since.index < total
+            remembers = len(since.memory) == min(memory, since.index + 1)
+            parts = (since.x_t, since.x0, *since.memory)
+            fits = all(one.shape == shape and one.dtype == torch.float32 for one in parts)
+            since = since if is_whole and remembers and fits and _is_finite(since) else None
         return Page(total, since, self, name)
 
     def mark(self, sampling: str, step: Step, done: int, total: int) -> None:
         """A sampling has come to a step, its run to `done` of `total` steps."""
         self.steps[sampling] = step
         self._place = done, total
-        if time.monotonic() - self._written >= EVERY:
+        now, before = time.monotonic(), self._marked
+        self._marked = now
+        if now + (now - before) >= self._due:  # the next step would come too late
             self.write()
 
     def write(self) -> None:
-        """Put it on the disk if it is worth it; a run does not fail for want of room."""
-        self._written = time.monotonic()
-        unfinished = self.unfinished
-        if unfinished is None or not all(map(_is_finite, self.steps.values())):
+        """Put it on the disk; a run does not fail for want of room."""
+        self._due = time.monotonic() + EVERY
+        # numbers that grew without bound are nothing to go on with
+        steps = {name: step for name, step in self.steps.items() if _is_finite(step)}
+        if self.path is None or not steps:
             return
         part = self.path.with_suffix(".part")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            save_file(_tensors(self.steps), part, self._metadata(unfinished))
+            tensors = {REQUEST: self._request} | _tensors(steps)
+            save_file(tensors, part, self._metadata(steps))
             os.replace(part, self.path)
-            for old in UnfinishedRuns(self.path.parent).paths()[KEPT:]:
-                old.unlink(missing_ok=True)
+            self._is_written = True
+            UnfinishedRuns(self.path.parent).prune()
         except (OSError, SafetensorError) as error:
             log.warning("a run cannot go on later, %s: %s", self.path.parent, error)
         finally:
@@ -132,19 +141,24 @@ class Bookmark:
             pass
 
     def close(self) -> None:
-        """The run is over; what it has not finished is kept."""
-        if not self.is_done:
+        """The run is over; what it has not finished is kept, if that is worth it."""
+        if not self.is_done and (self._is_written or time.monotonic() >= self._due):
             self.write()
 
-    def _metadata(self, unfinished: Unfinished) -> dict[str, str]:
-        places = {name: (step.index, step.total, step.t) for name, step in self.steps.items()}
-        run = json.dumps({"weights": self.weights, "places": places})
-        return {KEY: described(unfinished), RUN: run}
+    @cached_property
+    def _request(self) -> Tensor:
+        """As bytes: it may hold pictures of a hundred megabytes."""
+        text = json.dumps(to_dict(self.request)).encode()
+        return torch.frombuffer(bytearray(text), dtype=torch.uint8)
+
+    def _metadata(self, steps: dict[str, Step]) -> dict[str, str]:
+        places = {name: (step.index, step.total, step.t) for name, step in steps.items()}
+        run = json.dumps({"model": self.model, "places": places})
+        return {KEY: head_of(Unfinished(self.request, *self._place)), RUN: run}
 
 
 def _is_finite(step: Step) -> bool:
-    """Numbers that grew without bound are nothing to go on with."""
-    return bool(torch.isfinite(step.x_t).all())
+    return all(bool(torch.isfinite(part).all()) for part in (step.x_t, step.x0, *step.memory))
 
 
 def _tensors(steps: dict[str, Step]) -> dict[str, Tensor]:
@@ -157,23 +171,23 @@ def _tensors(steps: dict[str, Step]) -> dict[str, Tensor]:
 
 
 def _read(
-    path: Path, weights: str, device: torch.device | str
+    path: Path, model: str, device: torch.device | str
 ) -> tuple[dict[str, Step], tuple[int, int]]:
-    """The steps in a file, and where its run stood; none if it is damaged or of other weights."""
+    """The steps in a file, and where its run stood; none if it is damaged or of another model."""
     nothing = {}, (0, 0)
     if not path.exists():
         return nothing
     try:
         with safe_open(path, "pt") as file:
             about, run = (json.loads(file.metadata()[key]) for key in (KEY, RUN))
-            if run["weights"] != weights:
+            if run["model"] != model:
                 return nothing
             parts: dict[str, dict[str, Tensor]] = {}
-            for key in file.keys():  # noqa: SIM118  (it is no dictionary)
+            for key in set(file.keys()) - {REQUEST}:
                 name, _, part = key.rpartition("/")
                 parts.setdefault(name, {})[part] = file.get_tensor(key).to(device)
         steps = {name: _step(run["places"][name], found) for name, found in parts.items()}
-        return steps, (int(about["step"]), int(about["total"]))
+        return steps, place_in(about)
     except Exception as error:  # whatever is in it: the run begins anew
         log.warning("%s is damaged, its run begins anew: %s", path.name, error)
         return nothing

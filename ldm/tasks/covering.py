@@ -52,7 +52,7 @@ class Site:
         is_usual: Whether another run would take the same; said by the run.
         watched: Whose steps are to be seen; None: nobody looks.
         bookmark: Where the run stands, for another to go on from; None: it is not kept.
-        resumed: After which step of how many the run went on; None: it began; said by the run.
+        resumed: After which steps of how many its samplings went on; filled by the run.
     """
 
     facts: Callable[[], Facts]
@@ -62,7 +62,7 @@ class Site:
     is_usual: bool = True
     watched: Watched | None = None
     bookmark: Bookmark | None = None
-    resumed: tuple[int, int] | None = None
+    resumed: list[tuple[int, int]] = field(default_factory=list)
 
     def watch(self, watched: Watched) -> None:
         """Let the run's steps be seen, which takes time that others do not take."""
@@ -70,7 +70,8 @@ class Site:
 
     def go_on(self, step: int, total: int) -> None:
         """The run is after this step of all without having made it; another would make it."""
-        self.is_usual, self.resumed = False, (step, total)
+        self.is_usual = False
+        self.resumed.append((step, total))
 
     def tell(self, note: str) -> None:
         """Note it, once."""

@@ -15,7 +15,7 @@ from ldm.canvas.wrapped import wrapped
 from ldm.diffusion.conditioning import Conditioning
 from ldm.diffusion.guidance import classifier_free, held
 from ldm.diffusion.noise import batch_noise
-from ldm.diffusion.samplers import SAMPLERS, Step
+from ldm.diffusion.samplers import REMEMBERED, SAMPLERS, Step
 from ldm.diffusion.timesteps import timesteps_of
 from ldm.events import Frame, Progress
 from ldm.images import grid, to_arrays
@@ -90,7 +90,8 @@ def _page(on: Covered, sampling: Sampling, start: Tensor | None, site: Site | No
     seeds, (C, h, w) = sampling.seeds, _shape(on, sampling)
     origin = "noise" if start is None else "latents"
     name = f"{len(seeds)} from seed {seeds[0]}, {h} x {w}, from {origin}, {on.model.dtype}"
-    return site.bookmark.page(name, (len(seeds), C, h, w), total)
+    memory = REMEMBERED.get(sampling.sampler, 0)
+    return site.bookmark.page(name, (len(seeds), C, h, w), total, memory)
 
 
 def _stepped(  # noqa: PLR0913  (those of `denoised`)

@@ -1,0 +1,189 @@
+"""A run that was ended goes on where it stood, to the same picture."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from ldm import studio
+from ldm.canvas import plan
+from ldm.comparison import Axis, Comparison
+from ldm.diffusion.samplers import SAMPLERS, Step
+from ldm.errors import LDMError
+from ldm.events import Result
+from ldm.progression import Progression
+from ldm.tasks import bookmark
+from ldm.tasks.bookmark import Bookmark
+from tests.ended import REQUEST, steps_of, stopped
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("after", [1, 2, 5, 6])
+def test_it_goes_on_to_the_same_picture(made, sampler, after):
+    request = replace(REQUEST, sampler=sampler, eta=0.0, count=2)
+    *_, whole = made.run(request)
+    said = stopped(made, request, after)
+    assert (said.step, said.total) == (after, 6)
+    *events, result = made.run(said.request)
+    assert steps_of(events) == [*range(after, 7)]  # the first tells where it goes on
+    assert f"It went on after step {after} of 6." in result.notes
+    assert result.estimate is None
+    for one, other in zip(result.images, whole.images, strict=True):
+        assert np.array_equal(one, other)
+    assert not made.unfinished.folder.exists()
+
+
+@pytest.mark.parametrize("after", [3, 6, 7, 10])
+def test_a_large_picture_goes_on_after_its_small_one(made, after):
+    request = replace(REQUEST, width=64, height=64, coarse=0.6, sampler="dpmpp_2m", eta=0.0)
+    *_, whole = made.run(request)
+    stopped(made, request, after)
+    *events, result = made.run(request)
+    assert steps_of(events) == [*({6} if after > 6 else {}), *range(after, 11)]
+    assert np.array_equal(result.images[0], whole.images[0])
+
+
+def test_fresh_noise_is_the_same_when_it_goes_on(made):
+    request = replace(REQUEST, sampler="ddim", eta=1.0, temperature=0.9, seamless="both")
+    *_, whole = made.run(request)
+    stopped(made, request, 4)
+    *_, result = made.run(request)
+    assert np.array_equal(result.images[0], whole.images[0])
+
+
+def test_it_goes_on_in_bands(made):
+    """Where the memory is too short for the whole canvas."""
+    made.canvas_budget = 2**21
+    request = replace(REQUEST, width=96, height=96, steps=3)
+    *_, whole = made.run(request)
+    stopped(made, request, 2)
+    *_, result = made.run(request)
+    assert np.array_equal(result.images[0], whole.images[0])
+    assert [note[:13] for note in result.notes] == ["Made in bands", "It went on af"]
+
+
+def test_a_run_that_went_on_can_be_ended_again(made):
+    *_, whole = made.run(REQUEST)
+    stopped(made, REQUEST, 2)
+    events = made.run(REQUEST)
+    assert next(e for e in events if e.step == 2).unfinished.step == 2  # nothing new is done yet
+    events.close()
+    assert stopped(made, REQUEST, 5).step == 5
+    assert np.array_equal([*made.run(REQUEST)][-1].images[0], whole.images[0])
+
+
+def test_other_settings_weights_or_precision_begin_anew(made, monkeypatch):
+    stopped(made, REQUEST, 3)
+    for changes in ({"seed": 6}, {"steps": 7}, {"prompt": "a blue house"}, {"count": 2}):
+        *events, _ = made.run(replace(REQUEST, **changes))
+        assert steps_of(events)[0] == 1
+    monkeypatch.setattr(studio, "weights_sha256", lambda preset: "other")
+    *events, result = made.run(REQUEST)
+    assert steps_of(events) == [1, 2, 3, 4, 5, 6]
+    assert not any("went on" in note for note in result.notes)
+
+
+def test_batches_that_were_made_are_not_made_again(made, monkeypatch):
+    monkeypatch.setattr(plan, "CELLS_PER_BATCH", 2 * 16 * 16)
+    request = replace(REQUEST, count=4)
+    *events, whole = made.run(request)
+    assert steps_of(events)[-1] == 12  # two batches
+    stopped(made, request, 9)
+    *events, result = made.run(request)
+    assert steps_of(events) == [6, 9, 10, 11, 12]
+    assert all(map(np.array_equal, result.images, whole.images))
+
+
+def test_what_takes_no_time_is_not_kept(made, monkeypatch):
+    monkeypatch.setattr(bookmark, "WORTH", 1000)
+    assert stopped(made, REQUEST, 5) is None
+    assert not made.unfinished.folder.exists()
+
+
+@pytest.mark.parametrize("kind", [Progression, lambda r: Comparison(r, Axis("steps", (5, 6)))])
+def test_what_is_compared_or_looked_at_is_not_kept(made, kind):
+    events = made.run(kind(REQUEST))
+    for event in events:
+        assert isinstance(event, Result) or event.unfinished is None
+        assert not made.unfinished.folder.exists()
+
+
+def test_an_error_after_the_steps_keeps_them(made, monkeypatch):
+    def full(*_):
+        raise MemoryError
+
+    *_, whole = made.run(REQUEST)
+    with monkeypatch.context() as patch, pytest.raises(LDMError, match="more memory"):
+        patch.setattr("ldm.latent_diffusion.LatentDiffusion.decode", full)
+        list(made.run(REQUEST))
+    *events, result = made.run(REQUEST)
+    assert steps_of(events) == [6]
+    assert np.array_equal(result.images[0], whole.images[0])
+
+
+def test_numbers_without_bound_are_nothing_to_go_on_with(tmp_path, monkeypatch):
+    monkeypatch.setattr(bookmark, "WORTH", 0)
+    kept = Bookmark(tmp_path / "a.safetensors", REQUEST, "abc")
+    step = Step(0, 6, 9, torch.full((1, 3, 4, 4), torch.nan), torch.zeros(1, 3, 4, 4))
+    kept.page("one", (1, 3, 4, 4), 6, 0).mark(step, 1, 6)
+    kept.close()
+    assert not kept.path.exists()
+
+
+@pytest.mark.parametrize("damage", ["cut", "noise", "empty", "other", "place", "shape"])
+def test_a_damaged_file_begins_anew(made, damage):
+    *_, whole = made.run(REQUEST)
+    path = made.unfinished.path_of(stopped(made, REQUEST, 3).request)
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    changed = {
+        "cut": data[:-10],
+        "noise": bytes(range(256)) * 9,
+        "empty": b"",
+        "other": data[:8] + data[8:].replace(b"places", b"spaces"),
+        "place": data[:8] + data[8:].replace(b"[2, 6,", b"[9, 6,"),
+        "shape": data[:8] + data[8 : 8 + length].replace(b"[1,3,16,16]", b"[1,3,8,32]") + b"  ",
+    }[damage]
+    path.write_bytes(changed)
+    *events, result = made.run(REQUEST)
+    assert steps_of(events)[0] == 1
+    assert np.array_equal(result.images[0], whole.images[0])
+
+
+@pytest.mark.parametrize("damage", ["nan", "half", "memory lost", "more memory", "whole numbers"])
+def test_latents_that_no_step_made_begin_anew(made, damage):
+    request = replace(REQUEST, sampler="plms", eta=0.0)
+    *_, whole = made.run(request)
+    path = made.unfinished.path_of(stopped(made, request, 4).request)
+    with safe_open(path, "pt") as file:
+        about, parts = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    x_t, *_ = (name for name in parts if name.endswith("/x_t"))
+    memory = x_t.replace("x_t", "2")
+    if damage == "nan":
+        parts[memory][0, 0, 0, 0] = torch.nan
+    elif damage == "memory lost":
+        del parts[memory]
+    elif damage == "more memory":
+        parts[x_t.replace("x_t", "3")] = parts[memory].clone()
+    else:
+        dtype = torch.float16 if damage == "half" else torch.int8
+        parts = {n: part.to(dtype) if n.endswith("x_t") else part for n, part in parts.items()}
+    save_file(parts, path, about)
+    *events, result = made.run(request)
+    assert steps_of(events) == [1, 2, 3, 4, 5, 6]
+    assert np.array_equal(result.images[0], whole.images[0])
+
+
+def test_a_disk_that_is_full_spoils_nothing(made, monkeypatch, caplog):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(bookmark, "EVERY", 0)
+    monkeypatch.setattr(bookmark, "save_file", full)
+    *_, result = made.run(REQUEST)
+    assert len(result.paths) == 1
+    assert "cannot go on later" in caplog.text
+    assert stopped(made, REQUEST, 3) is None  # nothing is promised that is not there
