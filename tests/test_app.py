@@ -75,14 +75,15 @@ def test_a_busy_port_is_one_line(tmp_path, port):
     assert f"port {port} of 127.0.0.1 cannot be used (Address already in use)" in line
 
 
-def test_the_page_answers_and_control_c_ends_it(tmp_path, port):
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_the_page_answers_and_a_signal_ends_it(tmp_path, port, how):
     process = start("--port", str(port), "--data-dir", str(tmp_path))
     try:
         page = answer(f"http://127.0.0.1:{port}", process)
         assert "Latent Canvas" in page
         assert process.stdout.readline() == f"Latent Canvas is at http://127.0.0.1:{port}\n"
         assert (tmp_path / "outputs").is_dir()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(how)
         _, err = process.communicate(timeout=60)
         assert process.returncode == 0
         assert "Traceback" not in err

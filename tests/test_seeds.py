@@ -37,7 +37,7 @@ def test_what_is_written_is_read(text, turns):
 
 @pytest.mark.parametrize(
     "text", ["7", "7:", ":0.3", "7:1.1", "7:-0.1", "7:nan", "-1:0.3", f"{MAX_SEED + 1}:1", "x:1",
-             "7:0.3:1", "٣:0.3", "1" * 400 + ":0.3", "7;0.3"],
+             "7:0.3:1", "٣:0.3", "1" * 400 + ":0.3", "7;0.3", "7:٠.٣", "7:0_0.3", "7:1e999"],
 )  # fmt: skip
 def test_what_is_no_variation_is_refused(text):
     with pytest.raises(RequestError, match=r"variations must be seeds, each with its share"):
@@ -98,6 +98,9 @@ def test_what_is_compared_has_one_variation():
     compared = Comparison(replace(REQUEST, variations="new:0.3"), Axis("steps", (2, 3)))
     assert len({request.variations for request in compared.rows()[0]}) == 1
     assert "new" not in compared.request.variations
+    drawn = Comparison(REQUEST, Axis("variations", ("new:0.3", "7:0.1")))
+    assert "new" not in drawn.record()["variations"][0]  # the sheet says what it shows
+    assert [r.variations for r in drawn.rows()[0]] == drawn.record()["variations"]
     travel = Comparison(REQUEST, Axis("variations", ("7:0", "7:0.5", "7:1")))
     assert [request.variations for request in travel.rows()[0]] == ["7:0", "7:0.5", "7:1"]
     assert travel.labels(travel.across) == [f"Variations 7:{s}" for s in ("0", "0.5", "1")]

@@ -32,3 +32,11 @@ def test_no_less_is_left_than_was_expected(monkeypatch):
     events = [*steps, Progress("decoding", 2, 2), Progress("decoding", 2, 2)]
     timed = studio._timed(iter(events), begin=0, expected=50.0)
     assert [event.eta_seconds for event in timed] == [49, 48, 47, 0, 0]
+
+
+def test_a_run_that_goes_on_is_timed_from_where_it_does(monkeypatch):
+    clock = iter([0, 1, 2, 3])
+    monkeypatch.setattr(studio.time, "perf_counter", lambda: next(clock))
+    events = (Progress("sampling", step, 60) for step in (50, 51, 52))
+    timed = list(studio._timed(events, begin=0, is_resumed=True))
+    assert [event.eta_seconds for event in timed] == [None, 9, 8]

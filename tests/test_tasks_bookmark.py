@@ -14,6 +14,7 @@ from ldm.comparison import Axis, Comparison
 from ldm.diffusion.samplers import SAMPLERS, Step
 from ldm.errors import LDMError
 from ldm.events import Result
+from ldm.images import EncodedImage
 from ldm.progression import Progression
 from ldm.tasks import bookmark
 from ldm.tasks.bookmark import Bookmark
@@ -44,6 +45,46 @@ def test_a_large_picture_goes_on_after_its_small_one(made, after):
     *events, result = made.run(request)
     assert steps_of(events) == [*({6} if after > 6 else {}), *range(after, 11)]
     assert np.array_equal(result.images[0], whole.images[0])
+
+
+def test_nothing_is_learned_of_a_run_that_went_on(made):
+    """It took less than another would."""
+    made.load(REQUEST.preset)
+    stopped(made, REQUEST, 5)
+    before = made.machine.store.path.read_text()
+    *_, result = made.run(REQUEST)
+    assert result.estimate is None
+    assert made.machine.store.path.read_text() == before
+    *_, result = made.run(REQUEST)
+    assert result.estimate is not None
+    assert made.machine.store.path.read_text() != before
+
+
+def test_in_another_precision_it_begins_anew(made, monkeypatch):
+    stopped(made, REQUEST, 4)
+    path = made.unfinished.path_of(stopped(made, REQUEST, 4).request)
+    path.write_bytes(path.read_bytes().replace(b"torch.float32", b"torch.float16"))
+    *events, _ = made.run(REQUEST)
+    assert steps_of(events)[0] == 1
+
+
+def test_a_small_picture_of_the_full_size_is_another_sampling(made):
+    """From noise, and from latents, at one size: each has a page of its own."""
+    names = set()
+    about = {"image": EncodedImage.from_array(np.zeros((32, 32, 3), np.uint8)), "strength": 0.5}
+    for changes in ({}, about):
+        said = stopped(made, replace(REQUEST, **changes), 1)
+        with safe_open(made.unfinished.path_of(said.request), "pt") as file:
+            names |= {name.split(", from ")[1] for name in file.keys() if "x_t" in name}  # noqa: SIM118
+    assert names == {"noise, torch.float32/x_t", "latents, torch.float32/x_t"}
+
+
+def test_a_run_that_went_on_is_kept_at_once(made, monkeypatch):
+    stopped(made, REQUEST, 2)
+    monkeypatch.setattr(bookmark, "WORTH", 1000)
+    assert stopped(made, REQUEST, 4).step == 4
+    *events, _ = made.run(REQUEST)
+    assert steps_of(events) == [4, 5, 6]
 
 
 def test_fresh_noise_is_the_same_when_it_goes_on(made):

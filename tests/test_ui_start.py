@@ -13,6 +13,7 @@ from ldm.catalog.registry import load_preset
 from ldm.requests import TextToImage
 from ui.run import Picture
 from ui.start import _shape, sides_like
+from ui.titles import settings
 from ui.vary import varied
 
 NAME = "demo-text-to-image"
@@ -47,3 +48,11 @@ def test_others_like_a_picture_have_its_seed_and_new_ones_beside(tmp_path):
         others = varied(Picture(str(path), "", "", ""), 3)
         after = ", ".join(filter(None, [before, "new:0.3"]))
         assert others == replace(request, variations=after, count=3)
+
+
+def test_a_line_says_of_what_a_picture_varies():
+    about = {"prompt": "a lake", "seed": 4, "steps": 5, "sampler": "ddim"}
+    request = TextToImage(**about, width=64, height=64, guidance_scale=2.0)
+    varied = replace(request, variations="7:0.3")
+    assert settings(request).startswith("seed 4 · 64 × 64 px")
+    assert settings(varied).startswith("seed 4 varied 7:0.3 · 64 × 64 px")

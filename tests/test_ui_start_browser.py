@@ -52,6 +52,9 @@ def test_it_is_made_anew_varied_and_sent_on(page, tmp_path):
     assert (varied.prompt, varied.steps, varied.seed) == ("snow at night", 5, request.seed)
     assert re.fullmatch(r"\d+:0.3", varied.variations)
     expect(page.locator(f"{TAB}-plate")).to_contain_text(f"varied {varied.variations}")
+    page.locator(f"{TAB}-reuse").click()  # its seed alone would make another picture
+    expect(page.locator(f"{TAB}-variations :is(input, textarea)")).to_have_value(varied.variations)
+    assert value(page, "seed") == str(request.seed)
     assert value(page, "prompt") == "something else"
 
     # a picture of another tab comes with its shape, and what was here can be had back

@@ -32,6 +32,8 @@ def test_it_goes_on_or_is_discarded(page, data_dir):
     first = cancel(page)
     assert len([*(data_dir / "unfinished").iterdir()]) == 1
 
+    # a visitor who opens another tab first is told of it in this one
+    page.locator("#tab-text-to-image-button").click()
     page.reload()
     page.locator(f"#tab-{TASK}-button").click()
     expect(page.locator(f"{TAB}-strip")).to_contain_text(f"Stopped after step {first} of 1000")
