@@ -71,7 +71,8 @@ def _rest(event: Any, rest: Unfinished | None) -> str:
     if rest is None:
         return ""
     is_told = not isinstance(event, Failed) and rest in (event, getattr(event, "unfinished", None))
-    words = "" if is_told else f"{title(rest.request)}: step {rest.step} of {rest.total}"
+    words = f"Stopped before, after step {rest.step} of {rest.total}: {title(rest.request)}"
+    words = "" if is_told else words
     return f'<div class="rest">{html.escape(words)}</div>'
 
 
