@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ldm.comparison import NOT_COMPARED, Comparison, said
+from ldm.errors import LDMError
 from ldm.events import Result, Unfinished
 from ldm.progression import FRAMES, MOST, Progression, lacks_sheet
 from ldm.request_flags import add_flags, from_flags
@@ -95,6 +97,7 @@ def _run(arguments: Any, request: Any) -> int:
         out_dir=arguments.out,
     )
     is_line_open, code = False, 0  # the line of the progress, on a terminal
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what runs is kept
     event, events = None, studio.run(request)
     try:
         for event in events:
@@ -106,7 +109,7 @@ def _run(arguments: Any, request: Any) -> int:
                 is_line_open = event.step != event.total
                 end = "" if is_line_open else "\n"
                 print(f"\r{event.stage} {event.step}/{event.total}  ", end=end, file=sys.stderr)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, LDMError):
         events.close()  # what it has computed is kept
         if (unfinished := getattr(event, "unfinished", None)) is not None:
             print(f"\n{_how_to_go_on(unfinished)}", file=sys.stderr)

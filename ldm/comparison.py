@@ -98,15 +98,12 @@ class Comparison(StandsForRequest):
                 f"at most {MOST} pictures can be compared at once, got {self.number}."
             )
         self.settle()
-        for way in ("across", "down"):
-            axis = getattr(self, way)
-            if axis and axis.name == "variations":  # a sheet says which new seeds were drawn
-                drawn_once = tuple(map(settled, axis.values))
-                object.__setattr__(self, way, Axis(axis.name, drawn_once))
         rows = self.rows()  # now: a value that no field takes is told before any picture is made
         for way, requests in (("across", rows[0]), ("down", [row[0] for row in rows])):
             if axis := getattr(self, way):  # as the requests have them: plain numbers
                 values = tuple(getattr(request, axis.name) for request in requests)
+                if axis.name == "variations":  # a sheet says which new seeds were drawn
+                    values = tuple(map(settled, values))
                 object.__setattr__(self, way, Axis(axis.name, values))
 
     @property

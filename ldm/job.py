@@ -36,6 +36,11 @@ class Job:
         """Whether its page was closed: nobody but this page knows its id."""
         return not self.followers and time.monotonic() - self.seen > PATIENCE
 
+    def meets(self, request: Any) -> bool:
+        """Whether it is the run of a request with all fields filled in, as far as it tells."""
+        unfinished = getattr(self.event, "unfinished", None)
+        return request in (self.request, unfinished and unfinished.request)
+
     @property
     def request_bytes(self) -> int:
         """Of the pictures in its request and in those of its result, each once."""

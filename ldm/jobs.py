@@ -124,9 +124,8 @@ class JobQueue:
         return self._find(job_id).request
 
     def cancel(self, job_id: str) -> bool:
-        """Stop a job: a waiting one at once, the running one within a step.
-
-        A comparison that was running ends in the pictures that it has made.
+        """Stop a job: a waiting one at once, the running one within a step; a comparison that was
+        running ends in the pictures that it has made.
 
         Returns:
             False if it was over already.
@@ -148,11 +147,8 @@ class JobQueue:
     def is_busy_with(self, request: Any) -> bool:
         """Whether a job runs or waits for the request of an unfinished run."""
         with self._changed:
-            going = [job.request for job in self._waiting]
-            if self._running is not None:
-                unfinished = getattr(self._running.event, "unfinished", None)
-                going += [self._running.request, unfinished and unfinished.request]
-        return request in going
+            going = [*self._waiting, *([self._running] if self._running else [])]
+        return any(job.meets(request) for job in going)
 
     def warm_up(self, preset_name: str) -> None:
         """Make the studio and load a preset in the background, before the first job needs it."""

@@ -114,7 +114,10 @@ class Watch:
         )
 
     def _resumed(self) -> list[str]:
-        return ["It went on after step {} of {}.".format(*last) for last in self.site.resumed[-1:]]
+        if self.site.resumed:
+            return ["It went on after step {} of {}.".format(*self.site.resumed[-1])]
+        was_there = self.site.bookmark is not None and self.site.bookmark.was_there
+        return ["What was kept of it could not be used; it began anew."] * was_there
 
     def learn(self, event: Any) -> None:
         """After the result: next time the estimate knows what this run took."""

@@ -50,7 +50,7 @@ class Studio:
         precision: "auto", "float32" or "bfloat16".
         data_dir: Pictures are saved in `outputs/<date>/` under it, runs that have not come to their
             end in `unfinished/`.
-        out_dir: Where to save them instead.
+        out_dir: Where to save them instead, with `unfinished/` beside them.
         canvas_budget: For what a model computes, likewise.
         manager: Owner of the models; None makes one.
 

@@ -7,7 +7,7 @@ import pytest
 
 from ldm import job
 from ldm.errors import LDMError, RequestError
-from ldm.events import Cancelled, Failed, Progress, Result, Unfinished
+from ldm.events import Cancelled, Failed, Progress, Result
 from ldm.jobs import JobQueue
 from tests.gate import WAIT, FakeStudio, Gate, end, quick, wait_until
 
@@ -56,52 +56,6 @@ def test_what_a_cancelled_run_has_made_is_its_result(queue):
     go_on.set()
     assert end(queue, job_id) == made
     assert closed == [True]
-
-
-def test_a_cancelled_run_says_what_can_go_on(queue):
-    unfinished, at_one, go_on = Unfinished("it", 1, 3), threading.Event(), threading.Event()
-
-    def request():
-        yield Progress("sampling", 1, 3, unfinished=unfinished)
-        at_one.set()
-        assert go_on.wait(WAIT)
-        yield Progress("sampling", 1, 3, unfinished=unfinished)
-
-    job_id = queue.submit(request)
-    assert at_one.wait(WAIT)
-    queue.cancel(job_id)
-    go_on.set()
-    assert end(queue, job_id) == Cancelled(unfinished)
-
-
-def test_a_failed_run_says_what_can_go_on(queue):
-    unfinished = Unfinished("it", 1, 3)
-
-    def request():
-        yield Progress("sampling", 1, 3, unfinished=unfinished)
-        raise LDMError("enough.")
-
-    assert end(queue, queue.submit(request)) == Failed("enough.", unfinished)
-
-
-def test_it_is_known_what_is_at_work_or_waits(queue):
-    unfinished, at_one, go_on = Unfinished("it", 1, 3), threading.Event(), threading.Event()
-
-    def request():
-        yield Progress("sampling", 1, 3, unfinished=unfinished)
-        at_one.set()
-        assert go_on.wait(WAIT)
-        yield Progress("sampling", 2, 3, unfinished=unfinished)
-        yield Result((), ())
-
-    job_id = queue.submit(request)
-    assert at_one.wait(WAIT)
-    queue.submit(quick)
-    assert all(map(queue.is_busy_with, ("it", request, quick)))
-    assert not queue.is_busy_with("other")
-    go_on.set()
-    end(queue, job_id)
-    wait_until(lambda: not queue.is_busy_with("it"))
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a bug"), LDMError("enough.")])

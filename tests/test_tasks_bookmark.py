@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 from ldm import studio
 from ldm.canvas import plan
 from ldm.comparison import Axis, Comparison
-from ldm.diffusion.samplers import SAMPLERS, Step
+from ldm.diffusion.noise import batch_noise
+from ldm.diffusion.samplers import REMEMBERED, SAMPLERS, Step
 from ldm.errors import LDMError
 from ldm.events import Result
 from ldm.images import EncodedImage
@@ -19,6 +20,26 @@ from ldm.progression import Progression
 from ldm.tasks import bookmark
 from ldm.tasks.bookmark import Bookmark
 from tests.ended import REQUEST, steps_of, stopped
+from tests.gaussian import SCHEDULE, exact_eps
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_sampler_goes_on_after_any_step_to_the_same_end(name):
+    def run(after=None, x_T=None):
+        def noise(index):
+            return batch_noise([4], index + 1, (2, 8, 8)).double()
+
+        about = {"steps": 9, "noise": noise, "after": after}
+        return list(SAMPLERS[name](exact_eps, x_T, SCHEDULE, **about))
+
+    whole = run(x_T=batch_noise([4], 0, (2, 8, 8)).double())
+    for step in whole:
+        assert len(step.memory) == min(REMEMBERED.get(name, 0), step.index + 1)
+        rest = run(after=step)
+        assert [one.index for one in rest] == list(range(step.index + 1, 9))
+        for one, other in zip(rest, whole[step.index + 1 :], strict=True):
+            assert torch.equal(one.x_t, other.x_t)
+            assert torch.equal(one.x0, other.x0)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -191,6 +212,7 @@ def test_a_damaged_file_begins_anew(made, damage):
     path.write_bytes(changed)
     *events, result = made.run(REQUEST)
     assert steps_of(events)[0] == 1
+    assert "What was kept of it could not be used; it began anew." in result.notes
     assert np.array_equal(result.images[0], whole.images[0])
 
 

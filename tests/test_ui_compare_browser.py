@@ -9,6 +9,20 @@ pytestmark = IN_A_BROWSER
 TAB, TASK = "#text-to-image", "text-to-image"
 
 
+def compare_two_seeds(page, task):
+    page.locator(f"#{task}-comparing button").first.click()
+    page.wait_for_timeout(500)  # what opens is drawn anew
+    page.locator(f"#{task}-across input").click()
+    page.get_by_role("option", name="Seed", exact=True).click()
+    values = page.locator(f"#{task}-across-values :is(input, textarea)")
+    expect(values).to_have_value("1, 2, 3, 4")
+    values.fill("1, 2")
+    values.press("Tab")
+    page.wait_for_timeout(200)  # as long as a hand takes to the next button
+    page.locator(f"#{task}-comparing-go").click()
+    wait_done(page, task)
+
+
 def test_settings_are_compared(page, tmp_path):
     page.locator(f"{TAB}-prompt textarea").fill("snow at night")
     page.locator(f"{TAB}-comparing button").first.click()
@@ -73,17 +87,7 @@ def test_a_sheet_of_layouts_is_seen_and_has_no_boxes(page):
     page.locator("#layout-examples button.thumbnail-lg").first.click()
     expect(page.locator("#layout-boxes li")).to_have_count(4)
     set_steps(page, "layout", 1)
-    page.locator("#layout-comparing button").first.click()
-    page.wait_for_timeout(500)  # what opens is drawn anew
-    page.locator("#layout-across input").click()
-    page.get_by_role("option", name="Seed", exact=True).click()
-    values = page.locator("#layout-across-values :is(input, textarea)")
-    expect(values).to_have_value("1, 2, 3, 4")
-    values.fill("1, 2")
-    values.press("Tab")
-    page.wait_for_timeout(200)  # as long as a hand takes to the next button
-    page.locator("#layout-comparing-go").click()
-    wait_done(page, "layout")
+    compare_two_seeds(page, "layout")
     expect(page.locator("#layout-plate")).to_contain_text("Seed 1, 2")
     expect(page.locator("#layout-picture img")).to_be_visible()
     expect(page.locator("#layout-boxes .picture")).to_be_hidden()
@@ -96,15 +100,8 @@ def test_a_sheet_stands_where_others_are_seen_beside_what_was(page):
     open_tab(page, "upscale")
     page.locator("#upscale-examples button.thumbnail-lg").first.click()
     expect(page.locator("#upscale-image img")).to_be_visible()
-    page.locator("#upscale-comparing button").first.click()
-    page.wait_for_timeout(500)  # what opens is drawn anew
-    values = page.locator("#upscale-across-values :is(input, textarea)")
-    values.fill("1, 2")
-    values.press("Tab")
-    page.wait_for_timeout(200)  # as long as a hand takes to the next button
-    page.locator("#upscale-comparing-go").click()
-    wait_done(page, "upscale")
-    expect(page.locator("#upscale-plate")).to_contain_text("Steps 1, 2")
+    compare_two_seeds(page, "upscale")
+    expect(page.locator("#upscale-plate")).to_contain_text("Seed 1, 2")
     expect(page.locator("#upscale-picture img")).to_be_visible()
     expect(page.locator("#upscale-compare")).to_be_hidden()
     page.locator("#upscale-results button.thumbnail-lg").nth(1).click()

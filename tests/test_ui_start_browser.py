@@ -55,6 +55,9 @@ def test_it_is_made_anew_varied_and_sent_on(page, tmp_path):
     page.locator(f"{TAB}-reuse").click()  # its seed alone would make another picture
     expect(page.locator(f"{TAB}-variations :is(input, textarea)")).to_have_value(varied.variations)
     assert value(page, "seed") == str(request.seed)
+    page.locator(f"{TAB}-dice").click()
+    expect(page.locator(f"{TAB}-variations :is(input, textarea)")).to_have_value("")
+    assert value(page, "seed") == ""
     assert value(page, "prompt") == "something else"
 
     # a picture of another tab comes with its shape, and what was here can be had back

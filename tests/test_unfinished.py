@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from ldm.cli import main
-from ldm.errors import RequestError
+from ldm.errors import LDMError, RequestError
 from ldm.events import Cancelled, Failed, Unfinished
 from ldm.request_json import to_dict
 from ldm.requests import TextToImage
@@ -187,16 +187,19 @@ def test_one_goes_on_if_it_is_kept_and_nobody_is_at_it(made):
     visit = Visit(unfinished=[said])
     assert kept.request(visit) == said.request
     busy.append(said.request)
-    with pytest.raises(RequestError, match="goes on already"):
+    with pytest.raises(RequestError, match="goes on already, in another window"):
         kept.request(visit)
+    assert visit.rest == said
     kept.discard(visit)  # the run that is at it keeps its file
     assert made.unfinished.has(said.request)
     visit, busy[:] = Visit(unfinished=[said]), []
     kept.discard(visit)
     assert not made.unfinished.has(said.request)
     assert visit.rest is None
-    with pytest.raises(RequestError, match="is not kept any more"):
+    visit = Visit(unfinished=[said])
+    with pytest.raises(RequestError, match="is not kept any more; Generate begins anew"):
         kept.request(visit)
+    assert visit.rest is None  # it is not offered once more
 
 
 def test_the_strip_tells_of_another_run_what_is_left(made):
@@ -210,17 +213,20 @@ def test_the_strip_tells_of_another_run_what_is_left(made):
     assert line in strip(None, rest=said)
 
 
-def test_a_command_that_is_interrupted_says_how_to_go_on(tiny, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (LDMError("enough."), 2)])
+def test_a_command_that_is_ended_says_how_to_go_on(
+    tiny, tmp_path, capsys, monkeypatch, error, code
+):
     monkeypatch.setattr(bookmark, "WORTH", 0)
     command = ["sample", "text-to-image", "--prompt", "a lake", "--width", "16", "--height", "16"]
     command += ["--steps", "4", "--out", str(tmp_path)]
 
-    def interrupted(*_):
-        raise KeyboardInterrupt
+    def ended(*_):
+        raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr("ldm.tasks.sampling.decoded", interrupted)
-        assert main([*command, "--variations", "7:0.5, new:0.2"]) == 130
+        patch.setattr("ldm.tasks.sampling.decoded", ended)
+        assert main([*command, "--variations", "7:0.5, new:0.2"]) == code
     says = r"Stopped after step 4 of 4; the same command with (.*) goes on from there\.\n"
     flags = shlex.split(re.search(says, capsys.readouterr().err)[1])
     assert main([*command, *flags]) == 0

@@ -25,6 +25,7 @@ from ui.run import find_preset, load_request
 from ui.stage import Stage
 from ui.tab import EXAMPLES, Component, Tab, Values, example_paths
 
+PLACEHOLDERS = {"variations": "none"}  # of what is open and no number
 FIXED = "<p>This seed is fixed: the same settings make the same picture.</p>"
 LARGER_SIZES = "Larger sizes, in multiples of {}, show more of the land."
 LARGER = {
@@ -49,6 +50,7 @@ class Form:
     stop: gr.Button = field(init=False)
     estimate: gr.HTML = field(init=False)  # what the request will take
     undo: gr.Button = field(init=False)  # brings back the settings that were replaced
+    dice: gr.Button = field(init=False)  # a new seed each time
     reuse: gr.Button = field(init=False)  # the seed of the picture on show
     restore: gr.UploadButton = field(init=False)
     link: gr.Button = field(init=False)
@@ -97,6 +99,8 @@ class Form:
             self.inputs |= start.widgets(self.request_type, self.inputs)
         self._seed_and_count(count)
         self._sampling()
+        seeds = [self.inputs["seed"], self.inputs["variations"]]
+        self.dice.click(None, None, seeds, js="() => ['', '']", **QUIET)
         self.comparing = compare.create(self.request_type)
         self.inputs |= self.comparing.inputs
         self._tools()
@@ -172,10 +176,9 @@ class Form:
             seed = self.add("seed", value="", info=None, **about)
             gr.HTML(FIXED, padding=False, **self.named("fixed"))
             with gr.Row(**self.named("seed-row")):
-                dice = gr.Button("New seed each time", size="sm", **self.named("dice"))
+                self.dice = gr.Button("New seed each time", size="sm", **self.named("dice"))
                 self.reuse = gr.Button("Seed of the picture", size="sm", **self.named("reuse"))
             self.add("count", value=count)
-        dice.click(None, None, seed, js="() => ''", **QUIET)
         # as it is taken, so that nothing on the page calls it fixed
         seed.blur(None, seed, seed, js="(seed) => latentCanvas.seed(seed)", **QUIET)
 
@@ -202,14 +205,9 @@ class Form:
     def _given(self, name: str, **options: Any) -> None:
         """A field as the preset or the request has it, or left open."""
         given = self._default(name, self.start)
-        if given == "" and name == "variations":
-            options = {"max_lines": 1, "placeholder": "none"}
-        elif given == "":
-            options = {
-                "kind": gr.Textbox,
-                "max_lines": 1,
-                "placeholder": "as the model was trained",
-            }
+        if given == "":
+            placeholder = PLACEHOLDERS.get(name, "as the model was trained")
+            options = {"kind": gr.Textbox, "max_lines": 1, "placeholder": placeholder}
         self.add(name, value=given, **options)
 
     def _default(self, name: str, preset: Preset) -> Any:

@@ -52,31 +52,43 @@ new MutationObserver(() => { frame ||= requestAnimationFrame(lookAgain); }).obse
 // The archive is packed: the button that Gradio downloads with, never seen, has its address.
 latentCanvas.download = (task) => setTimeout(() => document.querySelector(`#${task}-archive`).click(), SHOWN_MS);
 
-// Generate waits for the example that was chosen before it and is still on its way.
-const FILLING_MS = 5000; // at most
+// What starts a run waits for the examples that were chosen before it and are still on their way.
+const STARTS = ".lc-go, .lc-comparing-go, .lc-see, .lc-vary";
+const FILLING_MS = 20000; // an answer that takes longer will never come
 document.addEventListener("click", (event) => {
   const studio = event.target.closest?.(".lc-studio");
-  if (event.target.closest?.(".lc-examples .thumbnail-lg")) studio.filling = setTimeout(() => goOn(studio), FILLING_MS);
-  const button = event.target.closest?.(".lc-go, .lc-comparing-go");
+  if (event.target.closest?.(".lc-examples .thumbnail-lg")) {
+    studio.filling = (studio.filling || 0) + 1;
+    clearTimeout(studio.patience);
+    studio.patience = setTimeout(() => { studio.filling = 0; startWanted(studio, false); }, FILLING_MS);
+  }
+  const button = event.target.closest?.(STARTS);
   if (!button || !studio.filling) return;
   event.stopImmediatePropagation();
+  startWanted(studio, false);
   studio.wanted = button;
+  button.dataset.waits = "";
 }, true);
-function goOn(studio, wanted = studio.wanted) {
-  clearTimeout(studio.filling);
-  studio.filling = studio.wanted = null;
-  wanted?.click();
+// Starts the run that waits for an example, or gives it up.
+function startWanted(studio, isGo) {
+  const { wanted } = studio;
+  studio.wanted = null;
+  if (!wanted) return;
+  delete wanted.dataset.waits;
+  if (isGo) wanted.click();
 }
-const studioOf = (task) => document.querySelector(`#${task}-studio`);
-latentCanvas.filled = (task) => setTimeout(() => goOn(studioOf(task)), SHOWN_MS);
-latentCanvas.notFilled = (task) => goOn(studioOf(task), null);
+latentCanvas.filled = (task, isThere) => setTimeout(() => {
+  const studio = document.querySelector(`#${task}-studio`);
+  studio.filling = Math.max(0, (studio.filling || 0) - 1);
+  if (!isThere || !studio.filling) startWanted(studio, isThere);
+}, SHOWN_MS);
 
 // On a phone what an example fills in may be far above it, and where the picture comes far below.
 document.addEventListener("click", (event) => {
   if (!matchMedia("(max-width: 820px)").matches) return;
   const studio = event.target.closest?.(".lc-studio");
   if (event.target.closest?.(".lc-examples .thumbnail-lg")) studio.scrollIntoView({ behavior: "smooth" });
-  if (event.target.closest?.(".lc-go, .lc-comparing-go, .lc-see, .lc-vary, #history-results .thumbnail-lg")) {
+  if (event.target.closest?.(`${STARTS}, #history-results .thumbnail-lg`)) {
     [...studio.querySelectorAll(".lc-wall, .lc-compare")].find(isVisible)?.scrollIntoView({ behavior: "smooth" });
   }
 });

@@ -103,9 +103,10 @@ class Stage:
         return self.show_one(visit.shown) | self.row.show(visit)
 
     def show_one(self, shown: Picture | None) -> Updates:
-        """A picture and its plate."""
+        """A picture and its plate; a sheet stands by itself, beside nothing that was."""
         image = gr.Image(shown.path, alt_text=shown.title) if shown else None
-        return {self.picture: image, self.plate: plate_of(shown)} | self.compare(shown)
+        compared = self.compare(None if shown and shown.is_sheet else shown)
+        return {self.picture: image, self.plate: plate_of(shown)} | compared
 
 
 def create(

@@ -111,16 +111,26 @@ def connect(tab: Tab, reuse: gr.Button) -> None:
 
     if tab.examples is not None:
         shown = [*widgets, *place.shown_one]
-        fills(tab.task, tab.examples.select(take_example, place.visit, shown, **QUIET))
+        fills(tab.task, tab.examples, take_example, place.visit, shown)
     place.use.click(use, place.visit, widgets, **QUIET)
     seeds = [tab.inputs["seed"], tab.inputs["variations"]]
     reuse.click(seed, place.visit, seeds, **QUIET)
 
 
-def fills(task: str, event: gr.events.Dependency) -> None:
-    """Let Generate wait for what this event of an example fills in, see ui/row.js."""
-    told = f"() => latentCanvas.filled({task!r})", f"() => latentCanvas.notFilled({task!r})"
-    for follow, js in zip((event.success, event.failure), told, strict=True):
+def fills(task: str, gallery: gr.Gallery, take: Callable[..., Any], *places: Any) -> None:
+    """Let an example of a gallery fill in what `take` gives; Generate waits for it, see ui/row.js.
+
+    Args:
+        task: Whose tab it is.
+        gallery: The examples.
+        take: From what stands in the first of `places` to what stands in the second.
+        places: Inputs and outputs.
+    """
+    # each choice counts, in the order in which they were made
+    in_order = {"trigger_mode": "multiple", "concurrency_limit": 1}
+    event = gallery.select(take, *places, **in_order, **QUIET)
+    for follow, is_there in ((event.success, "true"), (event.failure, "false")):
+        js = f"() => latentCanvas.filled({task!r}, {is_there})"
         follow(None, None, None, js=js, **QUIET)
 
 

@@ -59,11 +59,16 @@ class Kept:
         """The request that goes on.
 
         Raises:
-            RequestError: If there is nothing any more that could.
+            RequestError: If it does already, or there is nothing any more that could: then the next
+                is offered.
         """
-        if visit.rest is None or not self._can(visit.rest):
-            raise RequestError("What was stopped is not kept any more, or goes on already.")
-        return visit.rest.request
+        rest = visit.rest
+        if rest is not None and self.jobs.is_busy_with(rest.request):
+            raise RequestError("What was stopped goes on already, in another window.")
+        if rest is None or not self._can(rest):
+            del visit.unfinished[-1:]
+            raise RequestError("What was stopped is not kept any more; Generate begins anew.")
+        return rest.request
 
     def discard(self, visit: Visit) -> None:
         """Let go of what was stopped last."""

@@ -71,6 +71,7 @@ class Bookmark:
         self.path, self.request, self.model = path, request, model
         # the steps by sampling; how many of the run are done, and of how many
         self.steps, self._place = ({}, (0, 0)) if path is None else _read(path, model, device)
+        self.was_there = path is not None and path.exists()
         self.is_resumed = bool(self.steps)
         self.is_done = False
         self._is_written = self.is_resumed

@@ -87,8 +87,7 @@ def _show_beside_what_was(made: Form) -> None:
         slider = BeforeAfter(**made.named("slider"))
 
     def compare(shown: Picture | None) -> Updates:
-        is_one = shown is not None and not shown.is_sheet
-        return {slider: Pair(before(shown.request), shown.path) if is_one else None}
+        return {slider: Pair(before(shown.request), shown.path) if shown else None}
 
     made.show(HINT, beside=(slider,), compare=compare, reword=about_the_area)
 

@@ -49,7 +49,7 @@ def create(jobs: JobQueue) -> Tab:
     tab = made.tab(jobs, to_fields=to_fields, to_values=to_values)
     _connect(editor, tab)
     taken = [editor, tab.inputs["width"], tab.inputs["height"]]
-    fills(made.task, sketches.select(_take, None, taken, **QUIET))
+    fills(made.task, sketches, _take, None, taken)
     return tab
 
 

@@ -79,7 +79,7 @@ def _suggest(tab: Tab, samples: gr.Gallery) -> None:
         return tab.take({"image": shrunk()[event.index]} | model_for(False), preset, by_hand)
 
     image.upload(uploaded, [image, *chosen], widgets, **QUIET)
-    fills(tab.task, samples.select(sample, chosen, widgets, **QUIET))
+    fills(tab.task, samples, sample, chosen, widgets)
 
 
 def model_for(made_here: bool) -> Values:
@@ -144,9 +144,8 @@ def _connect(tab: Tab, note: gr.HTML, slider: BeforeAfter, radio: gr.Radio) -> N
 
 
 def _compare(slider: BeforeAfter, radio: gr.Radio, picture: Picture | None) -> Updates:
-    """The result beside bicubic interpolation of what was given; a sheet by itself."""
-    is_one = picture is not None and not picture.is_sheet
-    return {slider: beside(picture, FIRST) if is_one else None, radio: FIRST}
+    """The result beside bicubic interpolation of what was given."""
+    return {slider: beside(picture, FIRST) if picture else None, radio: FIRST}
 
 
 def beside(picture: Picture, name: str) -> Pair:
