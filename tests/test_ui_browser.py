@@ -82,15 +82,24 @@ def test_generate_with_previews_then_restore_the_png(page, tmp_path):
 
 
 def test_generate_waits_for_an_example_that_is_on_its_way(page, tmp_path):
-    """Of two that were chosen, for the second."""
+    """Of two that were chosen, for the second, which is long on its way."""
     page.evaluate(
-        """(tab) => {
+        """async (tab) => {
+          const fetchNow = window.fetch, wait = (ms) => new Promise((go) => setTimeout(go, ms));
+          let asked = 0;
+          window.fetch = async (...about) => {
+            if (String(about[0]).includes("/queue/join")) await wait(1000 + 2000 * asked++);
+            return fetchNow(...about);
+          };
           const examples = document.querySelectorAll(`${tab}-examples button.thumbnail-lg`);
-          for (const example of [examples[0], examples[2]]) example.click();
-          document.querySelector(`${tab}-go`).click();
+          for (const button of [examples[0], examples[2], document.querySelector(`${tab}-go`)]) {
+            button.click();
+            await wait(100);
+          }
         }""",
         TAB,
     )
+    expect(page.locator(f"{TAB}-go")).to_have_attribute("data-waits", "")
     wait_done(page)
     path = sorted((EXAMPLES / "text-to-image").glob("*.png"))[2]
     chosen = metadata.load(path).request.prompt

@@ -80,7 +80,7 @@ function startWanted(studio, isGo) {
 latentCanvas.filled = (task, isThere) => setTimeout(() => {
   const studio = document.querySelector(`#${task}-studio`);
   studio.filling = Math.max(0, (studio.filling || 0) - 1);
-  if (!isThere || !studio.filling) startWanted(studio, isThere);
+  startWanted(studio, isThere); // held once more if another example is on its way
 }, SHOWN_MS);
 
 // On a phone what an example fills in may be far above it, and where the picture comes far below.
