@@ -111,7 +111,7 @@ def _run(arguments: Any, request: Any) -> int:
                 print(f"\r{event.stage} {event.step}/{event.total}  ", end=end, file=sys.stderr)
     except (KeyboardInterrupt, LDMError):
         events.close()  # what it has computed is kept
-        if (unfinished := getattr(event, "unfinished", None)) is not None:
+        if (unfinished := studio.left_by(event)) is not None:
             print(f"\n{_how_to_go_on(unfinished)}", file=sys.stderr)
         raise
     return code

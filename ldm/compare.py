@@ -97,9 +97,11 @@ def _result(made: list[Result], seconds: float) -> Result:
     )
 
 
-def _without_sheet(made: list[Result], total: int, seconds: float, why: str) -> Result:
-    note = f"{len(made)} of {total} pictures were made, and no sheet: {why}"
-    return replace(_result(made, seconds), notes=(note,))
+def _without_sheet(made: list[Result], total: int, seconds: float, why: str = "") -> Result:
+    """Return the pictures alone; `why` is the sentence of the error that ended the comparison."""
+    result = _result(made, seconds)
+    note = f"{len(made)} of {total} pictures were made, and no sheet" + (f": {why}" if why else ".")
+    return replace(result, notes=(*result.notes, note))
 
 
 def sheet_of(comparison: Comparison, images: list[np.ndarray]) -> np.ndarray:
@@ -118,5 +120,5 @@ def _progress(event: Progress, made: list[Result], total: int, seconds: float) -
     share = event.step / event.total if event.total else 0.0
     done = len(made) + (1.0 if event.stage == "decoding" else share)  # the decode is the end of it
     left = seconds / done * (total - done) if made else None
-    kept = _without_sheet(made, total, seconds, "it was cancelled.") if made else None
+    kept = _without_sheet(made, total, seconds) if made else None
     return Progress("comparing", len(made), total, seconds, left, event.preview, kept)

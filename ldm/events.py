@@ -40,12 +40,12 @@ class Progress:
     step: int = 0
     total: int = 0
     seconds: float = 0.0  # since the run began
-    eta_seconds: float | None = None  # None: not known yet
+    seconds_left: float | None = None  # None: not known yet
     # (H, W, 3) uint8, all pictures of the batch side by side
     preview: np.ndarray | None = field(default=None, repr=False)
     # what there is if the run is cancelled now, already saved
     kept: Result | None = field(default=None, repr=False)
-    unfinished: Unfinished | None = None  # and what could go on then
+    unfinished: Unfinished | None = None  # where it stands, if the run is one that may be kept
 
 
 @dataclass(frozen=True)

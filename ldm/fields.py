@@ -21,8 +21,8 @@ TYPES = {
     "int": "a whole number",
     "float": "a number",
     "str": "text",
-    "tuple": "a list of boxes",
-    "EncodedImage": "a picture",
+    "tuple": "a list of Box(label, left, top, right, bottom)",
+    "EncodedImage": "a picture, an EncodedImage (from_file(path) or from_array(array) makes one)",
 }
 """How a type is called to a person."""
 
@@ -121,7 +121,7 @@ def _check_type(name: str, value: Any, allowed: tuple[type, ...]) -> None:
         got = " ".join(repr(value).split())  # an array's is of many lines
         raise RequestError(f"{name} must be {wanted}, got {got:.80}.")
     if isinstance(value, tuple) and not all(isinstance(part, Box) for part in value):
-        raise RequestError(f"{name} must be boxes, got {value!r:.80}.")
+        raise RequestError(f"{name} must be {TYPES['tuple']}, got {value!r:.80}.")
     if isinstance(value, float) and not math.isfinite(value):
         raise RequestError(f"{name} must be a finite number, got {value}.")
     if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):

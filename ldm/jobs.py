@@ -277,7 +277,7 @@ class JobQueue:
                 given_up = self._waiting and job.is_abandoned
                 if (job.cancelled or given_up) and not isinstance(event, Result):
                     events.close()
-                    self._publish(job, event.kept or Cancelled(event.unfinished))
+                    self._publish(job, event.kept or Cancelled(self._studio.left_by(event)))
                     return
                 self._publish(job, published(job, event))
         except LDMError as error:
@@ -292,8 +292,9 @@ class JobQueue:
         """End a job with an error, or in what it has made."""
         kept = job.event.kept if isinstance(job.event, Progress) else None
         if kept is None:
-            self._publish(job, Failed(why, getattr(job.event, "unfinished", None)))
+            left = self._studio.left_by(job.event) if self._studio else None
+            self._publish(job, Failed(why, left))
             return
         number = len(kept.requests)
         made = f"{number} pictures were made" if number > 1 else "one picture was made"
-        self._publish(job, replace(kept, notes=(f"Only {made}: {why}",)))
+        self._publish(job, replace(kept, notes=(*kept.notes, f"Only {made}: {why}")))

@@ -28,7 +28,7 @@ from ldm.requests import REQUESTS
 
 SCHEMA = 1
 KEY = "latent_canvas"
-PACKAGES = ("torch", "numpy", "gradio", "transformers")
+PACKAGES = ("torch", "numpy", "tokenizers", "pillow", "opencv-python-headless")
 MAX_RECORD_CHARACTERS = 1_000_000
 EARLIER = {"temperature": 1.0, "coarse": 0.0}  # of pictures from before requests had the field
 PICTURE = "sha256:"  # how the record names a picture that the request holds

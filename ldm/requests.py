@@ -47,7 +47,7 @@ class TextToImage:
     steps: int | None = shared.steps()
     sampler: str | None = shared.sampler()
     guidance_scale: float | None = shared.guidance_scale("the prompt is")
-    eta: float = shared.eta(0.0)
+    eta: float | None = shared.eta(None)
     temperature: float | None = shared.temperature()
     seed: int | None = shared.seed()
     variations: str = shared.variations()

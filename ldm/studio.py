@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,16 +21,15 @@ from ldm.catalog.schema import Preset
 from ldm.compare import compared, expected
 from ldm.comparison import Comparison
 from ldm.errors import MemoryBudgetError, RequestError
-from ldm.events import Estimate, Progress, Result
+from ldm.events import Estimate, Progress, Result, Unfinished
 from ldm.machine import Machine
 from ldm.progression import Progression, shown_steps
-from ldm.request_controls import MAX_SIDE_PX
-from ldm.requests import MET_BY, start_of
+from ldm.requests import REQUESTS
+from ldm.resolve import preset_of, resolve
 from ldm.runtime.cores import Cores
 from ldm.runtime.manager import ModelManager
 from ldm.runtime.memory import default_budget, in_bytes, is_out_of_memory
 from ldm.saving import save_pictures, save_sheet, save_steps, unwritable
-from ldm.seeds import drawn, settled
 from ldm.tasks import RUNNERS
 from ldm.tasks.bookmark import Bookmark
 from ldm.tasks.covering import Watched
@@ -95,13 +94,25 @@ class Studio:
             return self._compare(request)
         if isinstance(request, Progression):
             return self._progress(request)
+        if type(request) not in REQUESTS.values():
+            raise RequestError(f"only a request can be run, got {request!r:.80}.")
         return self._meet(request, is_kept=True)
+
+    def make(self, request: Any) -> Result:
+        """The same, waited for: the pictures are in `images` and `paths` of what it returns."""
+        *_, result = self.run(request)
+        return result
+
+    def left_by(self, event: Any) -> Unfinished | None:
+        """Return what can go on of a run that is over, given its last event; None: nothing."""
+        rest = getattr(event, "unfinished", None)
+        return rest if rest is not None and self.unfinished.has(rest.request) else None
 
     def _compare(self, comparison: Comparison) -> Iterator[Progress | Result]:
         """Its pictures are requests of their own; whether their models are there is seen before
         any is made, what only a loaded model can tell when its turn comes."""
         for request in (request for row in comparison.rows() for request in row):
-            preset = _preset_of(request)
+            preset = preset_of(request)
             resolve(request, preset)
             if not preset.is_on_disk:
                 raise RequestError(f"{preset.name} is not on disk; get it with {preset.how_to_get}")
@@ -127,7 +138,7 @@ class Studio:
     ) -> Iterator[Progress | Result]:
         """One request, which goes on where it was ended if its steps are kept."""
         begin = time.perf_counter()
-        preset = _preset_of(request)
+        preset = preset_of(request)
         request = start_fitted(resolve(request, preset))
         folder = self._folder()  # told before the work if it cannot be written
         yield Progress(f"loading {preset.title}")
@@ -181,7 +192,7 @@ class Studio:
         if isinstance(request, Comparison):
             return expected(request, self.estimate)
         request = request.request if isinstance(request, Progression) else request
-        preset = _preset_of(request)
+        preset = preset_of(request)
         return self.machine.estimate(known_as(preset), resolve(request, preset), self._room(None))
 
     def _room(self, folder: Path | None) -> Room:
@@ -199,11 +210,6 @@ class Studio:
         except OSError as error:
             raise unwritable(folder, error) from error
         return folder
-
-
-def _preset_of(request: Any) -> Preset:
-    """The preset that a request asks for, of a task that can meet it."""
-    return load_preset(request.preset, tasks=MET_BY[request.task])
 
 
 def known_as(preset: Preset) -> str:
@@ -248,48 +254,10 @@ def _timed(
             left = 0.0
         if expected is not None and (rest := expected - (now - loaded)) > (left or 0.0):
             left = rest
-        yield replace(event, seconds=now - begin, eta_seconds=left)
+        yield replace(event, seconds=now - begin, seconds_left=left)
 
 
 def _too_large(request: Any) -> str:
     count, needs = ("a picture", "needs") if request.count == 1 else (request.count, "need")
     size = f" of {request.width} x {request.height} px" if hasattr(request, "width") else ""
     return f"{count}{size} {needs} more memory than there is; take a smaller size."
-
-
-def resolve(request: Any, preset: Preset) -> Any:
-    """The request with every None filled in from the preset; seeds are drawn.
-
-    Raises:
-        RequestError: If the preset is for another task.
-    """
-    if preset.task not in MET_BY[request.task]:
-        raise RequestError(f"{preset.name} does {preset.task}, not {request.task}.")
-    width, height = _size(request, preset)
-    defaults = {
-        "width": width,
-        "height": height,
-        "steps": preset.defaults.steps,
-        "sampler": preset.defaults.sampler,
-        "guidance_scale": preset.defaults.guidance_scale,
-        "temperature": preset.defaults.temperature,
-        "coarse": preset.defaults.coarse,
-        "working_size": 2 * max(preset.width, preset.height),
-        "seed": drawn(),
-    }
-    names = {field.name for field in fields(request)}
-    missing = {n: v for n, v in defaults.items() if n in names and getattr(request, n) is None}
-    request = replace(request, variations=settled(request.variations), **missing)
-    if request.eta is None:
-        request = replace(request, eta=preset.defaults.eta_for(request.sampler))
-    return request
-
-
-def _size(request: Any, preset: Preset) -> tuple[int, int]:
-    """Width and height in px where a request leaves both open: in the shape of its picture to start
-    from; else as the model was trained."""
-    start = start_of(request)
-    chosen = [getattr(request, side, None) for side in ("width", "height")]
-    if start is None or chosen != [None, None]:
-        return preset.width, preset.height
-    return preset.sides_like(*start.size, MAX_SIDE_PX)

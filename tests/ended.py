@@ -6,11 +6,11 @@ REQUEST = TextToImage(prompt="a red house", width=32, height=32, steps=6, seed=5
 
 
 def stopped(made, request, after):
-    """End a run after so many steps; what it says can go on."""
+    """End a run after so many steps; what can go on."""
     events = made.run(request)
-    said = next(e.unfinished for e in events if (e.stage, e.step) == ("sampling", after))
+    last = next(e for e in events if (e.stage, e.step) == ("sampling", after))
     events.close()
-    return said
+    return made.left_by(last)
 
 
 def steps_of(events):

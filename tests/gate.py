@@ -17,6 +17,9 @@ class FakeStudio:
     def run(self, request):
         return request()
 
+    def left_by(self, event):
+        return getattr(event, "unfinished", None)
+
     def load(self, preset_name):
         self.loaded.append(preset_name)
 

@@ -65,9 +65,12 @@ MAY_IMPORT = {
     "history": set(),
     # what a run took and will take: the tasks' canvases, their plans and the process's memory
     "machine": {"requests", "tasks", "canvas", "runtime.memory"},
-    # a preset fills in what a request leaves open, and its hash goes into the picture
+    # a preset fills in what a request leaves open
+    "resolve": {"requests", "catalog"},
+    # the hash of its weights goes into the picture
     "studio": {
         "requests",
+        "resolve",
         "comparison",
         "compare",
         "progression",
@@ -104,6 +107,7 @@ MAY_IMPORT = {
         "tasks",
         "runtime",
         "canvas",
+        "resolve",
         "studio",
         "training.snapshots",
     },
@@ -117,6 +121,7 @@ MAY_IMPORT = {
         "tasks",
         "runtime",
         "canvas",
+        "resolve",
         "studio",
         "training.snapshots",
     },

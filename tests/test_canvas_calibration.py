@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from ldm.canvas.calibration import Calibration, Rates, Store
+from ldm.canvas.calibration import KEPT, Calibration, Rates, Store
 from ldm.canvas.plan import Canvas, Plan
 from tests.test_canvas_plan import FACTS
 
@@ -25,6 +25,16 @@ def test_new_times_of_the_same_work_are_averaged():
     assert rates.seconds(110) == pytest.approx(0.5 * (3.3 + 1.1))
     rates.learn(1000.0, 3.0)
     assert len(rates.times) == 2
+
+
+def test_the_oldest_measurements_go():
+    rates = Rates()
+    for power in range(KEPT + 1, 1, -1):
+        rates.learn(10.0**power, 1.0)
+    rates.learn(10.0, 5.0)  # the smallest work of all, after much larger ones
+    assert len(rates.times) == KEPT
+    assert rates.seconds(10) == pytest.approx(5)
+    assert 10.0 ** (KEPT + 1) not in dict(rates.times)
 
 
 def test_a_canvas_takes_its_steps_and_its_decodes():

@@ -152,11 +152,13 @@ def test_its_pictures_are_made_one_after_the_other_then_the_sheet():
     )
     assert [event.total for event in progress] == [3] * 6
     assert [event.step for event in progress] == [0, 1, 1, 2, 2, 3]  # each told with what it made
-    assert progress[0].eta_seconds is None  # its model had to be loaded
-    assert progress[4].eta_seconds > 0
+    assert progress[0].seconds_left is None  # its model had to be loaded
+    assert progress[4].seconds_left > 0
     assert progress[0].kept is None
     assert progress[3].kept.paths == ("5.png", "10.png")
-    assert progress[3].kept.notes == ("2 of 3 pictures were made, and no sheet: it was cancelled.",)
+    *notes, note = progress[3].kept.notes
+    assert notes == ["same", "after 5", "after 10"]
+    assert note == "2 of 3 pictures were made, and no sheet."
     assert progress[5].kept.paths == ("5.png", "10.png", "20.png")  # whatever befalls the sheet
     assert all(event.preview is not None for event in progress[::2])
     assert asked == [5, 10, 20]

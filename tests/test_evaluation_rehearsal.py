@@ -4,7 +4,7 @@ from ldm.catalog.registry import list_presets
 from ldm.errors import PresetError
 from ldm.evaluation.rehearsal import EXAMPLES, rehearse
 from ldm.requests import MET_BY
-from ldm.studio import resolve
+from ldm.resolve import resolve
 
 
 @pytest.mark.parametrize("name", ["demo-inpaint", "demo-upscale-bicubic", "demo-layout"])

@@ -48,6 +48,13 @@ def test_a_failed_run_says_what_can_go_on(queue):
     assert end(queue, queue.submit(request)) == Failed("enough.", UNFINISHED)
 
 
+def test_what_is_not_kept_cannot_go_on(queue, half, monkeypatch):
+    monkeypatch.setattr("tests.gate.FakeStudio.left_by", lambda self, event: None)
+    queue.cancel(half.id)
+    half.may_go_on.set()
+    assert end(queue, half.id) == Cancelled()
+
+
 def test_it_is_known_what_is_at_work_or_waits(queue, half):
     queue.submit(quick)
     assert all(map(queue.is_busy_with, ("it", half, quick)))

@@ -15,8 +15,9 @@ from ldm.events import Result
 from ldm.jobs import JobQueue
 from ldm.machine import Machine
 from ldm.requests import EncodedImage, Inpaint, TextToImage
+from ldm.resolve import resolve
 from ldm.runtime.manager import ModelManager
-from ldm.studio import Studio, known_as, resolve
+from ldm.studio import Studio, known_as
 from ldm.tasks.estimating import bytes_beside
 
 REQUEST = TextToImage(prompt="a red house", width=16, height=16, steps=4, seed=5)

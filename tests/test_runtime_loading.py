@@ -90,6 +90,14 @@ def test_the_real_loader_names_the_missing_file_before_it_makes_room():
         loaded(manager, name)
 
 
+def test_a_shipped_model_without_its_first_stage_names_the_training_of_that(monkeypatch):
+    preset = load_preset("demo-layout")
+    monkeypatch.setattr(module, "is_there", lambda path: path != preset.first_stage_path)
+    manager = ModelManager(device="cpu", memory_budget=2**40)
+    with pytest.raises(CheckpointError, match="get it with `python -m ldm train .*/kl-f4.yaml`"):
+        loaded(manager, preset.name)
+
+
 def test_the_estimate_is_what_the_model_takes(monkeypatch):
     """Bytes counted from the preset alone equal those of the tensors, once all have been used."""
     preset = load_preset("demo-text-to-image")

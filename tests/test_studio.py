@@ -11,10 +11,11 @@ from ldm.catalog.registry import load_preset
 from ldm.errors import LDMError, MemoryBudgetError, PresetError, RequestError
 from ldm.events import Progress, Result
 from ldm.latent_diffusion import LatentDiffusion
-from ldm.requests import TextToImage
+from ldm.requests import REQUESTS, TextToImage
+from ldm.resolve import resolve
 from ldm.runtime.manager import ModelManager
 from ldm.saving import new_path, save_pictures
-from ldm.studio import Studio, resolve
+from ldm.studio import Studio
 
 REQUEST = TextToImage(prompt="a red house", width=16, height=16, steps=4, seed=5)
 
@@ -70,8 +71,26 @@ def test_open_fields_are_filled_from_the_preset(tiny_studio):
     assert all(getattr(request, name) == getattr(about, name) for name in names)
 
 
+@pytest.mark.parametrize("request_type", REQUESTS.values())
+def test_every_task_takes_the_eta_of_its_preset(request_type):
+    assert request_type.__dataclass_fields__["eta"].default is None
+
+
+def test_a_request_can_be_waited_for(tiny_studio):
+    assert tiny_studio.make(REQUEST).paths[0].exists()
+    with pytest.raises(RequestError, match="only a request can be run, got 'a lake'"):
+        tiny_studio.make("a lake")
+
+
 def test_given_fields_are_kept():
-    request = replace(REQUEST, sampler="plms", guidance_scale=1.0, temperature=0.5, coarse=0.5)
+    about = {
+        "sampler": "plms",
+        "guidance_scale": 1.0,
+        "temperature": 0.5,
+        "coarse": 0.5,
+        "eta": 0.0,
+    }
+    request = replace(REQUEST, **about)
     assert resolve(request, load_preset("demo-text-to-image")) == request
 
 
@@ -136,9 +155,9 @@ def test_time_runs_and_what_is_left_falls(tiny_studio):
     seconds = [event.seconds for event in progress]
     assert seconds == sorted(seconds)
     assert result.seconds >= seconds[-1] > 0
-    assert progress[0].eta_seconds is None
-    assert progress[-1].eta_seconds == 0
-    assert all(event.eta_seconds > 0 for event in progress[1:-2])
+    assert progress[0].seconds_left is None
+    assert progress[-1].seconds_left == 0
+    assert all(event.seconds_left > 0 for event in progress[1:-2])
 
 
 def test_a_long_loading_is_told(tiny_studio, monkeypatch):

@@ -10,7 +10,7 @@ def test_the_time_left_is_measured(monkeypatch):
     monkeypatch.setattr(studio.time, "perf_counter", lambda: next(clock))
     events = (Progress("sampling", step, 10) for step in (1, 2))
     timed = list(studio._timed(events, begin=0))
-    assert [event.eta_seconds for event in timed] == [9, 8]
+    assert [event.seconds_left for event in timed] == [9, 8]
 
 
 def test_the_time_left_begins_anew_with_another_canvas(monkeypatch):
@@ -20,8 +20,8 @@ def test_the_time_left_begins_anew_with_another_canvas(monkeypatch):
     small = [Progress("sampling", step, 12) for step in range(1, 11)]
     large = [Progress("enlarging"), *(Progress("sampling", step, 12) for step in (10, 11))]
     *_, enlarging, first, second = studio._timed(iter([*small, *large]), begin=0)
-    assert (enlarging.eta_seconds, first.eta_seconds) == (None, None)
-    assert second.eta_seconds == 100
+    assert (enlarging.seconds_left, first.seconds_left) == (None, None)
+    assert second.seconds_left == 100
 
 
 def test_no_less_is_left_than_was_expected(monkeypatch):
@@ -31,7 +31,7 @@ def test_no_less_is_left_than_was_expected(monkeypatch):
     steps = [Progress("sampling", step, 2) for step in range(3)]
     events = [*steps, Progress("decoding", 2, 2), Progress("decoding", 2, 2)]
     timed = studio._timed(iter(events), begin=0, expected=50.0)
-    assert [event.eta_seconds for event in timed] == [49, 48, 47, 0, 0]
+    assert [event.seconds_left for event in timed] == [49, 48, 47, 0, 0]
 
 
 def test_a_run_that_goes_on_is_timed_from_where_it_does(monkeypatch):
@@ -39,4 +39,4 @@ def test_a_run_that_goes_on_is_timed_from_where_it_does(monkeypatch):
     monkeypatch.setattr(studio.time, "perf_counter", lambda: next(clock))
     events = (Progress("sampling", step, 60) for step in (50, 51, 52))
     timed = list(studio._timed(events, begin=0, is_resumed=True))
-    assert [event.eta_seconds for event in timed] == [None, 9, 8]
+    assert [event.seconds_left for event in timed] == [None, 9, 8]

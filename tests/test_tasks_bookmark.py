@@ -1,6 +1,8 @@
 """A run that was ended goes on where it stood, to the same picture."""
 
+import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -106,6 +108,19 @@ def test_a_run_that_went_on_is_kept_at_once(made, monkeypatch):
     assert stopped(made, REQUEST, 4).step == 4
     *events, _ = made.run(REQUEST)
     assert steps_of(events) == [4, 5, 6]
+
+
+def test_a_run_that_is_first_written_at_its_end_says_so(made, monkeypatch):
+    """Cancelled in a long decode, after steps too few to be written while they were taken."""
+    monkeypatch.setattr(bookmark, "WORTH", 1000)
+    assert stopped(made, REQUEST, 4) is None
+    events = made.run(REQUEST)
+    event = next(e for e in events if e.stage == "decoding")
+    later = time.monotonic() + 2000
+    monkeypatch.setattr(bookmark, "time", SimpleNamespace(monotonic=lambda: later))
+    events.close()
+    assert made.left_by(event) == event.unfinished
+    assert event.unfinished.step == 6
 
 
 def test_fresh_noise_is_the_same_when_it_goes_on(made):

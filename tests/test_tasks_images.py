@@ -13,7 +13,7 @@ from ldm.catalog.registry import list_presets, load_preset
 from ldm.errors import RequestError
 from ldm.events import Result
 from ldm.requests import Box, ClassConditional, EncodedImage, Inpaint, Layout, Semantic, Upscale
-from ldm.studio import resolve
+from ldm.resolve import resolve
 from ldm.tasks import RUNNERS
 from tests.random_weights import randomise
 
@@ -260,7 +260,10 @@ def test_label_maps_keep_the_indices_of_a_palette(tmp_path):
         (lambda: Box("tree", -0.1, 0, 0.5, 1), "must lie on the canvas"),
         (lambda: Box("", 0, 0, 0.5, 1), "needs a class name"),
         (lambda: Upscale(image=picture(300, 2), passes=2), "at most 256 px a side for 16 times"),
-        (lambda: Upscale(image="cat.png"), "image must be a picture, got 'cat.png'"),
+        (
+            lambda: Upscale(image="cat.png"),
+            "image must be a picture, an EncodedImage .from_file.*, got 'cat.png'",
+        ),
     ],
 )
 def test_bad_requests_are_refused(make, says):

@@ -6,8 +6,8 @@ import pytest
 from ldm.catalog.registry import load_preset
 from ldm.images import to_tensor
 from ldm.requests import EncodedImage, Inpaint
+from ldm.resolve import resolve
 from ldm.runtime.manager import ModelManager
-from ldm.studio import resolve
 from ldm.tasks.area import put_back, turned
 from ldm.tasks.inpaint import area_around, changed, feathered, grown_canvas, hole_of
 from ldm.tasks.inpaint import run as run_on

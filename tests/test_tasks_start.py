@@ -13,8 +13,9 @@ from ldm.canvas.wrapped import MARGIN
 from ldm.catalog.registry import load_preset
 from ldm.images import EncodedImage, fitted
 from ldm.requests import Box, ClassConditional, Layout, Semantic, TextToImage
+from ldm.resolve import resolve
 from ldm.runtime.manager import ModelManager
-from ldm.studio import Studio, resolve
+from ldm.studio import Studio
 from ldm.tasks import RUNNERS, covering
 from ldm.tasks.covering import Site
 from ldm.tasks.estimating import canvases, pixels

@@ -57,7 +57,7 @@ def test_half_of_a_world_can_be_close_views(tmp_path):
         assert np.array_equal(got, np.concatenate(want))
     assert both.about == far.about + near.about
     assert [len(about["captions"]) for about in both.about] == [3] * 12
-    assert (both.group, both.key) == (2, "close-1.5-pairs-12")
+    assert (both.group, both.key) == (2, "close-1.5-pairs-12-of-64-px")
     assert list(both.is_close(np.arange(12))) == 6 * [False] + 6 * [True]
     assert not far.is_close(np.arange(6)).any()
     first, second = near.labels[::2], near.labels[1::2]
@@ -72,3 +72,13 @@ def test_scenes_of_a_pair_are_drawn_together():
     assert (rows[:4] % 2 == 0).all() and rows.max() < 10
     alone = World(blank, blank, []).draw(np.random.default_rng(0), 8)
     assert alone.max() < 10 and len(set(alone % 2)) == 2
+
+
+def test_worlds_that_differ_in_size_or_captions_share_no_file(tmp_path):
+    small, large, wordy = (
+        open_world(tmp_path, "train", count=2, size=size, captions=captions)
+        for size, captions in ((32, 8), (64, 8), (32, 3))
+    )
+    assert small.key != large.key
+    assert np.array_equal(small.images, wordy.images)
+    assert [len(world.about[0]["captions"]) for world in (small, wordy)] == [8, 3]

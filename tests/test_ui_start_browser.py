@@ -64,12 +64,15 @@ def test_it_is_made_anew_varied_and_sent_on(page, tmp_path):
     open_tab(page, "semantic")
     page.locator("#semantic-examples button.thumbnail-lg").first.click()
     expect(page.locator("#semantic-plate .title")).not_to_have_text("")
+    open_tab(page, "text-to-image")
+    page.locator(f"{TAB}-prompt textarea").fill("this has to come back")
+    open_tab(page, "semantic")
     page.locator("#semantic-to-text-to-image").click()
     expect(page.locator(f"{TAB}-width input")).to_be_visible()
     assert int(value(page, "width")) * picture.height == int(value(page, "height")) * picture.width
     page.locator(f"{TAB}-undo").click()
     expect(page.locator(f"{TAB}-width input")).to_have_value("256")
-    assert value(page, "prompt") == "something else"
+    assert value(page, "prompt") == "this has to come back"
 
     # all of it is back from the file
     page.locator(

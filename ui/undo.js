@@ -1,7 +1,7 @@
 // What is replaced all at once, by an example, a picture's, a model's or a link's, can be had back: the
 // settings, and what is painted or loaded.
 const MANY_STEPS = 20;
-const REPLACES = ".lc-examples .thumbnail-lg, .lc-use, .lc-reopen, .lc-defaults, .lc-to-inpaint, .lc-to-upscale";
+const REPLACES = ".lc-examples .thumbnail-lg, .lc-use, .lc-reopen, .lc-defaults, .lc-onward button";
 const LARGE = ["path", "width", "height", "labels"]; // what tells a picture or a painting from another
 const replaced = {}; // task -> what was there, the newest last
 const held = {}; // task -> name -> a picture or a painting, which settings are kept without

@@ -18,7 +18,7 @@ IDLE = "Nothing is being made now"
 def say(event: Any) -> tuple[str, str]:
     """An event in words: what goes on, and more about it ("" if there is nothing)."""
     if isinstance(event, Progress) and event.step < event.total:
-        left = f" · about {event.eta_seconds:.0f} s left" if event.eta_seconds is not None else ""
+        left = f" · about {event.seconds_left:.0f} s left" if event.seconds_left is not None else ""
         what = "Step" if event.stage == "sampling" else f"{event.stage.capitalize()},"
         return f"{what} {event.step} of {event.total}", f"{event.seconds:.1f} s{left}"
     if isinstance(event, Progress):

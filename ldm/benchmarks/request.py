@@ -31,8 +31,8 @@ from ldm.catalog.registry import load_preset
 from ldm.images import to_arrays
 from ldm.models.kernels import has_arithmetic
 from ldm.requests import TextToImage
+from ldm.resolve import resolve
 from ldm.runtime.manager import ModelManager
-from ldm.studio import resolve
 from ldm.tasks import RUNNERS
 
 PRESET = "demo-text-to-image"

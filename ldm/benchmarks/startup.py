@@ -80,7 +80,8 @@ def parts() -> list[Timing]:
     with timed("import torch"):
         import torch
     with timed("import the studio"):
-        from ldm.studio import Studio, resolve
+        from ldm.resolve import resolve
+        from ldm.studio import Studio
     with tempfile.TemporaryDirectory() as data:
         from ldm.catalog.registry import load_preset
         from ldm.requests import TextToImage

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Rates:
-    """Seconds beside work, rising."""
+    """How long work has taken: (operations, seconds), the latest measurement last."""
 
     times: list[tuple[float, float]] = field(default_factory=list)
 
@@ -38,10 +38,11 @@ class Rates:
         """For so much work: the rate between the two nearest times, beyond them the nearest's."""
         if not self.times:
             return None
-        rates = [(math.log(w), s / w) for w, s in self.times]
+        times = sorted(self.times)
+        rates = [(math.log(w), s / w) for w, s in times]
         at = math.log(work)
         if at <= rates[0][0]:  # little work takes as long as a little more
-            return max(work * rates[0][1], self.times[0][1] * (work / self.times[0][0]) ** 0.5)
+            return max(work * rates[0][1], times[0][1] * (work / times[0][0]) ** 0.5)
         for (low, slow), (high, fast) in zip(rates, rates[1:], strict=False):
             if at <= high:
                 share = (at - low) / (high - low)
@@ -49,15 +50,12 @@ class Rates:
         return work * rates[-1][1]
 
     def learn(self, work: float, seconds: float) -> None:
-        """Take in a time; near ones are averaged, old ones fade."""
-        for i, (known, before) in enumerate(self.times):
-            if 1 / NEAR < work / known < NEAR:
-                rate = TRUST * seconds / work + (1 - TRUST) * before / known
-                self.times[i] = (work, rate * work)
-                break
-        else:
-            self.times = sorted([*self.times, (work, seconds)])[-KEPT:]
-        self.times.sort()
+        """Add a measurement; one of about as much work is averaged in, the oldest go."""
+        near = (time for time in self.times if 1 / NEAR < work / time[0] < NEAR)
+        if (before := next(near, None)) is not None:
+            self.times.remove(before)
+            seconds = work * (TRUST * seconds / work + (1 - TRUST) * before[1] / before[0])
+        self.times = [*self.times, (work, seconds)][-KEPT:]
 
 
 @dataclass

@@ -27,7 +27,7 @@ from ldm.requests import (
     TextToImage,
     Upscale,
 )
-from ldm.studio import resolve
+from ldm.resolve import resolve
 from ldm.tasks import RUNNERS
 
 STEPS = 2

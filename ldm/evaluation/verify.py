@@ -43,7 +43,7 @@ TABLES = (  # of the noise schedule, as the published files store them
     "posterior_mean_coef2",
 )
 TOLERANCE = 1e-4  # of the largest absolute value of the reference, at least of 1
-REFERENCE = Path("tests/reference")
+REFERENCE = Path(__file__).parents[2] / "tests" / "reference"
 
 
 @dataclass(frozen=True)

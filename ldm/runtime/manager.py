@@ -229,8 +229,6 @@ def _source(preset: Preset) -> Any:
 
 
 def _missing(preset: Preset, path: Path) -> str:
-    name = preset.first_stage_preset if path == preset.first_stage_path else preset.name
-    cure = "put it there"
-    if preset.weights.url is not None:
-        cure = f"`python -m ldm download {name}` fetches it"
-    return f"{preset.name} is not on disk: {path} is missing; {cure}."
+    is_first_stage = path == preset.first_stage_path
+    owner = load_preset(preset.first_stage_preset) if is_first_stage else preset
+    return f"{preset.name} is not on disk: {path} is missing; get it with `{owner.how_to_get}`."

@@ -80,8 +80,10 @@ class Bookmark:
 
     @property
     def unfinished(self) -> Unfinished | None:
-        """What can go on if the run ends now; None: nothing is on the disk."""
-        return Unfinished(self.request, *self._place) if self._is_written else None
+        """Where the run stands, if it is one that may be kept and has taken a step. Whether it was
+        worth keeping is known when it is over: then there is a file."""
+        is_begun = self.path is not None and self.steps
+        return Unfinished(self.request, *self._place) if is_begun else None
 
     def page(self, name: str, shape: tuple[int, ...], total: int, memory: int) -> Page:
         """The place of one sampling.

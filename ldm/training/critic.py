@@ -19,7 +19,7 @@ from ldm.training.loop import Run
 from ldm.training.snapshots import export_weights, warm_start
 from ldm.training.world import World, open_world
 
-PATH = Path("presets/demo/critic.safetensors")
+PATH = Path(__file__).parents[2] / "presets" / "demo" / "critic.safetensors"
 MAX_NOISE = 0.08  # of the pictures' range of 2: the critic shall judge shapes, not pixels
 
 

@@ -23,6 +23,7 @@ from ldm.data.rendering import render
 from ldm.data.scenes import Sample, Scene
 
 SHARD = 500  # scenes per file
+CAPTIONS = 8  # per scene, unless told otherwise
 SPLITS = {"train": 0, "held-out": 1, "pairs": 3}  # the seed's first word
 CLOSE = 2  # that of close views
 GROUPS = {"pairs": 2}  # scenes in a row that share all but their things; elsewhere 1
@@ -46,7 +47,7 @@ class World:
     @property
     def key(self) -> str:
         """Names these pictures among those of one folder, for what is cached of them."""
-        return f"{self.kind}{len(self)}"
+        return f"{self.kind}{len(self)}-of-{self.images.shape[1]}-px"
 
     def is_close(self, rows: np.ndarray) -> np.ndarray:
         """Which of these scenes are close views."""
@@ -96,7 +97,7 @@ class Shard:
 
 
 def open_world(
-    folder: Path, split: str, *, count: int, size: int, captions: int = 8, zoom: float = 1.0
+    folder: Path, split: str, *, count: int, size: int, captions: int = CAPTIONS, zoom: float = 1.0
 ) -> World:
     """The first `count` scenes of a split at `size` x `size` px; missing ones are rendered.
 
@@ -105,6 +106,8 @@ def open_world(
     drawn up to so much larger, other ones than those without.
     """
     kind = f"{split}-{size}" if zoom == 1 else f"{split}-{size}-close-{zoom:g}"
+    if captions != CAPTIONS:  # they are drawn with the scenes, and as many for each
+        kind += f"-{captions}-captions"
     (folder / kind).mkdir(parents=True, exist_ok=True)
     indices = range(-(-count // SHARD))
     shards = [Shard(folder / kind, split, i, size, captions, zoom) for i in indices]
@@ -120,7 +123,7 @@ def open_world(
 
 
 def half_close_world(
-    folder: Path, split: str, *, count: int, size: int, captions: int = 8, zoom: float
+    folder: Path, split: str, *, count: int, size: int, captions: int = CAPTIONS, zoom: float
 ) -> World:
     """The same, but the second half are close views."""
     group = GROUPS.get(split, 1)

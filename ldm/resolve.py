@@ -1,0 +1,62 @@
+"""Fill in what a request leaves open, from the preset that it asks for."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+from ldm.catalog.registry import load_preset
+from ldm.catalog.schema import Preset
+from ldm.errors import RequestError
+from ldm.request_controls import MAX_SIDE_PX
+from ldm.requests import MET_BY, start_of
+from ldm.seeds import drawn, settled
+
+
+def preset_of(request: Any) -> Preset:
+    """Return the preset that a request names.
+
+    Raises:
+        PresetError: If there is none of this name that meets the request's task.
+    """
+    return load_preset(request.preset, tasks=MET_BY[request.task])
+
+
+def resolve(request: Any, preset: Preset) -> Any:
+    """Return the request with every None filled in from the preset, and all open seeds drawn.
+
+    Raises:
+        RequestError: If the preset is for another task.
+    """
+    if preset.task not in MET_BY[request.task]:
+        raise RequestError(f"{preset.name} does {preset.task}, not {request.task}.")
+    width, height = _size(request, preset)
+    defaults = {
+        "width": width,
+        "height": height,
+        "steps": preset.defaults.steps,
+        "sampler": preset.defaults.sampler,
+        "guidance_scale": preset.defaults.guidance_scale,
+        "temperature": preset.defaults.temperature,
+        "coarse": preset.defaults.coarse,
+        "working_size": 2 * max(preset.width, preset.height),
+        "seed": drawn(),
+    }
+    names = {field.name for field in fields(request)}
+    missing = {n: v for n, v in defaults.items() if n in names and getattr(request, n) is None}
+    request = replace(request, variations=settled(request.variations), **missing)
+    if request.eta is None:
+        request = replace(request, eta=preset.defaults.eta_for(request.sampler))
+    return request
+
+
+def _size(request: Any, preset: Preset) -> tuple[int, int]:
+    """Return the width and height in px for a request that leaves them open.
+
+    With a picture to start from they follow its shape; otherwise they are the trained size.
+    """
+    start = start_of(request)
+    chosen = [getattr(request, side, None) for side in ("width", "height")]
+    if start is None or chosen != [None, None]:
+        return preset.width, preset.height
+    return preset.sides_like(*start.size, MAX_SIDE_PX)
