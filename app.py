@@ -20,19 +20,19 @@ from ldm.unfinished import FOLDER
 if TYPE_CHECKING:
     from ldm.studio import Studio
 
-OWN_HOSTS = ("127.0.0.1", "localhost", "::1")  # only who sits at this machine gets there
+OWN_HOSTS = ("127.0.0.1", "localhost", "::1")  # reachable from this machine only
 DEMO_PRESET = "demo-text-to-image"
 
 
 def main() -> int:
-    """Start the studio and serve the page until it is interrupted; returns the exit code."""
+    """Serve the page until the process is interrupted; return the exit code."""
     flags = _flags()
     data_dir = flags.data_dir.resolve()
-    # Gradio and the hub read these when they are imported
+    # Gradio and the Hugging Face hub read these at import
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     os.environ["GRADIO_TEMP_DIR"] = str(data_dir / "cache")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what runs is kept then, too
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM saves running work, too
     try:
         budget = _check(flags, data_dir)
         _serve(flags, data_dir, budget)
@@ -40,7 +40,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        pass  # before the page was there
+        pass  # interrupted before the page was up
     return 0
 
 
@@ -65,7 +65,7 @@ def _serve(flags: argparse.Namespace, data_dir: Path, budget: int | None) -> Non
             prevent_thread_lock=True,
             **launch_options(),
         )
-    except OSError as error:  # taken since it was checked
+    except OSError as error:  # the port was taken after `_check`
         raise _no_port(flags, error) from error
     print(f"Latent Canvas is at http://{flags.host}:{flags.port}", flush=True)
     if password:
@@ -75,10 +75,10 @@ def _serve(flags: argparse.Namespace, data_dir: Path, budget: int | None) -> Non
         jobs.warm_up(DEMO_PRESET)
         page.block_thread()
     except KeyboardInterrupt:
-        pass  # that is how a person ends it
+        pass  # Ctrl+C is the normal way to stop
     finally:
         ended = jobs.close()
-    if not ended:  # the worker is still in torch, where the end of the interpreter would abort it
+    if not ended:  # the worker is still inside torch, and a normal interpreter exit would crash it
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
@@ -105,10 +105,10 @@ def _flags() -> argparse.Namespace:
 
 
 def _check(flags: argparse.Namespace, data_dir: Path) -> int | None:
-    """Refuse wrong flags before anything slow is imported; returns the memory budget in bytes.
+    """Check the flags before the slow imports; return the memory budget in bytes (None: not given).
 
     Raises:
-        RequestError: With the flag's value and what would do.
+        RequestError: If a flag's value is invalid. The message names the value and the fix.
     """
     check_device_name(flags.device)
     budget = parse_bytes(flags.memory_budget) if flags.memory_budget is not None else None
