@@ -1,4 +1,4 @@
-"""The class tab: pictures of a class, or of any."""
+"""The class-conditional tab: pictures of one class, or of any class."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ui.run import find_preset
 from ui.tab import EXAMPLES, Tab, Values, fields_of
 
 HINT = "Choose a class and press Generate: every seed draws another picture of it."
-COUNT = 4  # pictures at first: what they have in common is the class
+COUNT = 4  # initial number of pictures: several show what a class has in common
 THUMBNAILS = EXAMPLES / "classes"  # a folder per preset, a file per class: 0.jpg, 1.jpg, ...
 
 
@@ -41,7 +41,7 @@ def create(jobs: JobQueue) -> Tab:
 
 
 def about_classes(preset: Preset) -> dict[str, Any]:
-    """What the picker has to know of a model."""
+    """The properties of the class picker for a preset."""
     folder = THUMBNAILS / preset.name
     tiles = [
         [name, colour, _address(folder / f"{number}.jpg") if folder.is_dir() else None]
@@ -57,11 +57,11 @@ def _address(path: Any) -> str | None:
 
 
 def to_fields(values: Values) -> Values:
-    """The page's values as the request's fields."""
+    """Convert input values to request fields."""
     return values | {"class_index": class_index(values["class_index"])}
 
 
 def to_values(request: ClassConditional) -> Values:
-    """The page's values for a request."""
+    """Convert a request to input values."""
     chosen = ANY if request.class_index is None else str(request.class_index)
     return fields_of(request) | {"class_index": chosen}

@@ -1,4 +1,4 @@
-"""The history tab: what was made before, on any day and by whatever way, found again by words."""
+"""The history tab: search all saved pictures by words and reopen them."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from ui.thumbnails import Thumbnails
 from ui.wall import look_closer, onward, wall
 from ui.words import plate_of
 
-TASK = "history"  # what its widgets are called by, as those of a task
+TASK = "history"  # used like a task name in element ids
 TITLE = "History"
-PAGE = 48  # pictures at once
-ANY = ""  # task
+PAGE = 48  # pictures per page
+ANY = ""  # the task filter that lets all pass
 HINT = "Choose a picture: it comes here, and from here back to the tab that made it."
 EMPTY = "Nothing has been made yet: what you make in the other tabs is kept here."
 NONE = "No picture has all of this; try fewer words, or parts of them."
@@ -34,35 +34,35 @@ PLACEHOLDER = "words of the prompt, a seed, a model, a day"
 
 @dataclass(frozen=True)
 class Past:
-    """What connects the tab to the others."""
+    """The components of the history tab that other tabs connect to."""
 
-    visit: gr.State  # a Visit: which picture is on show
-    reopen: gr.Button  # the picture on show, in the tab that made it
+    visit: gr.State  # a Visit, used for the shown picture only
+    reopen: gr.Button  # opens the shown picture in the tab that made it
     restore: gr.UploadButton
-    send: dict[str, gr.Button]  # to another tab, by its task
+    send: dict[str, gr.Button]  # sends the shown picture to another tab, by task
 
 
 @dataclass
 class Asked:
-    """What an open page looks for; changed in place, while pictures are still read for it."""
+    """The latest search of an open page; changed in place, even while `Finder.refresh` runs."""
 
     words: str = ""
     task: str = ANY
-    known: bool = False  # what the page says, not how it begins
+    known: bool = False  # whether the page has sent a search yet
 
     def take(self, words: str, task: str) -> None:
-        """Look for this from now on."""
+        """Set the search."""
         self.words, self.task, self.known = words, task, True
 
     @property
     def now(self) -> tuple[str, str]:
-        """Words and task."""
+        """The current words and task."""
         return self.words, self.task
 
 
 @dataclass(frozen=True)
 class Search:
-    """The left side: what is asked for, and what was found."""
+    """The left side: the search and its results."""
 
     words: gr.Textbox
     task: gr.Dropdown
@@ -74,18 +74,18 @@ class Search:
 
     @property
     def asked(self) -> list[gr.components.Component]:
-        """What is asked for, and what is there."""
+        """Inputs of the search handlers."""
         return [self.words, self.task, self.now, self.found]
 
     @property
     def outputs(self) -> list[gr.components.Component]:
-        """What shows what was found."""
+        """The components that show the results."""
         return [self.found, self.gallery, self.count, self.more]
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """The right side: a picture, and what can be done with it."""
+    """The right side: the chosen picture and its buttons."""
 
     visit: gr.State  # a Visit
     picture: gr.Image
@@ -93,22 +93,22 @@ class Chosen:
     reopen: gr.Button
     send: dict[str, gr.Button]
     remove: gr.Button
-    back: gr.Button  # puts back what was removed last
+    back: gr.Button  # puts back the picture that was removed last
     removed: gr.State  # list[Entry]
 
     @property
     def outputs(self) -> list[gr.components.Component]:
-        """What shows the picture."""
+        """The components that show the picture."""
         return [self.picture, self.plate]
 
 
 def history_in(data_dir: Path) -> History:
-    """The history of the pictures that the studio keeps under a folder."""
+    """The history of the pictures in a studio's data folder."""
     return History(data_dir / "outputs", data_dir / "history.db", data_dir / "removed", describe)
 
 
 def describe(path: Path) -> About | None:
-    """What a picture says of itself; None if it was not made here."""
+    """Texts of a picture for the search index; None if it holds no request of Latent Canvas."""
     try:
         made = metadata.load(path).made
         picture = Picture.of(path, made)
@@ -124,10 +124,10 @@ def create(room: gr.Tab, history: History, thumbnails: Thumbnails, titles: dict[
     """Build the tab.
 
     Args:
-        room: The tab, which looks again whenever it is opened.
-        history: What it shows.
-        thumbnails: Small pictures of large ones.
-        titles: What the other tabs are called, by their task.
+        room: The Gradio tab; the history is refreshed whenever it is opened.
+        history: The history to show.
+        thumbnails: Thumbnails of large pictures.
+        titles: Task -> title of its tab.
     """
     with gr.Row(**named(TASK, "studio")):
         with gr.Column(**named(TASK, "left")):
@@ -177,14 +177,21 @@ def _chosen() -> Chosen:
 
 @dataclass(frozen=True)
 class Finder:
-    """What the search shows."""
+    """Handlers of the search; each returns or yields updates of the results."""
 
     history: History
     thumbnails: Thumbnails
     search: Search
 
     def show(self, found: list[Entry], words: str, task: str, to_read: int = 0) -> Updates:
-        """Pictures that were found, those that are there still."""
+        """Updates that show the found entries whose files still exist.
+
+        Args:
+            found: Entries of all pages so far.
+            words: Words of the search.
+            task: Task of the search; ANY for all.
+            to_read: Number of new pictures that are not in the index yet.
+        """
         total = self.history.count(words, task)
         found = [entry for entry in found if entry.path.exists()]
         shown = [(self.thumbnails.of(entry.path), name_of(entry)) for entry in found]
@@ -196,17 +203,17 @@ class Finder:
         }
 
     def look(self, words: str, task: str, asked: Asked) -> Updates:
-        """The newest that a search finds."""
+        """Show the first page of a new search."""
         asked.take(words, task)
         with _in_words():
             self.history.forget_gone()
             return self.show(self.history.find(words, task, limit=PAGE), words, task)
 
     def refresh(self, words: str, task: str, asked: Asked, found: list[Entry]) -> Iterator[Updates]:
-        """As many as before, with those that are new; of what is asked for by then.
+        """Index new pictures and show as many results as before, for the latest search.
 
-        A search that was typed after this was sent may come before it; and one that came while
-        the last of this was made ready was shown before it.
+        The search may change while this runs, so it is read from `asked` before each update, and
+        the results are shown once more if it changed during the last one.
         """
         if not asked.known:
             asked.take(words, task)
@@ -220,7 +227,7 @@ class Finder:
                 yield self.show(self.history.find(*shown, limit=limit), *shown)
 
     def more(self, words: str, task: str, _: Asked, found: list[Entry]) -> Updates:
-        """A page more."""
+        """Show one more page."""
         last = found[-1] if found else None
         with _in_words():
             self.history.forget_gone()
@@ -229,7 +236,7 @@ class Finder:
 
 
 def _connect(finder: Finder, chosen: Chosen, titles: dict[str, str]) -> None:
-    """A picture is chosen, taken out and put back."""
+    """Connect choosing, removing and putting back a picture."""
     search, history = finder.search, finder.history
 
     def show(entry: Entry | None, visit: Visit) -> Updates:
@@ -273,7 +280,7 @@ def _connect(finder: Finder, chosen: Chosen, titles: dict[str, str]) -> None:
 
 @contextmanager
 def _in_words() -> Iterator[None]:
-    """An index that cannot be kept is told as a sentence."""
+    """Turn errors of the history into Gradio error messages."""
     try:
         yield
     except LDMError as error:
@@ -284,7 +291,7 @@ def picture_of(entry: Entry) -> Picture:
     """The picture of an entry.
 
     Raises:
-        gr.Error: If its file is gone.
+        gr.Error: If the file is gone.
     """
     if not entry.path.exists():
         raise fail(f"{entry.path.name} is not in its folder any more.")
@@ -293,17 +300,17 @@ def picture_of(entry: Entry) -> Picture:
 
 
 def name_of(entry: Entry) -> str:
-    """What a picture is called: no two have the same seed at the same time."""
+    """Caption of a picture, unique because it includes the seed and the time."""
     return f"{entry.about.title}, {entry.about.settings}, {when(entry)}"
 
 
 def when(entry: Entry) -> str:
-    """When a picture was made, by the clock of this machine."""
+    """When a picture was made, in local time."""
     return f"{datetime.fromtimestamp(entry.made / 1e9):%Y-%m-%d %H:%M:%S}"
 
 
 def told(count: int, to_read: int, *, is_search: bool) -> str:
-    """How many were found, and how many are still to be read. HTML."""
+    """The number of results, and of pictures still to be indexed, as HTML."""
     what = f"{count} picture{'' if count == 1 else 's'}"
     if to_read:
         what += f", {to_read} still to be read"

@@ -1,4 +1,4 @@
-"""The inpaint tab: a picture, what of it is made anew, and how far its canvas grows."""
+"""The inpaint tab: a picture, a mask of what to generate, and margins for outpainting."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from ui.tab import Tab, Values, fields_of
 
 HINT = "Load a picture, paint over what should change, and press Generate."
 EDGE = ("mask_grow", "mask_feather")
-# on the page to grow is what the canvas does
+# renamed, since "grow" means the canvas on this page
 WORDS = {"mask_grow": {"label": "Widen", "info": "Widens the mask; negative narrows it"}}
 SIDES = ("outpaint_left", "outpaint_top", "outpaint_right", "outpaint_bottom")
 SIZE = controls(Inpaint)["working_size"]
-BEYOND = 236  # grey of what was not there before the canvas grew
+BEYOND = 236  # grey level of the outpainted margins in the picture before
 
 
 def create(jobs: JobQueue) -> Tab:
@@ -56,7 +56,7 @@ def create(jobs: JobQueue) -> Tab:
 
 
 def _hole(made: Form) -> None:
-    """The mask's edge, and how far the canvas grows."""
+    """Add the inputs for the mask's edge and for outpainting."""
     with gr.Column(**made.named("edge")), gr.Row(elem_classes="pair"):
         for name, value in zip(EDGE, _given(*EDGE), strict=True):
             made.add(name, kind=gr.Slider, value=value, min_width=120, **WORDS.get(name, {}))
@@ -68,13 +68,13 @@ def _hole(made: Form) -> None:
 
 
 def _given(*names: str) -> list[int]:
-    """Fields as they are until a person changes them."""
+    """Default values of request fields."""
     defaults = {field.name: field.default for field in dataclasses.fields(Inpaint)}
     return [defaults[name] for name in names]
 
 
 def _show_on_canvas(made: Form) -> None:
-    """What these settings do to the mask is seen on the canvas while they change."""
+    """Let the canvas show the effect of these settings on the mask while they change."""
     boxes = [made.inputs[name] for name in (*SIDES, *EDGE, "seamless")]
     painter = made.named("painting")["elem_id"]
     adjust = f"(...values) => {{ latentCanvas.adjustPainter({painter!r}, values); }}"
@@ -93,7 +93,7 @@ def _show_beside_what_was(made: Form) -> None:
 
 
 def before(request: Inpaint) -> str:
-    """The path of the picture that was given, on the canvas that it has grown to."""
+    """Save the input picture, padded to the outpainted canvas; return its path."""
     png = request.image.png
     left, top, right, bottom = request.outpaint
     if any(request.outpaint):
@@ -105,7 +105,10 @@ def before(request: Inpaint) -> str:
 
 
 def about_the_area(message: str) -> str:
-    """A fault of the size that the model works at: what it is the size of, and how to change it."""
+    """Reword a size error: it is about the area around the mask, and Working size changes it.
+
+    Other messages are returned as they are.
+    """
     sized = re.match(r"(?:a picture|\d+ pictures) of (\d+) x (\d+) px", message)
     if not sized:
         return message
@@ -120,10 +123,10 @@ def about_the_area(message: str) -> str:
 
 
 def to_fields(values: Values) -> Values:
-    """The request's fields from the widgets' values.
+    """Convert input values to request fields.
 
     Raises:
-        RequestError: If there is no picture, or nothing to make anew.
+        RequestError: If there is no picture, or nothing to generate.
     """
     painting: Painting | None = values["painting"]
     if painting is None or painting.picture is None:
@@ -136,7 +139,7 @@ def to_fields(values: Values) -> Values:
 
 
 def to_values(request: Any) -> Values:
-    """The widgets' values of a request."""
+    """Convert a request to input values."""
     if request.mask is None:
         labels = np.zeros(request.image.size[::-1], np.uint8)
     else:
@@ -146,7 +149,7 @@ def to_values(request: Any) -> Values:
 
 
 def received(path: Path, _: str) -> Values:
-    """A picture from another tab, with nothing painted on it yet, on a canvas of its own size."""
+    """Input values for a picture from another tab: an empty mask and no outpainting."""
     picture = EncodedImage.from_file(path)
     painting = Painting(np.zeros(picture.size[::-1], np.uint8), picture)
     return {"painting": painting} | dict.fromkeys(SIDES, 0)

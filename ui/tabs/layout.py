@@ -1,4 +1,4 @@
-"""The layout tab: boxes with classes are drawn, and the picture comes under them."""
+"""The layout tab: draw labelled boxes; the generated picture is shown under them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FIRST = (
     Box("pine", 0.1, 0.4, 0.3, 0.84),
     Box("house", 0.46, 0.56, 0.7, 0.8),
 )
-"""What the demo model's canvas shows at first, so that Generate makes a picture at once."""
+"""Initial boxes of the demo model's canvas, so that Generate works at once."""
 SCENES = EXAMPLES / "layout" / "scenes.json"
 BOXES_ID = "layout-boxes"
 SHAPE = f"(width, height) => {{ latentCanvas.shapeBoxes({BOXES_ID!r}, width, height); }}"
@@ -54,12 +54,12 @@ def create(jobs: JobQueue) -> Tab:
 
 
 def scenes() -> dict[str, Values]:
-    """Layouts to start from, by name, each as the editor's value."""
+    """Example layouts by name, each as a value of the box editor."""
     return json.loads(SCENES.read_text("utf-8"))
 
 
 def _take(event: gr.SelectData) -> tuple[Values, int, int]:
-    """A scene for the canvas; what was drawn comes back with Undo."""
+    """The clicked scene and its size, for the canvas; Undo brings back the drawn boxes."""
     scene = list(scenes().values())[event.index]
     return scene | {"picture": None}, scene["width"], scene["height"]
 
@@ -71,7 +71,7 @@ def _first(preset: Preset) -> dict[str, Any]:
 
 
 def about_classes(preset: Preset) -> dict[str, Any]:
-    """What the editor has to know of a model: its classes, or how many numbers, and the limit."""
+    """The properties of the box editor for a preset: classes or their number, and the box limit."""
     return {
         "classes": [list(pair) for pair in preset.palette],
         "numbers": 0 if preset.classes else preset.architecture.conditioner.vocab_size - 1,
@@ -80,10 +80,10 @@ def about_classes(preset: Preset) -> dict[str, Any]:
 
 
 def _connect(editor: BoxEditor, tab: Tab) -> None:
-    """The canvas follows the model and the size, and the picture comes under the boxes.
+    """Update the canvas when preset or size change, and show each picture under the boxes.
 
-    What changes only its shape or its picture is done in the browser, to the boxes as they are at
-    that moment: what Gradio holds of them may be older.
+    Shape and picture are changed in the browser, which has the current boxes; Gradio's copy of
+    them may be older.
     """
     chooser, sides = tab.inputs["preset"], [tab.inputs["width"], tab.inputs["height"]]
     chooser.change(
@@ -96,16 +96,16 @@ def _connect(editor: BoxEditor, tab: Tab) -> None:
 
 
 def to_fields(values: Values) -> Values:
-    """The page's values as the request's fields.
+    """Convert input values to request fields.
 
     Raises:
-        RequestError: If what stands for a box is none.
+        RequestError: If a box is invalid.
     """
     return values | {"boxes": read_boxes(values["boxes"])}
 
 
 def to_values(request: Layout) -> Values:
-    """The page's values for a request; a picture under other boxes goes."""
+    """Convert a request to input values, without changing the picture under the boxes."""
     shown = boxes.layout(request.boxes, request.width, request.height)
     del shown["picture"]
     return fields_of(request) | {"boxes": shown}

@@ -1,4 +1,4 @@
-"""The semantic tab: paint what is where, and get a picture of it."""
+"""The semantic tab: paint a label map and generate a picture of it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _canvas(made: Form) -> Painter:
 
 
 def about_model(preset: Preset) -> dict[str, Any]:
-    """What the canvas has to know of a model."""
+    """The properties of the canvas for a preset."""
     return {
         "palette": [list(pair) for pair in preset.palette],
         "size": _blank_size(preset),
@@ -55,7 +55,7 @@ def about_model(preset: Preset) -> dict[str, Any]:
 
 
 def _first_map(preset: Preset) -> dict[str, Any]:
-    """Something to press Generate for and to paint over: a model's first example, if it has one."""
+    """Initial label map: that of the preset's first example, or else a blank one."""
     requests = (load_request(path) for path in example_paths(Semantic.task))
     maps = (r.label_map.array() for r in requests if r.preset == preset.name)
     width, height = _blank_size(preset)
@@ -67,10 +67,10 @@ def _blank_size(preset: Preset) -> tuple[int, int]:
 
 
 def to_fields(values: Values) -> Values:
-    """The request's fields from the widgets' values.
+    """Convert input values to request fields.
 
     Raises:
-        RequestError: If nothing is painted.
+        RequestError: If there is no label map.
     """
     painting: Painting | None = values["label_map"]
     if painting is None:
@@ -79,5 +79,5 @@ def to_fields(values: Values) -> Values:
 
 
 def to_values(request: Any) -> Values:
-    """The widgets' values of a request."""
+    """Convert a request to input values."""
     return fields_of(request) | {"label_map": Painting(request.label_map.array())}

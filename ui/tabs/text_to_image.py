@@ -46,5 +46,5 @@ def create(jobs: JobQueue) -> Tab:
 
 
 def received(path: Path, preset: str) -> Values:
-    """A picture from another tab, to start from, for a model of this name."""
+    """Input values that start from a picture of another tab, at a size that suits the preset."""
     return {"image": str(path)} | sides_like(path, find_preset(preset))

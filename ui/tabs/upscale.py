@@ -1,4 +1,4 @@
-"""The upscaling tab: a picture at four or sixteen times its size, beside plain interpolation."""
+"""The upscaling tab: a picture at 4 or 16 times its size, compared with interpolation."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def create(jobs: JobQueue) -> Tab:
 
 
 def shrunk() -> list[np.ndarray]:
-    """Sharp pictures, filled in here, at a quarter of their size, each (H, W, 3) uint8."""
+    """The inpainting examples, which are sharp, shrunk to a quarter: each (H, W, 3) uint8."""
     pictures = [Image.open(path).convert("RGB") for path in example_paths("inpaint")]
     return [
         np.asarray(picture.resize((picture.width // 4, picture.height // 4), PLAIN[FIRST]))
@@ -67,7 +67,7 @@ def shrunk() -> list[np.ndarray]:
 
 
 def _suggest(tab: Tab, samples: gr.Gallery) -> None:
-    """A picture that comes in brings the model that draws it best."""
+    """Suggest the preset that suits a picture that is uploaded or chosen from the samples."""
     image, chosen = tab.inputs["image"], [tab.inputs["preset"], tab.by_hand]
     widgets = list(tab.inputs.values())
 
@@ -83,17 +83,18 @@ def _suggest(tab: Tab, samples: gr.Gallery) -> None:
 
 
 def model_for(made_here: bool) -> Values:
-    """The model for a picture, with what it brings.
+    """The preset that suits a picture, with its defaults; {} if it is not on this machine.
 
-    What a model draws is softer than what was shrunk: the one for worn pictures makes it sharp. Of
-    a photograph that one takes the finest things for wear, and the other keeps them.
+    Pictures that a model made are softer than shrunk ones, and the preset for degraded pictures
+    sharpens them. It would take the finest details of a photograph for degradation and remove
+    them; the other preset keeps them.
     """
     preset = find_preset(WORN if made_here else CLEAN)
     return {"preset": preset.name} | brought_by(preset) if preset.is_on_disk else {}
 
 
 def is_made_here(path: Path) -> bool:
-    """Whether a picture carries the request that made it."""
+    """Whether a picture file contains the request that made it."""
     try:
         metadata.load(path)
     except LDMError:
@@ -144,24 +145,24 @@ def _connect(tab: Tab, note: gr.HTML, slider: BeforeAfter, radio: gr.Radio) -> N
 
 
 def _compare(slider: BeforeAfter, radio: gr.Radio, picture: Picture | None) -> Updates:
-    """The result beside bicubic interpolation of what was given."""
+    """Updates that compare a result with bicubic interpolation of its input picture."""
     return {slider: beside(picture, FIRST) if picture else None, radio: FIRST}
 
 
 def beside(picture: Picture, name: str) -> Pair:
-    """The result with what was given, enlarged plainly; `name` is one of PLAIN."""
+    """Pair of the interpolated input and the result; `name` is one of PLAIN."""
     return Pair(enlarged(picture.request, name), picture.path, names=(name, "Upscaled"))
 
 
 def enlarged(request: Upscale, name: str) -> Image.Image:
-    """What was given, at the result's size by plain interpolation; `name` is one of PLAIN."""
+    """The input picture, interpolated to the result's size; `name` is one of PLAIN."""
     given = Image.fromarray(request.image.array()).convert("RGB")
     times = 4**request.passes
     return given.resize((given.width * times, given.height * times), PLAIN[name])
 
 
 def size_note(image: Any, passes: Any) -> str:
-    """From which size to which; or what is allowed. HTML."""
+    """Note on input and output size, the limit, or the error, as HTML."""
     times = _times(passes)
     if image is None:
         return f"<p>Any size and shape, {_limit(times)}.</p>"
@@ -181,10 +182,10 @@ def _limit(times: int) -> str:
 
 
 def _read(image: Any, times: int) -> Any:
-    """The picture that the page sent, as the request holds it.
+    """Read the picture that the page sent, for the request.
 
     Raises:
-        RequestError: If there is none, it cannot be read, or it would become too large.
+        RequestError: If there is no picture, it cannot be read, or the result would be too large.
     """
     if image is None:
         raise RequestError("There is no picture yet; choose, drop or paste one.")
@@ -195,9 +196,9 @@ def _read(image: Any, times: int) -> Any:
 
 
 def _sides(path: Path) -> tuple[int, int]:
-    """What a file says of its picture's sides in px, before all of it is decoded.
+    """Width and height in px from a file's header, without decoding the picture.
 
-    0 of what Pillow does not open, which whoever reads it says.
+    (0, 0) if Pillow cannot open it; the code that reads the picture reports the error.
     """
     try:
         with warnings.catch_warnings():
@@ -208,19 +209,19 @@ def _sides(path: Path) -> tuple[int, int]:
 
 
 def to_fields(values: Values) -> Values:
-    """The page's values as the request's fields.
+    """Convert input values to request fields.
 
     Raises:
-        RequestError: If there is no picture, or it cannot be read.
+        RequestError: If there is no picture, it cannot be read, or the result would be too large.
     """
     return values | {"image": _read(values["image"], _times(values["passes"]))}
 
 
 def received(path: Path, _: str) -> Values:
-    """A picture from another tab."""
+    """Input values for a picture from another tab, with the preset that suits it."""
     return {"image": str(path)} | model_for(made_here=True)
 
 
 def to_values(request: Upscale) -> Values:
-    """The page's values for a request."""
+    """Convert a request to input values."""
     return fields_of(request) | {"image": request.image.array()}
