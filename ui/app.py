@@ -1,4 +1,4 @@
-"""The page: tabs in order, then what connects them."""
+"""The page: builds all tabs in order, then connects them."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from ui.thumbnails import Thumbnails
 from ui.unfinished import Kept
 
 TITLE = "Latent Canvas"
-MAX_UPLOAD = "320mb"  # a result of 40 megapixels with the picture that it was made of
-CACHE_SECONDS = (3600, 86400)  # how often previews are swept, and how old they may get
+MAX_UPLOAD = "320mb"  # fits a 40 megapixel result PNG that embeds its input picture
+CACHE_SECONDS = (3600, 86400)  # interval of the clean-up of previews, and their maximum age
 TABS: dict[str, tuple[str, Callable[[JobQueue], Tab]]] = {
     "text-to-image": ("Text to image", text_to_image.create),
     "inpaint": ("Inpaint", inpaint.create),
@@ -34,19 +34,19 @@ TABS: dict[str, tuple[str, Callable[[JobQueue], Tab]]] = {
     "upscale": ("Upscale", upscale.create),
     "class-conditional": ("Classes", class_conditional.create),
 }
-"""Task -> the title of its tab, and what builds it."""
+"""Task -> (title of its tab, function that builds the tab)."""
 
 
 def build(
     jobs: JobQueue, past_in: Path | None = None, unfinished_in: Path | None = None
 ) -> gr.Blocks:
-    """The whole page, connected to the queue.
+    """Build the whole page and connect it to the job queue.
 
     Args:
-        jobs: The queue.
-        past_in: The folder of data whose pictures every visitor may find in the history, and go on
-            with what was stopped; None: the page has no history.
-        unfinished_in: Where the queue's studio keeps what is unfinished; None: nowhere.
+        jobs: The job queue.
+        past_in: Data folder whose pictures the history tab shows to every visitor. With it, a new
+            visitor is also offered runs that others left unfinished. None: no history tab.
+        unfinished_in: Folder in which the studio saves unfinished runs; None: they are not saved.
     """
     kept = Kept(jobs, unfinished_in and UnfinishedRuns(unfinished_in), past_in is not None)
     with Page(
@@ -72,7 +72,7 @@ def build(
 
 
 def _past(data_dir: Path) -> Past:
-    """The history's tab."""
+    """Build the history tab."""
     titles = {task: title for task, (title, _) in TABS.items()}
     with gr.Tab(history.TITLE, id=history.TASK, elem_id=f"tab-{history.TASK}") as room:
         kept = history.history_in(data_dir), Thumbnails(data_dir / "thumbnails")
@@ -80,12 +80,12 @@ def _past(data_dir: Path) -> Past:
 
 
 def _restore(frame: gr.Tabs, tabs: list[Tab], past: Past | None) -> None:
-    """Any tab takes any picture that was made here: the tab that made it opens, all filled in.
+    """Connect the buttons that restore a picture: its tab opens with all settings filled in.
 
-    In two steps, the second with the outputs of that tab alone: to be told that nothing changes
-    costs a canvas of a tab that was never open all that it is made of.
+    This takes two steps, and the second one outputs to that tab alone: an update clears a canvas in
+    a tab that was never opened, even if it changes nothing.
     """
-    wanted = {tab.task: gr.State() for tab in tabs}  # a picture, and which time it was asked for
+    wanted = {tab.task: gr.State() for tab in tabs}  # (path, time of the click)
 
     def restore(path: str) -> dict[Component, Any]:
         task = load_request(Path(path)).task
@@ -106,7 +106,7 @@ def _restore(frame: gr.Tabs, tabs: list[Tab], past: Past | None) -> None:
 
 
 def _send(frame: gr.Tabs, tabs: list[Tab], past: Past | None) -> None:
-    """The picture on show goes to the tab whose button is pressed."""
+    """Connect the buttons that send the shown picture to another tab."""
     sources = [*(tab.stage for tab in tabs), *([past] if past else [])]
     takers = [tab for tab in tabs if tab.receive is not None]
     for target in takers:
@@ -127,7 +127,7 @@ def _send(frame: gr.Tabs, tabs: list[Tab], past: Past | None) -> None:
 
 
 def _remember(page: gr.Blocks, tabs: list[Tab]) -> None:
-    """A window keeps every tab's settings; a link opens its tab and brings its settings."""
+    """Let the browser remember each tab's settings, restore them from links, and undo changes."""
     names = [
         [tab.task, name, limits(tab.request_type, name, box)]
         for tab in tabs
@@ -159,13 +159,13 @@ def _remember(page: gr.Blocks, tabs: list[Tab]) -> None:
 
 
 def _call(deed: str, tab: Tab, names: Iterable[str]) -> str:
-    """A function of `latentCanvas` for the values of these inputs of a tab."""
+    """JavaScript that calls `latentCanvas.<deed>` with the values of the named inputs of a tab."""
     about = f"{json.dumps(tab.task)}, {json.dumps(list(names))}"
     return f"(...values) => latentCanvas.{deed}({about}, values)"
 
 
 def launch_options() -> dict[str, Any]:
-    """What `launch` needs besides host and port: looks, and nothing sent anywhere."""
+    """Options of `launch` besides host and port: appearance, limits, and no telemetry."""
     return {
         "theme": theme.theme(),
         "css": theme.css(),
@@ -176,9 +176,9 @@ def launch_options() -> dict[str, Any]:
         "ssr_mode": False,
         "show_error": False,
         "max_file_size": MAX_UPLOAD,
-        # one is taken by each page and program that waits for a picture, and all can wait
+        # each waiting page or program takes one thread, and the whole queue can be waiting
         "max_threads": MAX_QUEUED + 60,
         "quiet": True,
-        # Gradio asks its own page for 3 s and gives up on a machine that is only busy
+        # skip Gradio's start-up check: its 3 s timeout fails on a busy machine
         "_frontend": False,
     }

@@ -17,26 +17,26 @@ from ui import scripts
 from ui.run import fail
 
 HERE = Path(__file__).parent
-PAPER, INK = "#fbfaf5", "#1b2a2d"  # of the canvas, as in boxes.css
+PAPER, INK = "#fbfaf5", "#1b2a2d"  # colours of the canvas, as in boxes.css
 EDGES = ("left", "top", "right", "bottom")
-MAX_SENT = 1000  # boxes that are looked at; a request has room for far fewer
+MAX_SENT = 1000  # most boxes that are parsed; a request takes far fewer
 Classes = Sequence[tuple[str, str]]
-"""(name, "#rrggbb") in the order of the palette."""
+"""(name, "#rrggbb") of each class, in palette order."""
 
 
 class BoxEditor(gr.HTML):
-    """Boxes over a canvas of the picture's shape, by mouse, pen, finger and keyboard.
+    """Editor for labelled boxes on a canvas of the picture's shape: mouse, touch and keyboard.
 
-    In Python its value is `tuple[Box, ...]`; on the page, and for whoever sends one, it is
-    `{width, height, boxes: [{label, left, top, right, bottom}], picture}` with the edges as
-    fractions of the canvas, its size in px and the address of a picture under the boxes, or null.
-    What is left out of a value that goes to the page stays there as it is.
+    In Python its value is `tuple[Box, ...]`. On the page, and in what a client sends, it is
+    `{width, height, boxes: [{label, left, top, right, bottom}], picture}`: the size in px, the
+    edges as fractions of the canvas, and the URL of a picture to show under the boxes, or null.
+    Keys that are missing from a value sent to the page keep their current value there.
 
     Args:
-        value: Boxes, or such a value; see `layout`.
-        classes: What boxes can be.
-        limit: How many boxes there can be; 0: as many as one likes.
-        numbers: Without known class names the labels are numbers, from 0 to below this.
+        value: Boxes, or a value of the page as `layout` returns it.
+        classes: Names and colours of the classes that a box can have.
+        limit: Maximum number of boxes; 0: unlimited.
+        numbers: Number of classes if their names are unknown; labels are then 0 to numbers - 1.
         options: Passed on to `gr.HTML`.
     """
 
@@ -57,10 +57,10 @@ class BoxEditor(gr.HTML):
         super().__init__(value=value, classes=pairs, limit=limit, numbers=numbers, **options)
 
     def preprocess(self, payload: Any) -> tuple[Box, ...]:
-        """What the page sent, as boxes.
+        """Parse the value that the page sent.
 
         Raises:
-            gr.Error: If one of them is no box.
+            gr.Error: If an item is not a valid box.
         """
         try:
             return read_boxes(payload)
@@ -68,14 +68,14 @@ class BoxEditor(gr.HTML):
             raise fail(str(error)) from error
 
     def postprocess(self, value: Any) -> dict[str, Any] | None:
-        """Boxes, or a value of the page, for the page."""
+        """Convert boxes, or a value of the page, to JSON for the page."""
         if value is None:
             return None
         about = dict(value) if isinstance(value, Mapping) else {"boxes": value}
         return about | {"boxes": [as_plain(box) for box in read_boxes(about.get("boxes", ()))]}
 
     def api_info(self) -> dict[str, Any]:
-        """The JSON schema of what is sent."""
+        """JSON schema of the value that a client sends."""
         edges = {edge: {"type": "number", "minimum": 0, "maximum": 1} for edge in EDGES}
         box = {"type": "object", "properties": {"label": {"type": "string"}, **edges}}
         return {
@@ -89,36 +89,36 @@ class BoxEditor(gr.HTML):
         }
 
     def example_payload(self) -> dict[str, Any]:
-        """What a program could send."""
+        """An example of a value that a client could send."""
         return layout((Box("tree", 0.1, 0.4, 0.35, 0.9),), 128, 128)
 
     def example_value(self) -> dict[str, Any]:
-        """The same."""
+        """The value of `example_payload`."""
         return self.example_payload()
 
 
 def layout(
     boxes: Iterable[Box], width: int, height: int, picture: str | None = None
 ) -> dict[str, Any]:
-    """The value of the page.
+    """Build the editor's value for the page.
 
     Args:
-        boxes: What is where.
-        width: Of the canvas in px; only the shape matters.
-        height: Of the canvas in px.
-        picture: Address of a picture under the boxes.
+        boxes: Labelled boxes, with edges as fractions of the canvas.
+        width: Width of the canvas in px; only the aspect ratio matters.
+        height: Height of the canvas in px.
+        picture: URL of a picture to show under the boxes.
     """
     plain = [as_plain(box) for box in boxes]
     return {"width": width, "height": height, "boxes": plain, "picture": picture}
 
 
 def as_plain(box: Box) -> dict[str, Any]:
-    """A box as it goes to the page."""
+    """A box as JSON for the page."""
     return {"label": box.label} | {edge: getattr(box, edge) for edge in EDGES}
 
 
 def sketch(value: Mapping[str, Any], classes: Classes, side: int = 240) -> Image.Image:
-    """A layout as a small picture: its boxes in their classes' colours, the longer side in px."""
+    """Draw a layout as a thumbnail whose longer side is `side` px, boxes in class colours."""
     scale = side / max(value["width"], value["height"])
     size = (round(value["width"] * scale), round(value["height"] * scale))
     image = Image.new("RGB", size, PAPER)
@@ -132,13 +132,15 @@ def sketch(value: Mapping[str, Any], classes: Classes, side: int = 240) -> Image
 
 
 def read_boxes(payload: Any) -> tuple[Box, ...]:
-    """Boxes from what the page or a program sent, which may be anything.
+    """Parse boxes from untrusted input of the page or of a client.
 
     Args:
-        payload: A value of the page, its list of boxes, either as JSON, or nothing.
+        payload: A value of the page, its list of boxes, either of the two as a JSON string, or
+            None or an empty string for no boxes.
 
     Raises:
-        RequestError: If it is something else, or a box is none.
+        RequestError: If the payload is anything else, has more than MAX_SENT boxes, or an item is
+            not a valid box.
     """
     if isinstance(payload, str) and payload.strip():
         try:

@@ -1,4 +1,4 @@
-"""A picker of one class: tiles with thumbnails or colours, and a search where there are many."""
+"""Component to pick a class: tiles with thumbnails or colours, and a search for long lists."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ui import scripts
 HERE = Path(__file__).parent
 ANY = "any"
 Tiles = Sequence[tuple[str, str, str | None]]
-"""(name, "#rrggbb", address of a thumbnail or None) in the order of the classes' numbers."""
+"""(name, "#rrggbb", URL of a thumbnail or None) of each class, by class index."""
 
 
 class ClassPicker(gr.HTML):
-    """One class, or any. The value is the number of the class as text, or `ANY`.
+    """Picker of one class or of "any". The value is the class index as text, or `ANY`.
 
     Args:
-        value: What is chosen at first.
-        classes: What can be chosen.
-        any: Whether the model can do without a class.
+        value: Initial value.
+        classes: Names, colours and thumbnails of the classes.
+        any: Whether to offer "any", for models that can sample without a class.
         options: Passed on to `gr.HTML`.
     """
 
@@ -37,7 +37,7 @@ class ClassPicker(gr.HTML):
 
 
 def class_index(value: Any) -> Any:
-    """The request's field from the picker's value; what is no number is left to be refused."""
+    """Convert the picker's value to the request field; leave invalid values for its check."""
     text = str(value).strip()
     if value is None or text in ("", ANY):
         return None

@@ -1,4 +1,4 @@
-"""Several values of one setting, or of two, side by side on a sheet."""
+"""Widgets that compare values of one or two settings on a contact sheet."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ui.tab import Component, Tab, Values, fields_of
 TITLE = "Compare settings"
 ABOUT = "One picture for each value, all with one seed, and a sheet of them."
 GO = "Compare"
-NOTHING = ""  # there are no rows
+NOTHING = ""  # no second setting: the sheet has a single row
 ACROSS, DOWN = COMPARED
 SUGGESTED = {
     "steps": "5, 10, 20, 40",
@@ -42,13 +42,13 @@ SUGGESTED = {
 NONE = Axis(NOTHING, ())
 OPENED = "() => ({ __type__: 'update', open: true })"
 FIRST = {ACROSS: "steps", DOWN: NOTHING}
-VALUES = {way: f"{way}_values" for way in COMPARED}  # what the text box of a way's values is called
+VALUES = {way: f"{way}_values" for way in COMPARED}  # axis -> name of the text box with its values
 NAMES = frozenset({*VALUES, *VALUES.values()})
 
 
 @dataclass(frozen=True)
 class Comparing:
-    """The fields that differ, their values as text, what it will take, and the button."""
+    """The widgets of a comparison: fields, values as text, estimate and button."""
 
     inputs: Mapping[str, Component]  # by NAMES
     fold: gr.Accordion
@@ -57,7 +57,7 @@ class Comparing:
 
 
 def create(request_type: type) -> Comparing:
-    """The widgets, closed at first."""
+    """Build the widgets in an accordion that is closed at first."""
     task, inputs = request_type.task, {}
     fields = [(about.label, name) for name, about in comparable(request_type).items()]
     with gr.Accordion(TITLE, open=False, **named(task, "comparing")) as fold:
@@ -89,7 +89,7 @@ def added(
     to_values: Callable[[Any], Values] = fields_of,
     **about: Any,
 ) -> dict[str, Any]:
-    """How a tab differs from others (see `ui.tab.Tab`), with what a sheet shows besides."""
+    """Extend a tab's options (see `ui.tab.Tab`) so that it also restores comparison sheets."""
 
     def asked(values: Values) -> Values:
         return to_fields({name: value for name, value in values.items() if name not in NAMES})
@@ -108,7 +108,7 @@ def added(
 
 
 def suggested(request_type: type, name: str) -> str:
-    """Values that show what a setting does."""
+    """Suggest values that show the effect of a setting, as text; empty for no setting."""
     if name == NOTHING:
         return ""
     if name == "preset":
@@ -118,7 +118,7 @@ def suggested(request_type: type, name: str) -> str:
 
 
 def connect(jobs: JobQueue, tab: Tab, comparing: Comparing) -> None:
-    """Let the button start a run of the tab's settings with those values, and say what it takes."""
+    """Connect the button, which starts a comparison of the tab's settings, and its estimate."""
 
     def wanted(_: Visit, **values: Any) -> Comparison:
         check_filled(tab.request_type, tab.inputs, values)
@@ -129,7 +129,7 @@ def connect(jobs: JobQueue, tab: Tab, comparing: Comparing) -> None:
             request = make_request(tab.request_type, writable(tab.to_fields(values)))
             comparison = compared_by(request, values)
             return told(jobs.estimate(comparison), comparison.number)
-        except (LDMError, gr.Error):  # said when it is asked for, not while it is being written
+        except (LDMError, gr.Error):  # reported on submit, not while the values are being typed
             return ""
 
     starts_run(jobs, tab.stage, comparing.go, wanted, tab.inputs)
@@ -147,10 +147,10 @@ def connect(jobs: JobQueue, tab: Tab, comparing: Comparing) -> None:
 
 
 def compared_by(request: Any, values: Values) -> Comparison:
-    """A request with the fields and values that a tab's widgets say.
+    """Build the comparison of a request over the fields and values in a tab's widgets.
 
     Raises:
-        RequestError: If there is no such comparison.
+        RequestError: If the fields or values make no valid comparison.
     """
     words = [f"{values[way]}={values[VALUES[way]]}" if values[way] else "" for way in COMPARED]
     return said(request, *words)

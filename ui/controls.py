@@ -1,4 +1,4 @@
-"""Widgets from request fields: label, range, step and help stand in the request alone."""
+"""Build widgets from request fields, which alone define label, range, step and help text."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from ldm.errors import RequestError
 from ldm.request_json import boxes_of, read_file
 from ldm.requests import Control, EncodedImage, controls
 
-# of events: not for programs, and without Gradio's own signs of work, which redraw every frame
+# event options: hidden from the API, no progress display of Gradio's, which redraws every frame
 QUIET = {"api_visibility": "private", "show_progress": "hidden", "show_progress_on": []}
-# what an endpoint takes besides the fields: those with several values, like "steps=5,10,20"
+# endpoint parameters besides the request's fields: the two axes of a comparison, each written
+# like "steps=5,10,20"
 COMPARED = {"across": "Compared from left to right", "down": "Compared from top to bottom"}
-FRAMES = "frames"  # likewise: how many of a picture's steps are shown
-MAX_SLIDER = 4096  # more values than this are typed
+FRAMES = "frames"  # endpoint parameter: number of steps to show of a progression
+MAX_SLIDER = 4096  # fields with a larger maximum get a text box
 
 
 def named(task: str, name: str) -> dict[str, Any]:
-    """An id that this tab alone has, and a class for what looks alike in all tabs."""
+    """Element id that is unique to the tab, and a CSS class shared by all tabs."""
     return {"elem_id": f"{task}-{name}", "elem_classes": f"lc-{name}"}
 
 
@@ -37,13 +38,13 @@ def widget(
     kind: type[gr.components.Component] | None = None,
     **options: Any,
 ) -> gr.components.Component:
-    """The widget of one request field.
+    """Build the widget of one request field.
 
     Args:
         request_type: A request dataclass.
         name: One of its fields.
-        kind: The widget's class; None chooses by the field.
-        options: Passed on to the widget; they win over what the field says.
+        kind: The widget's class; None: chosen by the field's type and control.
+        options: Passed on to the widget; they override the field's control.
     """
     about = controls(request_type)[name]
     hint = str(typing.get_type_hints(request_type)[name])
@@ -58,15 +59,15 @@ def widget(
 
 
 def labels_of(request_type: type, inputs: Mapping[str, gr.components.Component]) -> dict[str, str]:
-    """What the page calls a request's fields."""
+    """Field name -> its label on the page."""
     labels = {name: about.label for name, about in controls(request_type).items()}
     return labels | {n: box.label for n, box in inputs.items() if n in labels and box.label}
 
 
 def limits(request_type: type, name: str, box: gr.components.Component) -> dict[str, Any]:
-    """What a widget's value may be, for the browser, which drops anything else from a link.
+    """Describe a widget's valid values for the browser, which drops all others from a link.
 
-    A widget that is none of the request's fields is of choices or of any text.
+    A widget that is not a request field may have choices or hold any text.
     """
     about = controls(request_type).get(name)
     told: dict[str, Any] = {"label": box.label or about.label}
@@ -83,10 +84,10 @@ def limits(request_type: type, name: str, box: gr.components.Component) -> dict[
 def check_filled(
     request_type: type, inputs: Mapping[str, gr.components.Component], values: Mapping[str, Any]
 ) -> None:
-    """A number that is emptied is none: only text may be left open.
+    """Check that no number widget or slider is empty; only text boxes may be.
 
     Raises:
-        RequestError: With the field and what is allowed.
+        RequestError: If one is empty. The message names the field and its range.
     """
     for name, about in controls(request_type).items():
         if isinstance(inputs.get(name), (gr.Number, gr.Slider)) and values[name] in (None, ""):
@@ -97,9 +98,9 @@ def check_filled(
 
 @dataclass(frozen=True)
 class EndpointWidget:
-    """A widget that is never shown: a parameter of an endpoint, with its field's own default.
+    """A hidden widget for one parameter of an API endpoint, with the request field's default.
 
-    A field left open is None here, whatever the page shows, so the preset's default is taken.
+    An omitted parameter is None whatever the page shows, so the preset's default applies.
     """
 
     kind: type[gr.components.Component]
@@ -107,12 +108,12 @@ class EndpointWidget:
     value: Any
 
     def make(self) -> gr.components.Component:
-        """Put it on the page."""
+        """Create the hidden Gradio component."""
         return unchecked(self.kind(label=self.label, value=self.value, visible=False))
 
 
 def endpoint_widgets(request_type: type) -> dict[str, EndpointWidget]:
-    """The parameters of a request's endpoint, by name."""
+    """The parameters of a request's API endpoint, by name."""
     hints = typing.get_type_hints(request_type)
     return {
         field.name: EndpointWidget(
@@ -136,10 +137,10 @@ def _endpoint_kind(hint: Any) -> type[gr.components.Component]:
 
 
 def from_files(values: dict[str, Any]) -> dict[str, Any]:
-    """An endpoint's values with the uploaded files read and the boxes made.
+    """Convert an endpoint's values: read uploaded files and parse boxes.
 
     Raises:
-        RequestError: If a file holds no picture, or a box is none.
+        RequestError: If a file is not a readable picture or a box is invalid.
     """
     return {name: _from_file(name, value) for name, value in values.items()}
 
@@ -153,8 +154,8 @@ def _from_file(name: str, value: Any) -> Any:
 
 
 def as_endpoint(function: Callable[..., Any], request_type: type) -> Callable[..., Any]:
-    """Let a generator function of `**values` be seen as taking the request's fields by name, and
-    what is to be compared or shown."""
+    """Wrap a generator function of `**values` so that its signature names the request's fields
+    and the parameters for comparison and progression."""
 
     def endpoint(**values: Any) -> Any:
         yield from function(**values)
@@ -174,9 +175,12 @@ def as_endpoint(function: Callable[..., Any], request_type: type) -> Callable[..
 
 
 def unchecked(made: gr.components.Component) -> gr.components.Component:
-    """Let the value through as it came: the request checks it, in a sentence that names the field,
-    and Gradio's own check does not. Of whatever class it is: whenever an event leaves it as it is,
-    Gradio makes another one of its class from the same arguments."""
+    """Disable Gradio's own validation of a component, so that the request checks the value and
+    its error message names the field.
+
+    This replaces the component's class: whenever an event leaves a component as it is, Gradio
+    makes a new one of the same class from the same arguments.
+    """
     made.__class__ = _unchecked(type(made))
     return made
 
@@ -184,7 +188,7 @@ def unchecked(made: gr.components.Component) -> gr.components.Component:
 @functools.cache
 def _unchecked(kind: type[gr.components.Component]) -> type[gr.components.Component]:
     about = {"preprocess": _as_it_came, "is_template": True, "__module__": kind.__module__}
-    # not by calling Gradio's metaclass, which wants to find each class in a file
+    # bypass Gradio's metaclass, which expects every class to come from a source file
     return abc.ABCMeta.__new__(type(kind), kind.__name__, (kind,), about)
 
 
@@ -208,8 +212,8 @@ def _arguments(kind: type[gr.components.Component], about: Control) -> dict[str,
     if kind is gr.Dropdown:
         return {"choices": list(about.choices or ())}
     if kind is gr.Number:
-        return {"precision": 0, "step": about.step}  # the request says what is allowed
+        return {"precision": 0, "step": about.step}  # the request checks the range
     if kind is gr.Slider:
         limits = {"minimum": about.minimum, "maximum": about.maximum, "step": about.step}
         return {**limits, "buttons": []}
-    return {}  # of text the request checks the length
+    return {}  # the request checks the length of text

@@ -1,4 +1,4 @@
-"""The tasks for programs, over HTTP: named fields in, pictures out."""
+"""The HTTP API: one endpoint per task, named request fields in, pictures out."""
 
 from __future__ import annotations
 
@@ -24,17 +24,21 @@ A_FILE = '{"path": PATH, "meta": {"_type": "gradio.FileData"}}'
 
 
 class Page(gr.Blocks):
-    """Says in a sentence what Gradio refuses without one: what is sent in place of a file."""
+    """Blocks that report in a sentence if an API client sends no file for a file parameter."""
 
     async def preprocess_data(
         self, block_fn: Any, inputs: list[Any], *rest: Any, **about: Any
     ) -> list[Any]:
-        """What a function gets of what was sent."""
+        """Preprocess an event's inputs, as in `gr.Blocks`.
+
+        Raises:
+            gr.Error: If a value for a file parameter is not an uploaded file.
+        """
         try:
             return await super().preprocess_data(block_fn, inputs, *rest, **about)
         except gr.Error:
             raise
-        except Exception as error:  # of many kinds
+        except Exception as error:  # Gradio raises many types here
             given = zip(block_fn.input_keyword_names, block_fn.inputs, inputs, strict=False)
             for name, block, value in given:
                 if isinstance(block, gr.File) and value is not None and not _is_uploaded(value):
@@ -44,19 +48,20 @@ class Page(gr.Blocks):
 
 
 def _is_uploaded(value: Any) -> bool:
-    """Whether it is a file of the server's folder of uploads, as Gradio wants it written."""
+    """Whether the value is a valid Gradio file reference to an existing uploaded file."""
     try:
         path = Path(gr.FileData.model_validate(value, context={"validate_meta": True}).path)
         return is_in_or_equal(path, get_upload_folder()) and path.is_file()
-    except Exception:  # whatever was sent
+    except Exception:  # untrusted input
         return False
 
 
 def open_endpoints(jobs: JobQueue, request_types: Sequence[type]) -> None:
-    """The tasks for programs: fields in, (status, pictures, picture) out, the picture last.
+    """Open one endpoint per task: fields in, (status, pictures, picture) out.
 
-    They have widgets of their own, never shown: what a caller leaves open is the preset's default,
-    not what happens to stand on the page. Alike ones are one: a page has to read them all.
+    The endpoints have hidden widgets of their own, so that an omitted field takes the preset's
+    default and not the value on the page. Equal widgets are shared between endpoints, because
+    every page load transfers them all.
     """
     outputs = [
         gr.Textbox(label="Status", visible=False),
@@ -74,10 +79,10 @@ def open_endpoints(jobs: JobQueue, request_types: Sequence[type]) -> None:
 
 
 def asked(request: Any, across: Any, down: Any, frames: Any) -> Any:
-    """The request, or the comparison or the progression that is asked for with it.
+    """Return the request, or its comparison or progression if the other arguments ask for one.
 
     Raises:
-        RequestError: If there is no such one.
+        RequestError: If the arguments make no valid comparison or progression, or ask for both.
     """
     across, down = ("" if value is None else value for value in (across, down))
     if isinstance(frames, float) and frames in range(MOST + 1):
@@ -117,8 +122,8 @@ def _open(
                 told = ": ".join(filter(None, say(event)))
                 yield told, paths or None, last
         finally:
-            with suppress(LDMError):  # it is over and forgotten
-                jobs.cancel(job_id)  # whoever asked has gone; nothing happens if it is over
+            with suppress(LDMError):  # the queue has forgotten the job
+                jobs.cancel(job_id)  # the client has gone; no effect on a finished job
 
     run.__name__ = request_type.task.replace("-", "_")
     run.__doc__ = request_type.__doc__.split("\n")[0]

@@ -1,4 +1,4 @@
-"""What a request will take on this machine, told beside the button before it is pressed."""
+"""Time and memory estimate of a request, shown beside the button before a run is started."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from ui.run import make_request
 from ui.tab import Tab, Values
 
 GIB = 2**30
-WHOLE = "whole"  # a plan that needs no words
-# what decides it, beside what is advanced: how large, how often, how many
+WHOLE = "whole"  # start of the plan text of an untiled canvas, which is not shown
+# inputs that affect the estimate, besides the advanced fields
 DECISIVE = (
     *("preset", "width", "height", "steps", "sampler", "guidance_scale", "count", "passes"),
     *("image", "strength"),
 )
-# task -> the input that says how large
+# task -> the input that determines the canvas size
 SIZED_BY = {"inpaint": "painting", "semantic": "label_map"}
-WAIT = 30.0  # seconds at most for a model to be loaded and measured
-ANY = "any"  # stands for a prompt that was not written yet
+WAIT = 30.0  # maximum seconds to wait until a model is loaded and measured
+ANY = "any"  # stands in for a prompt that is still empty
 Trigger = Callable[..., Any]
 
 
 def connect(jobs: JobQueue, tab: Tab, opened: Sequence[Trigger]) -> None:
-    """Keep the tab's estimate true while its settings change, from when it is opened."""
+    """Update the tab's estimate when it is opened and whenever its settings change."""
     advanced = [name for name, about in controls(tab.request_type).items() if about.advanced]
-    names = dict.fromkeys((*DECISIVE, *advanced, SIZED_BY.get(tab.task)))  # each once
+    names = dict.fromkeys((*DECISIVE, *advanced, SIZED_BY.get(tab.task)))  # without duplicates
     boxes = [tab.inputs[name] for name in names if name in tab.inputs]
-    boxes.append(tab.stage.plate)  # after a run more is known
+    boxes.append(tab.stage.plate)  # a finished run improves the estimate
     triggers: list[Trigger] = [*opened, *(box.change for box in boxes)]
 
     def estimate(**values: Any) -> str:
         try:
             request = make_request(tab.request_type, writable(tab.to_fields(values)))
             return told(jobs.estimate(request, wait=WAIT))
-        except (LDMError, gr.Error):  # said when it is asked for, not while it is being written
+        except (LDMError, gr.Error):  # reported on submit, not while the values are being typed
             return ""
 
     gr.on(
@@ -58,13 +58,13 @@ def connect(jobs: JobQueue, tab: Tab, opened: Sequence[Trigger]) -> None:
 
 
 def writable(fields: Values) -> Values:
-    """A request's fields with a prompt, even if none was written yet: all take the same."""
+    """Replace an empty prompt, which a request would refuse; the estimate is the same for all."""
     written = str(fields.get("prompt", ANY) or "").strip()
     return fields if written else fields | {"prompt": ANY}
 
 
 def told(estimate: Estimate | None, pictures: int = 1) -> str:
-    """An estimate of so many pictures as HTML; nothing while nothing is known."""
+    """An estimate for `pictures` pictures as HTML; empty if the time is not known yet."""
     if estimate is None or estimate.seconds is None:
         return ""
     about = f"{pictures} pictures, " if pictures > 1 else ""
@@ -74,12 +74,12 @@ def told(estimate: Estimate | None, pictures: int = 1) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words a person would use."""
+    """Format seconds with a fitting unit: s, min or h."""
     if seconds < 90:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def memory(count: int) -> str:
-    """Bytes likewise."""
+    """Format bytes in MiB or GiB."""
     return f"{count / GIB:.1f} GiB" if count >= GIB else f"{count / 2**20:.0f} MiB"

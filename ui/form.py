@@ -1,5 +1,6 @@
-"""The left side of a tab: widgets for a request's fields, the model, the seed, and what else every
-task has. A tab adds what only its task has; see `ui/tabs/text_to_image.py` for the shortest one.
+"""The left side of a tab: the widgets that all tasks share, such as preset, seed and sampler.
+
+A tab adds the widgets of its own task; see `ui/tabs/text_to_image.py` for the shortest example.
 """
 
 from __future__ import annotations
@@ -25,39 +26,39 @@ from ui.run import find_preset, load_request
 from ui.stage import Stage
 from ui.tab import EXAMPLES, Component, Tab, Values, example_paths
 
-PLACEHOLDERS = {"variations": "none"}  # of what is open and no number
+PLACEHOLDERS = {"variations": "none"}  # for empty fields that are not numbers
 FIXED = "<p>This seed is fixed: the same settings make the same picture.</p>"
 LARGER_SIZES = "Larger sizes, in multiples of {}, show more of the land."
 LARGER = {
     "inpaint": "It sees what is around the mask; the picture may have any size.",
     "semantic": "Larger maps show more of the land.",
 }
-RATIOS = ((1, 1), (3, 2), (2, 1), (4, 1), (2, 3))  # across, down
+RATIOS = ((1, 1), (3, 2), (2, 1), (4, 1), (2, 3))  # width, height
 
 
 @dataclass
 class Form:
-    """The widgets of one tab while they are made; `inputs` fills up in the order of making.
+    """Builder of one tab's widgets; `inputs` holds them in the order in which they were added.
 
-    A tab says in which columns they stand and calls `act`, `settings` and `show` there, then `tab`.
+    A tab lays out its columns, calls `act`, `settings` and `show` inside them, and then `tab`.
     """
 
     request_type: type
     presets: list[Preset] = field(init=False)
-    start: Preset = field(init=False)  # the preset that is chosen at first
+    start: Preset = field(init=False)  # the initial preset
     inputs: dict[str, Component] = field(default_factory=dict)
     go: gr.Button = field(init=False)
     stop: gr.Button = field(init=False)
-    estimate: gr.HTML = field(init=False)  # what the request will take
-    undo: gr.Button = field(init=False)  # brings back the settings that were replaced
-    dice: gr.Button = field(init=False)  # a new seed each time
-    reuse: gr.Button = field(init=False)  # the seed of the picture on show
+    estimate: gr.HTML = field(init=False)  # expected time and memory of the request
+    undo: gr.Button = field(init=False)  # restores the settings before the last replacement
+    dice: gr.Button = field(init=False)  # empties the seed: a new one for each run
+    reuse: gr.Button = field(init=False)  # takes the seed of the shown picture
     restore: gr.UploadButton = field(init=False)
     link: gr.Button = field(init=False)
     stage: Stage = field(init=False)
     examples: gr.Gallery | None = None
     comparing: Comparing = field(init=False)
-    by_hand: gr.Checkbox = field(init=False)  # whether a person chose the model
+    by_hand: gr.Checkbox = field(init=False)  # whether the user chose the preset
 
     def __post_init__(self) -> None:
         self.presets = list_presets(tasks=MET_BY[self.task])
@@ -71,16 +72,16 @@ class Form:
         return self.request_type.task
 
     def add(self, name: str, **options: Any) -> Component:
-        """The widget of a request field, see `ui.controls.widget`."""
+        """Add the widget of a request field, see `ui.controls.widget`."""
         self.inputs[name] = widget(self.request_type, name, **options)
         return self.inputs[name]
 
     def named(self, name: str) -> dict[str, Any]:
-        """An id of this tab alone, and a class for what looks alike in all tabs."""
+        """Element id that is unique to this tab, and a CSS class shared by all tabs."""
         return named(self.task, name)
 
     def act(self) -> None:
-        """Generate and Cancel, and what it will take."""
+        """Add the buttons Generate and Cancel, the estimate, and the undo button."""
         with gr.Row(**self.named("act")):
             self.go = gr.Button("Generate", variant="primary", **self.named("go"))
             self.stop = gr.Button("Cancel", visible="hidden", **self.named("stop"))
@@ -88,11 +89,11 @@ class Form:
         self.undo = gr.Button("Back to the settings before", size="sm", **self.named("undo"))
 
     def settings(self, *, sized: bool, count: int = 1) -> None:
-        """What every task has: the model, the seed, sampling, and the tools.
+        """Add the settings of every task: preset, seed, sampling, comparison and tools.
 
         Args:
-            sized: Whether the task chooses its size freely.
-            count: How many pictures at first.
+            sized: Whether the request has width and height.
+            count: Initial number of pictures.
         """
         self._model(sized)
         if starts(self.request_type):
@@ -106,7 +107,7 @@ class Form:
         self._tools()
 
     def show(self, hint: str, **about: Any) -> None:
-        """The stage, see `ui.stage.create`, and the task's examples under it."""
+        """Add the stage, see `ui.stage.create`, and the task's example pictures under it."""
         labels = labels_of(self.request_type, self.inputs)
         buttons = self.go, self.stop
         about["has_steps"] = starts(self.request_type)
@@ -119,17 +120,17 @@ class Form:
             self.examples = self.start_from("Start from one of these", pictures)
 
     def start_from(self, title: str, pictures: Sequence[Any], **options: Any) -> gr.Gallery:
-        """Pictures under a title, one of which can be chosen to start from."""
+        """Add a titled gallery of pictures to start from."""
         about = self.named("examples-title")
         gr.HTML(f"<h2>{html.escape(title)}</h2>", padding=False, **about)
         return strip_of_pictures(pictures, label=title, **self.named("examples"), **options)
 
     def tab(self, jobs: JobQueue, **about: Any) -> Tab:
-        """The finished tab, connected to the queue.
+        """Return the finished tab, connected to the job queue.
 
         Args:
-            jobs: The queue.
-            about: How this tab differs from one whose widgets are its request's fields, see `Tab`.
+            jobs: The job queue.
+            about: Further fields of `Tab`, if the widgets are not simply the request's fields.
         """
         if starts(self.request_type):
             about = start.added(**about)
@@ -143,7 +144,7 @@ class Form:
         return made
 
     def _model(self, sized: bool) -> None:
-        """Which model; and, for a task that chooses it freely, at which size."""
+        """Add the preset chooser and, if `sized`, width and height."""
         with gr.Column(**self.named("model")):
             choices = [(_title(preset), preset.name) for preset in self.presets]
             chooser = self.add(
@@ -170,7 +171,7 @@ class Form:
             button.click(size, chooser, sides, **QUIET)
 
     def _seed_and_count(self, count: int) -> None:
-        """Seed, with the buttons for a new one and the picture's, and number of pictures."""
+        """Add the seed with its two buttons, and the number of pictures."""
         with gr.Column(**self.named("choice")):
             about = {"max_lines": 1, "placeholder": "new each time"}
             seed = self.add("seed", value="", info=None, **about)
@@ -179,11 +180,11 @@ class Form:
                 self.dice = gr.Button("New seed each time", size="sm", **self.named("dice"))
                 self.reuse = gr.Button("Seed of the picture", size="sm", **self.named("reuse"))
             self.add("count", value=count)
-        # as it is taken, so that nothing on the page calls it fixed
+        # -1 empties the box: it means a new seed, too, so the page must not call it fixed
         seed.blur(None, seed, seed, js="(seed) => latentCanvas.seed(seed)", **QUIET)
 
     def _sampling(self) -> None:
-        """How noise becomes a picture, closed at first; and what else is advanced."""
+        """Add sampler settings and all advanced fields, in an accordion that is closed at first."""
         about, before = controls(self.request_type), set(self.inputs)
         with gr.Accordion("Sampling", open=False, **self.named("sampling")):
             self._given("steps", maximum=250)
@@ -203,7 +204,7 @@ class Form:
         self._defaults_follow()
 
     def _given(self, name: str, **options: Any) -> None:
-        """A field as the preset or the request has it, or left open."""
+        """Add a field with its default; without one, as a text box that may stay empty."""
         given = self._default(name, self.start)
         if given == "":
             placeholder = PLACEHOLDERS.get(name, "as the model was trained")
@@ -211,13 +212,13 @@ class Form:
         self.add(name, value=given, **options)
 
     def _default(self, name: str, preset: Preset) -> Any:
-        """What a preset says of a field, or the request; "" where both leave it open."""
+        """The field's default in the preset, else in the request; "" for None."""
         given = next(f.default for f in fields(self.request_type) if f.name == name)
         given = getattr(preset.defaults, name, given)
         return "" if given is None else given
 
     def _defaults_follow(self) -> None:
-        """The model brings its defaults when a person chooses it, and is then theirs."""
+        """Fill in a preset's defaults when the user chooses it, and note that the user chose it."""
         names = [name for name in brought_by(self.start) if name in self.inputs]
         self.by_hand = gr.Checkbox(visible=False)  # the browser remembers it, see ui/page.js
 
@@ -233,7 +234,7 @@ class Form:
             start.keep_shape(chosen, self.inputs)
 
     def _tools(self) -> None:
-        """Restore and link."""
+        """Add the buttons that restore settings from a PNG and copy a link."""
         with gr.Row(**self.named("tools")):
             self.restore = gr.UploadButton(
                 "Restore from PNG", file_types=["image"], size="sm", **self.named("restore")
@@ -251,7 +252,10 @@ def _title(preset: Preset) -> str:
 
 
 def about_model(preset: Preset) -> str:
-    """The size a model was trained for, or how to get it; its texts are not ours: no HTML."""
+    """A note on a preset as HTML: trained size or factor, or how to get it if it is missing.
+
+    Texts of the preset are escaped, since they may come from other people.
+    """
     if preset.is_on_disk and preset.task == "upscale":
         about = preset.description or f"Makes pictures {preset.factor} times as large."
         return f"<p>{html.escape(about)}</p>"
@@ -265,12 +269,12 @@ def about_model(preset: Preset) -> str:
 
 
 def brought_by(preset: Preset) -> Values:
-    """What a model brings for a tab's widgets; no tab has them all."""
+    """A preset's size and defaults, by input name; no tab has all of these inputs."""
     return {"width": preset.width, "height": preset.height} | asdict(preset.defaults)
 
 
 def sides_of(preset: Preset, across: int, down: int) -> tuple[int, int]:
-    """Width and height of this ratio in px, the shorter side as it was trained."""
+    """Width and height in px for an aspect ratio, with the shorter side at its trained length."""
     unit, multiple = min(across, down), preset.size_multiple
 
     def side(trained: int, share: int) -> int:
@@ -280,6 +284,6 @@ def sides_of(preset: Preset, across: int, down: int) -> tuple[int, int]:
 
 
 def _caption(path: Path) -> str:
-    """The prompt, or the name of the file without its number."""
+    """The prompt of an example picture, or else its file name without the number."""
     request = load_request(path)
     return getattr(request, "prompt", path.stem.split("-", 1)[-1].replace("-", " "))

@@ -1,4 +1,4 @@
-"""Small pictures side by side, to choose from; and the row of what a visit has made."""
+"""Galleries of thumbnails, and the row of pictures that a visit has made."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from ui.run import Visit
 
 
 class Strip(gr.Gallery):
-    """A gallery that no endpoint gives or takes, so the page does not carry its long schema."""
+    """A gallery that is left out of the API, which keeps its long schema off the page."""
 
-    is_template = True  # to the browser it is a gallery
+    is_template = True  # the browser uses the code of gr.Gallery
 
     @property
     def skip_api(self) -> bool:
-        """Left out of what programs are told."""
+        """True: exclude the component from the API."""
         return True
 
 
@@ -38,13 +38,13 @@ def strip_of_pictures(
     elem_classes: str,
     **options: Any,
 ) -> gr.Gallery:
-    """A gallery without a frame and without a preview of its own: a click chooses.
+    """Build a frameless gallery without a preview of its own: a click selects a picture.
 
     Args:
         pictures: As `gr.Gallery` takes them.
-        label: For those who hear it.
-        elem_id: Its id.
-        elem_classes: What it is called in the style sheet.
+        label: Name for screen readers; it is not shown.
+        elem_id: Element id.
+        elem_classes: CSS class.
         options: Passed on to `gr.Gallery`.
     """
     about = {
@@ -62,22 +62,22 @@ def strip_of_pictures(
 
 @dataclass(frozen=True)
 class Row:
-    """A visit's pictures, and what can be done with them."""
+    """The gallery of a visit's pictures and its buttons."""
 
     gallery: gr.Gallery
-    gone: gr.HTML  # the names of what was removed, for the browser to keep
-    back: gr.Button  # puts back what was removed last
-    save: gr.Button  # all of them, as one file
-    archive: gr.DownloadButton  # that file, never seen
-    remove: gr.Button  # the one on show
+    gone: gr.HTML  # file names of removed pictures, for the browser to remember
+    back: gr.Button  # puts back the picture that was removed last
+    save: gr.Button  # packs all pictures into one file
+    archive: gr.DownloadButton  # hidden: downloads that file
+    remove: gr.Button  # removes the shown picture
 
     @property
     def changed(self) -> list[gr.components.Component]:
-        """What shows the pictures."""
+        """The components that depend on the visit's pictures."""
         return [self.gallery, self.gone, self.back, self.save]
 
     def show(self, visit: Visit) -> dict[gr.components.Component, Any]:
-        """A visit's pictures; each is called by what it shows."""
+        """Updates that show a visit's pictures, each captioned with title and settings."""
         pictures = [(p.path, f"{p.title}, {p.settings}") for p in visit.pictures]
         removed = [Path(picture.path).name for _, picture in visit.removed]
         back = f"Put back what was removed ({len(removed)})"
@@ -90,7 +90,7 @@ class Row:
 
 
 def row_of_pictures(task: str) -> Row:
-    """The row of a task's tab, empty at first."""
+    """Build the empty row of a task's tab."""
     label = "Pictures of this visit"
     gallery = strip_of_pictures(label=label, visible=False, **named(task, "results"))
     with gr.Row(**named(task, "row-tools")):
@@ -104,7 +104,7 @@ def row_of_pictures(task: str) -> Row:
 
 
 def zipped(visit: Visit) -> str:
-    """One file of all of a visit's pictures, as they are: a PNG does not get smaller."""
+    """Write all of a visit's pictures into one uncompressed ZIP file; return its path."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "latent-canvas.zip"
         with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:

@@ -1,6 +1,6 @@
-"""Painted labels as numbers: one class per pixel, (H, W) uint8, and how they travel and arrive.
+"""Label maps, (H, W) uint8 with one class per pixel: run-length coding, scaling, reading of files.
 
-Nothing here knows the page. A mask is a label map of two classes: 0 keep, 1 generate.
+Nothing here depends on the page. A mask is a label map of two classes: 0 keep, 1 generate.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from PIL import Image
 from ldm.errors import RequestError
 from ldm.requests import EncodedImage
 
-RUN = np.dtype([("label", "u1"), ("length", "<u4")])  # so many px of one class, row by row
+RUN = np.dtype([("label", "u1"), ("length", "<u4")])  # `length` px of one class, in row-major order
 
 
 def encode_runs(labels: np.ndarray) -> str:
-    """(H, W) uint8 -> base64 of its runs, row by row without a break at the end of a row."""
+    """(H, W) uint8 -> base64 of its runs in row-major order; runs may span rows."""
     flat = np.ascontiguousarray(labels, np.uint8).ravel()
     starts = np.flatnonzero(np.concatenate([[True], flat[1:] != flat[:-1]]))
     runs = np.empty(len(starts), RUN)
@@ -30,19 +30,20 @@ def encode_runs(labels: np.ndarray) -> str:
 
 
 def decode_runs(text: str, width: int, height: int, classes: int = 256) -> np.ndarray:
-    """What `encode_runs` wrote; whoever sends it may send anything.
+    """The inverse of `encode_runs`, for untrusted input.
 
     Args:
         text: Base64 of runs.
         width: In px.
         height: In px.
-        classes: Labels are below it.
+        classes: Number of classes; all labels must be below it.
 
     Returns:
         (height, width) uint8.
 
     Raises:
-        RequestError: If the runs are none, of another length or of an unknown class.
+        RequestError: If the text is not base64 of runs, the runs do not add up to width x height
+            px, or a label is not below `classes`.
     """
     try:
         runs = np.frombuffer(base64.b64decode(text, validate=True), RUN)
@@ -59,31 +60,31 @@ def decode_runs(text: str, width: int, height: int, classes: int = 256) -> np.nd
 
 
 def scaled(labels: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Labels at another size; every pixel takes the class at its centre, none is mixed."""
+    """Resize labels by nearest neighbour: every pixel takes the class at its centre."""
     rows = ((np.arange(height) + 0.5) * labels.shape[0] / height).astype(int)
     columns = ((np.arange(width) + 0.5) * labels.shape[1] / width).astype(int)
     return labels[rows[:, None], columns[None, :]]
 
 
 def read_mask(path: Path, width: int, height: int) -> tuple[np.ndarray, str]:
-    """A mask from a picture file: what is lighter than middle grey is made anew.
+    """Read a mask from a picture file: what is lighter than middle grey is generated.
 
     Args:
         path: The file.
-        width: Of the picture that it masks, in px.
-        height: Likewise.
+        width: Width of the masked picture in px. A mask of another size is scaled to it.
+        height: Height of the masked picture in px.
 
     Returns:
-        (height, width) uint8 of 0 and 1, and what a person should know ("": nothing).
+        (height, width) uint8 of 0 and 1, and a note for the user ("": none).
 
     Raises:
-        RequestError: If it is no picture, or of other proportions than the picture's.
+        RequestError: If the file is not a picture, or its aspect ratio is not the masked picture's.
     """
     mask = EncodedImage.mask_from_file(path).marked().astype(np.uint8)
     rows, columns = mask.shape
     if (columns, rows) == (width, height):
         return mask, "" if mask.any() else f"{path.name} is dark everywhere: nothing is marked."
-    off = abs(width - columns * height / rows)  # px; its own sides were rounded too
+    off = abs(width - columns * height / rows)  # px; the mask's own sides may be rounded
     if off > 1 + height / rows / 2:
         raise RequestError(
             f"the mask must be as large as the picture, {width} x {height} px, "
@@ -94,17 +95,18 @@ def read_mask(path: Path, width: int, height: int) -> tuple[np.ndarray, str]:
 
 
 def read_map(path: Path, colours: Sequence[str]) -> tuple[np.ndarray, str]:
-    """A label map from a picture file: of class numbers, or painted in the classes' colours.
+    """Read a label map from a picture file of class indices or of class colours.
 
     Args:
-        path: The file. One channel below the number of classes is taken as class numbers.
+        path: The file. A grey picture whose values are all below the number of classes is read as
+            class indices.
         colours: `#rrggbb` of every class.
 
     Returns:
-        (H, W) uint8, and what a person should know ("": every colour was a class's).
+        (H, W) uint8, and a note for the user ("": every pixel had the colour of a class).
 
     Raises:
-        RequestError: If it is no picture.
+        RequestError: If the file is not a picture.
     """
     numbers = _numbers(path)
     if numbers is not None and numbers.max() < len(colours):
@@ -122,25 +124,28 @@ def read_map(path: Path, colours: Sequence[str]) -> tuple[np.ndarray, str]:
 
 
 def _numbers(path: Path) -> np.ndarray | None:
-    """The values of a grey picture, None of any other; a palette's indices are no class numbers,
-    since programs put colours into a palette in an order of their own."""
+    """The values of a grey picture; None for any other.
+
+    A palette picture's indices are not class indices: programs order palettes as they like.
+    """
     try:
         with Image.open(path) as image:
             grey = image.mode == "L"
     except (OSError, Image.DecompressionBombError):
-        return None  # whoever reads it next says what is wrong
+        return None  # the next reader reports the error
     return EncodedImage.labels_from_file(path).array() if grey else None
 
 
 def snapped(rgb: np.ndarray, colours: Sequence[str]) -> tuple[np.ndarray, int, int]:
-    """The class of the nearest colour for every pixel.
+    """Map every pixel to the class of the nearest colour.
 
     Args:
         rgb: (H, W, 3) uint8.
         colours: `#rrggbb` of every class.
 
     Returns:
-        (H, W) uint8, how many colours were no class's, and how many pixels had one.
+        (H, W) uint8 labels, the number of distinct colours that belong to no class, and the number
+        of pixels with such a colour.
     """
     known = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in colours])
     packed = (rgb.astype(np.uint32) << np.array([16, 8, 0], np.uint32)).sum(axis=2, dtype=np.uint32)

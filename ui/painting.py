@@ -1,8 +1,8 @@
-"""The canvas that a person paints on: a mask over a picture, or a map of classes.
+"""The canvas to paint on: a mask over a picture, or a label map.
 
-What was painted lives in the browser as one class number per pixel of the picture itself
-(`painting.js`), never read back from a drawing surface: no soft edges, no colour management. It
-travels as runs, see `ui.labels`, so it is always sent as it is when a button is pressed.
+The browser keeps the painting as one class index per pixel of the picture (`painting.js`). It is
+never read back from a drawing surface, so there are no soft edges and no colour management. It is
+sent as runs (see `ui.labels`), which are small enough to send with every press of a button.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ FILE = {"_type": "gradio.FileData"}
 
 @dataclass(frozen=True, eq=False)
 class Painting:
-    """What was painted.
+    """A painted mask or label map.
 
     Attributes:
-        labels: (H, W) uint8, the class of every pixel; of a mask 1 is where to generate.
-        picture: What lies below a mask, of the same size; None for a map.
+        labels: (H, W) uint8, the class of every pixel; in a mask, 1 is where to generate.
+        picture: The picture below a mask, of the same size; None for a label map.
     """
 
     labels: np.ndarray
@@ -47,7 +47,7 @@ class Painting:
 
 
 class Painter(gr.HTML):
-    """A canvas of class numbers with brush, line, rectangle and fill.
+    """A canvas of class indices with brush, line, rectangle and fill.
 
     Its value is a `Painting`, or None while there is nothing to paint on.
     """
@@ -64,16 +64,17 @@ class Painter(gr.HTML):
         edge: Sequence[int] = (0, 0),
         **options: Any,
     ) -> None:
-        """A painter.
+        """Build the canvas.
 
         Args:
-            value: What is painted at first.
-            kind: "mask" over a picture, or "map" of classes.
+            value: Initial painting.
+            kind: "mask" over a picture, or "map" for a label map.
             palette: Name and `#rrggbb` of every class.
-            size: Width and height in px of a map that begins in one class.
-            multiple: Sides of a map that is begun here are multiples of it.
-            first: A map (`labels_value`) where there is no value and the window remembers none.
-            edge: Px by which a mask is grown and feathered at first; `adjust` changes it.
+            size: Width and height in px of a new, blank label map.
+            multiple: Sides of a new label map are multiples of this many px.
+            first: Initial label map (from `labels_value`) if there is no value and the browser
+                remembers none.
+            edge: Initial px by which a mask is grown and feathered.
             options: Passed on to `gr.HTML`.
         """
         props = {
@@ -96,14 +97,18 @@ class Painter(gr.HTML):
         super().__init__(value, store=options.get("elem_id"), **props, **options)
 
     def preprocess(self, payload: Any) -> Painting | None:
-        """The painting that the browser sent, checked: it can send anything."""
+        """Parse and check the painting that the browser sent.
+
+        Raises:
+            gr.Error: If it is invalid.
+        """
         try:
             return painting_of(payload, self.kind, Path(self.GRADIO_CACHE))
         except LDMError as error:
             raise fail(in_words(str(error), {})) from error
 
     def postprocess(self, value: Painting | None) -> dict[str, Any] | None:
-        """A painting as the browser takes it."""
+        """Convert a painting to JSON for the browser."""
         if value is None:
             return None
         height, width = value.labels.shape
@@ -115,28 +120,29 @@ class Painter(gr.HTML):
         return {"width": width, "height": height, "labels": labels, "picture": picture}
 
     def api_info(self) -> dict[str, Any]:
-        """What a program would send."""
+        """JSON schema of the value that a client sends."""
         side = {"type": "integer"}
         kinds = {"width": side, "height": side, "labels": {"type": "string"}}
         return {"type": "object", "properties": kinds | {"picture": {"type": "object"}}}
 
     def example_payload(self) -> None:
-        """Nothing: a painting needs an uploaded picture."""
+        """None: a painting needs an uploaded picture."""
 
     def example_value(self) -> None:
-        """Nothing, likewise."""
+        """None: a painting needs an uploaded picture."""
 
 
 def painting_of(payload: Any, kind: str, cache: Path) -> Painting | None:
-    """What the browser sent as a painting.
+    """Convert the browser's value to a painting; None stays None.
 
     Args:
-        payload: width, height, labels (runs) and picture (a file in the cache), or None.
+        payload: Untrusted mapping of width, height, labels (runs) and picture (a file in the
+            cache), or None.
         kind: "mask" or "map".
-        cache: The folder of uploaded files; no other file is opened.
+        cache: The folder of uploaded files; files outside it are not opened.
 
     Raises:
-        RequestError: If anything about it is not as it must be.
+        RequestError: If the payload is invalid, too large, or the picture has another size.
     """
     if payload is None:
         return None
@@ -168,16 +174,16 @@ def _picture(file: Any, cache: Path) -> EncodedImage | None:
         return None
     path = _uploaded(file, cache)
     try:
-        return EncodedImage(path.read_bytes())  # as `picture_of_file` wrote it
+        return EncodedImage(path.read_bytes())  # usually written by `picture_of_file`
     except LDMError:
         return EncodedImage.from_file(path)
 
 
 def _uploaded(file: Any, cache: Path) -> Path:
-    """The path of a file in the cache of uploads.
+    """Check and return the path of an uploaded file.
 
     Raises:
-        RequestError: If it lies elsewhere or is gone.
+        RequestError: If the path is outside the cache or the file does not exist.
     """
     path = file.get("path") if isinstance(file, Mapping) else None
     if not isinstance(path, str) or "\0" in path or not is_in_or_equal(path, cache):
@@ -188,7 +194,7 @@ def _uploaded(file: Any, cache: Path) -> Path:
 
 
 def picture_of_file(asked: Any) -> dict[str, Any]:
-    """Called by the canvas: an uploaded file -> the picture as it will be computed with."""
+    """Server function of the canvas: uploaded file -> PNG of the picture, its width and height."""
 
     def read(path: Path) -> dict[str, Any]:
         image = EncodedImage.from_file(path)
@@ -201,7 +207,7 @@ def picture_of_file(asked: Any) -> dict[str, Any]:
 
 
 def mask_of_file(asked: Any) -> dict[str, Any]:
-    """Called by the canvas: an uploaded file -> a mask of the picture's size."""
+    """Server function of the canvas: uploaded file -> mask of the picture's size."""
 
     def read(path: Path) -> dict[str, Any]:
         return labels_value(*read_mask(path, *_size(asked)))
@@ -210,7 +216,7 @@ def mask_of_file(asked: Any) -> dict[str, Any]:
 
 
 def map_of_file(asked: Any) -> dict[str, Any]:
-    """Called by the canvas: an uploaded file -> a label map in the palette's classes."""
+    """Server function of the canvas: uploaded file -> label map of the palette's classes."""
 
     def read(path: Path) -> dict[str, Any]:
         labels, note = read_map(path, _colours(asked.get("colours")))
@@ -225,7 +231,7 @@ def map_of_file(asked: Any) -> dict[str, Any]:
 
 
 def _answer(asked: Any, cache: Path, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
-    """What `read` makes of the uploaded file, or the sentence why not."""
+    """Return `read(path of the uploaded file)`, or {"error": sentence} if it fails."""
     try:
         return read(_uploaded(asked, cache))
     except LDMError as error:
@@ -233,7 +239,7 @@ def _answer(asked: Any, cache: Path, read: Callable[[Path], dict[str, Any]]) -> 
 
 
 def labels_value(labels: np.ndarray, note: str = "") -> dict[str, Any]:
-    """(H, W) uint8 as the browser takes it, with what it should tell the person."""
+    """Convert a label map (H, W) uint8 to JSON for the browser, with a note for the user."""
     height, width = labels.shape
     return {"width": width, "height": height, "labels": encode_runs(labels), "note": note}
 

@@ -1,4 +1,4 @@
-"""From a click to a picture: requests from values, and a visitor's own state."""
+"""Requests from widget values, and the state of a visit (one open page)."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ from ldm.requests import EncodedImage
 from ldm.seeds import MAX_SEED, one_by_one
 from ui.titles import settings, title
 
-NEW_SEED = -1  # for a new one each time, as other programs write it
-MAX_DIGITS = 20  # of a whole number that is typed
-STARTS = ("a", "an", "at", "the", "there", "what")  # of sentences that begin with no name
-MAX_SHOWN = 60  # pictures in a visitor's gallery; the older ones stay on disk
+NEW_SEED = -1  # also means a new seed each time, as in other programs
+MAX_DIGITS = 20  # maximum digits of a typed integer
+STARTS = ("a", "an", "at", "the", "there", "what")  # messages that begin so name no field
+MAX_SHOWN = 60  # pictures in a visit's gallery; older ones stay on disk
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A finished picture: its file, and what is said of it.
+    """A finished picture: its file and its texts.
 
-    The request that makes exactly it is in the file, and is read when it is wanted: it may hold
-    pictures and masks of many megabytes, and a visit keeps dozens.
+    The request is not kept in memory but read from the file on demand: it may hold pictures and
+    masks of many megabytes, and a visit keeps dozens of pictures.
     """
 
     path: str
-    title: str  # what it shows, in a line; found out once: it may have to look at many pixels
-    settings: str  # in a line
-    without: str  # what it was to leave out
-    is_sheet: bool = False  # of pictures that are compared, or of one picture's steps
+    title: str  # what it shows, in a line; cached, as it may depend on many pixels
+    settings: str  # how it was made, in a line
+    without: str  # the negative prompt
+    is_sheet: bool = False  # a contact sheet of a comparison or progression
 
     @staticmethod
     def of(path: Path | str, request: Any) -> Picture:
-        """What is in a file, made by a request."""
+        """Describe a picture file by its request, comparison or progression."""
         is_sheet = isinstance(request, (Comparison, Progression))
         common = request.request if is_sheet else request
         without = getattr(common, "negative_prompt", "")
@@ -52,30 +52,31 @@ class Picture:
 
     @property
     def request(self) -> Any:
-        """Read from the file.
+        """The request that reproduces the picture, read from the file.
 
         Raises:
-            gr.Error: If it is gone or damaged.
+            gr.Error: If the file is gone or damaged.
         """
         return load_request(Path(self.path))
 
 
 @dataclass
 class Visit:
-    """What one open page has made and is waiting for; lives in a `gr.State`, changed in place."""
+    """State of one open page: its pictures and its job. Kept in a `gr.State`, changed in place."""
 
     pictures: list[Picture] = field(default_factory=list)  # newest first
-    shown: Picture | None = None
-    removed: list[tuple[int, Picture]] = field(default_factory=list)  # how many were older, and it
-    job_id: str | None = None  # of the running job
-    unfinished: list[Unfinished] = field(default_factory=list)  # was stopped and can go on
-    wants_stop: bool = False  # Cancel was pressed, maybe before the job had an id
+    shown: Picture | None = None  # on the stage
+    # (number of older pictures, picture)
+    removed: list[tuple[int, Picture]] = field(default_factory=list)
+    job_id: str | None = None  # of the waiting or running job
+    unfinished: list[Unfinished] = field(default_factory=list)  # resumable runs, newest last
+    wants_stop: bool = False  # Cancel was pressed, perhaps before the job had an id
 
     def submit(self, jobs: JobQueue, request: Any) -> str:
-        """Put a request in the queue as this visit's job.
+        """Submit a request as this visit's job; return the job's id.
 
         Raises:
-            RequestError: If the queue does not take it.
+            RequestError: If the queue is full or closed.
         """
         self.wants_stop = False
         self.job_id = jobs.submit(request)
@@ -91,11 +92,11 @@ class Visit:
 
     @property
     def rest(self) -> Unfinished | None:
-        """What was stopped last."""
+        """The run that was stopped last."""
         return self.unfinished[-1] if self.unfinished else None
 
     def ended(self, event: Any) -> None:
-        """Take in how a run has ended."""
+        """Update the visit with the last event of a run."""
         if isinstance(event, Result):
             self.keep(event)
             self._let_go(list(event.requests))
@@ -104,14 +105,15 @@ class Visit:
             self.unfinished.append(rest)
 
     def _let_go(self, requests: list[Any]) -> None:
-        """What made these pictures is not unfinished any more, or not where it was."""
+        """Drop the unfinished run of these requests: it finished, or stopped at a later step."""
         others = (rest for rest in self.unfinished if one_by_one(rest.request) != requests)
         self.unfinished = list(others)
 
     def keep(self, result: Result) -> None:
-        """Put a result's pictures before the others and show the first.
+        """Add a result's pictures at the front and show the first of them.
 
-        Once: a page that is loaded again follows its run, which the first one may follow still.
+        A result that was added before is ignored: after a reload, the old and the new page may
+        both follow the same run.
         """
         if str(result.paths[0]) in (picture.path for picture in self.pictures):
             return
@@ -121,7 +123,7 @@ class Visit:
         self.shown = new[0]
 
     def remove(self) -> None:
-        """Take the picture on show out of the row, and show its neighbour; its file stays."""
+        """Remove the shown picture from the row and show its neighbour; the file stays."""
         if self.shown not in self.pictures:
             return
         index = self.pictures.index(self.shown)
@@ -130,15 +132,16 @@ class Visit:
         self.shown = self.pictures[min(index, len(self.pictures) - 1)] if self.pictures else None
 
     def put_back(self) -> None:
-        """The picture that was removed last stands in its place again, and is on show."""
+        """Put the picture that was removed last back in its place and show it."""
         if self.removed:
             older, self.shown = self.removed.pop()
             self.pictures.insert(max(0, len(self.pictures) - older), self.shown)
 
     def remove_again(self, names: Sequence[str]) -> None:
-        """What was removed before the page was loaded again, by the names of the files.
+        """After a reload, remove the pictures again that were removed before, by file name.
 
-        What is on show stays: on a busy machine this may come after a person's first click.
+        The shown picture stays unless it is removed: on a busy machine, this may run after the
+        user's first click.
         """
         before = self.shown
         known = {Path(picture.path).name: picture for picture in self.pictures}
@@ -152,16 +155,16 @@ class Visit:
 
 
 def load_request(path: Path) -> Any:
-    """The request in a PNG that was made here.
+    """Load the request from a PNG that Latent Canvas made.
 
     Raises:
-        gr.Error: If it was not, or is gone.
+        gr.Error: If the file is gone or holds no valid request.
     """
     return _record(path).request
 
 
 def load_made(path: Path) -> Any:
-    """The same, or the comparison or progression of a sheet."""
+    """Load the request like `load_request`; of a sheet, its comparison or progression."""
     return _record(path).made
 
 
@@ -170,17 +173,17 @@ def _record(path: Path) -> metadata.Record:
         record = metadata.load(path)
         for value in vars(record.request).values():
             if isinstance(value, EncodedImage):
-                value.array()  # a damaged one is told here
+                value.array()  # decode now, so that damage is reported here
         return record
     except LDMError as error:
         raise fail(str(error)) from error
 
 
 def find_preset(name: str) -> Preset:
-    """The preset as it is now: it may have been downloaded since the page was built.
+    """Load a preset anew, since it may have been downloaded after the page was built.
 
     Raises:
-        gr.Error: If there is none of that name.
+        gr.Error: If there is no preset of that name.
     """
     try:
         return load_preset(name)
@@ -189,10 +192,10 @@ def find_preset(name: str) -> Preset:
 
 
 def present(path: str) -> Path:
-    """The file of a picture.
+    """Return the path of a picture after checking that the file exists.
 
     Raises:
-        gr.Error: If it is gone; it names the file and not its folder.
+        gr.Error: If it is gone; the message names the file but not its folder.
     """
     if not Path(path).exists():
         raise fail(f"{Path(path).name} is not in its folder any more.")
@@ -200,16 +203,16 @@ def present(path: str) -> Path:
 
 
 def fail(message: str) -> gr.Error:
-    """A toast with one sentence, which may quote anything; Gradio takes it for HTML."""
+    """An error toast; the message is escaped, since it may quote input and Gradio renders HTML."""
     return gr.Error(html.escape(message, quote=False), print_exception=False)
 
 
 def in_words(message: str, labels: Mapping[str, str]) -> str:
-    """A sentence of an error as the page says it: a field by its label, a capital at the start.
+    """Adapt an error message to the page: a label for the field name, a capital at the start.
 
     Args:
-        message: What a request or a task says; names of files and models are left as they are.
-        labels: What the page calls the fields, by name.
+        message: A request's or task's message; file and model names at its start stay as they are.
+        labels: Field name -> its label on the page.
     """
     first, space, rest = message.partition(" ")
     capital = first.capitalize() if first in STARTS else first
@@ -217,20 +220,20 @@ def in_words(message: str, labels: Mapping[str, str]) -> str:
 
 
 def make_request(request_type: type, values: Mapping[str, Any]) -> Any:
-    """The request that the widgets' values make.
+    """Build a request from widget values.
 
     Raises:
-        RequestError: If a value is out of range.
+        RequestError: If a value is of the wrong type or out of range.
     """
     types = {f.name: str(f.type) for f in fields(request_type)}
     plain = {name: _plain(value, "int" in types[name]) for name, value in values.items()}
-    if isinstance(values.get("seed"), str):  # typed on the page
+    if isinstance(values.get("seed"), str):  # from the page's text box
         plain["seed"] = _typed_seed(plain["seed"])
     return request_type(**plain)
 
 
 def _plain(value: Any, is_whole: bool) -> Any:
-    """Widgets give 3.0 for 3, and an optional whole number is typed into a text box."""
+    """Convert a widget's value: widgets give 3.0 for 3, and text boxes give text for integers."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if is_whole and isinstance(value, str):
@@ -240,16 +243,16 @@ def _plain(value: Any, is_whole: bool) -> Any:
 
 
 def _is_number(text: str) -> bool:
-    """Digits, and no more than any field takes: Python refuses thousands of them."""
+    """Whether the text is an integer of at most MAX_DIGITS; Python refuses thousands of digits."""
     digits = text.removeprefix("-")
     return digits.isascii() and digits.isdigit() and len(digits) <= MAX_DIGITS
 
 
 def _typed_seed(seed: int | str | None) -> int | None:
-    """A seed from its text box, which may stay empty.
+    """Check a seed from its text box; an empty box and NEW_SEED give None.
 
     Raises:
-        RequestError: If it is none.
+        RequestError: If it is not an integer in the range of seeds.
     """
     if seed in (None, NEW_SEED):
         return None

@@ -1,4 +1,4 @@
-"""A picture before and after, laid on each other, with a bar between them to drag or to move."""
+"""Before/after comparison: two overlaid pictures with a divider to drag."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ FILE = {"_type": "gradio.FileData"}
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """Two pictures of one shape, and what each is called."""
+    """Two pictures of the same aspect ratio, with their captions."""
 
-    before: Image.Image | str  # a picture, or the path of one
-    after: str  # its path; it can be downloaded
+    before: Image.Image | str  # an image, or its path
+    after: str  # path of the picture, which can be downloaded
     names: tuple[str, str] = ("Before", "After")
 
 
 class BeforeAfter(gr.HTML):
-    """Shows a `Pair`, or nothing while it is None."""
+    """Component that shows a `Pair`, or nothing if its value is None."""
 
     def __init__(self, value: Pair | None = None, **options: Any) -> None:
         super().__init__(
@@ -40,7 +40,7 @@ class BeforeAfter(gr.HTML):
         )
 
     def postprocess(self, value: Pair | None) -> dict[str, Any] | None:
-        """A pair as the browser takes it."""
+        """Convert a pair to JSON for the browser."""
         if value is None:
             return None
         before = value.before
@@ -53,11 +53,11 @@ class BeforeAfter(gr.HTML):
         }
 
     def api_info(self) -> dict[str, Any]:
-        """What a program would get."""
+        """JSON schema of the value."""
         return {"type": "object"}
 
     def example_payload(self) -> None:
-        """Nothing: it is never sent."""
+        """None: the component is only an output."""
 
     def example_value(self) -> None:
-        """Nothing, likewise."""
+        """None: the component is only an output."""

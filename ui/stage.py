@@ -1,4 +1,4 @@
-"""The right side of a tab: the picture, how far it is, its plate and what was made before."""
+"""The right side of a tab: picture, progress strip, caption plate and the visit's pictures."""
 
 from __future__ import annotations
 
@@ -21,75 +21,75 @@ from ui.unfinished import GoOn, Kept
 from ui.wall import look_closer, onward, wall
 from ui.words import plate_of, strip
 
-FOLLOWERS = 32  # pages that can watch their runs at once
+FOLLOWERS = 32  # pages that can follow their runs at the same time
 VARY, STEPS = "Vary it", "See its steps"
-# s between two things that a page is told of a run: a fast model makes hundreds of steps a second,
-# and each that is told takes some hundredths of a second of a processor from it
+# minimum seconds between two updates of a page: a fast model makes hundreds of steps a second, and
+# each update costs some hundredths of a second of processor time
 PACE = 0.25
 Updates = dict[gr.components.Component, Any]
 
 
 def or_skip(updates: Updates) -> Updates:
-    """Updates as Gradio takes them: an empty dictionary would be one value to it."""
+    """Replace empty updates by `gr.skip()`: Gradio would take an empty dictionary for a value."""
     return updates or gr.skip()
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What a run writes to, and the buttons that start and stop it."""
+    """The components that a run updates, and the buttons that start and stop it."""
 
     visit: gr.State  # a Visit
     picture: gr.Image
     status: gr.HTML
     plate: gr.HTML
     row: Row  # of the visit's pictures
-    use: gr.Button  # takes over the settings of the picture on show
-    vary: gr.Button  # makes others like the picture on show
-    steps: gr.Button | None  # shows how it came to be; None: this task cannot
-    send: dict[str, gr.Button]  # to another tab, by its task
+    use: gr.Button  # copies the settings of the shown picture into the inputs
+    vary: gr.Button  # makes variations of the shown picture
+    steps: gr.Button | None  # makes a progression; None: not supported by the task
+    send: dict[str, gr.Button]  # sends the shown picture to another tab, by task
     go: gr.Button
     stop: gr.Button
-    rest: GoOn  # what was stopped
-    labels: Mapping[str, str]  # what the page calls a request's fields
-    others: tuple[gr.Button, ...] = ()  # what starts runs too
-    beside: tuple[gr.components.Component, ...] = ()  # what a tab shows of a picture besides it
-    compare: Callable[[Picture | None], Updates] = lambda picture: {}  # and how
-    reword: Callable[[str], str] = str  # what a run fails with, in the words of this tab
+    rest: GoOn  # buttons for a stopped run
+    labels: Mapping[str, str]  # field name -> its label on the page
+    others: tuple[gr.Button, ...] = ()  # further buttons that start runs
+    beside: tuple[gr.components.Component, ...] = ()  # further components for the shown picture
+    compare: Callable[[Picture | None], Updates] = lambda picture: {}  # updates of `beside`
+    reword: Callable[[str], str] = str  # adapts error messages to the tab
 
     @property
     def outputs(self) -> list[gr.components.Component]:
-        """What a run changes."""
+        """All components that a run updates."""
         return [*self.started, *self.shown]
 
     @property
     def started(self) -> list[gr.components.Component]:
-        """What changes when a run starts."""
+        """The components that the start of a run updates."""
         return [self.go, self.stop, self.status, *self.others]
 
     @property
     def shown(self) -> list[gr.components.Component]:
-        """What shows the visit's pictures."""
+        """The components that show the visit's pictures."""
         return [*self.shown_one, *self.row.changed]
 
     @property
     def shown_one(self) -> list[gr.components.Component]:
-        """What shows one picture."""
+        """The components that show one picture."""
         return [self.plate, self.picture, *self.beside]
 
     def running(self, event: Any, job_id: str, *, previewed: bool) -> Updates:
-        """A run goes on: it can be stopped, not started again."""
+        """Updates for an event of a running job."""
         told = strip(event, job_id, previewed=previewed)
         return self.buttons(busy=True) | {self.status: told}
 
     def ended(self, event: Any, visit: Visit, job_id: str = "") -> Updates:
-        """A run is over: the picture on show is the newest, or the one from before."""
+        """Updates for the last event of a run; without a result, the previous picture is shown."""
         if isinstance(event, Failed):
             event = Failed(in_words(self.reword(event.message), self.labels), event.unfinished)
         told = {self.status: strip(event, job_id, rest=visit.rest)}
         return self.buttons(busy=False) | self.show(visit) | told
 
     def buttons(self, *, busy: bool) -> Updates:
-        """Generate or Cancel. With their words: Gradio takes an update without them for none."""
+        """Enable either Generate or Cancel. Gradio ignores a button update without its value."""
         updates = {
             self.go: gr.update(value="Generate", interactive=not busy),
             self.stop: gr.update(value="Cancel", visible=True if busy else "hidden"),
@@ -99,11 +99,11 @@ class Stage:
         return updates
 
     def show(self, visit: Visit) -> Updates:
-        """The visit's picture on show, its plate, and all of its pictures."""
+        """Updates that show the visit's shown picture, its plate and the row."""
         return self.show_one(visit.shown) | self.row.show(visit)
 
     def show_one(self, shown: Picture | None) -> Updates:
-        """A picture and its plate; a sheet stands by itself, beside nothing that was."""
+        """Updates that show a picture and its plate; a sheet has no comparison beside it."""
         image = gr.Image(shown.path, alt_text=shown.title) if shown else None
         compared = self.compare(None if shown and shown.is_sheet else shown)
         return {self.picture: image, self.plate: plate_of(shown)} | compared
@@ -123,13 +123,13 @@ def create(
     """Build the stage of a tab.
 
     Args:
-        task: Whose tab it is.
-        go: Starts a run.
-        stop: Cancels it.
-        hint: What to do first, shown until there is a picture.
-        labels: What the page calls a request's fields.
-        has_steps: Whether it can show how a picture came to be.
-        starters: Other buttons that start runs.
+        task: The tab's task.
+        go: Button that starts a run.
+        stop: Button that cancels it.
+        hint: Shown until there is a picture.
+        labels: Field name -> its label on the page.
+        has_steps: Whether to add a button for progressions.
+        starters: Further buttons that start runs.
         about: `beside`, `compare` and `reword` of a `Stage`.
     """
     picture = wall(task, hint)
@@ -166,7 +166,7 @@ def connect(
     inputs: dict[str, gr.components.Component],
     to_fields: Callable[[dict[str, Any]], dict[str, Any]] = dict,
 ) -> None:
-    """Let the page's buttons start and stop runs, and change what is on show."""
+    """Connect the buttons that start and stop runs and change the shown picture."""
 
     def asked(_: Visit, **values: Any) -> Any:
         check_filled(request_type, inputs, values)
@@ -189,7 +189,7 @@ def starts_run(
     wanted: Callable[..., Any],
     inputs: Mapping[str, gr.components.Component],
 ) -> None:
-    """Let a button start a run of the request that `wanted(visit, **values)` makes."""
+    """Let a button start a run of the request that `wanted(visit, **values)` returns."""
 
     def generate(visit: Visit, **values: Any) -> Iterator[Updates]:
         try:
@@ -219,7 +219,7 @@ def _changing(stage: Stage, change: Callable[[Visit], None]) -> Callable[[Visit]
 
 
 def _follow(jobs: JobQueue, stage: Stage, visit: Visit) -> Iterator[Updates]:
-    """What the page shows from now to the end of the visit's job."""
+    """Yield updates until the visit's job ends."""
     job_id, preview = visit.job_id, None
     for event in jobs.follow(job_id, PACE):
         if not isinstance(event, (Queued, Progress)):
@@ -228,7 +228,7 @@ def _follow(jobs: JobQueue, stage: Stage, visit: Visit) -> Iterator[Updates]:
         preview = event.preview if is_new else preview
         updates = stage.running(event, job_id, previewed=preview is not None)
         if is_new:
-            # once each: Gradio would write the same file again while a browser reads it
+            # each preview once: Gradio would rewrite its file while a browser reads it
             updates[stage.picture] = preview
         yield updates
     visit.job_id = None
@@ -237,15 +237,15 @@ def _follow(jobs: JobQueue, stage: Stage, visit: Visit) -> Iterator[Updates]:
 
 
 def resume_on_load(page: gr.Blocks, jobs: JobQueue, stage: Stage, task: str, kept: Kept) -> None:
-    """When the page is loaded again, bring back its pictures, go on with its running job, and offer
-    what was stopped."""
+    """When the page is reloaded, restore its pictures, follow its running job, and offer to resume
+    a stopped run."""
 
     def resume(visit: Visit, job_ids: str, removed: str) -> Iterator[Updates]:
         done = _recalled(visit, jobs, task, _names(job_ids))
         visit.remove_again(_names(removed))
         kept.look(visit, task, is_new=done is None)
         done = done if isinstance(done, Result) else visit.rest
-        # something in any case: Gradio takes a generator that gives nothing for None everywhere
+        # always yield once: Gradio takes an empty generator for None in every output
         yield stage.ended(done, visit) if done else stage.buttons(busy=False)
         if visit.job_id:
             yield from _follow(jobs, stage, visit)
@@ -267,12 +267,12 @@ def resume_on_load(page: gr.Blocks, jobs: JobQueue, stage: Stage, task: str, kep
 
 
 def _recalled(visit: Visit, jobs: JobQueue, task: str, names: list[str]) -> Any:
-    """Let a visit have what its jobs have made, and the one that runs; the last end to tell of."""
+    """Restore a visit from its job ids; return the last final event to report, or None."""
     told = None
     for job_id in names:
         try:
             event, request = jobs.status(job_id), jobs.request(job_id)
-        except LDMError:  # too long ago, or of another start of the app
+        except LDMError:  # forgotten, or from before the app was restarted
             continue
         if request.task != task:
             continue
@@ -286,7 +286,7 @@ def _recalled(visit: Visit, jobs: JobQueue, task: str, names: list[str]) -> Any:
 
 
 def _names(text: str) -> list[str]:
-    """Jobs or files that the browser remembers, oldest first; the browser may send anything."""
+    """Parse the browser's JSON list of job ids or file names, oldest first; untrusted input."""
     try:
         names = json.loads(text)
     except (TypeError, ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""A picture to start from, in tabs whose requests take one."""
+"""Widgets for a picture to start from, in tabs whose requests accept one."""
 
 from __future__ import annotations
 
@@ -20,16 +20,20 @@ from ui.tab import Component, Values, fields_of
 
 TITLE = "Start from a picture"
 IMAGE = "image"
-KEPT_READ = 4  # pictures
-UPRIGHT = 4  # orientations of a photograph up to this one are not on their side
+KEPT_READ = 4  # pictures in the cache of `_read`
+UPRIGHT = 4  # EXIF orientations above this swap width and height
 
 
 def widgets(request_type: type, inputs: Mapping[str, Component]) -> dict[str, Component]:
-    """The picture and how much of it is made anew, closed until there is a picture. By name.
+    """Build the widgets for picture and strength, in an accordion that a picture opens.
 
     Args:
-        request_type: A request that takes one.
-        inputs: The tab's model and, where it is free, the size, which follows a picture's shape.
+        request_type: A request type that can start from a picture.
+        inputs: The tab's inputs so far: the preset and, if the request has a size, width and
+            height, which follow the shape of an uploaded picture.
+
+    Returns:
+        The two widgets by name.
     """
     task = request_type.task
     with gr.Accordion(TITLE, open=False, **named(task, "start")) as fold:
@@ -58,16 +62,15 @@ def added(
     not_kept: frozenset[str] = frozenset(),
     **about: Any,
 ) -> dict[str, Any]:
-    """How a tab differs from others (see `ui.tab.Tab`), with the picture read and shown."""
+    """Extend a tab's options (see `ui.tab.Tab`) so that they include the picture to start from."""
     with_it = {"to_fields": reading(to_fields), "to_values": showing(to_values)}
     return about | with_it | {"not_kept": not_kept | {IMAGE}}
 
 
 def reading(to_fields: Callable[[Values], Values]) -> Callable[[Values], Values]:
-    """What makes a request's fields of the widgets' values, with the picture read from its file.
+    """Extend `to_fields` of a tab so that it reads the picture from its file.
 
-    Raises:
-        RequestError: If it cannot be read.
+    The returned function raises RequestError if the picture cannot be read.
     """
 
     def read(values: Values) -> Values:
@@ -78,7 +81,7 @@ def reading(to_fields: Callable[[Values], Values]) -> Callable[[Values], Values]
 
 
 def showing(to_values: Callable[[Any], Values]) -> Callable[[Any], Values]:
-    """And back: the picture as an array."""
+    """Extend `to_values` of a tab so that it returns the picture as an array."""
 
     def show(request: Any) -> Values:
         return to_values(request) | {IMAGE: request.image.array() if request.image else None}
@@ -87,7 +90,7 @@ def showing(to_values: Callable[[Any], Values]) -> Callable[[Any], Values]:
 
 
 def keep_shape(chosen: gr.events.Dependency, inputs: Mapping[str, Component]) -> None:
-    """When another model is chosen, which brings its own size, a picture still has its shape."""
+    """Set the size by the picture's shape again after a newly chosen preset has changed it."""
     if "width" in inputs:
         sides = [inputs["width"], inputs["height"]]
         chosen.then(_shape, [inputs[IMAGE], inputs["preset"]], sides, **QUIET)
@@ -104,8 +107,11 @@ def _shape(file: Any, preset: str) -> list[Any]:
 
 
 def sides_like(path: Path, preset: Preset) -> Values:
-    """Width and height for a picture to start from, as its file says them: in its shape, at its own
-    size where that is about what the model was trained for. Nothing of what is no picture."""
+    """Width and height of a canvas in the shape of a picture file; {} if it is not a picture.
+
+    The canvas has the picture's own size where that is close to the preset's trained size, see
+    `Preset.sides_like`.
+    """
     try:
         with Image.open(path) as image:
             lies = image.getexif().get(ExifTags.Base.Orientation, 1) > UPRIGHT
@@ -117,5 +123,5 @@ def sides_like(path: Path, preset: Preset) -> Values:
 
 @functools.lru_cache(KEPT_READ)
 def _read(path: Path) -> EncodedImage:
-    """Once: an estimate asks for it at every change. Uploads of the same name are the same."""
+    """Read an uploaded picture; cached, since every estimate needs it. Equal paths, equal files."""
     return read_file(IMAGE, path)

@@ -1,4 +1,4 @@
-"""What a tab is to others: its widgets as a request, its stage, and how settings come back."""
+"""A finished tab: its inputs, its stage, and the conversion between inputs and requests."""
 
 from __future__ import annotations
 
@@ -14,25 +14,26 @@ from ui.controls import QUIET
 from ui.run import Picture, Visit, load_made
 from ui.stage import Stage, or_skip
 
-EXAMPLES = Path(__file__).parent / "examples"  # pictures that were made here, a folder per task
-MODELS_OWN = ("preset", *(field.name for field in fields(Defaults)))  # a model and what it brings
+EXAMPLES = Path(__file__).parent / "examples"  # pictures with their requests, a folder per task
+# the preset, and the fields that it has defaults for
+MODELS_OWN = ("preset", *(field.name for field in fields(Defaults)))
 Values = dict[str, Any]
 Component = gr.components.Component
 
 
 def fields_of(request: Any) -> Values:
-    """A request's fields as widgets show them: the seed is text, since it may be left open."""
+    """A request's fields as widget values; the seed becomes text, since its box may be empty."""
     values = {f.name: getattr(request, f.name) for f in fields(request)}
     return values | {"seed": str(request.seed)}
 
 
 @dataclass(frozen=True)
 class Tab:
-    """What others connect to.
+    """A finished tab, as the rest of the page uses it.
 
-    `inputs` are the widgets that make a request, by name. Most are called as the request's field
-    and hold its value as it is. A tab whose widgets are not its fields (a painted canvas is both
-    picture and mask) says how to get from the widgets' values to the fields', and back.
+    `inputs` are the widgets that make a request, by name. Most have the name and the value of a
+    request field. A tab whose inputs differ from the fields (a painted canvas is both picture and
+    mask) provides `to_fields` and `to_values`, which convert between the two.
     """
 
     request_type: type
@@ -40,20 +41,20 @@ class Tab:
     stage: Stage
     restore: gr.UploadButton
     link: gr.Button
-    undo: gr.Button  # brings back the settings that were replaced
-    estimate: gr.HTML  # what the request will take
+    undo: gr.Button  # restores the settings before the last replacement
+    estimate: gr.HTML  # expected time and memory of the request
     examples: gr.Gallery | None = None
-    to_fields: Callable[[Values], Values] = dict  # the widgets' values -> the request's fields
-    to_values: Callable[[Any], Values] = fields_of  # and back
-    # widgets' values for another tab's picture, and the model that is chosen
+    to_fields: Callable[[Values], Values] = dict  # input values -> request fields
+    to_values: Callable[[Any], Values] = fields_of  # request -> input values
+    # (picture of another tab, current preset) -> input values; None: takes no pictures
     receive: Callable[[Path, str], Values] | None = None
-    by_hand: gr.Checkbox | None = None  # whether a person chose the model
+    by_hand: gr.Checkbox | None = None  # whether the user chose the preset
     not_kept: frozenset[str] = frozenset()  # inputs too large for links and the browser's memory
-    not_linked: frozenset[str] = frozenset()  # and what links do not need
+    not_linked: frozenset[str] = frozenset()  # further inputs left out of links
 
     @property
     def task(self) -> str:
-        """The name of the task, and of the tab."""
+        """The name of the task, which is also the id of the tab."""
         return self.request_type.task
 
     @property
@@ -63,38 +64,38 @@ class Tab:
 
     @property
     def linked(self) -> dict[str, Component]:
-        """The inputs that travel in links."""
+        """The inputs that links include."""
         return {name: box for name, box in self.kept.items() if name not in self.not_linked}
 
     def updates(self, request: Any) -> dict[Component, Any]:
-        """Widgets' new values for a request."""
+        """Updates that show a request's settings in the inputs."""
         return self.widgets(self.to_values(request))
 
     def widgets(self, values: Values) -> dict[Component, Any]:
-        """Values by widget instead of by name."""
+        """Key values by widget instead of by input name; other names are dropped."""
         return {self.inputs[name]: values[name] for name in self.inputs if name in values}
 
     def take(self, values: Values, preset: str, by_hand: bool) -> dict[Component, Any]:
-        """Widgets' new values for a picture that comes in, which may suggest a model.
+        """Updates for an incoming picture, whose values may suggest a preset.
 
         Args:
-            values: By name.
-            preset: The model that is chosen; what it brought is left if it is the one suggested.
-            by_hand: Whether a person chose it: then it stays.
+            values: Input values by name.
+            preset: The current preset. If it is the suggested one, its settings are left alone.
+            by_hand: Whether the user chose the current preset. If so, it is kept.
         """
         if by_hand or values.get("preset") == preset:
             values = {name: value for name, value in values.items() if name not in MODELS_OWN}
         return self.widgets(values)
 
     def open(self, path: Path, visit: Visit) -> dict[Component, Any]:
-        """A picture that was made here comes on show, and its settings into the widgets."""
+        """Show a picture that Latent Canvas made, and its settings in the inputs."""
         made = load_made(path)
         visit.shown = Picture.of(path, made)
         return self.updates(made) | self.stage.show_one(visit.shown)
 
 
 def connect(tab: Tab, reuse: gr.Button) -> None:
-    """Settings from an example, from the picture on show, and into the browser's memory."""
+    """Connect what fills in settings: examples, "Use these settings", "Seed of the picture"."""
     place, widgets = tab.stage, list(tab.inputs.values())
 
     def take_example(visit: Visit, event: gr.SelectData) -> Mapping[Component, Any]:
@@ -118,15 +119,15 @@ def connect(tab: Tab, reuse: gr.Button) -> None:
 
 
 def fills(task: str, gallery: gr.Gallery, take: Callable[..., Any], *places: Any) -> None:
-    """Let an example of a gallery fill in what `take` gives; Generate waits for it, see ui/row.js.
+    """Let a click on an example fill in settings; Generate waits until it has, see ui/row.js.
 
     Args:
-        task: Whose tab it is.
+        task: The tab's task.
         gallery: The examples.
-        take: From what stands in the first of `places` to what stands in the second.
-        places: Inputs and outputs.
+        take: Event handler that returns the new values.
+        places: Gradio inputs and outputs of `take`.
     """
-    # each choice counts, in the order in which they were made
+    # handle every click, in order
     in_order = {"trigger_mode": "multiple", "concurrency_limit": 1}
     event = gallery.select(take, *places, **in_order, **QUIET)
     for follow, is_there in ((event.success, "true"), (event.failure, "false")):
@@ -135,5 +136,5 @@ def fills(task: str, gallery: gr.Gallery, take: Callable[..., Any], *places: Any
 
 
 def example_paths(task: str) -> list[Path]:
-    """Pictures of a task that were made here, each with its request inside."""
+    """Paths of a task's example pictures, which contain their requests."""
     return sorted((EXAMPLES / task).glob("*.png"))

@@ -1,4 +1,4 @@
-"""How the page looks: paper, ink and one pine green; bundled fonts; light and dark."""
+"""Appearance of the page: Gradio theme in light and dark, bundled fonts, style sheet, scripts."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ui import scripts
 HERE = Path(__file__).parent
 MARK = HERE / "mark.svg"
 
-# Bundled with Gradio, so nothing is fetched. Bold and not the usual semibold: there are no letters
-# in that file but a and b.
+# Bundled with Gradio, so nothing is fetched. Bold, not the usual semibold: that file of Gradio's
+# has no letters except a and b.
 PLEX = LocalFont("IBM Plex Sans", weights=(400, 700))
 FONTS = (PLEX, "system-ui", "-apple-system", "sans-serif")
 MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "monospace")
 
-# (light, dark) of each Gradio variable; style.css has the same colours as its own variables
+# Gradio variable -> (light, dark); style.css repeats these colours as variables of its own
 COLOURS = {
     "body_background_fill": ("#f6f4ee", "#0e1516"),
     "body_text_color": ("#1b2a2d", "#e6ebe8"),
@@ -75,7 +75,7 @@ SHAPES = {
 
 
 def theme() -> gr.Theme:
-    """The Gradio theme under the style sheet."""
+    """The Gradio theme that the style sheet refines."""
     values = dict(SHAPES)
     for name, (light, dark) in COLOURS.items():
         values |= {name: light, f"{name}_dark": dark}
@@ -89,7 +89,7 @@ def css() -> str:
 
 
 def head() -> str:
-    """The page's own scripts, and the style of what Gradio draws outside the page's contents."""
+    """HTML for the head: the page's scripts, and styles for what Gradio draws outside the page."""
     names = ("frame.css", "page.js", "undo.js", "row.js", "zoom.js")
     frame, *page, zoom = (_read(name) for name in names)
     page = "\n".join(page)
@@ -105,7 +105,7 @@ def _read(name: str) -> str:
 
 
 def header() -> str:
-    """Wordmark and the switch between light and dark."""
+    """HTML of the logo, the title and the light/dark switch."""
     mark = MARK.read_text("utf-8").replace(
         "<svg ", '<svg width="34" height="34" aria-hidden="true" '
     )

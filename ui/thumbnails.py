@@ -1,4 +1,4 @@
-"""Small pictures of large ones: a page of the history would be hundreds of megabytes."""
+"""Thumbnails of large pictures; without them a history page would take hundreds of megabytes."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pathlib import Path
 
 from PIL import Image
 
-LIGHT = 400_000  # bytes of a picture that needs none
-SIDE = 320  # px, the longer one
+LIGHT = 400_000  # bytes; smaller pictures need no thumbnail
+SIDE = 320  # px, the longer side
 
 
 @dataclass(frozen=True)
 class Thumbnails:
-    """Those of any pictures, kept in a folder."""
+    """Thumbnails of pictures, cached in a folder."""
 
     folder: Path
 
     def of(self, picture: Path) -> Path:
-        """A thumbnail, made if need be; the picture itself if it is light, or cannot be read."""
+        """Path of a picture's thumbnail, made if missing; of the picture if small or unreadable."""
         try:
             about = picture.stat()
             if about.st_size <= LIGHT:
@@ -33,7 +33,7 @@ class Thumbnails:
 
 
 def _made(picture: Path, path: Path) -> Path:
-    """Write a thumbnail, whole or not at all."""
+    """Write a thumbnail atomically."""
     with Image.open(picture) as image:
         small = image.convert("RGB")
     small.thumbnail((SIDE, SIDE), reducing_gap=2.0)

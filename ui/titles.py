@@ -1,4 +1,4 @@
-"""What a picture shows, and how it was made, each in a line."""
+"""One-line descriptions of a picture: what it shows, and how it was made."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from ldm.requests import (
     start_of,
 )
 
-MANY = 4  # names in a title; of more classes the others are counted
+MANY = 4  # class names in a title; further classes are only counted
 
 
 def title(request: Any) -> str:
-    """What the picture of a request shows."""
+    """What the picture of a request shows, in a line."""
     return TITLES[type(request)](request)
 
 
 def settings(request: Any) -> str:
-    """A finished picture's settings in a line, or what a sheet shows."""
+    """The settings of a finished picture in a line; of a sheet, what it compares or shows."""
     if isinstance(request, Comparison):
         seed = "" if "seed" in request.record() else f" · seed {request.request.seed}"
         return request.differences() + seed
@@ -69,7 +69,7 @@ def _inpaint(request: Inpaint) -> str:
 
 
 def _semantic(request: Semantic) -> str:
-    """The classes by their area, the largest first."""
+    """The names of the classes, largest area first."""
     counts = np.bincount(request.label_map.array().ravel())
     largest = [int(number) for number in np.argsort(-counts, kind="stable") if counts[number]]
     names = [_class(request.preset, number) or f"class {number}" for number in largest[:MANY]]
@@ -78,7 +78,7 @@ def _semantic(request: Semantic) -> str:
 
 
 def class_name(request: ClassConditional) -> str:
-    """The name of the class that was asked for, or its number where it has none."""
+    """The name of the requested class, "class N" if it has no name, or "Any class"."""
     index = request.class_index
     if index is None:
         return "Any class"
@@ -88,7 +88,7 @@ def class_name(request: ClassConditional) -> str:
 def _class(preset: str, number: int) -> str | None:
     try:
         return load_preset(preset).classes[number]
-    except (LDMError, IndexError):  # the preset may be gone, the picture still has its request
+    except (LDMError, IndexError):  # the preset of an old picture may be gone
         return None
 
 

@@ -1,4 +1,4 @@
-"""What was stopped before its end, on the page: it can go on, or be let go of."""
+"""Stopped runs on the page: resume or discard them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ from ui.run import Visit
 
 @dataclass(frozen=True)
 class GoOn:
-    """Its buttons, seen when the strip above them has something to go on with: what the page is
-    told of a button is lost where its tab was never open."""
+    """The buttons for a stopped run.
+
+    The style sheet shows them if the progress strip above names a stopped run. Updates of their
+    visibility would be lost in a tab that was never opened.
+    """
 
     go_on: gr.Button
     discard: gr.Button
 
 
 def create(task: str) -> GoOn:
-    """Build them, under the progress of a tab."""
+    """Build the buttons, to be placed under the progress strip of a tab."""
     with gr.Row(**named(task, "unfinished")):
         buttons = [
             gr.Button(title, size="sm", scale=0, **named(task, name))
@@ -35,13 +38,13 @@ def create(task: str) -> GoOn:
 
 @dataclass(frozen=True)
 class Kept:
-    """What can go on.
+    """The unfinished runs that can be resumed.
 
     Args:
-        jobs: The queue, whose own runs are not unfinished.
-        runs: Where its studio keeps them; None: nowhere.
-        is_shared: Whether a visit that has made nothing yet is told of what others have stopped, or
-            it before the app was started again.
+        jobs: The job queue; runs that it is busy with are not offered.
+        runs: Storage of unfinished runs; None: they are not saved.
+        is_shared: Whether to offer a visit without any runs the newest unfinished run of other
+            visits, or from before the app was restarted.
     """
 
     jobs: JobQueue
@@ -49,18 +52,18 @@ class Kept:
     is_shared: bool = False
 
     def look(self, visit: Visit, task: str, *, is_new: bool) -> None:
-        """Let a visit have what can go on of this task still; `is_new`: it has made nothing yet."""
+        """Update a visit's list of resumable runs; `is_new`: it has had no finished run yet."""
         visit.unfinished = [rest for rest in visit.unfinished if self._can(rest)]
         if not visit.unfinished and is_new and self.is_shared and self.runs is not None:
             newest = self.runs.newest(task)
             visit.unfinished = [newest] if newest is not None and self._can(newest) else []
 
     def request(self, visit: Visit) -> object:
-        """The request that goes on.
+        """Return the request of the run to resume: the one that was stopped last.
 
         Raises:
-            RequestError: If it does already, or there is nothing any more that could: then the next
-                is offered.
+            RequestError: If another job resumes it already, or it is no longer saved. In the
+                latter case it is dropped, so that the one before it is offered next.
         """
         rest = visit.rest
         if rest is not None and self.jobs.is_busy_with(rest.request):
@@ -71,13 +74,13 @@ class Kept:
         return rest.request
 
     def discard(self, visit: Visit) -> None:
-        """Let go of what was stopped last."""
+        """Discard the run that was stopped last, and its saved state."""
         if visit.unfinished:
             rest = visit.unfinished.pop()
             if self._can(rest):
                 self.runs.forget(rest.request)
 
     def _can(self, rest: Unfinished) -> bool:
-        """Whether it is kept, and nobody is at it."""
+        """Whether the run is saved and no job is busy with it."""
         is_there = self.runs is not None and self.runs.has(rest.request)
         return is_there and not self.jobs.is_busy_with(rest.request)

@@ -1,4 +1,4 @@
-"""What is made of the picture on show: others like it, and its steps."""
+"""Runs based on the shown picture: variations of it, and the progression of its steps."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from ldm.seeds import read_variations, write_variations
 from ui.run import Picture, Visit, make_request
 from ui.stage import Stage, starts_run
 
-VARIED = 0.3  # of the way to another seed
+VARIED = 0.3  # share of the way to another seed's noise
 
 
 def connect(jobs: JobQueue, stage: Stage, count: gr.components.Component) -> None:
-    """Let buttons make others like the picture on show, and show how it came to be; the settings
-    stay as they are."""
+    """Connect the buttons for variations and for the progression of the shown picture.
+
+    The settings in the inputs do not change.
+    """
 
     def wanted(visit: Visit, count: Any) -> Any:
         if visit.shown is None:
@@ -36,11 +38,11 @@ def connect(jobs: JobQueue, stage: Stage, count: gr.components.Component) -> Non
 
 
 def stepwise(picture: Picture) -> Progression:
-    """What shows the steps of a picture.
+    """Return the progression of a picture.
 
     Raises:
-        gr.Error: If its file is gone or damaged.
-        RequestError: If it is a sheet.
+        gr.Error: If the picture's file is gone or damaged.
+        RequestError: If the picture is a sheet.
     """
     if picture.is_sheet:
         raise RequestError("This is a sheet of pictures; choose one of them in the row.")
@@ -48,11 +50,11 @@ def stepwise(picture: Picture) -> Progression:
 
 
 def varied(picture: Picture, count: Any) -> Any:
-    """The request for others like a picture: its noise, turned a part of the way to new seeds'.
+    """Return the request for variations: the picture's noise, turned partly to new seeds' noise.
 
     Raises:
-        gr.Error: If its file is gone or damaged.
-        RequestError: If it is a sheet, it was varied too often, or the number is out of range.
+        gr.Error: If the picture's file is gone or damaged.
+        RequestError: If the picture is a sheet or was varied too often, or `count` is out of range.
     """
     if picture.is_sheet:
         raise RequestError("This is a sheet of pictures; choose one of them in the row to vary it.")

@@ -1,4 +1,4 @@
-"""The place of a tab's picture, and the buttons that take it further."""
+"""The picture area of a tab, and the buttons that act on its picture."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import gradio as gr
 
 from ui.controls import QUIET, named
 
-TARGETS = {"inpaint": "Inpaint", "upscale": "Upscale", "text-to-image": "Redraw"}  # that take one
+# task of a tab that accepts a picture -> verb on its button
+TARGETS = {"inpaint": "Inpaint", "upscale": "Upscale", "text-to-image": "Redraw"}
 EMPTY = """
 <div class="empty-canvas"><h2>The picture comes here</h2>
 <p>{hint}</p></div>
@@ -24,11 +25,11 @@ ZOOM_BAR = """
 
 
 def wall(task: str, hint: str) -> gr.Image:
-    """The place of a tab's picture; `hint` says what to do first, until there is one."""
+    """Build a tab's picture area; `hint` is shown while it is empty."""
     with gr.Column(**named(task, "wall")):
         picture = gr.Image(
             type="filepath",
-            format="jpeg",  # of previews; a finished picture is a file already, and stays one
+            format="jpeg",  # for previews; finished pictures are passed as files
             interactive=False,
             show_label=False,
             buttons=["download"],
@@ -40,13 +41,13 @@ def wall(task: str, hint: str) -> gr.Image:
 
 
 def look_closer(task: str) -> None:
-    """The button that shows the picture in a window of its own."""
+    """Add the button that opens the picture in a zoomable overlay."""
     closer = gr.Button("Look closer", size="sm", scale=0, **named(task, "closer"))
     closer.click(None, None, None, js=f"() => latentCanvas.lookCloser({task!r})", **QUIET)
 
 
 def onward(task: str) -> dict[str, gr.Button]:
-    """The buttons that send the picture to another tab, by its task."""
+    """Add the buttons that send the picture to another tab, keyed by that tab's task."""
     return {
         target: gr.Button(f"{name} it", size="sm", scale=0, **named(task, f"to-{target}"))
         for target, name in TARGETS.items()

@@ -1,4 +1,4 @@
-"""A run's events and a picture's plate in words, as HTML."""
+"""Texts of the page: a run's events, the progress strip and a picture's caption plate."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ IDLE = "Nothing is being made now"
 
 
 def say(event: Any) -> tuple[str, str]:
-    """An event in words: what goes on, and more about it ("" if there is nothing)."""
+    """An event in words: (what happens, further details or "")."""
     if isinstance(event, Progress) and event.step < event.total:
         left = f" · about {event.seconds_left:.0f} s left" if event.seconds_left is not None else ""
         what = "Step" if event.stage == "sampling" else f"{event.stage.capitalize()},"
@@ -47,13 +47,13 @@ def say(event: Any) -> tuple[str, str]:
 def strip(
     event: Any, job_id: str = "", *, previewed: bool = False, rest: Unfinished | None = None
 ) -> str:
-    """The progress strip as HTML.
+    """Render the progress strip as HTML.
 
     Args:
-        event: An event of a run; None before the first.
-        job_id: Written into the strip, so that a page that is loaded again finds its job.
-        previewed: Whether the picture on show is a preview of the run.
-        rest: What was stopped and can go on; not while something runs.
+        event: The latest event of a run; None before the first run.
+        job_id: Written into the strip, so that a reloaded page finds its job.
+        previewed: Whether the shown picture is a preview of the run.
+        rest: A stopped run that can be resumed; ignored while a run is in progress.
     """
     what, more = say(event)
     busy = "busy previewed" if previewed else "busy"
@@ -67,7 +67,7 @@ def strip(
 
 
 def _rest(event: Any, rest: Unfinished | None) -> str:
-    """What was stopped, if the event tells of something else; its place is there in any case."""
+    """HTML that names the resumable run; without text if the event itself already reports it."""
     if rest is None:
         return ""
     is_told = not isinstance(event, Failed) and rest in (event, getattr(event, "unfinished", None))
@@ -80,9 +80,9 @@ def _strip(  # noqa: PLR0913  (the parts of one line)
     kind: str, what: str, more: str, share: float, job_id: str, rest: str = ""
 ) -> str:
     percent = f"{100 * share:.1f}"
-    # a busy strip changes many times a second: nobody wants to hear all of it
+    # not "status" while busy: screen readers would announce every change
     role = 'role="status"'
-    if kind == "failed":  # told once more it is another one, to be seen again
+    if kind == "failed":  # the time makes a repeated failure a new one, which is scrolled into view
         role = f'role="alert" data-told="{time.monotonic_ns()}"'
     if kind.startswith("busy"):
         role = f'role="progressbar" aria-label="Progress" aria-valuenow="{percent}"'
@@ -96,7 +96,7 @@ def _strip(  # noqa: PLR0913  (the parts of one line)
 
 
 def plate_of(picture: Picture | None, more: str = "") -> str:
-    """What stands under the picture, like the plate beside one in a museum; `more` at its end."""
+    """Render the caption under a picture as HTML, with `more` as its last line."""
     if picture is None:
         return ""
     without, kind = picture.without, "plate sheet" if picture.is_sheet else "plate"
