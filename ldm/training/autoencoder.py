@@ -1,4 +1,4 @@
-"""Training a first stage: KL- or VQ-regularised autoencoders (LDM Sec. 3.1, App. G)."""
+"""Train a first stage: a KL- or VQ-regularised autoencoder (LDM Sec. 3.1, App. G)."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from ldm.training.samples import save_grid
 from ldm.training.snapshots import export_weights, start_alike, warm_start
 from ldm.training.world import World
 
-CODEBOOK_IMAGES = 64  # whose codes a fresh codebook is drawn from
+CODEBOOK_IMAGES = 64  # pictures whose codes initialise a new codebook
 
 
 class Reconstruct(nn.Module):
-    """image -> (reconstruction, regulariser); one forward, so that it can be distributed."""
+    """image -> (reconstruction, regulariser), in one forward pass for distributed training."""
 
     def __init__(self, first_stage: nn.Module) -> None:
         super().__init__()
         self.first_stage = first_stage
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3, H, W) in [-1, 1] -> the same shape, and a scalar KL or codebook loss."""
+        """Reconstruct (B, 3, H, W) in [-1, 1]; also return the scalar KL or codebook loss."""
         code = self.first_stage.encode(image)
         if isinstance(self.first_stage, AutoencoderKL):
             z = code.mean + code.std * torch.randn_like(code.mean)
@@ -41,7 +41,7 @@ class Reconstruct(nn.Module):
 
 
 class FirstStageRun(Run):
-    """The loop's view of a first stage."""
+    """Training run of a first stage."""
 
     def __init__(self, config: TrainConfig, world: World, held_out: World) -> None:
         self.config = config
@@ -59,7 +59,7 @@ class FirstStageRun(Run):
         self.held_out = held_out
 
     def batch(self, rng: np.random.Generator, size: int) -> tuple[Tensor, ...]:
-        """Random crops: one (size, 3, crop, crop) tensor in [-1, 1]."""
+        """Return random crops: one (size, 3, crop, crop) tensor in [-1, 1]."""
         side = self.world.images.shape[1]
         crop = self.config.data.crop or side
         rows = rng.integers(len(self.world), size=size)
@@ -71,7 +71,7 @@ class FirstStageRun(Run):
         return (to_tensor(np.stack(crops)),)
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        """L1 on pixels and on finite differences, plus the regulariser."""
+        """L1 of pixels and of finite differences, plus the regulariser."""
         (image,) = batch
         reconstruction, regulariser = model(image)
         error = reconstruction.float() - image
@@ -85,7 +85,7 @@ class FirstStageRun(Run):
 
     @torch.no_grad()
     def sample(self, model: nn.Module, path: Path) -> None:
-        """Held-out pictures above their reconstructions."""
+        """Write held-out pictures, with their reconstructions below."""
         device = next(model.parameters()).device
         image = to_tensor(self.held_out.images[:8]).to(device)
         reconstruction, _ = model(image)
@@ -98,10 +98,10 @@ class FirstStageRun(Run):
 
 
 def start_from(first_stage: nn.Module, relative: Preset, images: Tensor) -> None:
-    """Take over what fits of another first stage: of the same kind, or a VQ model of a KL one's.
+    """Initialise from another first stage: of the same kind, or a VQ model from a KL model.
 
     Raises:
-        TrainingError: If its weights are missing.
+        TrainingError: If the other first stage's weights are missing.
     """
     if isinstance(first_stage, VQModel) and relative.architecture.first_stage.kind == "kl":
         start_from_kl(first_stage, relative, images)
@@ -111,10 +111,11 @@ def start_from(first_stage: nn.Module, relative: Preset, images: Tensor) -> None
 
 @torch.no_grad()
 def start_from_kl(vq: VQModel, kl_preset: Preset, images: Tensor) -> None:
-    """Give a VQ model the weights of a KL model of the same layers, and a codebook of its codes.
+    """Initialise a VQ model from a KL model of the same layers, and its codebook from codes.
 
-    The KL model's mean becomes the code: its `quant_conv` is folded into the encoder's last
-    convolution, which has as many outputs as the code has channels.
+    The KL model's mean becomes the code: its `quant_conv` is folded into the last convolution of
+    the encoder, which in a VQ model has one output per channel of the code. The codebook entries
+    are random codes of `images`.
     """
     kl = build_first_stage(kl_preset, "cpu")
     if not warm_start(kl, kl_preset.weight_path):
@@ -140,5 +141,5 @@ def to_tensor(images: np.ndarray) -> Tensor:
 
 
 def make_run(config: TrainConfig) -> FirstStageRun:
-    """Open the world and build the run."""
+    """Load the training data and build the run."""
     return FirstStageRun(config, *open_worlds(config, zoomed=False))

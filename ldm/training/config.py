@@ -18,21 +18,22 @@ MOST = 10**9  # steps
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which part of the procedural world a run sees."""
+    """The data of a run: a part of the procedural world, or a folder of pictures."""
 
     scenes: int = number(2, 10**7, 20_000)  # rendered once, then kept on disk
     size: int = number(64, 1024, 128)  # px, both sides
     crop: int | None = number(16, 1024, None)  # px, random square crops; None: whole pictures
-    captions: int = number(1, 100, 8)  # wordings kept per scene
+    captions: int = number(1, 100, 8)  # different captions per scene
     degradation: str = "bicubic"  # upscale: how the low-resolution pictures are made
-    # latent_diffusion: half of the scenes are crops of up to so much larger ones
+    # latent_diffusion: above 1, half of the scenes are close views: crops of scenes rendered up to
+    # this many times as large
     zoom: float = number(1, 8, 1.0)
-    # those are seen with t / T up to this: later steps know their scale
+    # close views are trained with t / T up to this; noisier steps keep to the usual scale
     zoom_noise: float = number(0.001, 1, 1.0)
-    holes: int = number(0, 100, 2)  # inpaint: per picture, encoded once; 0: new ones at every sight
+    holes: int = number(0, 100, 2)  # inpaint: per picture, encoded once; 0: a new hole for each use
     pairs: bool = False  # text-to-image: batches of scenes that differ in their objects alone
-    pictures: Path | None = None  # a folder of one's own instead of the procedural world
-    folder: Path = Path("runs/world")  # where what is drawn, read or encoded once is kept
+    pictures: Path | None = None  # a folder of pictures to train on instead
+    folder: Path = Path("runs/world")  # cache of rendered, read and encoded data
 
     def __post_init__(self) -> None:
         check_ranges(self, TrainingError, "data")
@@ -48,11 +49,11 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW with warm-up, a constant stretch and a linear fall to zero."""
+    """AdamW with linear warm-up, a constant learning rate, and linear decay to zero."""
 
     learning_rate: float = number(1e-9, 1, 5e-4)
     warmup_steps: int = number(0, MOST, 200)
-    # the last steps of the run, over which the rate falls to zero
+    # the rate falls to zero over the last `decay_steps` steps
     decay_steps: int = number(0, MOST, 2000)
     weight_decay: float = number(0, 1, 0.01)
     betas: tuple[float, float] = numbers((2, 2), 0, 0.99999, (0.9, 0.99))
@@ -64,23 +65,23 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of the loss terms; each kind of run uses its own."""
+    """Loss weights; each kind of run uses some of them."""
 
-    # first_stage, KL: LDM App. G, a slight pull towards a standard normal
+    # first_stage, KL: weak regularisation towards a standard normal, LDM App. G
     kl: float = number(0, 1000, 1e-6)
     codebook: float = number(0, 1000, 1.0)  # first_stage, VQ
-    # first_stage: L1 between finite differences, keeps edges sharp
+    # first_stage: L1 of finite differences, which keeps edges sharp
     gradient: float = number(0, 1000, 1.0)
-    # latent_diffusion: arXiv:2303.09556; None: no weight
+    # latent_diffusion: min-SNR weighting, arXiv:2303.09556; None: off
     min_snr_gamma: float | None = number(0.001, 1000, None)
-    # latent_diffusion: t / T = u ** (1 / bias); above 1: noisier examples
+    # latent_diffusion: t / T = u ** (1 / bias), u uniform; above 1: noisier examples
     noise_bias: float = number(0.01, 100, 1.0)
-    # of a latent cell that shows a tree, a house ... (semantic), or of the likeliest one for those
-    # that the prompt names (text-to-image); 1 of a kind that is not listed
+    # kind of object -> weight of a latent cell that shows it (semantic), or of the cell that is
+    # most likely to show it if the prompt names it (text-to-image); default 1
     object_weights: dict[str, float] = field(default_factory=dict)
-    # text-to-image: times as much where things are pale in the fog
+    # text-to-image: factor on object_weights of scenes in fog, where objects are pale
     fog_weight: float = number(1, 1000, 1.0)
-    # latent_diffusion: share trained without prompt, class, boxes
+    # latent_diffusion: share trained without prompt, class or boxes
     condition_dropout: float = number(0, 1, 0.1)
 
     def __post_init__(self) -> None:
@@ -96,21 +97,21 @@ class TrainConfig:
     """One run of `python -m ldm train`."""
 
     kind: str
-    preset: str  # the preset whose architecture is trained and whose weight file is written
+    preset: str  # its architecture is trained, its weight file written
     steps: int = number(1, MOST)
     batch_size: int = number(1, 65_536)
     accumulate: int = number(1, 65_536, 1)  # batches per optimiser step
     ema_decay: float = number(0, 0.999999, 0.999)
     precision: str = "bf16"
-    # processes that draw batches ahead; 0: drawn between the steps
+    # processes that prepare batches ahead; 0: prepared between the steps
     workers: int = number(0, 256, 0)
     seed: int = number(0, 2**32 - 1, 0)
     data: DataConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loss: LossConfig = field(default_factory=LossConfig)
-    freeze_encoder: bool = False  # first_stage: keep the latents as they are, train the decoder
-    # first_stage, VQ: a trained KL preset of the same layers; latent_diffusion: a trained preset,
-    # of whose weights all that fit are taken
+    freeze_encoder: bool = False  # first_stage: train the decoder only; latents stay valid
+    # a trained preset to initialise from; all weights that fit are taken. first_stage, VQ: may be a
+    # KL preset of the same layers
     start_from: str | None = None
     log_every: int = number(1, MOST, 20)  # steps
     snapshot_every: int = number(1, MOST, 200)  # steps
@@ -138,7 +139,7 @@ def load_config(path: Path) -> TrainConfig:
     """Read a training configuration.
 
     Raises:
-        TrainingError: If the file is missing, is no YAML, or has an unknown key or a wrong value.
+        TrainingError: If the file is missing or not YAML, or has an unknown key or a wrong value.
     """
     try:
         return parse(TrainConfig, read_yaml(path), str(path))

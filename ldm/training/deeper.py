@@ -1,10 +1,10 @@
-"""A UNet that begins as another one of the same widths, with as many blocks per level or not.
+"""Initialise a UNet from a trained UNet of the same widths, maybe with other blocks per level.
 
-What a deeper one has more passes its input on. Of the residual blocks of a level, the first ones on
-the way down are the other network's; the rest add nothing until they have learned something. On the
-way up, where each block takes a skip connection, the first one changes the width, and the last ones
-take what those of the other network took. From a deeper network the blocks of the same places are
-taken, which is a start and no more.
+Blocks that only the new network has pass their input on at first. In each level of the encoder, the
+first residual blocks are taken from the trained network, and further ones add zero until they are
+trained. In the decoder, every block takes a skip connection: the first block of a level, which
+changes the width, and the last ones correspond to the trained network's, so that these see the same
+skips. A trained network with more blocks works too, but only as a rough initialisation.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _NUMBERED = re.compile(r"(.*\b(input|output)_blocks\.)(\d+)(\..*)")
 
 @dataclass(frozen=True)
 class Depths:
-    """How many residual blocks each level has on the way down, here and there."""
+    """Residual blocks per encoder level: in the new network (ours) and the trained one (theirs)."""
 
     ours: int
     theirs: int
 
     def name_there(self, name: str) -> str | None:
-        """A parameter's name in the other network; None: it has none like it."""
+        """The name of the matching parameter in the trained network; None if there is none."""
         found = _NUMBERED.fullmatch(name)
         if found is None:
             return name
@@ -37,7 +37,7 @@ class Depths:
         return None if other is None else f"{before}{other}{after}"
 
     def _down(self, number: int) -> int | None:
-        """Input blocks: a convolution; per level its residual blocks, then one that halves."""
+        """Map an input block: a convolution, or a level's residual blocks and downsampler."""
         if number == 0:
             return 0
         level, place = divmod(number - 1, self.ours + 1)
@@ -46,7 +46,7 @@ class Depths:
         return 1 + level * (self.theirs + 1) + (self.theirs if place == self.ours else place)
 
     def _up(self, number: int) -> int | None:
-        """Output blocks: per level one more than on the way down."""
+        """Map an output block: each level has one residual block more than in the encoder."""
         level, place = divmod(number, self.ours + 1)
         more = self.ours - self.theirs
         if 0 < place <= more:
@@ -55,9 +55,9 @@ class Depths:
 
     @torch.no_grad()
     def pass_on(self, unet: UNetModel) -> None:
-        """Let the output blocks that the other network lacks pass on what comes from below.
+        """Make output blocks that the trained network lacks pass on their input without the skip.
 
-        Those on the way down do so as they are built: their last convolution is zero.
+        New encoder blocks are identities as built, since their last convolution is zero.
         """
         for number, block in enumerate(unet.output_blocks):
             if self._up(number) is None:

@@ -1,4 +1,4 @@
-"""Training a latent diffusion model on latents that are encoded once (LDM Sec. 3.2, 3.3)."""
+"""Train a latent diffusion model on latents that are encoded once (LDM Sec. 3.2, 3.3)."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ from ldm.training.world import World, save_array
 
 SAMPLE_STEPS = 25
 SAMPLE_GUIDANCE = 3.0
-COLUMNS = 8  # of the pictures along the way
+COLUMNS = 8  # of the grid of sample pictures
 ENCODE_BATCH = 128
-LABELLED = ("semantic", "layout")  # tasks that learn from what is said of pixels
+LABELLED = ("semantic", "layout")  # tasks whose training needs label maps or boxes
 
 log = logging.getLogger(__name__)
 
 
 class Denoiser(nn.Module):
-    """(x_t, t, condition) -> the network's prediction; the trained parts of a latent diffusion."""
+    """The trained parts of a latent diffusion model: (x_t, t, condition) -> prediction."""
 
     def __init__(self, model: LatentDiffusion) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class Denoiser(nn.Module):
         self.vocab_size = model.tokenizer.vocab_size if model.box_classes else 0
 
     def forward(self, x_t: Tensor, t: Tensor, inputs: Tensor) -> Tensor:
-        """(B, C, h, w), (B,), what the conditioner takes -> (B, C, h, w)."""
+        """Predict (B, C, h, w) from x_t (B, C, h, w), t (B,) and the conditioner's inputs."""
         code = inputs if self.conditioner is None else self.conditioner(inputs)
         if self.conditioning == "concat":
             return self.unet(torch.cat([x_t, code], dim=1), t)
@@ -68,7 +68,7 @@ class Denoiser(nn.Module):
 
 
 class DiffusionRun(Run):
-    """The loop's view of a latent diffusion model, whatever its condition is."""
+    """Training run of a latent diffusion model with any kind of condition."""
 
     def __init__(self, config: TrainConfig, world: World, held_out: World) -> None:
         self.config = config
@@ -101,11 +101,11 @@ class DiffusionRun(Run):
             self.condition.start(self.model.conditioner)
 
     def measured(self) -> dict[str, float]:
-        """What the latents are scaled by."""
+        """The scale factor of the latents."""
         return {"scale_factor": self.diffusion.scale_factor}
 
     def go_on_with(self, measured: dict[str, float]) -> None:
-        """The network knows latents of that scale, whatever the pictures have become."""
+        """Keep the scale factor that the network was trained with, even if the pictures changed."""
         began, today = measured["scale_factor"], self.diffusion.scale_factor
         if began != today:
             log.info("going on with scale factor %.5g; the pictures now give %.5g", began, today)
@@ -113,7 +113,7 @@ class DiffusionRun(Run):
             self.diffusion.scale_factor = began
 
     def _start_from(self, relative: Preset) -> None:
-        """Take over what a trained relative knows, which may have other blocks per level."""
+        """Initialise from another trained preset, which may have other blocks per level."""
         ours, theirs = (p.architecture.unet for p in (self.preset, relative))
         if theirs is None:
             raise TrainingError(f"start_from must name a preset of a UNet, got {relative.name}.")
@@ -128,11 +128,11 @@ class DiffusionRun(Run):
         start_alike(self.model, relative.weight_path, channels, name_there)
 
     def batch(self, rng: np.random.Generator, size: int) -> tuple[Tensor, ...]:
-        """x0, noise (size, C, h, w), t (size,), conditions as drawn, and the weight of each cell.
+        """Return x0 and noise (size, C, h, w), t (size,), drawn conditions, and weights per cell.
 
-        Scenes that differ in their things alone get the same noise and t: what the network
-        cannot know about the rest is then the same error in both, and drops out of what their
-        captions' difference teaches.
+        Scenes of a group, which differ in their objects alone, get the same noise and t. The
+        unpredictable error of the rest is then the same in all of them, so it cancels out of what
+        the difference of their captions teaches.
         """
         rows = self.world.draw(rng, size)
         drawn = self.condition.draw(rng, rows)
@@ -147,10 +147,10 @@ class DiffusionRun(Run):
         return x0, *alike, drawn, self.condition.weight(rows, drawn)
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        """DDPM Eq. 14 on latents (LDM Eq. 2, 3), for what the network predicts.
+        """DDPM Eq. 14 on latents (LDM Eq. 2, 3), for the model's prediction type: eps, v or x0.
 
-        min-SNR weights leave next to nothing of the noisiest steps, where the condition decides:
-        a short training with them learns pictures but not to follow the condition.
+        Min-SNR weights nearly remove the noisiest time steps, where the condition matters most: a
+        short training with them learns pictures, but not to follow the condition.
         """
         x0, noise, t, drawn, cells = batch
         inputs = self.condition.prepared(drawn)
@@ -168,7 +168,7 @@ class DiffusionRun(Run):
 
     @torch.no_grad()
     def sample(self, model: nn.Module, path: Path) -> None:
-        """Pictures under held-out conditions, those above them where they can be shown."""
+        """Write sample pictures for held-out conditions, which are shown above them if possible."""
         averaged, examples = self._averaged(model), self.condition.examples
         cond = self._condition(averaged, examples.inputs.to(averaged.device))
         if examples.empty is None:
@@ -180,7 +180,7 @@ class DiffusionRun(Run):
         x_T = noises.batch_noise(range(len(examples.inputs)), 0, shape).to(averaged.device)
         *_, last = ddim(eps, x_T, averaged.schedule, steps=SAMPLE_STEPS)
         images = averaged.decode(last.x_t).cpu()
-        if examples.shown is not None:  # a row of conditions, a row of pictures, and so on
+        if examples.shown is not None:  # alternate rows of conditions and pictures
             pairs = zip(examples.shown.split(COLUMNS), images.split(COLUMNS), strict=True)
             images = torch.cat([row for pair in pairs for row in pair])
         save_grid(path, images, columns=COLUMNS)
@@ -191,7 +191,7 @@ class DiffusionRun(Run):
         return model.condition(inputs)
 
     def _averaged(self, model: nn.Module) -> LatentDiffusion:
-        """A whole model around the averaged weights."""
+        """The full latent diffusion model with the averaged weights."""
         parts = self.diffusion
         return LatentDiffusion(
             unet=model.unet,
@@ -215,22 +215,23 @@ class DiffusionRun(Run):
 
 
 def published_name(name: str) -> str:
-    """A `Denoiser` parameter's name in published files."""
+    """The name of a `Denoiser` parameter in published checkpoints."""
     part, rest = name.split(".", 1)
     return {"unet": "model.diffusion_model", "conditioner": "cond_stage_model"}[part] + "." + rest
 
 
 def min_snr_weight(snr: Tensor, gamma: float, prediction: str) -> Tensor:
-    """min(snr, gamma) as a weight on x0 (arXiv:2303.09556 Eq. 5), turned to `prediction`'s error.
+    """The x0 weight min(snr, gamma) (arXiv:2303.09556 Eq. 5), converted to a weight on the
+    squared error of `prediction`.
 
-    The x0 error is 1 / snr of the eps error and 1 / (snr + 1) of the v error.
+    The squared x0 error is 1 / snr of the eps error and 1 / (snr + 1) of the v error.
     """
     capped = snr.clamp_max(gamma)
     return {"x0": capped, "eps": capped / snr, "v": capped / (snr + 1)}[prediction]
 
 
 def encoder_key(first_stage: nn.Module) -> str:
-    """Names the weights that make latents; a decoder that is trained on leaves them valid."""
+    """Hash of the encoder's weights, as a key of cached latents. The decoder does not affect it."""
     digest = hashlib.sha256()
     for name, value in first_stage.state_dict().items():
         if name.startswith(("encoder.", "quant_conv.")):
@@ -240,9 +241,9 @@ def encoder_key(first_stage: nn.Module) -> str:
 
 @torch.no_grad()
 def encode_world(first_stage: nn.Module, world: World, cache: Path) -> Tensor:
-    """Unscaled latents of every picture, (N, C, h, w); a KL posterior gives its mean.
+    """Return unscaled latents of all pictures, (N, C, h, w); of a KL posterior, the mean.
 
-    They are written to `cache` as float16 and read from there the next time.
+    They are written to `cache` as float16, and read from there the next time.
     """
     if not cache.exists():
         device = next(first_stage.parameters()).device
@@ -258,5 +259,5 @@ def encode_world(first_stage: nn.Module, world: World, cache: Path) -> Tensor:
 
 
 def make_run(config: TrainConfig) -> DiffusionRun:
-    """Open the world and build the run."""
+    """Load the training data and build the run."""
     return DiffusionRun(config, *open_worlds(config))

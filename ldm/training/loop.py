@@ -1,7 +1,7 @@
-"""The training loop, the same for every kind of run.
+"""The training loop, shared by all kinds of runs.
 
-All randomness of step k is drawn from (seed, k, process), and a snapshot holds everything else, so
-a run that was killed and resumed ends in the same weights as one that was not.
+All randomness of step k is seeded with (seed, k, batch, process), and a snapshot holds all other
+state. A run that was killed and resumed therefore ends in the same weights as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -31,37 +31,39 @@ log = logging.getLogger(__name__)
 
 
 class Run(Protocol):
-    """What one kind of run brings along."""
+    """What the training loop needs of one kind of run."""
 
-    model: nn.Module  # all that is trained, behind one forward
+    model: nn.Module  # all trained parts, with a single forward
 
     def batch(self, rng: np.random.Generator, size: int) -> tuple[Tensor, ...]:
-        """`size` training examples, drawn from `rng` alone; CPU tensors, maybe in a process of
-        its own."""
+        """Return `size` training examples as CPU tensors, with randomness from `rng` alone.
+
+        This may run in a worker process.
+        """
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        """The terms to log; `loss` is the one to minimise. `model` may wrap `self.model`."""
+        """Return the terms to log; "loss" is minimised. `model` may be `self.model`, wrapped."""
 
     def sample(self, model: nn.Module, path: Path) -> None:
-        """Draw a picture of how well the averaged `model` does."""
+        """Write a sample picture of the averaged `model`."""
 
     def export(self, model: nn.Module, step: int) -> None:
-        """Write the averaged weights where the preset expects them."""
+        """Write the averaged weights to the preset's weight file."""
 
     def measured(self) -> dict[str, float]:
-        """What was measured on the pictures when the run began: the weights are learned with it."""
+        """Values measured on the data at the start of the run, on which the weights depend."""
         return {}
 
     def go_on_with(self, measured: dict[str, float]) -> None:
-        """Take what was measured when the run began in place of what the pictures give today."""
+        """Use the measured values of a snapshot instead of those of the current data."""
 
 
 def train(run: Run, config: TrainConfig, folder: Path, *, resume: bool) -> None:
-    """Train `run` up to `config.steps`; `folder` gets snapshots, `stats.jsonl` and samples.
+    """Train `run` up to `config.steps`; write snapshots, `stats.jsonl` and samples to `folder`.
 
     Raises:
-        TrainingError: If there is a run already and it is not to be resumed, or its snapshot cannot
-            be used, or the weights grow without bound; what was written before stays.
+        TrainingError: If the folder holds a run and `resume` is False, if the snapshot cannot be
+            used, or if the weights are not finite. Files that were written before are kept.
     """
     if not resume and (folder / "snapshot.pt").exists():
         raise TrainingError(f"{folder} holds a run already; pass --resume, or move it away.")
@@ -90,7 +92,7 @@ def train(run: Run, config: TrainConfig, folder: Path, *, resume: bool) -> None:
 
 
 def _precision(config: TrainConfig) -> str:
-    """What the configuration asks for, but float32 where bfloat16 would only be imitated."""
+    """The configured precision, but float32 on devices that only emulate bfloat16."""
     if config.precision == "no" or has_bfloat16(PartialState().device):
         return config.precision
     log.info("this machine has no arithmetic for bfloat16; training in float32")
@@ -98,7 +100,7 @@ def _precision(config: TrainConfig) -> str:
 
 
 def _check_finite(model: nn.Module, step: int) -> None:
-    """Before weights take the place of others that work."""
+    """Check that all weights are finite, before a snapshot replaces a good one."""
     if not all(torch.isfinite(weight).all() for weight in model.parameters()):
         raise TrainingError(
             f"the weights are not finite at step {step}; take a lower optimizer.learning_rate, or "
@@ -129,7 +131,7 @@ def _step(
 
 
 class _Drawn(Dataset):
-    """(step, part) -> the seed of what the step itself draws, and its batch."""
+    """Dataset: (step, batch of the step) -> (torch seed of the forward pass, training batch)."""
 
     def __init__(self, run: Run, config: TrainConfig, process: int) -> None:
         self.run, self.config, self.process = run, config, process
@@ -141,8 +143,10 @@ class _Drawn(Dataset):
 
 
 def _batches(run: Run, config: TrainConfig, step: int, accelerator: Accelerator) -> DataLoader:
-    """All batches from `step` on, drawn ahead by `config.workers` processes; they are the same
-    however many there are."""
+    """All batches from `step` on, prepared by `config.workers` processes.
+
+    The batches do not depend on the number of processes.
+    """
     return DataLoader(
         _Drawn(run, config, accelerator.process_index),
         batch_size=None,
@@ -153,23 +157,23 @@ def _batches(run: Run, config: TrainConfig, step: int, accelerator: Accelerator)
 
 
 def _memory_format(device: torch.device) -> torch.memory_format:
-    """Channels-last where it is fast; on the CPU GroupNorm's backward pass crashes with it."""
+    """Channels-last, except on the CPU, where GroupNorm's backward pass crashes with it."""
     return torch.contiguous_format if device.type == "cpu" else torch.channels_last
 
 
 def attention_kernel(device: torch.device) -> AbstractContextManager:
-    """Plain matrix products on the CPU, where the fused kernel's backward pass is slower."""
+    """Use plain attention on the CPU, where the fused kernel's backward pass is slower."""
     return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
 
 
 def _optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """AdamW; norms and biases are not decayed."""
+    """AdamW without weight decay of norms and biases."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    fused = next(model.parameters()).is_cuda or None  # None: as the library chooses
+    fused = next(model.parameters()).is_cuda or None  # None: the library's default
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=fused)
 
 
@@ -193,7 +197,7 @@ def _state(step: int, run: Run, ema: EMA, optimizer: Any) -> dict[str, Any]:
 
 
 def _restore(folder: Path, run: Run, ema: EMA, optimizer: Any) -> int:
-    """Load the snapshot of `folder` if there is one; returns the step to go on from."""
+    """Load the snapshot of `folder` if there is one; return the step to resume from."""
     path = folder / "snapshot.pt"
     if not path.exists():
         log.info("%s does not exist yet; starting at step 0", path)
@@ -208,14 +212,14 @@ def _restore(folder: Path, run: Run, ema: EMA, optimizer: Any) -> int:
         raise TrainingError(
             f"{path} is of another model than the configuration's; move it away to start anew."
         ) from error
-    if measured := state.get("measured"):  # not in snapshots of before it was kept
+    if measured := state.get("measured"):  # missing in old snapshots
         run.go_on_with(measured)
     log.info("resuming at step %d", state["step"])
     return state["step"]
 
 
 class Stats:
-    """Means of the logged terms, a JSON line and a log line every `log_every` steps."""
+    """Writes means of the logged terms every `log_every` steps, as JSON and to the log."""
 
     def __init__(self, path: Path, config: TrainConfig, enabled: bool) -> None:
         self.path = path
@@ -227,7 +231,7 @@ class Stats:
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def add(self, step: int, terms: dict[str, Tensor], rate: float) -> None:
-        """Note one step; nothing is synchronised with the device before a line is due."""
+        """Add the terms of one step; the device is synchronised only when a line is written."""
         for name, value in terms.items():
             self.sums[name] = self.sums.get(name, 0) + value.detach()
         self.count += 1

@@ -1,4 +1,4 @@
-"""A person's own pictures as a world to train on: read once, then kept as they are trained on."""
+"""Training data: the procedural world, or the user's own pictures, resized once and cached."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from ldm.errors import TrainingError
 from ldm.training.config import DataConfig, TrainConfig
 from ldm.training.world import World, half_close_world, open_world
 
-HELD_OUT = 500  # pictures at most, and of the procedural world just as many
-NO_LABELS = np.zeros((0, 1, 1), np.uint8)  # nobody says what the pixels show
+HELD_OUT = 500  # maximum held-out pictures; number of held-out scenes
+NO_LABELS = np.zeros((0, 1, 1), np.uint8)  # a folder of pictures has no label maps
 
 log = logging.getLogger(__name__)
 
 
 def open_worlds(config: TrainConfig, *, zoomed: bool = True) -> tuple[World, World]:
-    """What is trained on, and what is held out: of the procedural world, or of `data.pictures`.
+    """Load the training and held-out data: `data.pictures`, or else the procedural world.
 
     Args:
-        config: The run.
-        zoomed: Whether it can take close views, where `data.zoom` asks for them.
+        config: The training configuration.
+        zoomed: Whether to include close views if `data.zoom` asks for them.
 
     Raises:
-        TrainingError: If there is no picture that can be read.
+        TrainingError: If no picture can be read.
     """
     about = config.data
     if about.pictures is not None:
@@ -45,10 +45,10 @@ def open_worlds(config: TrainConfig, *, zoomed: bool = True) -> tuple[World, Wor
 
 
 def open_pictures(folder: Path, about: DataConfig) -> tuple[World, World]:
-    """The pictures of a folder, most of them to train on and one in twenty held out.
+    """Load the pictures of a folder; about one in twenty is held out, the rest trained on.
 
     Raises:
-        TrainingError: If none can be read.
+        TrainingError: If no picture can be read.
     """
     pictures = folders.pictures_in(folder)
     held_out = [one for one in pictures if one.is_held_out][:HELD_OUT] or pictures[:1]
@@ -68,12 +68,12 @@ def _world(pictures: Sequence[Picture], about: DataConfig) -> World:
         raise TrainingError(
             f"of {len(pictures)} pictures none can be read, {pictures[0].path} first."
         )
-    images = np.load(path, mmap_mode="c")[: len(found)]  # torch wants to be allowed to write
+    images = np.load(path, mmap_mode="c")[: len(found)]  # "c": torch needs a writable array
     return World(images, NO_LABELS, _about(found), kind=f"pictures-{key}-")
 
 
 def _keep(pictures: Sequence[Picture], size: int, path: Path, names: Path) -> None:
-    """Write down the pictures, and then which they are: where that stands, all are there."""
+    """Cache the pictures and then their names; if the names exist, the cache is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     shape = (len(pictures), size, size, 3)
     images = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
@@ -85,7 +85,7 @@ def _keep(pictures: Sequence[Picture], size: int, path: Path, names: Path) -> No
 
 
 def _about(pictures: Sequence[Picture]) -> list[dict[str, Any]]:
-    """What is said of each picture, all in as many wordings."""
+    """Captions and class of each picture; captions are repeated to the same number for all."""
     captions = [picture.captions() for picture in pictures]
     most = max(map(len, captions))
     if most and (silent := sum(not some for some in captions)):

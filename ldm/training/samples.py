@@ -1,4 +1,4 @@
-"""Pictures drawn along the way, to see what a number does not say."""
+"""Sample pictures written during training."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Rendered scenes kept on disk, so that every picture of the world is drawn once.
+"""Rendered scenes of the procedural world, cached on disk.
 
-Scene i of a split is a function of (split, i) alone: more scenes can be added later, and a split
-never shares a scene with another one.
+Scene i of a split depends on (split, i) alone, so more scenes can be added later, and no two splits
+share a scene.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from ldm.data.rendering import render
 from ldm.data.scenes import Sample, Scene
 
 SHARD = 500  # scenes per file
-CAPTIONS = 8  # per scene, unless told otherwise
-SPLITS = {"train": 0, "held-out": 1, "pairs": 3}  # the seed's first word
-CLOSE = 2  # that of close views
-GROUPS = {"pairs": 2}  # scenes in a row that share all but their things; elsewhere 1
-Drawing = tuple[Sample, np.random.Generator]  # and the randomness for its captions
+CAPTIONS = 8  # per scene, by default
+SPLITS = {"train": 0, "held-out": 1, "pairs": 3}  # split -> first word of its scenes' seeds
+CLOSE = 2  # first word of the seeds of close views
+GROUPS = {"pairs": 2}  # consecutive scenes that differ in their objects alone; default 1
+Drawing = tuple[Sample, np.random.Generator]  # a rendered scene, and the generator for its captions
 
 
 @dataclass(frozen=True)
@@ -36,52 +36,52 @@ class World:
 
     images: np.ndarray  # (N, H, W, 3) uint8
     labels: np.ndarray  # (N, H, W) uint8 class ids
-    about: list[dict[str, Any]]  # captions, boxes, attributes of each scene
-    kind: str = ""  # tells worlds of the same length apart
-    group: int = 1  # scenes in a row that share all but their things
-    far: int | None = None  # so many come first that are no close views; None: all
+    about: list[dict[str, Any]]  # captions, boxes and attributes of each scene
+    kind: str = ""  # part of `key`; tells worlds of equal length apart
+    group: int = 1  # consecutive scenes that differ in their objects alone
+    far: int | None = None  # the close views begin at this index; None: there are none
 
     def __len__(self) -> int:
         return len(self.images)
 
     @property
     def key(self) -> str:
-        """Names these pictures among those of one folder, for what is cached of them."""
+        """Key of these pictures within one folder, for the names of cache files."""
         return f"{self.kind}{len(self)}-of-{self.images.shape[1]}-px"
 
     def is_close(self, rows: np.ndarray) -> np.ndarray:
-        """Which of these scenes are close views."""
+        """Boolean mask of the rows that are close views."""
         return rows >= (len(self) if self.far is None else self.far)
 
     def draw(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        """`count` random scenes: the firsts of their groups, then the seconds, and so on."""
+        """Draw `count` random rows: first scenes of groups, then their second ones, and so on."""
         first = self.group * rng.integers(len(self) // self.group, size=count // self.group)
         return np.concatenate([first + i for i in range(self.group)])
 
 
 @dataclass(frozen=True)
 class Shard:
-    """SHARD scenes in a row, and how they are drawn."""
+    """SHARD consecutive scenes of a split, and how to render them."""
 
     folder: Path
     split: str
     index: int
     size: int  # px, both sides
     captions: int  # per scene
-    zoom: float  # 1, or above: crops of scenes drawn up to so much larger
+    zoom: float  # above 1: crops of scenes rendered up to this many times as large
 
     def path(self, part: str) -> Path:
-        """Of its "images", "labels" or "about"; where the last is, the shard is complete."""
+        """Path of "images", "labels" or "about"; the shard is complete if the last exists."""
         suffix = "json" if part == "about" else "npy"
         return self.folder / f"{part}-{self.index:04d}.{suffix}"
 
     def load(self) -> tuple[np.ndarray, np.ndarray, list[dict[str, Any]]]:
-        """What was drawn; pictures and labels stay in their files."""
+        """Load memory-mapped images and labels, and each scene's captions, boxes and attributes."""
         images, labels = (np.load(self.path(p), mmap_mode="r") for p in ("images", "labels"))
         return images, labels, json.loads(self.path("about").read_text())
 
     def drawings(self) -> Iterator[Drawing]:
-        """The scenes."""
+        """Render the shard's scenes in order; close views may yield more than SHARD."""
         first = self.index * SHARD
         if self.zoom == 1:
             for i in range(first, first + SHARD):
@@ -99,11 +99,11 @@ class Shard:
 def open_world(
     folder: Path, split: str, *, count: int, size: int, captions: int = CAPTIONS, zoom: float = 1.0
 ) -> World:
-    """The first `count` scenes of a split at `size` x `size` px; missing ones are rendered.
+    """Load the first `count` scenes of a split at `size` x `size` px; render missing ones.
 
-    Of "pairs", every second scene is the one before it with other trees, houses and boats, of
-    which there are up to four of a kind. With a `zoom` above 1 they are crops of scenes that are
-    drawn up to so much larger, other ones than those without.
+    In the split "pairs", every second scene is the one before it with other trees, houses and
+    boats, up to four of a kind. With a `zoom` above 1, the pictures are crops of scenes rendered up
+    to `zoom` times as large; these are other scenes than those without zoom.
     """
     kind = f"{split}-{size}" if zoom == 1 else f"{split}-{size}-close-{zoom:g}"
     if captions != CAPTIONS:  # they are drawn with the scenes, and as many for each
@@ -125,7 +125,7 @@ def open_world(
 def half_close_world(
     folder: Path, split: str, *, count: int, size: int, captions: int = CAPTIONS, zoom: float
 ) -> World:
-    """The same, but the second half are close views."""
+    """Load a world like `open_world` does, but with close views as its second half."""
     group = GROUPS.get(split, 1)
     half = count // 2 // group * group
     near = open_world(folder, split, count=half, size=size, captions=captions, zoom=zoom)
@@ -141,7 +141,7 @@ def half_close_world(
 
 
 def save_array(path: Path, array: np.ndarray) -> None:
-    """Write a .npy file whole or not at all."""
+    """Write a .npy file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part.npy")
     np.save(part, array)
@@ -149,10 +149,10 @@ def save_array(path: Path, array: np.ndarray) -> None:
 
 
 def _in_parallel(work: Callable[[Any], None], jobs: list[Any]) -> None:
-    """Do all jobs, on every core."""
+    """Do all jobs, in as many processes as there are cores."""
     if not jobs:
         return
-    # spawn: a fork of a process that already runs torch threads can dead-lock
+    # spawn, since forking a process with torch threads can deadlock
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(os.cpu_count() or 1, len(jobs)), mp_context=context) as pool:
         list(pool.map(work, jobs))
@@ -173,21 +173,21 @@ def _render_shard(shard: Shard) -> None:
         )
     np.save(shard.path("images"), images)
     np.save(shard.path("labels"), labels)
-    # the JSON is written last and moved into place: where it stands, the shard is complete
+    # the JSON comes last and atomically: if it exists, the shard is complete
     part = shard.path("about").with_suffix(".part")
     part.write_text(json.dumps(about))
     os.replace(part, shard.path("about"))
 
 
 def _scene(split: str, i: int, size: int) -> tuple[Scene, np.random.Generator]:
-    """Scene i of a split, and the randomness for its captions."""
+    """Scene i of a split, and the generator for its captions."""
     group = GROUPS.get(split, 1)
     rng = np.random.default_rng([SPLITS[split], i // group])
     return _alike(rng, split, size, 1 + i % group)[-1], rng
 
 
 def _alike(rng: np.random.Generator, split: str, size: int, count: int) -> list[Scene]:
-    """So many scenes of a split that share all but their things."""
+    """`count` scenes of a split that differ in their objects alone."""
     counts = scenes.MORE if split == "pairs" else scenes.USUAL
     first = scenes.sample(rng, size, size, counts)
     return [first, *(scenes.with_other_things(first, rng, counts) for _ in range(count - 1))]
