@@ -1,4 +1,4 @@
-"""Boxes of the world's things as layout models learn them."""
+"""Bounding boxes of scenes, in the form for training layout models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ldm.data.scenes import BOX_CLASSES, CLASSES
 
 
 def corner_waves(side: int, width: int) -> Tensor:
-    """Sines and cosines of column and row of each point of a square grid: (side * side, width)."""
+    """Sines and cosines of row and column of each point of a square grid: (side * side, width)."""
     at = torch.linspace(0, 1, side)
     frequencies = torch.pi * torch.linspace(0.5, side / 4, -(-width // 4))
     waves = torch.cat([f(at[:, None] * frequencies) for f in (torch.sin, torch.cos)], dim=1)
@@ -25,7 +25,7 @@ def corner_waves(side: int, width: int) -> Tensor:
 def relative_boxes(
     boxes: Sequence[Mapping[str, Any]], width: int, height: int
 ) -> list[tuple[int, float, float, float, float]]:
-    """Boxes in px as (class, left, top, right, bottom), in fractions of the picture."""
+    """Convert boxes in px to (class, left, top, right, bottom), in fractions of the picture."""
     return [
         (
             BOX_CLASSES.index(box["label"]),
@@ -39,7 +39,7 @@ def relative_boxes(
 
 
 def outlined_boxes(boxes: Sequence[Mapping[str, Any]], width: int, height: int) -> np.ndarray:
-    """The boxes' outlines in their classes' colours on grey: (H, W, 3) uint8."""
+    """Draw outlines of boxes in class colours on grey: (H, W, 3) uint8."""
     image = Image.new("RGB", (width, height), (90, 90, 90))
     draw = ImageDraw.Draw(image)
     for box in boxes:

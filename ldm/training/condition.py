@@ -1,6 +1,6 @@
-"""What every kind of condition of a training batch is: made of a `Material`, drawn, prepared.
+"""Base class of the conditions of training batches, and what conditions are made from.
 
-B: batch; H, W: sides of the pictures in px; h, w: of their latents.
+B: batch; H, W: height and width of the pictures in px; h, w: of their latents.
 """
 
 from __future__ import annotations
@@ -16,46 +16,46 @@ from ldm.latent_diffusion import LatentDiffusion
 from ldm.training.config import TrainConfig
 from ldm.training.world import World
 
-EXAMPLES = 16  # held-out scenes of the pictures along the way
+EXAMPLES = 16  # held-out scenes in the sample pictures
 
 
 @dataclass(frozen=True)
 class Material:
-    """What conditions are made of."""
+    """Everything that the constructor of a condition may use."""
 
     config: TrainConfig
     preset: Preset
     model: LatentDiffusion
     world: World
     held_out: World
-    weights: str  # names the first stage's weights, for what is encoded and cached
+    weights: str  # hash of the encoder's weights, for the names of caches
 
 
 @dataclass(frozen=True)
 class Examples:
     """Conditions of held-out scenes."""
 
-    inputs: Tensor  # for EXAMPLES pictures, as the conditioner takes them
-    empty: Tensor | None = None  # the same without a condition; None: sampled without guidance
+    inputs: Tensor  # inputs of the conditioner, at most EXAMPLES
+    empty: Tensor | None = None  # the empty condition, same shape; None: sampled without guidance
     shown: Tensor | None = None  # the conditions as pictures, (EXAMPLES, 3, H, W) in [-1, 1]
 
 
 class Condition:
-    """One kind of condition; made of a `Material`."""
+    """One kind of condition; subclasses are made from a `Material`."""
 
     examples: Examples
 
     def draw(self, rng: np.random.Generator, rows: np.ndarray) -> Tensor:
-        """The conditions of these training scenes, (B, ...), by the randomness of `rng` alone."""
+        """Draw the conditions (B, ...) of training scenes, with randomness from `rng` alone."""
         raise NotImplementedError
 
     def prepared(self, drawn: Tensor) -> Tensor:
-        """What `draw` gave, on the model's device -> what the conditioner takes; here the same."""
+        """Convert the result of `draw`, on the model's device, to the conditioner's inputs."""
         return drawn
 
     def weight(self, rows: np.ndarray, drawn: Tensor) -> Tensor:
-        """How much each latent cell of these scenes counts, (B, 1, h, w); here: all the same."""
+        """Loss weights of the latent cells of these scenes, (B, 1, h, w) or broadcastable to it."""
         return torch.ones(1, 1, 1, 1)
 
     def start(self, conditioner: nn.Module) -> None:
-        """Prepare a conditioner that has learned nothing yet."""
+        """Initialise an untrained conditioner; by default, leave it as it is."""

@@ -1,10 +1,10 @@
-"""What a batch of training pictures is conditioned on: one small object per kind of condition.
+"""The conditions of training batches: one class per kind of condition.
 
-Each draws, for given scenes, what the model's conditioner takes (or, without a conditioner, what is
-concatenated as it is), and shows a few held-out examples. Nothing is mirrored: the world's light
-falls from the left.
+A condition draws the conditioner's inputs for given scenes (without a conditioner, the tensor to
+concatenate), and provides a few held-out examples. Pictures are never mirrored, because the light
+of the procedural world always falls from the left.
 
-N: scenes; B: batch; H, W: sides of the pictures in px; h, w: of their latents.
+N: scenes; B: batch; H, W: height and width of the pictures in px; h, w: of their latents.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from ldm.training.boxes import corner_waves, outlined_boxes, relative_boxes
 from ldm.training.condition import EXAMPLES, Condition, Examples, Material
 from ldm.training.holes import holes_of
 
-OUTSIDE_WEIGHT = 0.2  # of a latent cell outside all boxes, in the loss of layouts
-START_SCALE = 0.3  # of vectors that are set before the training of layouts
-ENOUGH_SCENES = 2000  # to see where things stand
-UNKNOWN_SHARE = 0.02  # of the words, replaced by [UNK], so that an unknown word does no harm
+OUTSIDE_WEIGHT = 0.2  # loss weight of latent cells outside all boxes, for layouts
+START_SCALE = 0.3  # scale of the initial embeddings of layout models
+ENOUGH_SCENES = 2000  # enough to measure where objects usually are
+UNKNOWN_SHARE = 0.02  # of the words become [UNK], so that unknown words do no harm
 
 
 class Captions(Condition):
-    """Sentences, in random wordings, as token ids (B, L); some of them emptied."""
+    """Captions as token ids (B, L), in random wordings; a share becomes the empty caption."""
 
     def __init__(self, given: Material) -> None:
         tokenizer = given.model.tokenizer
@@ -56,7 +56,7 @@ class Captions(Condition):
         self.examples = Examples(shown, self.empty.expand_as(shown))
 
     def draw(self, rng: np.random.Generator, rows: np.ndarray) -> Tensor:
-        """(B, L) int64."""
+        """Token ids (B, L) int64."""
         wording = rng.integers(self.tokens.shape[1], size=len(rows))
         tokens = self.tokens[rows, wording]
         is_word = tokens > int(self.empty.max())  # the special tokens have the lowest ids
@@ -66,16 +66,19 @@ class Captions(Condition):
         return tokens
 
     def weight(self, rows: np.ndarray, drawn: Tensor) -> Tensor:
-        """Objects are few cells, so that what is said of them hardly counts by itself."""
+        """Weight likely cells of the named objects more, since objects cover few cells.
+
+        The weight is 1 everywhere for empty captions.
+        """
         told = (drawn != self.empty).any(1)
         return torch.where(told[:, None, None, None], self.cells(rows), 1.0)
 
 
 class LikelyCells:
-    """Weights of cells by where the things that a sentence names may stand, not where they do.
+    """Loss weights of cells by where the objects that a caption names are likely to be.
 
-    A weight of the things themselves would be one of the answer: the mean that a network learns
-    would have more of them than there are. This one is the same whatever the picture shows.
+    The weights do not depend on where the objects are in the picture. Otherwise the loss would
+    depend on the answer, and the mean that the network learns would contain too many objects.
     """
 
     def __init__(self, given: Material) -> None:
@@ -84,17 +87,17 @@ class LikelyCells:
         weights = torch.tensor([loss.object_weights[kind] for kind in kinds])
         named = torch.tensor([[kind in one["objects"] for kind in kinds] for one in about])
         fog = torch.tensor([one.get("weather") == "fog" for one in about])
-        # what a cell of a kind counts above 1, in each scene: (N, kinds)
+        # the maximum weight above 1 per scene and kind of object: (N, kinds)
         self.above = named * (weights * torch.where(fog, loss.fog_weight, 1.0)[:, None] - 1)
         self.places = likely_places(given, kinds)
 
     def __call__(self, rows: np.ndarray) -> Tensor:
-        """(B, 1, h, w), at least 1."""
+        """Weights (B, 1, h, w)."""
         return 1 + torch.einsum("bk,khw->bhw", self.above[rows], self.places)[:, None]
 
 
 def likely_places(given: Material, kinds: Sequence[str]) -> Tensor:
-    """How often each latent cell shows things of a kind, as a share of the cell that does most.
+    """How often each latent cell shows each kind of object, relative to the cell with the maximum.
 
     Returns: (kinds, h, w) in [0, 1].
     """
@@ -109,9 +112,9 @@ def likely_places(given: Material, kinds: Sequence[str]) -> Tensor:
 
 
 def cell_weights(labels: np.ndarray, factor: int, of_objects: Mapping[str, float]) -> Tensor:
-    """1 for a latent cell of the land, what `of_objects` says for one of a tree, a house or a boat.
+    """Loss weights of latent cells: that in `of_objects` for listed classes, 1 for all others.
 
-    labels: (B, H, W) ids -> (B, 1, h, w); a cell that shows several things weighs by their shares.
+    labels: (B, H, W) ids -> (B, 1, h, w). A cell with several classes gets the mean over its px.
     """
     of_ids = np.ones(len(CLASSES), np.float32)
     for name, weight in of_objects.items():
@@ -120,7 +123,7 @@ def cell_weights(labels: np.ndarray, factor: int, of_objects: Mapping[str, float
 
 
 class Layouts(Condition):
-    """Boxes with classes as token ids (B, L), shuffled; some of them without any layout."""
+    """Labelled boxes as token ids (B, L), in random order; a share becomes the empty layout."""
 
     def __init__(self, given: Material) -> None:
         self.tokenizer = given.model.tokenizer
@@ -137,17 +140,18 @@ class Layouts(Condition):
         self.examples = Examples(tokens, self.empty.expand_as(tokens), to_tensor(shown))
 
     def weight(self, rows: np.ndarray, drawn: Tensor) -> Tensor:
-        """The cells in boxes count, which are few: (B, 1, h, w)."""
+        """Weights (B, 1, h, w): 1 inside boxes, which cover few cells, OUTSIDE_WEIGHT elsewhere."""
         boxes = drawn_boxes(drawn, self.tokenizer.vocab_size, len(BOX_CLASSES), self.cells)
         share = boxes[:, : len(BOX_CLASSES)].amax(1, keepdim=True)
         return OUTSIDE_WEIGHT + (1 - OUTSIDE_WEIGHT) * share
 
     @torch.no_grad()
     def start(self, conditioner: nn.Module) -> None:
-        """Give corners vectors that say where they lie, and the slots of a box a common one.
+        """Initialise the embeddings of corners by their position, and relate the tokens of a box.
 
-        From random vectors a short training learns neither: it sees each of a thousand corners a
-        few hundred times only.
+        The positional embeddings of one box share a random vector, and so do those of the same
+        token of all boxes. A short training would not learn either from independent random
+        vectors: it sees each of a thousand corners only a few hundred times.
         """
         transformer, side = conditioner.transformer, self.tokenizer.side
         ids, slots = transformer.token_emb.weight, transformer.pos_emb.emb.weight
@@ -157,7 +161,7 @@ class Layouts(Condition):
             slots += START_SCALE * torch.randn(len(slots), slots.shape[1])[period]
 
     def draw(self, rng: np.random.Generator, rows: np.ndarray) -> Tensor:
-        """(B, L) int64."""
+        """Token ids (B, L) int64."""
         layouts = [self.layouts[row] for row in rows]
         tokens = self.tokenizer(
             [[boxes[i] for i in rng.permutation(len(boxes))] for boxes in layouts]
@@ -167,13 +171,13 @@ class Layouts(Condition):
 
 
 class PictureClasses(Condition):
-    """Class ids (B,), of a folder or of ground and time; some of them are 'no class'."""
+    """Class ids (B,), by folder or by a scene's ground and time; a share becomes the null class."""
 
     def __init__(self, given: Material) -> None:
         preset = given.preset
         self.none, self.dropout = preset.null_class, given.config.loss.condition_dropout
         if self.none is None:
-            self.dropout = 0.0  # it knows no picture without a class
+            self.dropout = 0.0  # the model cannot sample without a class
         ids = {name: number for number, name in enumerate(preset.classes)}
         names = [class_name(about) for about in given.world.about]
         if unknown := sorted(set(names) - set(ids)):
@@ -187,18 +191,18 @@ class PictureClasses(Condition):
         self.examples = Examples(one_each, empty)
 
     def draw(self, rng: np.random.Generator, rows: np.ndarray) -> Tensor:
-        """(B,) int64."""
+        """Class ids (B,) int64."""
         dropped = rng.random(len(rows)) < self.dropout
         return torch.from_numpy(np.where(dropped, self.none or 0, self.classes[rows]))
 
 
 def class_name(about: Mapping[str, Any]) -> str:
-    """The class of a picture, or of a scene of the procedural world."""
+    """The class name of a user's picture or of a scene of the procedural world."""
     return about["class"] if "class" in about else classes.NAMES[class_of(about["attributes"])]
 
 
 class LabelMaps(Condition):
-    """The scenes' label maps, one channel per class: (B, classes, H, W)."""
+    """Label maps, one-hot with a channel per class: (B, classes, H, W)."""
 
     def __init__(self, given: Material) -> None:
         self.labels, self.factor = given.world.labels, given.model.factor
@@ -209,20 +213,20 @@ class LabelMaps(Condition):
         self.examples = Examples(self.prepared(torch.from_numpy(some)), shown=shown)
 
     def draw(self, rng: np.random.Generator, rows: np.ndarray) -> Tensor:
-        """(B, H, W) uint8."""
+        """Label maps (B, H, W) uint8."""
         return torch.from_numpy(self.labels[rows])
 
     def prepared(self, drawn: Tensor) -> Tensor:
-        """(B, classes, H, W) float32."""
+        """One-hot label maps (B, classes, H, W) float32."""
         return one_hot(drawn, len(CLASSES))
 
     def weight(self, rows: np.ndarray, drawn: Tensor) -> Tensor:
-        """Objects are few cells, and of more parts than the land."""
+        """Weight objects more: they cover few cells, but have more detail than the land."""
         return cell_weights(self.labels[rows], self.factor, self.object_weights)
 
 
 class LowResolution(Condition):
-    """The pictures at a quarter of the size, degraded: (B, 3, H / 4, W / 4) in [-1, 1]."""
+    """Pictures shrunk to a quarter and degraded: (B, 3, H / 4, W / 4) in [-1, 1]."""
 
     def __init__(self, given: Material) -> None:
         self.images = given.world.images
@@ -232,7 +236,7 @@ class LowResolution(Condition):
         self.examples = Examples(some, shown=shown)
 
     def draw(self, rng: np.random.Generator, rows: np.ndarray) -> Tensor:
-        """(B, 3, H / 4, W / 4) float32."""
+        """Small pictures (B, 3, H / 4, W / 4) float32."""
         return self._shrunk(rng, self.images[rows])
 
     def _shrunk(self, rng: np.random.Generator, images: np.ndarray) -> Tensor:
@@ -253,4 +257,4 @@ CONDITIONS: dict[str, Callable[[Material], Condition]] = {
     "upscale": LowResolution,
     "inpaint": holes_of,
 }
-"""The task of a preset -> its condition, made of a `Material`."""
+"""Task -> function that makes its condition from a `Material`."""

@@ -1,4 +1,4 @@
-"""Training the critic on rendered scenes, whose labels and attributes are known exactly."""
+"""Train the critic on rendered scenes, whose labels and attributes are known exactly."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from ldm.training.snapshots import export_weights, warm_start
 from ldm.training.world import World, open_world
 
 PATH = Path(__file__).parents[2] / "presets" / "demo" / "critic.safetensors"
-MAX_NOISE = 0.08  # of the pictures' range of 2: the critic shall judge shapes, not pixels
+# maximum standard deviation, for a range of 2: the critic should judge shapes, not single pixels
+MAX_NOISE = 0.08
 
 
 class CriticRun(Run):
-    """The loop's view of the critic."""
+    """Training run of the critic."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -35,7 +36,7 @@ class CriticRun(Run):
         warm_start(self.model, PATH)
 
     def batch(self, rng: np.random.Generator, size: int) -> tuple[Tensor, ...]:
-        """Slightly noisy pictures, labels at half the size, and the true attributes."""
+        """Return slightly noisy pictures, labels at half resolution, and the true attributes."""
         rows = rng.integers(len(self.world), size=size)
         image = to_tensor(self.world.images[rows])
         noise = torch.from_numpy(rng.standard_normal(image.shape, dtype=np.float32))
@@ -44,7 +45,7 @@ class CriticRun(Run):
         return image, torch.from_numpy(labels).long(), self.truth[rows]
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        """Cross-entropy of labels, of exclusive attributes and of each object's presence."""
+        """Cross-entropy of labels, of exclusive attributes, and of the presence of each object."""
         image, labels, truth = batch
         seen = model(image)
         segmentation = F.cross_entropy(seen.labels.float(), labels)
@@ -62,7 +63,7 @@ class CriticRun(Run):
         return {"loss": segmentation + judged, "attributes": judged, "pixels": pixels}
 
     def sample(self, model: nn.Module, path: Path) -> None:
-        """Nothing to draw: the critic's numbers say it all."""
+        """Do nothing: the critic makes no pictures."""
 
     def export(self, model: nn.Module, step: int) -> None:
         """Write the averaged weights."""
@@ -70,7 +71,7 @@ class CriticRun(Run):
 
 
 def make_run(config: TrainConfig) -> CriticRun:
-    """Open the world and build the run."""
+    """Load the training data and build the run."""
     about = config.data
     if about.pictures is not None:
         raise TrainingError(

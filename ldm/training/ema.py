@@ -1,4 +1,4 @@
-"""Exponential moving average of weights, as the published models were averaged."""
+"""Exponential moving average (EMA) of weights, as for the published models."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 class EMA:
     """A shadow copy of a model: shadow -= (1 - decay) * (shadow - weight), decay warmed up.
 
-    The decay of update n is min(decay, (1 + n) / (10 + n)), so early weights are soon forgotten.
+    The decay of update n is min(decay, (1 + n) / (10 + n)), so early weights soon lose influence.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:

@@ -1,7 +1,7 @@
-"""Pictures with holes, the condition of inpainting.
+"""Pictures with holes: the condition of inpainting.
 
-N: scenes; B: batch; C: channels of the latents; H, W: sides of the pictures in px; h, w: of their
-latents.
+N: scenes; B: batch; C: channels of the latents; H, W: height and width of the pictures in px;
+h, w: of their latents.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from ldm.training.autoencoder import to_tensor
 from ldm.training.condition import EXAMPLES, Condition, Examples, Material
 from ldm.training.world import SPLITS, save_array
 
-ENCODE_BATCH = 16  # pictures whose holes are encoded at once
-KNOWN_WEIGHT = 0.1  # of a latent cell outside the hole, in the loss
+ENCODE_BATCH = 16  # scenes per batch of the encoder
+KNOWN_WEIGHT = 0.1  # loss weight of latent cells outside the hole
 
 
 class Holes(Condition):
-    """Pictures with holes, as `LatentDiffusion.condition_hole` gives them: (B, C + 1, h, w).
+    """Pictures with holes, as `LatentDiffusion.condition_hole` returns them: (B, C + 1, h, w).
 
-    Holes are whole latent cells, as they are when a picture is filled in. A picture has a new hole
-    whenever it is seen, and is encoded with it each time.
+    Holes consist of whole latent cells, as in sampling. Whenever a picture is drawn it gets a new
+    hole, and is encoded with it.
     """
 
     def __init__(self, given: Material) -> None:
@@ -38,24 +38,27 @@ class Holes(Condition):
         self.examples = Examples(inputs, shown=images.masked_fill(holes.bool(), 0.0))
 
     def draw(self, rng: np.random.Generator, rows: np.ndarray) -> Tensor:
-        """The pictures and their holes of 0 and 1, (B, 3 + 1, H, W) uint8."""
+        """Pictures and holes of 0 and 1, concatenated: (B, 3 + 1, H, W) uint8."""
         images = torch.from_numpy(self.world.images[rows]).permute(0, 3, 1, 2)
         return torch.cat([images, draw_holes(rng, images, self.model.factor).byte()], dim=1)
 
     def prepared(self, drawn: Tensor) -> Tensor:
-        """(B, C + 1, h, w) float32."""
+        """Encoded pictures with holes (B, C + 1, h, w) float32."""
         return encoded_holes(self.model, drawn[:, :3] / 127.5 - 1, drawn[:, 3:].float())
 
     def weight(self, rows: np.ndarray, drawn: Tensor) -> Tensor:
-        """The hole counts; of the rest nothing is kept, so it only steadies the training."""
+        """Weight 1 in holes, KNOWN_WEIGHT elsewhere.
+
+        The model's output outside the hole is never used; it only stabilises the training.
+        """
         factor = self.model.factor
         return KNOWN_WEIGHT + (1 - KNOWN_WEIGHT) * drawn[:, 3:, ::factor, ::factor].float()
 
 
 class EncodedHoles(Holes):
-    """The same with `data.holes` holes for each picture, encoded once and kept beside the world.
+    """Like `Holes`, but with `data.holes` holes per picture, encoded once and cached on disk.
 
-    Without an accelerator, encoding takes as long as what is learned from it.
+    Without an accelerator, encoding would take as long as the training itself.
     """
 
     def __init__(self, given: Material) -> None:
@@ -69,20 +72,20 @@ class EncodedHoles(Holes):
         self.encoded = np.load(cache, mmap_mode="r")
 
     def draw(self, rng: np.random.Generator, rows: np.ndarray) -> Tensor:
-        """(B, C + 1, h, w) float32."""
+        """Encoded pictures with holes (B, C + 1, h, w) float32."""
         which = rng.integers(self.holes, size=len(rows))
         return torch.from_numpy(self.encoded[rows * self.holes + which]).float()
 
     def prepared(self, drawn: Tensor) -> Tensor:
-        """They are encoded already."""
+        """Return `drawn`, which is encoded already."""
         return drawn
 
     def weight(self, rows: np.ndarray, drawn: Tensor) -> Tensor:
-        """As with new holes."""
+        """Weights as in `Holes`, from the mask channel in [-1, 1]."""
         return KNOWN_WEIGHT + (1 - KNOWN_WEIGHT) * (drawn[:, -1:] + 1) / 2
 
     def _encoded(self) -> Tensor:
-        """(N * holes, C + 1, h, w): all of the first picture, all of the second, and so on."""
+        """Encode all pictures: (N * holes, C + 1, h, w), the holes of a picture in succession."""
         parts = []
         for start in range(0, len(self.world), ENCODE_BATCH):
             images = to_tensor(self.world.images[start : start + ENCODE_BATCH])
@@ -94,19 +97,22 @@ class EncodedHoles(Holes):
 
 
 def holes_of(given: Material) -> Holes:
-    """New holes or encoded ones, as `data.holes` says."""
+    """Return `EncodedHoles` if `data.holes` is above 0, else `Holes`."""
     return EncodedHoles(given) if given.config.data.holes else Holes(given)
 
 
 @torch.no_grad()
 def encoded_holes(model: LatentDiffusion, images: Tensor, holes: Tensor) -> Tensor:
-    """(B, 3, H, W) in [-1, 1], (B, 1, H, W) of 0 and 1 -> (B, C + 1, h, w) float32."""
+    """Encode pictures (B, 3, H, W) in [-1, 1] with holes (B, 1, H, W) of 0 and 1.
+
+    Returns: (B, C + 1, h, w) float32.
+    """
     with autocast(model.device):
         return model.condition_hole(images, holes).concat.float()
 
 
 def draw_holes(rng: np.random.Generator, images: Tensor, factor: int) -> Tensor:
-    """A hole of whole latent cells for each picture: (B, 1, H, W) of 0 and 1."""
+    """Draw a hole of whole latent cells for each picture: (B, 1, H, W) of 0 and 1."""
     height, width = images.shape[2:]
     drawn = [to_cells(masks.draw(rng, width, height), factor) for _ in images]
     return torch.from_numpy(np.stack(drawn))[:, None].float()

@@ -1,6 +1,6 @@
-"""A model of one's own: its preset and the configuration that trains it, after a preset there is.
+"""Set up a user's own model: a preset and a training configuration, based on another preset.
 
-Both are written into `models/NAME/`, to be looked at and changed before the training begins.
+Both are written to `models/NAME/`, where they can be edited before the training.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
 WEIGHTS = "model.safetensors"
 VOCABULARY = "vocabulary.txt"
 MOST_WORDS = 8000
+# keys of a preset that are specific to its own weights, and not taken over
 NOT_OURS = ("licence", "links", "parameters", "class_colours", "classes_file", "weights")
 
 FIRST_STAGE = {
@@ -55,20 +56,21 @@ def create(
     first_stage: str | None = None,
     models_dir: Path = MODELS_DIR,
 ) -> Path:
-    """Write the preset and the training configuration of a model of one's own pictures.
+    """Write the preset and the training configuration of a model for the user's pictures.
 
     Args:
-        name: What it will be called.
-        like: The preset whose task and architecture it takes, and whose weights it begins with.
+        name: Name of the new model.
+        like: The preset that gives task, architecture and, if they are on disk, initial weights.
         pictures: The folder of pictures, see `ldm.data.folder`.
-        first_stage: A preset whose first stage it uses instead of that one's.
-        models_dir: The new folder is made in it.
+        first_stage: A preset whose first stage is used instead of that of `like`.
+        models_dir: The folder in which the model's folder is created.
 
     Returns:
-        The training configuration's path.
+        The path of the training configuration.
 
     Raises:
-        LDMError: In one sentence, if the name is taken or none, or the pictures do not do.
+        LDMError: If the name is invalid or taken, `like` cannot be used, or the pictures do not
+            suit the task.
     """
     folder = models_dir / name
     _check_name(name, folder)
@@ -92,7 +94,7 @@ def create(
             (folder / VOCABULARY).write_text("".join(f"{word}\n" for word in words), "utf-8")
         _write(folder / OWN_NAME, values)
         _write(folder / "train.yaml", _training_values(name, about, pictures, folder))
-        load_preset(name, models_dir)  # whether all of it goes together
+        load_preset(name, models_dir)  # check that the result is valid
     except BaseException:
         shutil.rmtree(folder)
         raise
@@ -109,7 +111,7 @@ def _check_name(name: str, folder: Path) -> None:
 
 
 def _check_text(what: str, text: str) -> None:
-    """A preset holds UTF-8, and to OmegaConf, which reads it, `${...}` and `???` are no text."""
+    """Refuse text that a preset cannot hold: non-UTF-8, and `${...}` and `???` of OmegaConf."""
     is_utf8 = text.encode("utf-8", "ignore").decode() == text
     if not is_utf8 or "${" in text or text == "???":
         raise TrainingError(
@@ -120,7 +122,7 @@ def _check_text(what: str, text: str) -> None:
 def _preset_values(
     name: str, like: Preset, pictures: Sequence[Picture], first_stage: str | None
 ) -> dict[str, Any]:
-    """The preset's YAML as it was written for the other model, with what is another's left out."""
+    """The new preset's YAML values: those of `like`, adapted to the pictures, without NOT_OURS."""
     values = read_yaml(preset_file(like.name) or like.folder / OWN_NAME)
     values = {key: value for key, value in values.items() if key not in NOT_OURS}
     count = f"{len(pictures)} picture{'' if len(pictures) == 1 else 's'}"
@@ -142,7 +144,7 @@ def _preset_values(
 
 
 def _vocabulary(pictures: Sequence[Picture]) -> list[str]:
-    """The special tokens, then the words of all captions, the most frequent first."""
+    """The special tokens, then up to MOST_WORDS words of the captions, most frequent first."""
     captions = [caption for picture in pictures for caption in picture.captions()]
     if not captions:
         raise TrainingError(
@@ -160,7 +162,7 @@ def _training_values(name: str, like: Preset, pictures: Path, folder: Path) -> d
     data = {"pictures": str(pictures.resolve()), "size": like.width, "folder": str(folder / "data")}
     if is_first_stage:
         data["crop"] = like.width // 2
-    if like.keeps_means > 1:  # it is for worn pictures
+    if like.keeps_means > 1:  # a preset for degraded pictures
         data["degradation"] = "bsr"
     values |= {"preset": name, "data": data, "runs": str(folder)}
     if like.is_on_disk:

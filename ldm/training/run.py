@@ -12,21 +12,22 @@ from ldm.errors import TrainingError
 from ldm.training.config import TrainConfig, load_config
 from ldm.training.loop import train as train_loop
 
-# kind -> the module that builds its run; imported when it is asked for
+# kind -> module with its `make_run`; imported on demand
 MAKERS = {
     "first_stage": "ldm.training.autoencoder",
     "latent_diffusion": "ldm.training.diffusion",
     "critic": "ldm.training.critic",
 }
-CRITIC_MULTIPLE = 16  # px, of the sides of the pictures that it judges
+CRITIC_MULTIPLE = 16  # the critic needs sides that are multiples of this many px
 
 
 def train(config_path: Path, *, resume: bool = False) -> None:
-    """Train what `config_path` describes; everything is written to `runs/<file name>/`.
+    """Run the training that `config_path` describes.
 
     Args:
-        config_path: A YAML file with the fields of `ldm.training.config.TrainConfig`.
-        resume: Go on from the snapshot of an earlier start, if there is one.
+        config_path: A YAML file with the fields of `ldm.training.config.TrainConfig`. Snapshots,
+            statistics and samples are written to the folder `<config.runs>/<file name>/`.
+        resume: Whether to resume from the snapshot of an earlier run, if there is one.
 
     Raises:
         PresetError: If there is no preset of that name.
@@ -43,7 +44,7 @@ def train(config_path: Path, *, resume: bool = False) -> None:
 
 
 def _check_model(config: TrainConfig) -> None:
-    """Refuse, before anything is drawn, a model that is not ours to write or does not fit."""
+    """Refuse presets that were not trained here or do not fit the run, before data are loaded."""
     multiple = CRITIC_MULTIPLE
     if config.kind != "critic":
         preset = load_preset(config.preset)
@@ -66,7 +67,7 @@ def _check_model(config: TrainConfig) -> None:
 
 
 def _check_folder(folder: Path) -> None:
-    """It is there and can be written."""
+    """Create the folder if necessary, and check that it is writable."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         is_ours = os.access(folder, os.W_OK)

@@ -1,4 +1,4 @@
-"""What outlives a run: the snapshot to resume from, and the weight file that the project ships."""
+"""The files of a training run: snapshots to resume from, and exported weight files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FIRST_CONVOLUTION = "unet.input_blocks.0.0.weight"
 
 
 def save_snapshot(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a snapshot so that a kill at any moment leaves either the old or the new one."""
+    """Write a snapshot atomically: a kill at any moment leaves either the old or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     with part.open("wb") as file:
@@ -43,15 +43,15 @@ def load_snapshot(path: Path) -> dict[str, Any]:
 
 
 def warm_start(model: nn.Module, path: Path, rename: Callable[[str], str] = str) -> bool:
-    """Start from shipped weights where there are any, so that a later day can go on from them.
+    """Load exported weights if there are any, so that a new run continues from them.
 
     Args:
-        model: Takes the weights, in its own precision.
-        path: A shipped weight file.
+        model: The model to load into; it keeps its precision.
+        path: An exported weight file, which need not exist.
         rename: The model's parameter name -> the file's.
 
     Returns:
-        Whether there were any.
+        Whether the file exists.
 
     Raises:
         CheckpointError: If the file cannot be read.
@@ -75,23 +75,23 @@ def start_alike(
     latent_channels: int = 0,
     rename: Callable[[str], str | None] = str,
 ) -> int:
-    """Start a model from the weights of a relative: all of the same name and shape.
+    """Initialise a model from another one's weights: from all of the same name and shape.
 
-    The first convolution takes the latents' part where the relative's condition has other
-    channels; those of the new condition start at zero, so it is at first not looked at.
+    If the two models' conditions have different channels, the first convolution takes only the
+    weights of the latents' channels. Those of the new condition start at zero, without effect.
 
     Args:
-        model: Takes the weights, in its own precision.
-        path: A shipped weight file of another model.
-        latent_channels: Of a denoiser, the first inputs, which mean the same in both.
-        rename: The model's parameter name -> the file's; None: it has none like it.
+        model: The model to load into; it keeps its precision.
+        path: An exported weight file of the other model.
+        latent_channels: Number of a denoiser's first input channels, which are latents in both.
+        rename: The model's parameter name -> the file's; None if there is no match.
 
     Returns:
-        How many weights were taken.
+        How many tensors were taken.
 
     Raises:
         CheckpointError: If the file cannot be read.
-        TrainingError: If it is missing.
+        TrainingError: If the file is missing.
     """
     if not is_there(path):
         raise TrainingError(f"{path} is missing; train it first.")
@@ -117,13 +117,13 @@ def export_weights(
     metadata: dict[str, str],
     largest: int = sys.maxsize,
 ) -> None:
-    """Write a shipped weight file: float16 safetensors, atomically if it is one.
+    """Export weights as float16 safetensors; atomically if they fit into a single file.
 
     Args:
-        path: Where to; what lies there under this name is replaced.
-        tensors: By name.
-        metadata: For the file's header.
-        largest: Bytes of a file; larger weights are written in parts.
+        path: The weight file; an existing one, or its parts, are replaced.
+        tensors: Tensors by name.
+        metadata: Metadata for the file's header.
+        largest: Maximum bytes of a file; larger weights are split into parts.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     half = {name: _half(tensor) for name, tensor in tensors.items()}
@@ -133,13 +133,13 @@ def export_weights(
     for file, names in zip(files, parts, strict=True):
         made = file.with_suffix(".part")
         save_file({name: half[name] for name in names}, made, metadata)
-        made.chmod(0o644)  # safetensors makes it private, but it is there to be shipped
+        made.chmod(0o644)  # safetensors makes the file private, but it is to be shared
         os.replace(made, file)
     for file in before:
         file.unlink(missing_ok=True)
 
 
 def _half(tensor: Tensor) -> Tensor:
-    """A copy in float16; single numbers keep their precision."""
+    """A copy in float16 on the CPU; scalars become float32."""
     dtype = torch.float16 if tensor.ndim else torch.float32
     return tensor.detach().to("cpu", dtype, copy=True).contiguous()
