@@ -1,4 +1,4 @@
-"""A golden case: its models, and the tensors that were recorded of the authors' own."""
+"""A golden case: its models, and the tensors recorded from the authors' code."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ INPUTS = re.compile(
 
 
 def is_input(name: str) -> bool:
-    """Whether a recorded tensor is given rather than computed."""
+    """Whether a recorded tensor is an input, which we do not compute."""
     return INPUTS.fullmatch(name) is not None
 
 
@@ -31,30 +31,30 @@ class Case:
     """A case's models and recorded tensors."""
 
     architecture: Architecture
-    averaged: Any  # with EMA weights where the file has them; what samplers use
-    raw: Any
+    averaged: Any  # with EMA weights if the file has them; used for sampling
+    raw: Any  # with the weights as trained, without averaging
     tensors: dict[str, Tensor]
     notes: dict[str, Any]
     loss_type: str = "l2"
-    digest: tuple[str, str] | None = None  # SHA-256 of the checkpoint, found and recorded
-    tables: dict[str, Tensor] = field(default_factory=dict)  # of the schedule, in the checkpoint
+    digest: tuple[str, str] | None = None  # SHA-256 of the checkpoint: (actual, recorded)
+    tables: dict[str, Tensor] = field(default_factory=dict)  # schedule in the checkpoint
 
     def __contains__(self, prefix: str) -> bool:
         return any(name.startswith(prefix) for name in self.tensors)
 
     @property
     def parts(self) -> list[str]:
-        """What stands before the first slash in the recorded names."""
+        """The recorded names' parts before the first slash, sorted and without duplicates."""
         return sorted({name.split("/")[0] for name in self.tensors})
 
     def steps(self, pattern: str) -> list[int]:
-        """Every time step t of the recorded names that match; t is the pattern's one group."""
+        """The time steps in the recorded names that match; t is the pattern's only group."""
         found = (re.fullmatch(pattern, name) for name in self.tensors)
         return sorted({int(match[1]) for match in found if match})
 
     @property
     def first_stage(self) -> nn.Module:
-        """The autoencoder, of a model or alone."""
+        """The first stage: part of a model, or the model itself."""
         return self.raw if self.architecture.unet is None else self.raw.first_stage
 
     def condition(self, branch: str) -> Conditioning:
@@ -72,5 +72,5 @@ class Case:
 
 
 def full(x: Tensor, t: int) -> Tensor:
-    """The same time step for every picture of x: (B,)."""
+    """The time step t for every picture of x: (B,) int64."""
     return torch.full((len(x),), t, dtype=torch.int64)

@@ -1,5 +1,7 @@
-"""Does a class-conditional model draw the ground and the time of its class? The critic's answers,
-as a share of those it gets right on real pictures."""
+"""Measure whether a class-conditional model draws the ground and time of the given class.
+
+The measure is the accuracy of the critic's answers, relative to that on real pictures.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,12 @@ from ldm.latent_diffusion import LatentDiffusion
 from ldm.runtime.manager import ModelManager
 
 BAR = 0.85
-ASKED = ("ground", "time")  # the attributes that a class is made of
-SEEDS = 4  # of each class, on the sheet of samples
+ASKED = ("ground", "time")  # attributes that define a class
+SEEDS = 4  # samples of each class on the example sheet
 
 
 def measure(preset: Preset, scenes: int) -> list[Row]:
-    """Accuracy of ground and time as a share of real, and the Fréchet distance, per width."""
+    """Accuracy of ground and time relative to real scenes, and Fréchet distance, per size."""
     require_landscapes(preset)
     critic, rows = load_critic(), []
     with ModelManager().use(preset.name) as model:
@@ -50,7 +52,7 @@ def measure(preset: Preset, scenes: int) -> list[Row]:
 
 
 def class_ids(truth: Tensor) -> Tensor:
-    """Attributes of scenes (N, attributes) -> their classes, (N,) int64."""
+    """Convert attributes of scenes (N, attributes) to class ids (N,) int64."""
     columns = [attributes.NAMES.index(name) for name in ASKED]
     ids = [
         PAIRS.index(tuple(ATTRIBUTES[n][v] for n, v in zip(ASKED, row, strict=True)))
@@ -62,7 +64,7 @@ def class_ids(truth: Tensor) -> Tensor:
 def draw_classes(
     preset: Preset, model: LatentDiffusion, ids: Tensor, size: Size, **how: Any
 ) -> Tensor:
-    """One picture per class id, with the preset's guidance: (N, 3, H, W)."""
+    """Sample one picture per class id with the preset's guidance: (N, 3, H, W)."""
     return draw(
         model,
         lambda some: model.condition(ids[some]),
@@ -74,7 +76,7 @@ def draw_classes(
 
 
 def examples(preset: Preset, model: LatentDiffusion) -> list[Block]:
-    """Every class with the seeds 0 to 3."""
+    """Sample every class with the seeds 0 to 3."""
     require_landscapes(preset)
     size = trained_size(preset, len(NAMES) * SEEDS)
     ids = torch.arange(len(NAMES)).repeat_interleave(SEEDS)

@@ -1,4 +1,4 @@
-"""The critic's judgement of pictures: attributes, labels, features."""
+"""Judge pictures with the critic: attributes, label maps and features."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the critic says of N pictures."""
+    """The critic's output for N pictures."""
 
     answers: Tensor  # (N, len(attributes.NAMES)) value index per attribute, 0 or 1 per object
     labels: Tensor  # (N, H / 2, W / 2) class ids
@@ -29,7 +29,7 @@ class Judgement:
 
 
 def load_critic() -> Critic:
-    """The shipped critic.
+    """Load the shipped critic.
 
     Raises:
         CheckpointError: If its weights are missing.
@@ -60,10 +60,10 @@ def distances(critic: Critic, a: Tensor, b: Tensor, mask: Tensor | None = None) 
     """Perceptual distance of each pair of pictures, inside a mask if there is one: (N,).
 
     Args:
-        critic: Whose features are compared.
-        a: (N, 3, H, W) in [-1, 1].
-        b: The same shape.
-        mask: (N, 1, H, W), 1 where it counts.
+        critic: The critic whose features are compared.
+        a: Pictures (N, 3, H, W) in [-1, 1].
+        b: Pictures of the same shape.
+        mask: (N, 1, H, W), 1 where to compare; None: everywhere.
     """
     parts = []
     for start in range(0, len(a), BATCH):

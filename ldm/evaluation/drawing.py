@@ -1,4 +1,4 @@
-"""Samples of a model for held-out conditions, made as the tasks make them."""
+"""Sample pictures for held-out conditions in the same way as the tasks do."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from ldm.latent_diffusion import LatentDiffusion
 from ldm.tasks.sampling import sample
 from ldm.tasks.settings import Sampling, canvas_of
 
-TIMES = ((1, 1), (2, 1), (4, 1), (2, 2))  # the trained width and height
+TIMES = ((1, 1), (2, 1), (4, 1), (2, 2))  # width and height, as multiples of the trained ones
 
 
 @dataclass(frozen=True)
 class Size:
-    """Pictures of one size, and how they are sampled."""
+    """Size and number of the pictures to sample, and the sampling defaults."""
 
-    times: int  # the trained width
+    times: int  # width as a multiple of the trained one
     width: int  # px
     height: int  # px
-    count: int  # of pictures; fewer of the wide ones, so that each size costs the same
-    defaults: Defaults = Defaults()  # the preset's own: what a person gets is measured
+    count: int  # of pictures; fewer of large ones, so that each size costs the same
+    defaults: Defaults = Defaults()  # the preset's own, so that the usual results are measured
 
     def __str__(self) -> str:
         return f"{self.width} x {self.height}"
 
 
 def sizes(preset: Preset, scenes: int) -> list[Size]:
-    """The trained size and multiples of its sides, for `scenes` pictures of the first."""
+    """The trained size with `scenes` pictures, and multiples of it with fewer."""
     return [
         Size(
             across,
@@ -63,18 +63,18 @@ def draw(
     guidance_scale: float = 1.0,
     seeds: Sequence[int] | None = None,
 ) -> Tensor:
-    """Sample one picture per condition, as a task does.
+    """Sample one picture per condition.
 
     Args:
-        model: What is measured.
-        condition: Some of the pictures, as a slice -> their conditions.
-        size: How many, how large and how sampled.
-        empty: One empty condition; needed for guidance.
-        guidance_scale: 1 is off.
-        seeds: One per picture; None: i for picture i.
+        model: The model to sample from.
+        condition: Slice of the pictures -> their conditioning.
+        size: Size and number of the pictures, and sampling defaults.
+        empty: The empty conditioning of one picture; needed for guidance.
+        guidance_scale: 1 switches guidance off.
+        seeds: One per picture; None: picture i has seed i.
 
     Returns:
-        (N, 3, H, W) float32 in [-1, 1], in 256 levels as a saved picture has.
+        (N, 3, H, W) float32 in [-1, 1], quantised to 256 levels like a saved picture.
     """
     sampling = _sampling(size, guidance_scale, range(size.count) if seeds is None else seeds)
     batch = canvas_of(model, sampling).together
@@ -89,7 +89,7 @@ def draw(
 
 
 def _sampling(size: Size, guidance_scale: float, seeds: Sequence[int]) -> Sampling:
-    """As a request that leaves all open but the size."""
+    """The settings of a request that gives only the size and leaves the rest to the preset."""
     about = size.defaults
     return Sampling(
         sampler=about.sampler,
@@ -105,7 +105,7 @@ def _sampling(size: Size, guidance_scale: float, seeds: Sequence[int]) -> Sampli
 
 
 def _last(run: Generator[Any, None, list[np.ndarray]]) -> list[np.ndarray]:
-    """What a run returns in the end."""
+    """Exhaust a generator and return its return value."""
     while True:
         try:
             next(run)

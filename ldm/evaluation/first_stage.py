@@ -1,4 +1,4 @@
-"""How well a first stage gives pictures back, at its trained size and far beyond it."""
+"""Measure the reconstructions of a first stage, at its trained width and larger ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ldm.evaluation.report import Row
 from ldm.models.first_stage import DiagonalGaussian
 
 BARS = {"kl": (30.0, 0.90), "vq": (29.0, 0.90)}  # PSNR in dB, SSIM
-WIDTHS = (1, 2, 4)  # times the trained width
+WIDTHS = (1, 2, 4)  # multiples of the trained width
 BATCH = 8
 
 
@@ -36,7 +36,7 @@ def measure(preset: Preset, scenes: int) -> list[Row]:
 
 @torch.no_grad()
 def _values(first_stage: nn.Module, images: Tensor) -> tuple[float, float]:
-    """Mean PSNR and SSIM."""
+    """Mean PSNR and SSIM of the reconstructions."""
     decibels, similarity = [], []
     for batch in images.split(BATCH):
         code = first_stage.encode(batch)

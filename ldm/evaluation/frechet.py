@@ -1,4 +1,4 @@
-"""The Fréchet distance of the critic's features, beside that of real scenes to other real ones."""
+"""Fréchet distance of the critic's features, with that between real scenes for comparison."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ MEASURE = "Frechet distance of the critic's features"
 def frechet_row(
     critic: Critic, seen: Tensor, real: Tensor, size: Size, measure: str = MEASURE
 ) -> Row:
-    """How far pictures are from real ones, as sets.
+    """Fréchet distance between the model's pictures and real scenes.
 
-    Few pictures are far from any others, so it says by itself nothing of a model.
+    For few pictures the distance is always large, so its value alone says nothing about a model.
+    The row therefore also holds the distance between as many other real scenes and `real`.
 
     Args:
-        critic: Whose features they are.
-        seen: Of the model's pictures, (N, D).
-        real: Of the first `size.count` held-out scenes; those after them are the other real ones.
-        size: Of all of them.
-        measure: What it is called.
+        critic: The critic that computed the features.
+        seen: Features of the model's pictures, (N, D).
+        real: Features of the first `size.count` held-out scenes. The next `size.count` scenes are
+            the other real ones.
+        size: Size and number of the pictures.
+        measure: Name of the measure in the row.
     """
     others = held_out(size.count, size.width, size.height, first=size.count).images
     between_real = frechet_distance(judge(critic, others).features, real)

@@ -1,5 +1,4 @@
-"""Uncurated samples on one sheet: the first held-out scenes or fixed prompts, fixed seeds, nothing
-chosen."""
+"""Write a sheet of uncurated samples: the first held-out scenes or fixed prompts, fixed seeds."""
 
 from __future__ import annotations
 
@@ -27,22 +26,22 @@ MODULES = {
     "layout": "layout",
     "class-conditional": "class_conditional",
 }
-"""Task -> the module of this folder whose `examples(preset, model)` gives the blocks."""
+"""Task -> the module of this folder whose `examples(preset, model)` returns the blocks."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Pictures that belong together, in a row."""
+    """A row of pictures with a common caption."""
 
     caption: str
     pictures: Sequence[np.ndarray]  # (H, W, 3) uint8, all of one size
 
 
 def write_grid(preset_name: str, path: Path) -> None:
-    """Draw examples with a preset's defaults and write one PNG.
+    """Sample examples with a preset's defaults and write them as one picture file.
 
     Raises:
-        PresetError: If there are no examples of what the preset does, or `path` cannot be written.
+        PresetError: If the preset's task has no examples, or `path` cannot be written.
     """
     preset = load_preset(preset_name)
     if preset.task not in MODULES:
@@ -71,7 +70,7 @@ def _check_writable(path: Path) -> None:
 
 
 def sheet(blocks: Sequence[Block], columns: int) -> Image.Image:
-    """All blocks, `columns` side by side."""
+    """Arrange all blocks on one sheet, `columns` to a row."""
     made = [_block(block) for block in blocks]
     width, height = made[0].size
     rows = -(-len(made) // columns)
@@ -83,7 +82,7 @@ def sheet(blocks: Sequence[Block], columns: int) -> Image.Image:
 
 
 def _block(block: Block) -> Image.Image:
-    """The pictures in a row under their caption."""
+    """Draw a block: the caption, and under it the pictures in a row."""
     height, width, _ = block.pictures[0].shape
     row = np.full((height, len(block.pictures) * (width + GAP) - GAP, 3), 255, np.uint8)
     for i, image in enumerate(block.pictures):

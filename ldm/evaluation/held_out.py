@@ -14,8 +14,9 @@ from ldm.data.rendering import render
 from ldm.data.scenes import Box
 from ldm.errors import PresetError
 
-FIRST_STAGES = ("demo-kl-f4", "demo-vq-f4")  # of the models that were trained on landscapes
-HELD_OUT = 1  # the seed's first word; training scenes have 0
+# first stages of the models that were trained on the procedural landscapes
+FIRST_STAGES = ("demo-kl-f4", "demo-vq-f4")
+HELD_OUT = 1  # first word of the scenes' seeds; training scenes have 0
 
 
 @dataclass(frozen=True)
@@ -24,13 +25,13 @@ class HeldOut:
 
     images: Tensor  # (N, 3, H, W) float32 in [-1, 1]
     labels: Tensor  # (N, H, W) class ids
-    captions: list[str]  # naming everything in the scene
-    truth: Tensor  # (N, len(attributes.NAMES))
+    captions: list[str]  # each names everything in its scene
+    truth: Tensor  # (N, len(attributes.NAMES)) encoded attributes
     boxes: list[tuple[Box, ...]]  # of each scene, in px
 
 
 def held_out(count: int, width: int = 128, height: int = 128, first: int = 0) -> HeldOut:
-    """`count` held-out scenes at a size in px, from the one with the number `first` on."""
+    """Render `count` held-out scenes of a size in px, starting with scene `first`."""
     images, labels, captions, truth, boxes = [], [], [], [], []
     for i in range(first, first + count):
         rng = np.random.default_rng([HELD_OUT, i])
@@ -51,10 +52,10 @@ def held_out(count: int, width: int = 128, height: int = 128, first: int = 0) ->
 
 
 def require_landscapes(preset: Preset) -> None:
-    """Refuse a model of another world, whose class numbers mean something else.
+    """Refuse models that were not trained on the landscapes: their class ids differ.
 
     Raises:
-        PresetError: If its first stage is none of the shipped ones.
+        PresetError: If the preset's first stage is not in FIRST_STAGES.
     """
     if preset.first_stage_preset not in FIRST_STAGES:
         raise PresetError(

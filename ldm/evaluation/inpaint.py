@@ -1,4 +1,4 @@
-"""How much nearer to the true picture than OpenCV's fillings an inpainting model comes."""
+"""Measure how much closer to the original an inpainting model comes than OpenCV's methods."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from ldm.latent_diffusion import LatentDiffusion
 from ldm.runtime.manager import ModelManager
 from ldm.tasks.joining import joined
 
-BAR = 2.0  # times better than the better one of OpenCV's
+BAR = 2.0  # ratio of the better OpenCV method's distance to the model's
 NEAR = "perceptual distance in the hole"
 METHODS = {"Telea": cv2.INPAINT_TELEA, "Navier-Stokes": cv2.INPAINT_NS}
-HOLE_GREY = 0.6  # of holes on the sheet of samples
-BLOCKS = 12  # scenes on it
-RADIUS = 3  # px, OpenCV's own example
+HOLE_GREY = 0.6  # grey of holes on the example sheet, in [-1, 1]
+BLOCKS = 12  # scenes on the example sheet
+RADIUS = 3  # px, as in OpenCV's example
 
 
 def measure(preset: Preset, scenes: int) -> list[Row]:
-    """Perceptual distance inside the hole and Fréchet distance, the better of OpenCV's / ours."""
+    """Perceptual distance in the hole and Fréchet distance, best of OpenCV's / ours, per size."""
     critic, rows = load_critic(), []
     with ModelManager().use(preset.name) as model:
         for size in sizes(preset, scenes):
@@ -60,7 +60,7 @@ def measure(preset: Preset, scenes: int) -> list[Row]:
 
 
 def _by_kind(each: dict[str, Tensor], size: Size) -> list[Row]:
-    """The perceptual distances (N,) of every way, for each kind of hole alone."""
+    """Rows of the ratio of perceptual distances (N,), for each kind of hole separately."""
     kinds, rows = np.array([kind for kind, _ in _drawn(size)]), []
     for kind in masks.KINDS:
         some = torch.from_numpy(kinds == kind)
@@ -73,12 +73,12 @@ def _by_kind(each: dict[str, Tensor], size: Size) -> list[Row]:
 
 
 def draw_holes(size: Size) -> Tensor:
-    """Hole i by the randomness of seed i, none of them a whole picture: (N, 1, H, W) of 0 and 1."""
+    """Draw holes (N, 1, H, W) of 0 and 1; hole i uses the seed i, and none is the whole picture."""
     return torch.from_numpy(np.stack([mask for _, mask in _drawn(size)]))[:, None].float()
 
 
 def _drawn(size: Size) -> Iterator[tuple[str, np.ndarray]]:
-    """Kind and hole, (H, W) uint8, of each picture."""
+    """Yield the kind of each hole and the hole, (H, W) uint8."""
     for i in range(size.count):
         rng = np.random.default_rng(i)
         while (kind := masks.choose(rng)) == "all":
@@ -89,7 +89,7 @@ def _drawn(size: Size) -> Iterator[tuple[str, np.ndarray]]:
 def draw_filled(
     model: LatentDiffusion, images: Tensor, holes: Tensor, size: Size, **how: Any
 ) -> Tensor:
-    """The pictures with what the model draws in the holes, and unchanged elsewhere."""
+    """Fill the holes with the model as the task does: (N, 3, H, W)."""
     cells = to_whole_cells(holes, model.factor)
 
     def condition(some: slice) -> Conditioning:
@@ -99,7 +99,7 @@ def draw_filled(
 
 
 def examples(preset: Preset, model: LatentDiffusion) -> list[Block]:
-    """Held-out scenes with holes: what is given, Telea's filling, the model's, the original."""
+    """Held-out scenes: the input with its hole, Telea's filling, the model's, the original."""
     size = trained_size(preset, BLOCKS)
     real, holes = held_out(BLOCKS, preset.width, preset.height).images, draw_holes(size)
     given = torch.where(holes.bool(), torch.tensor(HOLE_GREY), real)
@@ -111,12 +111,12 @@ def examples(preset: Preset, model: LatentDiffusion) -> list[Block]:
 
 
 def to_whole_cells(holes: Tensor, factor: int) -> Tensor:
-    """Holes (N, 1, H, W) grown to all latent cells that they touch."""
+    """Grow holes (N, 1, H, W) to all latent cells that they touch."""
     grown = [to_cells(mask, factor) for mask in holes[:, 0].numpy()]
     return torch.from_numpy(np.stack(grown))[:, None]
 
 
 def filled_by_opencv(images: Tensor, holes: Tensor, method: str) -> Tensor:
-    """The pictures filled in by Telea's or the Navier-Stokes method."""
+    """Fill the holes with an OpenCV method, one of METHODS."""
     pairs = zip(to_arrays(images), holes[:, 0].numpy().astype(np.uint8), strict=True)
     return to_tensor([cv2.inpaint(image, hole, RADIUS, METHODS[method]) for image, hole in pairs])

@@ -1,5 +1,8 @@
-"""Does a layout model put things where their boxes are? The share of boxes in which the critic
-finds the object, as a share of what it finds in real pictures."""
+"""Measure whether a layout model draws objects where their boxes are.
+
+The measure is the share of boxes in which the critic finds the object, relative to that on real
+pictures.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +29,11 @@ from ldm.runtime.manager import ModelManager
 
 BAR = 0.75
 MIN_OVERLAP = 0.5  # intersection over union
-BLOCKS, SEEDS = 8, 3  # layouts on the sheet of samples, pictures of each
+BLOCKS, SEEDS = 8, 3  # layouts on the example sheet, samples of each
 
 
 def measure(preset: Preset, scenes: int) -> list[Row]:
-    """Share of boxes found, as a share of real, and the Fréchet distance, per width."""
+    """Share of boxes found relative to real scenes, and Fréchet distance, per size."""
     require_landscapes(preset)
     critic, rows = load_critic(), []
     with ModelManager().use(preset.name) as model:
@@ -48,7 +51,7 @@ def measure(preset: Preset, scenes: int) -> list[Row]:
 
 
 def _shares(seen: Tensor, real: Tensor, boxes: Sequence[Sequence[Box]]) -> dict[str, float]:
-    """Found in the samples / found in real pictures, for all classes and for each that occurs."""
+    """Boxes found in the samples / in real pictures, over all classes and for each class."""
     shares = {}
     for what, names in (("all", BOX_CLASSES), *((name, (name,)) for name in BOX_CLASSES)):
         theirs = found(real, boxes, names)
@@ -58,12 +61,12 @@ def _shares(seen: Tensor, real: Tensor, boxes: Sequence[Sequence[Box]]) -> dict[
 
 
 def found(labels: Tensor, boxes: Sequence[Sequence[Box]], names: Sequence[str]) -> float:
-    """How many boxes of these classes hold their object, as a share.
+    """Share of the boxes of these classes in which the object is found; 0 if there are no boxes.
 
     Args:
-        labels: The critic's, (N, H / 2, W / 2).
-        boxes: Of each picture, in px of the picture.
-        names: Which classes count.
+        labels: The critic's class ids, (N, H / 2, W / 2).
+        boxes: The boxes of each picture, in px of the picture.
+        names: The classes to count.
     """
     hits = [
         _is_found(picture == IDS[box.label], box)
@@ -75,9 +78,9 @@ def found(labels: Tensor, boxes: Sequence[Sequence[Box]], names: Sequence[str]) 
 
 
 def _is_found(mask: np.ndarray, box: Box) -> bool:
-    """Whether one connected piece of the class has about this box; the mask has half the size."""
+    """Whether a connected component of the mask, at half size, overlaps the box enough."""
     _, _, pieces, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    left, top, width, height = 2 * pieces[1:, :4].T  # the first piece is all that is not masked
+    left, top, width, height = 2 * pieces[1:, :4].T  # component 0 is the background
     across = np.minimum(left + width, box.x1) - np.maximum(left, box.x0)
     down = np.minimum(top + height, box.y1) - np.maximum(top, box.y0)
     shared = np.clip(across, 0, None) * np.clip(down, 0, None)
@@ -88,7 +91,7 @@ def _is_found(mask: np.ndarray, box: Box) -> bool:
 def draw_layouts(
     preset: Preset, model: LatentDiffusion, boxes: Sequence[Sequence[Box]], size: Size, **how: Any
 ) -> Tensor:
-    """One picture per list of boxes, with the preset's guidance: (N, 3, H, W)."""
+    """Sample one picture per list of boxes with the preset's guidance: (N, 3, H, W)."""
     most = model.tokenizer.max_boxes
     layouts = [relative(some, size)[:most] for some in boxes]
     cells = (size.height // model.factor, size.width // model.factor)
@@ -103,7 +106,7 @@ def draw_layouts(
 
 
 def relative(boxes: Sequence[Box], size: Size) -> list[LabelledBox]:
-    """Boxes in px as (class, left, top, right, bottom), in fractions of the picture."""
+    """Convert boxes in px to (class, left, top, right, bottom), in fractions of the picture."""
     width, height = size.width, size.height
     return [
         (BOX_CLASSES.index(b.label), b.x0 / width, b.y0 / height, b.x1 / width, b.y1 / height)
@@ -112,7 +115,7 @@ def relative(boxes: Sequence[Box], size: Size) -> list[LabelledBox]:
 
 
 def examples(preset: Preset, model: LatentDiffusion) -> list[Block]:
-    """Held-out layouts, each with the seeds 0 to 2."""
+    """Sample held-out layouts, each with the seeds 0 to 2."""
     require_landscapes(preset)
     boxes = held_out(BLOCKS, preset.width, preset.height).boxes
     size = trained_size(preset, BLOCKS * SEEDS)
@@ -130,7 +133,7 @@ def examples(preset: Preset, model: LatentDiffusion) -> list[Block]:
 
 
 def outlined(image: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:
-    """The picture with each box in its class's colour: (H, W, 3) uint8."""
+    """Draw the outlines of boxes in class colours on a picture: (H, W, 3) uint8."""
     picture = Image.fromarray(image)
     pen = ImageDraw.Draw(picture)
     for box in boxes:

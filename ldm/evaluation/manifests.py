@@ -1,6 +1,6 @@
-"""Published key lists against our networks: every name, shape, count and attention layer.
+"""Compare our networks with published key lists: names, shapes, counts and attention layers.
 
-All on the meta device: nothing is computed or allocated.
+Models are built on the meta device, so nothing is computed or allocated.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ldm.models.attention import AttentionBlock, SpatialTransformer
 from ldm.models.autoencoder import AttnBlock
 from ldm.models.text import HEAD_DIM, HEADS, SelfAttention
 
-# Perceptual loss and discriminator of a first stage's training: declared, and never loaded.
+# Prefixes of the perceptual loss and discriminator of first stage training, which we never load.
 IGNORED = ("loss.", "first_stage_model.loss.", "cond_stage_model.loss.")
 Shape = list[Any]  # [[sides], dtype]
 
@@ -43,7 +43,7 @@ def verify_manifests(folder: Path) -> Iterator[Check]:
 
 
 def verify_manifest(name: str, path: Path) -> Iterator[Check]:
-    """Check one key list; one that cannot be read or built is a failed check."""
+    """Check one key list; if it cannot be read or its model built, yield a failed check."""
     try:
         manifest = json.loads(gzip.decompress(path.read_bytes()))
         architecture = read_architecture({"model": manifest["model"]}, name)
@@ -62,12 +62,12 @@ def verify_manifest(name: str, path: Path) -> Iterator[Check]:
 def published_shapes(
     model: nn.Module, architecture: Architecture, use_ema: bool
 ) -> dict[str, Shape]:
-    """Published name -> shape and type of everything that a file of our model would hold."""
+    """Published name -> shape and dtype of every tensor in a checkpoint of our model."""
     if architecture.unet is None:
         return {key: _shape(value) for key, value in model.state_dict().items()}
     published = to_published_names(model.state_dict())
     shapes = {key: _shape(value) for key, value in published.items()}
-    if architecture.conditioner.kind == "first_stage":  # published twice
+    if architecture.conditioner.kind == "first_stage":  # published under two names
         twins = [key for key in shapes if key.startswith("first_stage_model.")]
         shapes |= {
             key.replace("first_stage_model", "cond_stage_model"): shapes[key] for key in twins
@@ -76,7 +76,7 @@ def published_shapes(
         weights = [key for key in shapes if key.startswith("model.")]
         shapes |= {ema_name(key): shapes[key] for key in weights}
         shapes |= dict(zip(EMA_COUNTERS, ([[], "float32"], [[], "int32"]), strict=True))
-    if architecture.scale_factor is None:  # known to the file alone
+    if architecture.scale_factor is None:  # stored only in the checkpoint
         shapes["scale_factor"] = [[], "float32"]
     return shapes | {key: [[model.schedule.length], "float32"] for key in SCHEDULE_BUFFERS}
 
@@ -100,7 +100,7 @@ def _keys(name: str, ours: dict[str, Shape], recorded: dict[str, Shape]) -> Chec
 
 
 def _attention(name: str, model: nn.Module, theirs: dict[str, Any]) -> Check:
-    """Heads and their widths are not visible in the shapes."""
+    """Compare number and width of the attention heads, which tensor shapes do not show."""
     ours = to_published_names(dict(_attention_layers(model)))
     faults = _faults(
         ("unknown here", [key for key in theirs if key not in ours]),
@@ -111,7 +111,7 @@ def _attention(name: str, model: nn.Module, theirs: dict[str, Any]) -> Check:
 
 
 def _attention_layers(model: nn.Module) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Module path -> what it is, in the words of the key lists."""
+    """(module path, description in the terms of the key lists) of each attention layer."""
     for path, module in model.named_modules():
         if isinstance(module, AttentionBlock):
             width = module.proj_out.in_channels
@@ -139,7 +139,7 @@ def _layer(kind: str, heads: int, head_dim: int) -> dict[str, Any]:
 
 
 def _faults(*kinds: tuple[str, list[str]]) -> str:
-    """How many of each kind, with one example; empty if there are none."""
+    """Number of keys of each kind of fault, with one example; empty if there are none."""
     return "; ".join(f"{len(keys)} {what} (first {keys[0]})" for what, keys in kinds if keys)
 
 
@@ -150,7 +150,7 @@ def _counts(
     shapes: dict[str, Shape],
     recorded: dict[str, Any],
 ) -> Check:
-    """Parameters per part and keys, as published; the loss is not ours to count."""
+    """Compare the numbers of parameters per part and of keys, without those of the loss."""
     alone = architecture.unet is None
     ours = _count_first_stage(model) if alone else _count_model(model, shapes)
     ours["n_keys"] = len(shapes)

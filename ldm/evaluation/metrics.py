@@ -56,7 +56,7 @@ def _root(matrix: Tensor) -> Tensor:
 
 
 def mean_iou(predicted: Tensor, labels: Tensor, classes: int) -> float:
-    """Mean intersection over union over the classes that occur in `labels`: integer maps."""
+    """Mean intersection over union of integer label maps, over the classes in `labels`."""
     pairs = labels.flatten().long() * classes + predicted.flatten().long()
     table = torch.bincount(pairs, minlength=classes * classes).view(classes, classes).double()
     shared = table.diagonal()
@@ -74,8 +74,9 @@ def perceptual_distance(
 
     Args:
         a: Features, one (B, C, h, w) per level.
-        b: The same shapes.
-        mask: (B, 1, H, W), 1 where it counts; a cell of a level counts by its masked share.
+        b: Features of the same shapes.
+        mask: (B, 1, H, W), 1 where to compare. Each feature cell is weighted by its share of
+            masked px; None: all equally.
     """
     total = torch.zeros(a[0].shape[0], device=a[0].device)
     for x, y in zip(a, b, strict=True):

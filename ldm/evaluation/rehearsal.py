@@ -1,6 +1,6 @@
-"""A published model's whole way, from a request to a picture, at its published size and width.
+"""Run a published preset from request to picture at its published size, with random weights.
 
-The weights are random: it shows that nothing is missing but the file.
+This shows that only the weight file is missing.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ STEPS = 2
 
 
 def rehearse(preset_name: str) -> Check:
-    """Meet one request of the preset's task.
+    """Run one request of the preset's task, and check the size of the result.
 
     Raises:
-        PresetError: If there is no such preset, or its task is none that a person can ask for.
+        PresetError: If there is no such preset, or no request type for its task.
     """
     preset = load_preset(preset_name)
     if preset.task not in EXAMPLES:
@@ -52,10 +52,10 @@ def rehearse(preset_name: str) -> Check:
 
 
 def _random_model(preset: Preset) -> torch.nn.Module:
-    """Random weights, scaled so that a deep network of them stays finite."""
+    """Build the preset's model with random weights, without gradients."""
     torch.manual_seed(0)
     model = build_model(preset, "cpu").eval().requires_grad_(False)
-    if not 0 < model.scale_factor < 1e3:  # a number that only the weight file knows
+    if not 0 < model.scale_factor < 1e3:  # not set: it is stored only in the weight file
         model.scale_factor = 1.0
     return model
 
@@ -80,7 +80,7 @@ def _semantic(of: Preset, **how: Any) -> Semantic:
 
 
 def _layout(of: Preset, **how: Any) -> Layout:
-    names = [name for name, _ in of.palette] or ["0", "1"]  # a class without a name has a number
+    names = [name for name, _ in of.palette] or ["0", "1"]  # classes without names have numbers
     boxes = (Box(names[0], 0.1, 0.2, 0.5, 0.9), Box(names[1], 0.4, 0.1, 0.9, 0.6))
     return Layout(boxes=boxes, **how)
 

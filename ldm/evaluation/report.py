@@ -1,4 +1,7 @@
-"""The numbers of one preset on held-out scenes, as a table of measure, value and bar."""
+"""Measure a preset on held-out scenes, and format the results as a table.
+
+A bar is the value that a measure should reach at least.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,9 @@ from ldm.catalog.registry import load_preset
 from ldm.catalog.schema import Preset
 from ldm.errors import PresetError
 
-SCENES = 96  # that a diffusion model is measured on, at its trained size
-FEWEST = 4  # scenes: one of the largest size
-KEPT = "kept of it at 4 x the trained width"  # a share of the measure at the trained size
+SCENES = 96  # default number for a diffusion model at its trained size
+FEWEST = 4  # minimum number of scenes
+KEPT = "kept of it at 4 x the trained width"  # relative to the measure at the trained size
 IN_PIECES = "kept of what the same pictures reach in pieces of the trained width"
 
 
@@ -23,13 +26,13 @@ class Row:
     measure: str
     value: float
     unit: str = ""
-    at_least: float | None = None  # the bar, where the project has set one
-    size: str = ""  # of the pictures, "128 x 128"
-    between_real: float | None = None  # the same of real scenes and as many other real ones
+    at_least: float | None = None  # the bar; None: not set
+    size: str = ""  # of the pictures in px, "128 x 128"
+    between_real: float | None = None  # the measure between two sets of real scenes
 
     @property
     def passed(self) -> bool:
-        """Whether the bar is reached; True where there is none."""
+        """Whether the bar is reached; True if there is none."""
         return self.at_least is None or self.value >= self.at_least
 
 
@@ -38,10 +41,11 @@ def evaluate(preset_name: str, *, scenes: int | None = None) -> list[Row]:
 
     Args:
         preset_name: A preset whose task has measures.
-        scenes: Held-out scenes to use; None takes each measure's own number.
+        scenes: Number of held-out scenes; None: the default of the preset's task.
 
     Raises:
-        PresetError: If there is no such preset, its task has no measures or the scenes are too few.
+        PresetError: If there is no such preset, its task has no measures, or `scenes` is below
+            FEWEST.
     """
     preset = load_preset(preset_name)
     if scenes is not None and scenes < FEWEST:
@@ -55,7 +59,7 @@ def evaluate(preset_name: str, *, scenes: int | None = None) -> list[Row]:
 
 
 def table(rows: list[Row]) -> str:
-    """The rows as aligned text, one line each, `ok` or `below` at the end of those with a bar."""
+    """Format rows as aligned text, one line each; lines with a bar end in `ok` or `below`."""
     lines = []
     for row in rows:
         value = f"{row.value:8.3f} {row.unit}"
@@ -64,7 +68,7 @@ def table(rows: list[Row]) -> str:
 
 
 def _held_against(row: Row) -> str:
-    """What a number is compared with, if there is anything."""
+    """The reference value of a row, as the end of its line; empty if there is none."""
     if row.between_real is not None:
         return f"  between real scenes {row.between_real:.3f}"
     if row.at_least is None:
@@ -73,13 +77,13 @@ def _held_against(row: Row) -> str:
 
 
 def _first_stage(preset: Preset, scenes: int | None) -> list[Row]:
-    from ldm.evaluation.first_stage import measure  # noqa: PLC0415  (torch, only when asked)
+    from ldm.evaluation.first_stage import measure  # noqa: PLC0415  (imports torch)
 
     return measure(preset, scenes or 200)
 
 
 def _sampled(module: str) -> Callable[[Preset, int | None], list[Row]]:
-    """The measures of a diffusion model, in a module of this folder that is imported when asked."""
+    """Return the `measure` of a module in this folder, which is imported when it is called."""
 
     def run(preset: Preset, scenes: int | None) -> list[Row]:
         return importlib.import_module(f"ldm.evaluation.{module}").measure(preset, scenes or SCENES)

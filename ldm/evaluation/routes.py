@@ -1,4 +1,4 @@
-"""Our own route to every recorded tensor of a golden case, name by name."""
+"""Compute the recorded tensors of a golden case with our own code, name by name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ldm.models.first_stage import DiagonalGaussian, IdentityFirstStage, VQModel
 
 
 def outputs(case: Case) -> Named:
-    """(name, value) of everything that the case records and we can compute."""
+    """Yield (name, value) of every tensor of the case that our code can compute."""
     if case.architecture.classifier is not None:
         yield from _classifier(case)
         return
@@ -100,7 +100,7 @@ def _inpainting_inputs(case: Case) -> Named:
 
 
 def _masked(case: Case) -> tuple[Tensor, Tensor]:
-    """The picture without its hole and the mask, both in [-1, 1]."""
+    """The picture with a black hole, and the mask, both in [-1, 1]."""
     image, mask = case.tensors["inpaint/image01"], case.tensors["inpaint/mask01"]
     return (1 - mask) * image * 2 - 1, mask * 2 - 1
 
@@ -130,7 +130,7 @@ def _unets(case: Case) -> Named:
 
 
 class Trace:
-    """Mean, population deviation, first and last element of every block's output."""
+    """Records mean, population standard deviation, first and last element of block outputs."""
 
     def __init__(self, network: nn.Module) -> None:
         blocks = [network.time_embed, *network.input_blocks, network.middle_block]
@@ -151,7 +151,7 @@ class Trace:
         self.rows.append(torch.stack([flat.mean(), spread, flat[0], flat[-1]]))
 
     def table(self) -> Tensor:
-        """(blocks, 4)."""
+        """The recorded statistics, (blocks, 4)."""
         return torch.stack(self.rows)
 
 
@@ -201,7 +201,8 @@ def _losses(case: Case) -> Named:
 
 
 def vlb_weights(schedule: Any) -> Tensor:
-    """Weight of each step's error in the variational bound (DDPM Eq. 12); t = 0 takes t = 1's."""
+    """Weights of each time step's error in the variational bound (DDPM Eq. 12); t = 0 takes that
+    of t = 1."""
     betas = schedule.betas64
     spread = 2 * schedule.posterior_variance.double() * (1 - betas)
     weights = betas.square() / (spread * (1 - schedule.alphas_cumprod.double()))

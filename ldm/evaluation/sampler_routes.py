@@ -1,4 +1,7 @@
-"""Our own route to the recorded runs of samplers; a run's name says what it is."""
+"""Repeat the recorded sampler runs of a golden case with our samplers.
+
+The name of a run encodes its settings, see RUN and LAST_STEPS.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ LAST_STEPS = re.compile(r"ddpm_last(?P<steps>\d+)")
 
 
 def sampler_runs(case: Case) -> Named:
-    """(name, value) of every step of every run, and of what it ends in."""
+    """Yield (name, value) of the steps and results of every recorded run."""
     for name in case.parts:
         if run := RUN.fullmatch(name):
             yield from _sampler(case, name, run)
@@ -35,7 +38,7 @@ def sampler_runs(case: Case) -> Named:
 
 
 def _sampler(case: Case, name: str, run: re.Match[str]) -> Named:
-    """A run whose name says what it is: sampler, steps, then guidance, eta or a variant."""
+    """Repeat one run; its name gives sampler, steps, and guidance scale, eta or a variant."""
     given, schedule = case.tensors, case.averaged.schedule
 
     def quantise(x0: Tensor) -> Tensor:
@@ -73,7 +76,7 @@ def _run(case: Case, name: str, steps: list[Step]) -> Named:
     yield f"{name}/x_inter", torch.stack([step.x_t for step in steps])
     yield f"{name}/pred_x0", torch.stack([step.x0 for step in steps])
     yield f"{name}/latent", latent
-    if f"{name}/image" in case.tensors:  # often of the first picture only
+    if f"{name}/image" in case.tensors:  # often only the first picture is recorded
         decoded = case.averaged.decode(latent)
         yield f"{name}/image", decoded[: len(case.tensors[f"{name}/image"])]
         if "inpaint/" in case:
@@ -81,6 +84,6 @@ def _run(case: Case, name: str, steps: list[Step]) -> Named:
 
 
 def _composite(case: Case, decoded: Tensor) -> Tensor:
-    """The known part of the picture and the filled hole, in [0, 1]."""
+    """The known part of the picture with the filled hole, in [0, 1]."""
     image, mask = case.tensors["inpaint/image01"], case.tensors["inpaint/mask01"]
     return (1 - mask) * image.clamp(0, 1) + mask * ((decoded + 1) / 2).clamp(0, 1)

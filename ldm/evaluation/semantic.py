@@ -1,5 +1,8 @@
-"""Does a semantic model draw what is painted? The critic's labels of its pictures, compared with
-the painted map, as a share of what the critic reaches on real pictures."""
+"""Measure whether a semantic model draws what its label map shows.
+
+The measure is the mIoU of the critic's labels with the label map, relative to that on real
+pictures.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +25,11 @@ from ldm.latent_diffusion import LatentDiffusion
 from ldm.runtime.manager import ModelManager
 
 BAR = 0.85
-BLOCKS, SEEDS = 8, 3  # maps on the sheet of samples, pictures of each
+BLOCKS, SEEDS = 8, 3  # label maps on the example sheet, samples of each
 
 
 def measure(preset: Preset, scenes: int) -> list[Row]:
-    """mIoU as a share of real, and the Fréchet distance, per width."""
+    """mIoU relative to real scenes, and Fréchet distance, per size."""
     require_landscapes(preset)
     critic, rows, shares = load_critic(), [], []
     with ModelManager().use(preset.name) as model:
@@ -44,12 +47,12 @@ def measure(preset: Preset, scenes: int) -> list[Row]:
 
 
 def draw_maps(model: LatentDiffusion, labels: Tensor, size: Size, **how: Any) -> Tensor:
-    """One picture per label map (N, H, W): (N, 3, H, W)."""
+    """Sample one picture per label map (N, H, W): (N, 3, H, W)."""
     return draw(model, lambda some: model.condition_map(labels[some]), size, **how)
 
 
 def examples(preset: Preset, model: LatentDiffusion) -> list[Block]:
-    """Held-out maps, each with the seeds 0 to 2."""
+    """Sample held-out label maps, each with the seeds 0 to 2."""
     require_landscapes(preset)
     labels = held_out(BLOCKS, preset.width, preset.height).labels
     size = trained_size(preset, BLOCKS * SEEDS)

@@ -1,5 +1,8 @@
-"""Does a text-to-image model draw what the sentence says? The critic's answers, as a share of
-those it gives for real pictures of the same sentences."""
+"""Measure whether a text-to-image model draws what the caption says.
+
+The measure is the accuracy of the critic's answers, relative to that on real pictures with the same
+captions.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +37,8 @@ PROMPTS = (
     "a sandy beach, still water, the sun in the sky at noon",
     "a yellow cottage on the left, fog, early in the morning",
 )
-SEEDS = 4  # of each prompt, on the sheet of samples
-SMALLEST = 12  # of the critic's cells, 2 x 2 px each, for an object to count
+SEEDS = 4  # samples of each prompt on the example sheet
+SMALLEST = 12  # minimum area of a counted object, in the critic's cells of 2 x 2 px
 GROUPS = {
     "time": ("time",),
     "weather": ("weather",),
@@ -45,7 +48,7 @@ GROUPS = {
 
 
 def measure(preset: Preset, scenes: int) -> list[Row]:
-    """Attribute accuracy as a share of real, and the Fréchet distance, per width."""
+    """Attribute accuracy relative to real scenes, object counts and Fréchet distance, per size."""
     critic, rows = load_critic(), []
     with ModelManager().use(preset.name) as model:
         for size in sizes(preset, scenes):
@@ -59,7 +62,7 @@ def measure(preset: Preset, scenes: int) -> list[Row]:
             for name, share in object_shares(seen.answers, real).items():
                 rows.append(Row(f"objects drawn where {name}", share, size=str(size)))
             ours, theirs = (times_counted(x.labels, real) for x in (seen, truth))
-            if theirs:  # a few scenes may name no number
+            if theirs:  # in a few scenes, no caption may give a number
                 rows.append(Row("numbers of objects, share of real", ours / theirs, size=str(size)))
             rows.append(frechet_row(critic, seen.features, truth.features, size))
     return rows
@@ -80,9 +83,9 @@ def _shares(seen: Tensor, real: Tensor, held: HeldOut) -> dict[str, float]:
 
 
 def object_shares(seen: Tensor, held: HeldOut) -> dict[str, float]:
-    """How often the critic sees a kind of object that the sentence names, and one it does not.
+    """Share of object kinds that the critic sees, among those that the caption names and others.
 
-    Both are the same for a model that draws objects but does not read about them.
+    The two shares are equal for a model that draws objects but ignores captions.
     """
     which = [attributes.NAMES.index(name) for name in GROUPS["objects"]]
     drawn, is_named = seen[:, which] > 0, held.truth[:, which] > 0
@@ -91,13 +94,14 @@ def object_shares(seen: Tensor, held: HeldOut) -> dict[str, float]:
 
 
 def times_counted(labels: Tensor, held: HeldOut) -> int:
-    """How many times there are as many objects of a kind as the sentence says, of those it numbers.
+    """Count how often the number of objects of a kind agrees with the number in the caption.
 
-    Objects that touch are seen as one: beside what real pictures have it says something.
+    Kinds with CROWD or more objects have no number in the caption and are left out. Objects that
+    touch are counted as one, so the result is only meaningful relative to that of real pictures.
 
     Args:
-        labels: What the critic sees, (N, H / 2, W / 2) class ids.
-        held: The scenes, whose sentences name every object.
+        labels: The critic's class ids, (N, H / 2, W / 2).
+        held: The scenes, whose captions name every object.
     """
     right = 0
     for seen, boxes in zip(labels.numpy(), held.boxes, strict=True):
@@ -112,7 +116,7 @@ def times_counted(labels: Tensor, held: HeldOut) -> int:
 def draw_captions(
     preset: Preset, model: LatentDiffusion, captions: list[str], size: Size, **how: Any
 ) -> Tensor:
-    """One picture per sentence, with the preset's guidance: (N, 3, H, W)."""
+    """Sample one picture per caption with the preset's guidance: (N, 3, H, W)."""
     return draw(
         model,
         lambda some: model.condition(captions[some]),
@@ -124,7 +128,7 @@ def draw_captions(
 
 
 def examples(preset: Preset, model: LatentDiffusion) -> list[Block]:
-    """Every prompt with the seeds 0 to 3."""
+    """Sample every prompt with the seeds 0 to 3."""
     captions = [prompt for prompt in PROMPTS for _ in range(SEEDS)]
     size = trained_size(preset, len(captions))
     seeds = [*range(SEEDS)] * len(PROMPTS)

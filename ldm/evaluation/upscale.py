@@ -1,4 +1,4 @@
-"""How much nearer to the true picture than bicubic enlargement an upscaling model comes."""
+"""Measure how much closer to the original an upscaling model comes than bicubic enlargement."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ from ldm.latent_diffusion import LatentDiffusion
 from ldm.runtime.manager import ModelManager
 from ldm.tasks.back_projection import back_projected
 
-BAR = 2.0  # times better than bicubic
-BLOCKS = 12  # scenes on the sheet of samples
+BAR = 2.0  # ratio of bicubic's distance to the model's
+BLOCKS = 12  # scenes on the example sheet
 
 
 def measure(preset: Preset, scenes: int) -> list[Row]:
-    """Perceptual and Fréchet distance, bicubic's divided by the model's, per width.
+    """Perceptual and Fréchet distances, bicubic's divided by the model's, per size.
 
-    The wide scenes are other ones, worn in other ways, than those of the trained width: how much of
-    the score is kept at four times the width is therefore also told of the same pictures in pieces.
+    The wide scenes differ from those of the trained width, in content and degradation. At four
+    times the width, the model is therefore also compared with itself on the same pictures, cut into
+    pieces of the trained width.
     """
     critic, rows, gains = load_critic(), [], []
     with ModelManager().use(preset.name) as model:
@@ -59,43 +60,43 @@ def measure(preset: Preset, scenes: int) -> list[Row]:
 
 
 def degradation(preset: Preset) -> Callable[[np.ndarray, np.random.Generator], np.ndarray]:
-    """How the pictures were shrunk that this model was trained on."""
+    """The function that shrunk the training pictures of this model."""
     return (lambda image, rng: bicubic(image)) if preset.keeps_means == 1 else bsr
 
 
 def shrunk(
     images: Tensor, shrink: Callable[[np.ndarray, np.random.Generator], np.ndarray]
 ) -> Tensor:
-    """(N, 3, H, W) -> (N, 3, H / 4, W / 4), picture i by the randomness of seed i."""
+    """Shrink (N, 3, H, W) to (N, 3, H / 4, W / 4); picture i uses the seed i."""
     arrays = to_arrays(images)
     return to_tensor([shrink(a, np.random.default_rng(i)) for i, a in enumerate(arrays)])
 
 
 def enlarged(low: Tensor) -> Tensor:
-    """Bicubic enlargement, (N, 3, h, w) -> (N, 3, 4 h, 4 w)."""
+    """Enlarge pictures bicubically: (N, 3, h, w) -> (N, 3, 4 h, 4 w)."""
     height, width = (FACTOR * side for side in low.shape[2:])
     pictures = [Image.fromarray(a).resize((width, height), Image.BICUBIC) for a in to_arrays(low)]
     return to_tensor([np.asarray(picture) for picture in pictures])
 
 
 def in_four(images: Tensor) -> Tensor:
-    """Quarters of the width as pictures of their own: (N, 3, H, 4 W) -> (4 N, 3, H, W)."""
+    """Cut pictures into four parts side by side: (N, 3, H, 4 W) -> (4 N, 3, H, W)."""
     return torch.cat(images.chunk(4, dim=3))
 
 
 def rejoined(quarters: Tensor) -> Tensor:
-    """What `in_four` cut: (4 N, 3, H, W) -> (N, 3, H, 4 W)."""
+    """The inverse of `in_four`: (4 N, 3, H, W) -> (N, 3, H, 4 W)."""
     return torch.cat(quarters.chunk(4), dim=3)
 
 
 def draw_low(model: LatentDiffusion, low: Tensor, size: Size, **how: Any) -> Tensor:
-    """One large picture per small one (N, 3, h, w), as the task makes it: (N, 3, 4 h, 4 w)."""
+    """Upscale pictures (N, 3, h, w) as the task does, with back-projection: (N, 3, 4 h, 4 w)."""
     images = draw(model, lambda some: model.condition(low[some]), size, **how)
     return back_projected(images, low, model.keeps_means)
 
 
 def examples(preset: Preset, model: LatentDiffusion) -> list[Block]:
-    """Held-out scenes: the pixels that are given, bicubic, the model, the truth."""
+    """Held-out scenes: the input's pixels, bicubic, the model, and the original."""
     size = trained_size(preset, BLOCKS)
     real = held_out(BLOCKS, preset.width, preset.height).images
     low = shrunk(real, degradation(preset))

@@ -1,8 +1,8 @@
-"""Do our networks and samplers compute what the authors' do? Recorded cases and key lists.
+"""Verify our networks and samplers against recorded results of the authors' code, and key lists.
 
-A case folder holds a published-style `config.yaml`, an xz-compressed checkpoint and the tensors
-that the authors' code made of it (`io.safetensors`). Every tensor is either an input or is
-computed here by our own route; one that is neither fails.
+A case folder holds a `config.yaml` in the authors' format, an xz-compressed checkpoint, and the
+tensors that the authors' code computed with it (`io.safetensors`). Each tensor is either an input
+or is computed here by our own code; a tensor that is neither fails its check.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from ldm.evaluation.routes import outputs
 from ldm.models.inference import prepare
 
 BROKEN = (LDMError, OSError, LZMAError, SafetensorError, KeyError, ValueError, RuntimeError)
-TABLES = (  # of the noise schedule, as the published files store them
+TABLES = (  # buffers of the noise schedule in published checkpoints
     "betas",
     "alphas_cumprod",
     "posterior_variance",
@@ -42,13 +42,13 @@ TABLES = (  # of the noise schedule, as the published files store them
     "posterior_mean_coef1",
     "posterior_mean_coef2",
 )
-TOLERANCE = 1e-4  # of the largest absolute value of the reference, at least of 1
-REFERENCE = Path(__file__).parents[2] / "tests" / "reference"
+TOLERANCE = 1e-4  # maximum error relative to max(1, largest absolute reference value)
+REFERENCE = Path("tests/reference")
 
 
 @dataclass(frozen=True)
 class Check:
-    """One comparison."""
+    """The result of one comparison."""
 
     name: str
     passed: bool
@@ -58,22 +58,22 @@ class Check:
 def run_checks(
     cases: Path | None, manifests: Path | None, *, fast: bool = False
 ) -> Iterator[Check]:
-    """The checks of both folders; with neither given, those that come with the project.
+    """Run the checks of the given folders; if none is given, those that come with the project.
 
     Args:
         cases: Folder of recorded cases.
         manifests: Folder of published key lists.
-        fast: Compare the networks that are used for inference, not the plain ones.
+        fast: Whether to compare the networks as prepared for inference, not the plain ones.
 
     Raises:
-        CheckpointError: If a folder does not exist.
+        CheckpointError: If a folder holds no case or no key list.
     """
     if cases is None and manifests is None:
         cases, manifests = REFERENCE / "tiny", REFERENCE / "manifests"
     if cases is not None:
         yield from verify_cases(cases, fast=fast)
     if manifests is not None:
-        from ldm.evaluation.manifests import verify_manifests  # noqa: PLC0415  (a part of its own)
+        from ldm.evaluation.manifests import verify_manifests  # noqa: PLC0415  (imports this module)
 
         yield from verify_manifests(manifests)
 
@@ -92,7 +92,7 @@ def verify_cases(folder: Path, *, fast: bool = False) -> Iterator[Check]:
 
 
 def verify_case(folder: Path, *, fast: bool = False) -> Iterator[Check]:
-    """Compare every tensor of one case; one that cannot be read or computed is a failed check."""
+    """Compare every tensor of one case; what cannot be read or computed is a failed check."""
     try:
         reference = load_file(folder / "io.safetensors")
         case = load_case(folder, reference)
@@ -118,7 +118,7 @@ def verify_case(folder: Path, *, fast: bool = False) -> Iterator[Check]:
 
 
 def _as_used(case: Case) -> Case:
-    """With the networks of inference, but where gradients are compared."""
+    """The case with networks prepared for inference, except where gradients are compared."""
     if case.architecture.classifier is not None:
         return case
     averaged = prepare(copy.deepcopy(case.averaged))
@@ -127,7 +127,7 @@ def _as_used(case: Case) -> Case:
 
 
 def _checkpoint(name: str, case: Case) -> Iterator[Check]:
-    """The file is the recorded one, and its schedule is the one that its configuration makes."""
+    """Check the checkpoint's hash, and its noise schedule against that of the configuration."""
     if case.digest is not None:
         yield Check(
             f"{name} checkpoint", case.digest[0] == case.digest[1], f"sha256 {case.digest[0]}"
@@ -137,7 +137,7 @@ def _checkpoint(name: str, case: Case) -> Iterator[Check]:
 
 
 def load_case(folder: Path, reference: Mapping[str, Tensor]) -> Case:
-    """Build and load a case's model(s)."""
+    """Build the models of a case and load its weights, tensors and notes."""
     about = json.loads((folder / "case.json").read_text("utf-8"))
     config = read_yaml(folder / "config.yaml")
     architecture = read_architecture(config, str(folder))
@@ -162,7 +162,7 @@ def load_case(folder: Path, reference: Mapping[str, Tensor]) -> Case:
 
 
 def _load(architecture: Architecture, path: Path) -> tuple[torch.nn.Module, torch.nn.Module]:
-    """The model with averaged and with raw UNet weights, in memory of their own."""
+    """The model with averaged and with raw UNet weights; equal for models without a UNet."""
     if architecture.classifier is not None:
         model = build_classifier(architecture)
         load_classifier(model, path, device="cpu")
@@ -180,14 +180,14 @@ def _load(architecture: Architecture, path: Path) -> tuple[torch.nn.Module, torc
 
 
 def _own(model: torch.nn.Module) -> torch.nn.Module:
-    """Copy the weights out of the mapped file, which is about to go."""
+    """Copy the weights out of the memory-mapped file, which is about to be deleted."""
     for tensor in [*model.parameters(), *model.buffers()]:
         tensor.data = tensor.data.clone()
     return model
 
 
 def compare(name: str, value: Tensor, expected: Tensor) -> Check:
-    """Equality for integers, TOLERANCE for numbers."""
+    """Compare a tensor with its reference: equality for integers, TOLERANCE for floats."""
     if tuple(value.shape) != tuple(expected.shape):
         shapes = f"shape {tuple(value.shape)}, recorded {tuple(expected.shape)}"
         return Check(name, False, shapes)
