@@ -1,4 +1,4 @@
-"""`python app.py`: flags -> studio -> page -> launch."""
+"""Entry point, `python app.py`: parse the flags, build studio and page, and serve the page."""
 
 from __future__ import annotations
 

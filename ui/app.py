@@ -85,7 +85,7 @@ def _restore(frame: gr.Tabs, tabs: list[Tab], past: Past | None) -> None:
     This takes two steps, and the second one outputs to that tab alone: an update clears a canvas in
     a tab that was never opened, even if it changes nothing.
     """
-    wanted = {tab.task: gr.State() for tab in tabs}  # (path, time of the click)
+    wanted = {tab.task: gr.State() for tab in tabs}  # (path, time), so that each click differs
 
     def restore(path: str) -> dict[Component, Any]:
         task = load_request(Path(path)).task

@@ -30,7 +30,8 @@ class BoxEditor(gr.HTML):
     In Python its value is `tuple[Box, ...]`. On the page, and in what a client sends, it is
     `{width, height, boxes: [{label, left, top, right, bottom}], picture}`: the size in px, the
     edges as fractions of the canvas, and the URL of a picture to show under the boxes, or null.
-    Keys that are missing from a value sent to the page keep their current value there.
+    A value sent to the page without a size keeps the current one; without `picture`, the current
+    picture stays only if the boxes are the same.
 
     Args:
         value: Boxes, or a value of the page as `layout` returns it.

@@ -254,7 +254,7 @@ def _title(preset: Preset) -> str:
 def about_model(preset: Preset) -> str:
     """A note on a preset as HTML: trained size or factor, or how to get it if it is missing.
 
-    Texts of the preset are escaped, since they may come from other people.
+    The preset's texts are escaped, since presets may come from third parties.
     """
     if preset.is_on_disk and preset.task == "upscale":
         about = preset.description or f"Makes pictures {preset.factor} times as large."

@@ -89,7 +89,7 @@ class Stage:
         return self.buttons(busy=False) | self.show(visit) | told
 
     def buttons(self, *, busy: bool) -> Updates:
-        """Enable either Generate or Cancel. Gradio ignores a button update without its value."""
+        """Enable either Generate or Cancel. Gradio mishandles button updates without a value."""
         updates = {
             self.go: gr.update(value="Generate", interactive=not busy),
             self.stop: gr.update(value="Cancel", visible=True if busy else "hidden"),

@@ -43,8 +43,8 @@ class Kept:
     Args:
         jobs: The job queue; runs that it is busy with are not offered.
         runs: Storage of unfinished runs; None: they are not saved.
-        is_shared: Whether to offer a visit without any runs the newest unfinished run of other
-            visits, or from before the app was restarted.
+        is_shared: Whether to offer a visit that has made nothing yet the newest unfinished run of
+            the task: of another visit, or from before the app was restarted.
     """
 
     jobs: JobQueue
@@ -52,7 +52,7 @@ class Kept:
     is_shared: bool = False
 
     def look(self, visit: Visit, task: str, *, is_new: bool) -> None:
-        """Update a visit's list of resumable runs; `is_new`: it has had no finished run yet."""
+        """Update a visit's list of resumable runs; `is_new`: it has made nothing yet."""
         visit.unfinished = [rest for rest in visit.unfinished if self._can(rest)]
         if not visit.unfinished and is_new and self.is_shared and self.runs is not None:
             newest = self.runs.newest(task)

@@ -41,7 +41,7 @@ def wall(task: str, hint: str) -> gr.Image:
 
 
 def look_closer(task: str) -> None:
-    """Add the button that opens the picture in a zoomable overlay."""
+    """Add the button that opens the picture in a dialog with zoom."""
     closer = gr.Button("Look closer", size="sm", scale=0, **named(task, "closer"))
     closer.click(None, None, None, js=f"() => latentCanvas.lookCloser({task!r})", **QUIET)
 

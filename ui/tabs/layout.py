@@ -105,7 +105,7 @@ def to_fields(values: Values) -> Values:
 
 
 def to_values(request: Layout) -> Values:
-    """Convert a request to input values, without changing the picture under the boxes."""
+    """Convert a request to input values, without `picture`: one under other boxes is removed."""
     shown = boxes.layout(request.boxes, request.width, request.height)
     del shown["picture"]
     return fields_of(request) | {"boxes": shown}
