@@ -43,7 +43,7 @@ TABLES = (  # buffers of the noise schedule in published checkpoints
     "posterior_mean_coef2",
 )
 TOLERANCE = 1e-4  # maximum error relative to max(1, largest absolute reference value)
-REFERENCE = Path("tests/reference")
+REFERENCE = Path(__file__).parents[2] / "tests" / "reference"
 
 
 @dataclass(frozen=True)
