@@ -142,3 +142,26 @@ def test_before_and_after_is_moved_by_keys(page):
             expect(laid.get_by_text(name, exact=True)).to_be_visible()
         shown = f"{100 - moved}%"
         until(page, lambda s=shown: s in before.evaluate("one => getComputedStyle(one).clipPath"))
+
+
+def test_a_dropdown_that_is_entered_and_left_changes_nothing(page):
+    """Gradio sends its input event when it is left, with the old value."""
+    width, model = page.locator(f"{TAB}-width input"), page.locator(f"{TAB}-preset input")
+    width.fill("192")
+    set_steps(page, "text-to-image", 7)
+    for _ in range(2):
+        model.focus()
+        model.press("Tab")
+    page.locator(f"{TAB}-comparing button").first.click()
+    values = page.locator(f"{TAB}-across-values :is(input, textarea)")
+    values.fill("3, 4")
+    for _ in range(2):
+        page.locator(f"{TAB}-across input").focus()
+        values.focus()
+    page.wait_for_timeout(1000)  # that nothing comes cannot be waited for
+    expect(width).to_have_value("192")
+    expect(page.locator(f"{TAB}-steps input[type=number]")).to_have_value("7")
+    expect(values).to_have_value("3, 4")
+    model.click()
+    page.get_by_role("option", name="(not on this machine)").first.click()
+    expect(width).to_have_value("256")

@@ -14,7 +14,7 @@ from ldm.errors import LDMError
 from ldm.jobs import JobQueue
 from ldm.progression import Progression
 from ldm.requests import MET_BY
-from ui.controls import COMPARED, QUIET, check_filled, named
+from ui.controls import COMPARED, QUIET, check_filled, named, on_choice
 from ui.estimate import told, writable
 from ui.run import Visit, make_request
 from ui.stage import starts_run
@@ -77,7 +77,7 @@ def create(request_type: type) -> Comparing:
                     min_width=100,
                     elem_id=f"{task}-{way}-values",
                 )
-            name.input(lambda name: suggested(request_type, name), name, values, **QUIET)
+            on_choice(name, lambda name: [suggested(request_type, name)], [], [values])
             values.change(None, None, fold, js=OPENED, **QUIET)
         go = gr.Button(GO, size="sm", **named(task, "comparing-go"))
         about = gr.HTML(padding=False, **named(task, "comparing-estimate"))

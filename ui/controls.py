@@ -6,7 +6,7 @@ import abc
 import functools
 import inspect
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,35 @@ MAX_SLIDER = 4096  # fields with a larger maximum get a text box
 def named(task: str, name: str) -> dict[str, Any]:
     """Element id that is unique to the tab, and a CSS class shared by all tabs."""
     return {"elem_id": f"{task}-{name}", "elem_classes": f"lc-{name}"}
+
+
+def on_choice(
+    dropdown: gr.Dropdown,
+    updates: Callable[..., list[Any]],
+    inputs: Sequence[gr.components.Component],
+    outputs: Sequence[gr.components.Component],
+    then: str = "(value) => value",
+) -> None:
+    """Call a function when the user chooses another option of a dropdown.
+
+    Gradio's own input event comes also when a dropdown is entered and left again.
+
+    Args:
+        dropdown: It must have an element id.
+        updates: Maps the new value and those of `inputs` to one update per output.
+        inputs: Further components.
+        outputs: What it updates.
+        then: A JavaScript function that the new value, or null, is passed through.
+    """
+
+    def choose(value: Any, *others: Any) -> Any:
+        made = [gr.skip()] * len(outputs) if value is None else updates(value, *others)
+        return made if len(outputs) > 1 else made[0]
+
+    name = dropdown.elem_id
+    dropdown.focus(None, dropdown, js=f"(value) => latentCanvas.enter({name!r}, value)", **QUIET)
+    js = f"(value, ...rest) => [({then})(latentCanvas.chosen({name!r}, value)), ...rest]"
+    dropdown.input(choose, [dropdown, *inputs], outputs, js=js, **QUIET)
 
 
 def widget(

@@ -20,7 +20,7 @@ from ldm.requests import MET_BY, controls, starts
 from ui import compare, stage, start, vary
 from ui import tab as tabs
 from ui.compare import Comparing
-from ui.controls import QUIET, labels_of, named, widget
+from ui.controls import QUIET, labels_of, named, on_choice, widget
 from ui.gallery import strip_of_pictures
 from ui.run import find_preset, load_request
 from ui.stage import Stage
@@ -222,16 +222,15 @@ class Form:
         names = [name for name in brought_by(self.start) if name in self.inputs]
         self.by_hand = gr.Checkbox(visible=False)  # the browser remembers it, see ui/page.js
 
-        def choose(name: str) -> list[Any]:
-            values = brought_by(find_preset(name))
+        def choose(name: str, image: Any = None) -> list[Any]:
+            preset = find_preset(name)
+            values = brought_by(preset) | (start.shape_of(image, preset) if image else {})
             return [True, *(values[n] for n in names)]
 
-        chooser = self.inputs["preset"]
         widgets = [self.by_hand, *(self.inputs[name] for name in names)]
+        images = [self.inputs[start.IMAGE]] if starts(self.request_type) else []
         kept = f"(name) => latentCanvas.chose({self.task!r}, name)"
-        chosen = chooser.input(choose, chooser, widgets, js=kept, **QUIET)
-        if starts(self.request_type):
-            start.keep_shape(chosen, self.inputs)
+        on_choice(self.inputs["preset"], choose, images, widgets, kept)
 
     def _tools(self) -> None:
         """Add the buttons that restore settings from a PNG and copy a link."""

@@ -71,9 +71,19 @@ const latentCanvas = {
     return [...recalled, ...this.tasks.map((task) => stored(ownStorage, byHandKey(task), false) === true)];
   },
 
+  // Gradio sends a dropdown's input event when the dropdown is left, too: null where its value is the
+  // one that it was entered with.
+  entered: {},
+  enter(id, value) { this.entered[id] = value; },
+  chosen(id, value) {
+    if (value === this.entered[id]) return null;
+    this.entered[id] = value;
+    return value;
+  },
+
   // A person chose a task's model: what brings one of its own leaves it from now on.
   chose(task, name) {
-    ownStorage.setItem(byHandKey(task), "true");
+    if (name !== null) ownStorage.setItem(byHandKey(task), "true");
     return name;
   },
 

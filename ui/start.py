@@ -52,7 +52,9 @@ def widgets(request_type: type, inputs: Mapping[str, Component]) -> dict[str, Co
     image.change(lambda file: gr.Accordion(open=True) if file else gr.skip(), image, fold, **QUIET)
     if "width" in inputs:
         given, sides = [image, inputs["preset"]], [inputs["width"], inputs["height"]]
-        image.upload(_shape, given, sides, **QUIET)
+        image.upload(
+            lambda file, name: [*shape_of(file, find_preset(name)).values()], given, sides, **QUIET
+        )
     return {IMAGE: image, "strength": strength}
 
 
@@ -89,21 +91,17 @@ def showing(to_values: Callable[[Any], Values]) -> Callable[[Any], Values]:
     return show
 
 
-def keep_shape(chosen: gr.events.Dependency, inputs: Mapping[str, Component]) -> None:
-    """Set the size by the picture's shape again after a newly chosen preset has changed it."""
-    if "width" in inputs:
-        sides = [inputs["width"], inputs["height"]]
-        chosen.then(_shape, [inputs[IMAGE], inputs["preset"]], sides, **QUIET)
+def shape_of(file: Any, preset: Preset) -> Values:
+    """Return the width and height for an uploaded picture, see `sides_like`.
 
-
-def _shape(file: Any, preset: str) -> list[Any]:
-    if not file:
-        return [gr.skip(), gr.skip()]
+    Raises:
+        gr.Error: If it cannot be read.
+    """
     path = Path(file.path)
-    sides = sides_like(path, find_preset(preset))
+    sides = sides_like(path, preset)
     if not sides:
         raise fail(f"{path.name} is no readable picture; PNG and JPEG work.")
-    return [*sides.values()]
+    return sides
 
 
 def sides_like(path: Path, preset: Preset) -> Values:
