@@ -1,4 +1,4 @@
-"""The errors a person can cause. Each message is one sentence: what came, and what is allowed.
+"""The errors that a user can cause. A message is one sentence: what was given, what is allowed.
 
 LDMError
 ├── PresetError        an unknown, unreadable or contradictory preset
@@ -11,7 +11,7 @@ LDMError
 
 
 class LDMError(Exception):
-    """Base of every error that is shown to a person as one sentence, without a traceback."""
+    """Base of every error that is shown to the user as one sentence, without a traceback."""
 
 
 class PresetError(LDMError):

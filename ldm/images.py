@@ -1,4 +1,4 @@
-"""Pictures at the edges: files, arrays and tensors. Everything inside is RGB.
+"""Conversion of pictures between files, arrays and tensors. Everything inside is RGB.
 
 Arrays are (H, W, 3) uint8; tensors are (B, 3, H, W) float in [-1, 1].
 """
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PNG_START = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
-PNG_MODES = {b"\x08\x00": "L", b"\x08\x02": "RGB"}  # depth and colour type in the header
+PNG_MODES = {b"\x08\x00": "L", b"\x08\x02": "RGB"}  # bit depth and colour type in the header
 DATA_URL = "data:image/png;base64,"
-FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP"]  # of files that a person hands in
+FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP"]  # formats that users may upload
 if features.check("avif"):
     FORMATS.append("AVIF")
-MARKED = 128  # from this grey on, a mask's pixel is made anew
-EMPTY = 128  # grey of a place in a block that no picture takes, glaring on no page
-MAX_PIXELS = 40_000_000  # what a person may hand in; checked before anything is decoded
+MARKED = 128  # mask pixels of at least this grey level are generated anew
+EMPTY = 128  # grey level of unused places in a grid of pictures, unobtrusive on any page
+MAX_PIXELS = 40_000_000  # limit for pictures of users; checked before anything is decoded
 
 
 def open_image(path: Path, ground: str = "white") -> Image.Image:
-    """Open a picture that a person handed in, upright and as RGB.
+    """Open a picture file of the user, rotated upright by its EXIF data, as RGB.
 
     Args:
         path: The file.
-        ground: What is transparent becomes so.
+        ground: The colour behind transparent pixels.
 
     Raises:
-        RequestError: If it is no picture, is damaged or has more than MAX_PIXELS pixels.
+        RequestError: If the file is no picture, is damaged or has more than MAX_PIXELS pixels.
     """
     path = Path(path)
     with _readable(path, "PNG and JPEG work"):
@@ -53,7 +53,7 @@ def open_image(path: Path, ground: str = "white") -> Image.Image:
 
 @contextmanager
 def _readable(path: Path, what_works: str) -> Iterator[None]:
-    """Every fault of a picture file is one sentence."""
+    """Turn every error of reading a picture file into a RequestError of one sentence."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -65,17 +65,17 @@ def _readable(path: Path, what_works: str) -> Iterator[None]:
     except Image.DecompressionBombError as error:
         raise beyond(path) from error
     except Exception as error:
-        if isinstance(error, OSError) and error.strerror:  # the system's word, not Pillow's
+        if isinstance(error, OSError) and error.strerror:  # raised by the system, not by Pillow
             raise RequestError(f"{path.name} cannot be read: {error.strerror}.") from error
         # Pillow's readers raise nearly every kind of error over a damaged file
         raise RequestError(f"{path.name} is no readable picture; {what_works}.") from error
 
 
 def flattened(image: Image.Image, ground: str) -> Image.Image:
-    """As RGB of 8 bits; what is transparent becomes the colour `ground`.
+    """Convert a picture to 8-bit RGB, with the colour `ground` behind transparent pixels.
 
     Raises:
-        ValueError: If its numbers have no known range.
+        ValueError: If the picture has 32-bit values, whose range is not known.
     """
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
@@ -91,20 +91,23 @@ def check_size(image: Image.Image, name: str) -> None:
     """Refuse a picture of more than MAX_PIXELS pixels.
 
     Raises:
-        RequestError: With its size.
+        RequestError: If the picture is too large; the message states its size.
     """
     if math.prod(image.size) > MAX_PIXELS:
         raise too_large(name, *image.size)
 
 
 def too_large(name: str, width: int, height: int) -> RequestError:
-    """The one sentence of a picture of more than MAX_PIXELS pixels."""
+    """Return the error for a picture of more than MAX_PIXELS pixels."""
     limit = f"up to {MAX_PIXELS // 1_000_000} megapixels work"
     return RequestError(f"{name} is {width} x {height} px; {limit}.")
 
 
 def beyond(path: Path) -> RequestError:
-    """Why a file is refused which Pillow calls a bomb; it does not say how large the picture is."""
+    """Return the error for a file that Pillow refuses as a decompression bomb.
+
+    Pillow's own error does not state the size of the picture.
+    """
     size = claimed_size(path)
     if math.prod(size) > MAX_PIXELS:
         return too_large(path.name, *size)
@@ -112,10 +115,7 @@ def beyond(path: Path) -> RequestError:
 
 
 def claimed_size(path: Path) -> tuple[int, int]:
-    """Width and height that a picture claims which Pillow does not open for them; (0, 0): none.
-
-    Nothing is decoded.
-    """
+    """Read the (width, height) that a file's header claims, without decoding it; (0, 0): none."""
     with suppress(Exception):  # Pillow's readers raise nearly every kind of error
         with path.open("rb") as file:
             start = file.read(16)
@@ -128,10 +128,10 @@ def claimed_size(path: Path) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """A picture as a value: the bytes of a PNG, 8 bits, one channel ("L") or RGB.
+    """An immutable picture: the bytes of an 8-bit PNG in grey ("L") or RGB.
 
     Raises:
-        RequestError: If the bytes are no such PNG, or one of more than MAX_PIXELS pixels.
+        RequestError: If the bytes are no such PNG or claim more than MAX_PIXELS pixels.
     """
 
     png: bytes = field(repr=False)
@@ -144,35 +144,35 @@ class EncodedImage:
 
     @classmethod
     def from_array(cls, array: np.ndarray) -> EncodedImage:
-        """(H, W) or (H, W, 3) uint8."""
+        """Encode an (H, W) or (H, W, 3) uint8 array."""
         out = io.BytesIO()
         Image.fromarray(np.ascontiguousarray(array)).save(out, "PNG", compress_level=3)
         return cls(out.getvalue())
 
     @classmethod
     def from_file(cls, path: Path) -> EncodedImage:
-        """A picture file of a person, upright, in RGB, on white; of an animation the first frame.
+        """Read a user's picture file, upright, as RGB on white; of an animation the first frame.
 
         Raises:
-            RequestError: If it is no picture that can be used.
+            RequestError: If the file is no usable picture.
         """
         return cls.from_array(np.asarray(open_image(path)))
 
     @classmethod
     def mask_from_file(cls, path: Path) -> EncodedImage:
-        """Likewise, on black: where nothing is painted, nothing is marked.
+        """Read a mask like `from_file`, but on black: transparent pixels are not marked.
 
         Raises:
-            RequestError: If it is no picture that can be used.
+            RequestError: If the file is no usable picture.
         """
         return cls.from_array(np.asarray(open_image(path, "black")))
 
     @classmethod
     def labels_from_file(cls, path: Path) -> EncodedImage:
-        """A file of class numbers: a grey picture's values or a palette picture's indices.
+        """Read a map of class ids: the values of a grey picture or the indices of a palette one.
 
         Raises:
-            RequestError: If it is no such picture.
+            RequestError: If the file is no such picture.
         """
         path = Path(path)
         with _readable(path, "PNG works"):
@@ -187,10 +187,10 @@ class EncodedImage:
 
     @classmethod
     def from_data_url(cls, text: str) -> EncodedImage:
-        """What `data_url` wrote.
+        """Decode what `data_url` wrote.
 
         Raises:
-            RequestError: If it is something else.
+            RequestError: If the text is no data URL of a PNG.
         """
         try:
             return cls(base64.b64decode(text.removeprefix(DATA_URL), validate=True))
@@ -200,17 +200,17 @@ class EncodedImage:
             ) from error
 
     def data_url(self) -> str:
-        """`data:image/png;base64,...`."""
+        """Return the PNG as text: `data:image/png;base64,...`."""
         return DATA_URL + base64.b64encode(self.png).decode()
 
     @property
     def width(self) -> int:
-        """In px."""
+        """Width in px."""
         return int.from_bytes(self.png[16:20], "big")
 
     @property
     def height(self) -> int:
-        """In px."""
+        """Height in px."""
         return int.from_bytes(self.png[20:24], "big")
 
     @property
@@ -220,25 +220,25 @@ class EncodedImage:
 
     @property
     def mode(self) -> str:
-        """ "L" or "RGB"."""
+        """Pillow's mode of the picture: "L" or "RGB"."""
         return PNG_MODES[self.png[24:26]]
 
     def array(self) -> np.ndarray:
-        """(H, W) or (H, W, 3) uint8.
+        """Decode to (H, W) or (H, W, 3) uint8.
 
         Raises:
             RequestError: If the PNG is damaged.
         """
         try:
             image = Image.open(io.BytesIO(self.png), formats=["PNG"])
-            if (image.size, image.mode) != (self.size, self.mode):  # a second header
+            if (image.size, image.mode) != (self.size, self.mode):  # the file has a second header
                 raise ValueError(f"it holds {image.mode} of {image.width} x {image.height} px")
             return np.asarray(image)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise RequestError(f"the picture is damaged: {error}.") from error
 
     def marked(self) -> np.ndarray:
-        """As a mask: where it asks for new pixels, (height, width) bool.
+        """Read the picture as a mask, (height, width) bool: True where new pixels are generated.
 
         Raises:
             RequestError: If the PNG is damaged.
@@ -248,12 +248,12 @@ class EncodedImage:
 
 
 def fitted(array: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A picture that fills a canvas: scaled, and cut where its shape is another one.
+    """Scale a picture to fill a canvas; what is left over at another aspect ratio is cropped.
 
     Args:
         array: (H, W) or (H, W, 3) uint8.
-        height: Px.
-        width: Px.
+        height: Height of the canvas in px.
+        width: Width of the canvas in px.
 
     Returns:
         (height, width, 3) uint8; the same pixels if the size is the same.
@@ -263,7 +263,7 @@ def fitted(array: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def to_tensor(arrays: Sequence[np.ndarray]) -> Tensor:
-    """B arrays (H, W, 3) uint8 of one size -> (B, 3, H, W) float32 in [-1, 1]."""
+    """Convert B arrays (H, W, 3) uint8 of one size to (B, 3, H, W) float32 in [-1, 1]."""
     import torch  # noqa: PLC0415  (the page opens pictures without it)
 
     pixels = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
@@ -271,13 +271,13 @@ def to_tensor(arrays: Sequence[np.ndarray]) -> Tensor:
 
 
 def to_arrays(images: Tensor) -> list[np.ndarray]:
-    """(B, 3, H, W) in [-1, 1], clamped -> B arrays (H, W, 3) uint8, rounded."""
+    """Clamp (B, 3, H, W) to [-1, 1] and convert it to B arrays (H, W, 3) uint8, rounded."""
     pixels = ((images.float().clamp(-1, 1) + 1) * 127.5).round()
     return list(pixels.byte().permute(0, 2, 3, 1).cpu().numpy())
 
 
 def grid(arrays: Sequence[np.ndarray], columns: int | None = None) -> np.ndarray:
-    """Equally sized pictures side by side, in a block about as wide as high."""
+    """Arrange pictures of one size in a grid, by default with about as many columns as rows."""
     columns = columns or math.ceil(math.sqrt(len(arrays)))
     height, width, _ = arrays[0].shape
     rows = -(-len(arrays) // columns)

@@ -21,31 +21,32 @@ from ldm.models.conditioners import one_hot
 from ldm.models.first_stage import DiagonalGaussian
 from ldm.models.hole import pull_push
 
-CUDA_CELLS = 8 * 64 * 64  # of a batch there: more pictures at once are hardly faster
-STRIP_VALUES = 2**23  # numbers of a strip of a label map, 32 MiB
+CUDA_CELLS = 8 * 64 * 64  # latent cells of a batch on CUDA: larger batches are hardly faster
+STRIP_VALUES = 2**23  # values of one strip of a one-hot label map, 32 MiB
 Tokenizer = Callable[[Sequence[Any]], Tensor]
 
 
 class LatentDiffusion(nn.Module):
-    """What every task needs of a model.
+    """The networks, the schedule and the settings of one model, with the methods that tasks call.
 
     Args:
         unet: The denoising network.
-        first_stage: Pixels to unscaled latents and back.
+        first_stage: The autoencoder: pixels to unscaled latents and back.
         conditioner: Input -> context or concatenated channels; None passes the input on.
-        schedule: Noise schedule of the training.
+        schedule: Noise schedule of the model's training.
         scale_factor: Latents = scale_factor * code; about 1 / standard deviation of the codes.
         conditioning: "none", "crossattn" or "concat".
         prediction: What the UNet predicts: "eps", "x0" or "v".
-        tokenizer: Sentences or layouts -> (B, L) token ids; models of tokens only.
-        classes: Names of the classes in the order of their numbers, where they are known.
-        null_class: The class that stands for any; None: there is none.
-        keeps_means: Given px to a side of the squares whose mean colour an enlarged picture keeps;
-            0: it keeps none.
-        box_classes: Classes of boxes that the UNet sees drawn beside the latents; 0: it does not.
-        smooth_holes: Whether holes are filled smoothly before they are encoded, and the UNet makes
-            the difference to that filling; else they are black.
-        trained_size: Height and width in px of the pictures of its training, where they are known.
+        tokenizer: Sentences or layouts -> (B, L) token ids; None for models without tokens.
+        classes: Names of the classes in the order of their ids; empty if they are not known.
+        null_class: The class id that stands for "no class given"; None: there is none.
+        keeps_means: For upscaling: side, in px of the input, of the squares whose mean colour the
+            result keeps; 0: none is kept.
+        box_classes: Number of classes of the boxes that are drawn into channels beside the latents;
+            0: the UNet sees no drawn boxes.
+        smooth_holes: Whether a hole is filled smoothly before it is encoded and the UNet denoises
+            the difference to that filling; otherwise the hole is black.
+        trained_size: Height and width in px of the training pictures; None: not known.
     """
 
     def __init__(  # noqa: PLR0913  (the parts of a model, by name)
@@ -81,8 +82,8 @@ class LatentDiffusion(nn.Module):
         self.box_classes = box_classes
         self.smooth_holes = smooth_holes
         self.trained_size = trained_size
-        self.is_prepared = False  # for inference: then it can be neither copied nor converted
-        self.in_float32: Callable[[], LatentDiffusion] | None = None  # reads it again, plain
+        self.is_prepared = False  # by `inference.prepare`: it can then not be copied or converted
+        self.in_float32: Callable[[], LatentDiffusion] | None = None  # loads it again in float32
         self._preview: Tensor | None = None
 
     @property
@@ -92,38 +93,38 @@ class LatentDiffusion(nn.Module):
 
     @property
     def size_multiple(self) -> int:
-        """Picture sides must be multiples of it, in px."""
+        """The number of px that the sides of a picture must be multiples of."""
         return self.factor * self.unet.factor
 
     @property
     def latent_channels(self) -> int:
-        """C."""
+        """Channels of the latents, C."""
         return self.unet.out_channels
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the UNet's weights."""
         return next(self.unet.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the UNet computes in."""
+        """Dtype that the UNet computes in."""
         return next(self.unet.parameters()).dtype
 
     @property
     def cells_at_once(self) -> int:
-        """Latent cells of a batch that keeps the device busy; 0: as on a CPU."""
+        """Latent cells of a batch that keep the device busy; 0: use the default of the CPU."""
         return CUDA_CELLS if self.device.type == "cuda" else 0
 
     def wait(self) -> None:
-        """Until the device has done all that it was given: only then a clock says how long."""
+        """Block until the device has finished all queued work, so that it can be timed."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         elif self.device.type == "mps":
             torch.mps.synchronize()
 
     def encode(self, image: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Picture -> scaled latents.
+        """Encode pictures to scaled latents.
 
         Args:
             image: (B, 3, H, W) in [-1, 1].
@@ -135,18 +136,18 @@ class LatentDiffusion(nn.Module):
         return self.scale_factor * self._code(image, noise)
 
     def _code(self, image: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Picture -> latents before scaling."""
+        """Encode pictures to unscaled latents."""
         code = self.first_stage.encode(image)
         if isinstance(code, DiagonalGaussian):
             return code.mode() if noise is None else code.sample(noise)
         return code
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Scaled latents (B, C, h, w) -> picture (B, 3, H, W), about [-1, 1], not clamped."""
+        """Decode scaled latents (B, C, h, w) to (B, 3, H, W), about [-1, 1], not clamped."""
         return self.first_stage.decode(latents / self.scale_factor)
 
     def condition(self, inputs: Any) -> Conditioning:
-        """What the user gave -> conditioning.
+        """Turn what the user gave into the model's conditioning.
 
         Args:
             inputs: Sentences, layouts or their token ids, class ids, one-hot label maps, pictures.
@@ -167,13 +168,13 @@ class LatentDiffusion(nn.Module):
         return Conditioning(**{_FIELDS[self.conditioning]: code})
 
     def condition_map(self, labels: Tensor) -> Conditioning:
-        """The conditioning of semantic models.
+        """Return the conditioning of semantic models, computed in strips of the label map.
 
-        One channel per class is many times what the picture takes, so it is made strip by strip: a
-        cell is made of its own pixels alone, and strips are the same as the whole.
+        The one-hot map of all classes takes many times the memory of the picture. A latent cell
+        depends on its own pixels only, so strips give the same result as the whole map.
 
         Args:
-            labels: (B, H, W), whole numbers of classes; sides that are multiples of a latent cell.
+            labels: (B, H, W) integer class ids; the sides are multiples of a latent cell.
         """
         classes, factor = self.conditioner.classes, self.factor
         rows = factor * max(1, STRIP_VALUES // (classes * factor * labels[:, 0].numel()))
@@ -182,12 +183,12 @@ class LatentDiffusion(nn.Module):
         return Conditioning(concat=torch.cat(strips, dim=2))
 
     def condition_layout(self, tokens: Tensor, height: int, width: int) -> Conditioning:
-        """The conditioning of layout models.
+        """Return the conditioning of layout models.
 
         Args:
             tokens: (B, L) int64, see `ldm.catalog.layout_tokens`.
-            height: Of the canvas, in cells.
-            width: Likewise.
+            height: Height of the canvas in latent cells.
+            width: Width of the canvas in latent cells.
         """
         cond = self.condition(tokens)
         if not self.box_classes:
@@ -197,12 +198,12 @@ class LatentDiffusion(nn.Module):
         return replace(cond, concat=drawn.to(self.device, self.dtype))
 
     def condition_hole(self, image: Tensor, mask: Tensor) -> Conditioning:
-        """The conditioning of inpainting models: latents of what is known, and where the hole is.
+        """Return the conditioning of inpainting models: latents of the known part, and the mask.
 
-        As the authors trained it: the hole is black, both parts lie in [-1, 1], the latents are
-        neither quantised nor scaled, and the mask is resized to the nearest cell. A black hole
-        changes the group norms' statistics and with them every latent of the picture; models with
-        `smooth_holes` see the colours around it there.
+        As in the authors' training, the hole is black, pixels and mask lie in [-1, 1], the latents
+        are neither quantised nor scaled, and the mask is resized by nearest neighbour. A black hole
+        changes the statistics of the group norms and so every latent of the picture; models with
+        `smooth_holes` get the hole filled with the colours around it instead.
 
         Args:
             image: (B, 3, H, W) in [-1, 1].
@@ -225,14 +226,14 @@ class LatentDiffusion(nn.Module):
         Args:
             x_t: (B, C, h, w).
             t: (B,) int64 in [0, schedule.length).
-            cond: For the same B.
+            cond: Conditioning of the same batch.
 
         Returns:
             eps, (B, C, h, w), whatever the network itself predicts.
         """
         if self.smooth_holes:
-            # a network with group norms passes a colour on badly, but it tells noise from nothing,
-            # and nothing is what the known part differs by from the filling
+            # Group norms pass absolute colours on badly. Relative to the filling the known part is
+            # zero, which the network tells from noise easily.
             x_t = self.schedule.recentred(x_t, t, self.guess(cond.concat))
         x = x_t if cond.concat is None else torch.cat([x_t, cond.concat], dim=1)
         pictures = len(x) // cond.copies if cond.differs_in_context else len(x)
@@ -242,23 +243,23 @@ class LatentDiffusion(nn.Module):
         return as_eps(output.to(x_t.dtype), x_t, t, self.schedule, self.prediction)
 
     def guess(self, concat: Tensor) -> Tensor:
-        """The smooth filling that a hole's conditioning holds, as scaled latents (B, C, h, w)."""
+        """Return the smooth filling in an inpainting `concat`, as scaled latents (B, C, h, w)."""
         return self.scale_factor * concat[:, : self.latent_channels]
 
     @torch.no_grad()
     def preview(self, latents: Tensor) -> Tensor:
-        """A rough picture by a linear map of the latents, (B, 3, h, w), about [-1, 1].
+        """Return a rough picture, (B, 3, h, w), about [-1, 1], by a linear map of the latents.
 
-        One small matrix product, once the map is fitted.
+        Once the map is fitted, this is one small matrix product.
         """
         weight = self.fit_preview().to(latents.dtype)
         return F.conv2d(latents, weight[:, :-1, None, None], weight[:, -1])
 
     @torch.no_grad()
     def fit_preview(self) -> Tensor:
-        """The map of `preview`, (3, C + 1), fitted once to what the decoder makes of patches.
+        """Return the map of `preview`, (3, C + 1); the first call fits it to decoded patches.
 
-        Least squares from latents and a constant to the mean colour of each cell.
+        It is a least-squares fit from the latents and a constant to the mean colour of each cell.
         """
         if self._preview is None:
             self._preview = self._fit_preview()
