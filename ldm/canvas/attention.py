@@ -15,19 +15,19 @@ from ldm.models.kernels import has_tiles
 if typing.TYPE_CHECKING:
     from ldm.canvas.banded import Banded
 
-# channels per head, from which on torch's fused kernel in bfloat16 is slow on a CPU without tiles
+# from so many channels per head on, torch's fused bfloat16 kernel is slow on CPUs without tiles
 MANY = 128
 FUSED = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
 
 
 @dataclass(frozen=True)
 class Attention:
-    """softmax(q k^T / sqrt(d)) v; q, k, v: (B, heads, L, d) in rows along L."""
+    """The node softmax(q k^T / sqrt(d)) v; q, k, v: (B, heads, L, d), picture rows along L."""
 
     parents: tuple[Banded, Banded, Banded]
 
     def rows(self, strip: Strip, start: int, stop: int) -> Tensor:
-        """The fused kernel where keys and values are in memory and it is fast; else in pieces."""
+        """Use the fused kernel if it is fast and k and v are in memory, else attend in pieces."""
         q, k, v = self.parents
         part = strip.rows(q, start, stop)
         if is_in_memory(k.node) and is_in_memory(v.node) and not _is_slow(part):
@@ -36,7 +36,10 @@ class Attention:
         return self._in_pieces(part)
 
     def _in_pieces(self, q: Tensor) -> Tensor:
-        """The softmax is carried on from piece to piece (arXiv:1805.02867), in float32."""
+        """Attend to one range of keys after the other by online softmax (arXiv:1805.02867).
+
+        Maxima, sums and weighted values are accumulated in float32.
+        """
         attend = _fused if _has_fused(q) else _by_products
         top = q.new_full((*q.shape[:-1], 1), -torch.inf, dtype=torch.float32)
         weight, total = torch.zeros_like(top), torch.zeros_like(q, dtype=torch.float32)
@@ -52,7 +55,7 @@ class Attention:
         return total.div_(weight).to(q.dtype)
 
     def _pieces(self, q: Tensor) -> list[tuple[int, int]]:
-        """Ranges of key rows that fit a strip's budget, with their scores if those are held."""
+        """Split the key rows into ranges that fit a strip's budget, with their scores if held."""
         _, k, _ = self.parents
         keys_per_row = k.shape[k.axis] // k.height
         queries = q.numel() // q.shape[-1]
@@ -63,8 +66,8 @@ class Attention:
 
 
 def _by_products(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """softmax(q k^T / sqrt(d)) v and the logarithm of the softmax's sum, (B, heads, L, 1)."""
-    numbers = q.dtype if q.dtype == torch.bfloat16 else torch.float32  # of the products
+    """Return softmax(q k^T / sqrt(d)) v and its log-sum-exp, (B, heads, L, 1), by products."""
+    numbers = q.dtype if q.dtype == torch.bfloat16 else torch.float32  # dtype of the products
     q, k, v = (part.to(numbers) for part in (q, k, v))
     scale = q.shape[-1] ** -0.5
     scores = q @ k.transpose(-1, -2)
@@ -76,18 +79,18 @@ def _by_products(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _fused(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """The same by torch's fused kernel, which takes it that a token's numbers lie side by side."""
+    """Compute `_by_products` with torch's fused kernel, which assumes a last stride of 1."""
     q, k, v = (part if part.stride(-1) == 1 else part.contiguous() for part in (q, k, v))
     made, log_sum = FUSED(q, k, v)
     return made, log_sum[..., None]
 
 
 def _has_fused(q: Tensor) -> bool:
-    """Whether the fused kernel tells the sum, and is fast."""
+    """Whether a fused kernel that also returns the log-sum-exp exists here and is fast."""
     return FUSED is not None and q.device.type == "cpu" and not _is_slow(q)
 
 
 def _is_slow(q: Tensor) -> bool:
-    """Whether separate products are faster, 2.5 times for the 512 channels of a decoder."""
+    """Whether separate products beat the fused kernel; 2.5 times for a decoder's 512 channels."""
     is_half = q.device.type == "cpu" and q.dtype == torch.bfloat16
     return is_half and q.shape[-1] >= MANY and not has_tiles(q.dtype)

@@ -1,18 +1,18 @@
-"""A feature map that is never whole: networks run on it strip by strip, with the same result.
+"""Lazy feature maps that networks compute strip by strip, with the result of the whole map.
 
 `Banded` stands in for a tensor of shape (B, C, H, W) in any network of ours: `decoder(banded(z))`
 builds a lazy expression, whose rows are computed in strips of as many rows as the budget allows.
 
-- What looks at one position at a time (activations, sums, linear layers, 1x1 convolutions, a
-  change of layout) stays lazy and is fused into what comes next.
-- A 3x3 convolution reads a halo of neighbouring rows. Its input must be cheap, so what is costly
-  in it is computed once before, strip by strip, and kept in the workspace ("settled").
-- GroupNorm takes its statistics over the whole canvas: they are collected in float32 per strip
-  and merged in float64 while a map is settled, so the norm itself is a scale and a shift.
-- Self-attention keeps keys and values of the whole canvas and asks them strip by strip.
+- Operations on single positions (activations, sums, linear layers, 1x1 convolutions, changes of
+  layout) stay lazy and are fused into the operation that follows.
+- A 3x3 convolution reads a halo of neighbouring rows. Its input must be cheap to read, so a costly
+  input is first computed strip by strip and kept in the workspace: it is "settled".
+- GroupNorm takes its statistics over the whole canvas. They are collected in float32 per strip and
+  merged in float64 while a map is settled, so the norm itself is a scale and a shift.
+- Self-attention keeps the keys and values of the whole canvas; queries are computed in strips.
 
-Nothing is computed twice but the halo rows of cheap expressions, and nothing is approximated.
-What each torch function means for bands is in `ldm.canvas.operations`.
+Only the halo rows of cheap expressions are computed twice, and nothing is approximated. The
+torch functions are implemented for bands in `ldm.canvas.operations`.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ from ldm.canvas.stores import Store
 from ldm.canvas.workspace import Workspace
 from ldm.models.kernels import has_tiles
 
-TILES = 8  # times as many operations in the same time, where a processor multiplies tiles
-FREE, LIGHT, HEAVY = 0, 1, 2  # what a row costs: a read or a sum; a matrix product; a convolution
+TILES = 8  # speed-up of operations on processors that multiply tiles of matrices
+FREE, LIGHT, HEAVY = 0, 1, 2  # cost of a row: a read or a sum; a matrix product; a convolution
 HANDLERS: dict[Callable[..., Any], Callable[..., Any]] = {}
-"""torch function -> what it means for bands; filled by `ldm.canvas.operations`."""
+"""torch function -> its implementation for bands; filled by `ldm.canvas.operations`."""
 
 
 class Banded:
-    """A tensor that is computed by rows.
+    """A lazy tensor, computed in strips of picture rows.
 
     Args:
         space: Memory of the run.
-        node: How its rows come about.
+        node: The operation that computes its rows.
         meta: A tensor on the meta device of the whole map's shape and dtype.
         axis: The dimension along which the rows lie.
-        height: Picture rows; `axis` holds a whole number of positions per row.
-        cost: FREE, LIGHT or HEAVY.
-        device: Where its rows are computed.
+        height: Number of picture rows; the length of `axis` is a multiple of it.
+        cost: Cost of computing a row: FREE, LIGHT or HEAVY.
+        device: Device on which the rows are computed.
     """
 
     def __init__(  # noqa: PLR0913  (made in one place only)
@@ -69,18 +69,19 @@ class Banded:
         self.height = height
         self.cost = cost
         self.device = device
-        self.operations = 0.0  # multiplications and sums of the whole map, its parents' not counted
-        self.joined: tuple[tuple[Banded, ...], int] | None = None  # pictures (0) or channels (1) of
+        self.operations = 0.0  # multiplications and sums of the whole map, without its parents'
+        # the concatenated maps, and whether pictures (0) or channels (1) were concatenated
+        self.joined: tuple[tuple[Banded, ...], int] | None = None
         self._moments: Moments | None = None
 
     @property
     def shape(self) -> torch.Size:
-        """Of the whole map."""
+        """Shape of the whole map."""
         return self.meta.shape
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the values."""
+        """Dtype of the values."""
         return self.meta.dtype
 
     @property
@@ -89,11 +90,11 @@ class Banded:
         return self.meta.ndim
 
     def is_floating_point(self) -> bool:
-        """Whether the values are."""
+        """Whether the values are floating-point numbers."""
         return self.meta.is_floating_point()
 
     def settle(self) -> None:
-        """Compute the map and keep it; what it was made of can go."""
+        """Compute the map and keep it in the workspace; its inputs can then be freed."""
         if isinstance(self.node, (Whole, Kept)):
             return
         store = self.space.store(self.meta, self.axis, self.height, self.device)
@@ -114,7 +115,7 @@ class Banded:
                 pass
 
     def _written(self, store: Store, last_used: list[Store]) -> Iterator[Tensor]:
-        """The strips, each once it is in the store, in place of what nobody needs any more."""
+        """Yield each strip once it is stored; before, free the rows of `last_used` already read."""
         for start, part in self.strips():
             for old in last_used:
                 old.forget_passed()
@@ -122,10 +123,10 @@ class Banded:
             yield part
 
     def _let_go(self) -> list[Store]:
-        """Give up the maps that this one is made of, for copies that nobody else knows.
+        """Drop the references to this map's parents and compute from private copies instead.
 
         Returns:
-            Where the maps are that nobody else held: they are used here for the last time.
+            The stores of the maps that nothing else refers to: this is their last use.
         """
         kept = [part for part in self._expression() if isinstance(part.node, Kept)]
         stores = [(part.node.store, weakref.ref(part)) for part in kept]
@@ -134,7 +135,7 @@ class Banded:
         return [store for store, others in stores if others() is None]
 
     def _copied(self, known: dict[int, Banded]) -> Banded:
-        """The map and all that it is computed from, as copies; `known`: those made already."""
+        """Copy the map and all that it is computed from; `known` holds the copies made so far."""
         if id(self) not in known:
             made = known[id(self)] = copy.copy(self)
             made.joined = None
@@ -143,7 +144,7 @@ class Banded:
         return known[id(self)]
 
     def whole(self) -> Tensor:
-        """The map as one tensor; in a rehearsal one without numbers."""
+        """Return the whole map as one tensor; in a rehearsal, a meta tensor."""
         if isinstance(self.node, Whole):
             return self.node.tensor
         if self.space.is_rehearsal:
@@ -156,7 +157,7 @@ class Banded:
         return made
 
     def strips(self) -> Iterator[tuple[int, Tensor]]:
-        """(first row, rows) from the top down, as many rows at a time as the budget allows."""
+        """Yield (first row, strip) from the top down, in strips as high as the budget allows."""
         uses, rows = self._uses(), self._strip_rows()
         for start in range(0, self.height, rows):
             self.space.on_strip()
@@ -170,7 +171,7 @@ class Banded:
         return self.space.strip_rows(bytes_per_row, self.height, operations / self.height)
 
     def row_bytes(self) -> int:
-        """Bytes at the worst moment of computing the whole map as one strip."""
+        """Return the peak bytes of computing the whole map as one strip."""
         made, held, worst = self._own_bytes(), 0, 0
         for parent in self.node.parents:
             worst = max(worst, held + parent.row_bytes())
@@ -178,16 +179,16 @@ class Banded:
         return max(worst, held + made)
 
     def _own_bytes(self) -> int:
-        """Bytes of the map itself, if a strip of it is a tensor of its own and not a view."""
+        """Return the bytes of the map itself; 0 if its strips are views of memory in use."""
         return 0 if is_in_memory(self.node) else self.meta.nbytes
 
     def _uses(self) -> dict[int, int]:
-        """For each map of this expression, how many others are computed from it."""
+        """Count for each map of this expression, by id, the maps that are computed from it."""
         parents = (parent for part in self._expression() for parent in part.node.parents)
         return Counter(map(id, parents))
 
     def _expression(self) -> list[Banded]:
-        """The map and all that it is computed from, each once."""
+        """List the map and all that it is computed from, each once."""
         found = {id(self): self}
         todo = [self]
         while todo:
@@ -197,7 +198,7 @@ class Banded:
         return list(found.values())
 
     def moments(self) -> Moments:
-        """Mean and spread of each channel over the canvas."""
+        """Return the mean and the spread of each channel over the whole canvas."""
         if self.cost > FREE:
             self.settle()
         if self._moments is None and self.joined is not None:
@@ -218,7 +219,7 @@ class Banded:
         args: Sequence[Any] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """What torch calls for every function of a `Banded`."""
+        """Dispatch a torch function on a `Banded` to its handler; TypeError if it has none."""
         handler = HANDLERS.get(function)
         if handler is None:
             name = getattr(function, "__name__", function)

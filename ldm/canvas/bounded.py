@@ -1,4 +1,4 @@
-"""The parts of a model, each run in bands: the same signature goes in and comes out.
+"""The parts of a model wrapped so that they run in bands, with unchanged signatures.
 
 B, C, h, w: batch, latent channels, latent rows and columns; H, W: picture rows and columns in px.
 """
@@ -19,7 +19,7 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 class BoundedUNet(nn.Module):
-    """A UNet whose every step stays within the workspace's budget."""
+    """A UNet that runs in bands, within the workspace's budget."""
 
     def __init__(self, unet: nn.Module, space: Workspace) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class BoundedUNet(nn.Module):
         self.out_channels = unet.out_channels
 
     def forward(self, x: Tensor, t: Tensor, **conditions: Any) -> Tensor:
-        """(B, C, h, w), (B,) -> (B, C', h, w)."""
+        """Map latents (B, C, h, w) and time steps (B,) to (B, C', h, w)."""
         return self.unet(banded(x, self.space), t, **conditions).whole()
 
 
@@ -43,7 +43,7 @@ class BoundedFirstStage(nn.Module):
         self.factor = first_stage.factor
 
     def encode(self, image: Tensor) -> Tensor | DiagonalGaussian:
-        """(B, 3, H, W) -> (B, C, h, w), or the posterior over it."""
+        """Encode (B, 3, H, W) to (B, C, h, w) or to the posterior over it."""
         code = self.first_stage.encode(banded(image, self.space))
         if isinstance(code, DiagonalGaussian):
             code.mean, code.logvar = code.mean.whole(), code.logvar.whole()
@@ -51,18 +51,21 @@ class BoundedFirstStage(nn.Module):
         return code.whole()
 
     def decode(self, z: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, 3, H, W)."""
+        """Decode (B, C, h, w) to (B, 3, H, W)."""
         return self.first_stage.decode(banded(z, self.space)).whole()
 
     def strips(self, z: Tensor) -> int:
-        """How many strips a decode takes."""
+        """Count the strips of a decode, by a rehearsal."""
         space = Rehearsal(self.space.budget)
         self.first_stage.decode(banded(z, space)).whole()
         return space.strips
 
 
 def in_bands(model: Model, plan: Plan, space: Workspace) -> Model:
-    """The same model; what the plan says runs in bands. Weights are shared."""
+    """Return a shallow copy of the model whose networks run in bands where the plan says so.
+
+    The copy shares the weights. Encoder and decoder run in bands together.
+    """
     other = copy.copy(model)
     other._modules = dict(model._modules)
     if plan.unet:

@@ -1,7 +1,7 @@
-"""How fast this machine is with a model: learned from tiny runs and from every finished one.
+"""Estimates of run time on this machine, learned from tiny runs and from every finished run.
 
-A network's time is its floating-point operations over a rate, and the rate depends on how much
-there is to do at once; so times are kept beside the amount of work and read between them.
+A network's time is its number of floating-point operations divided by a rate, which depends on how
+much work there is at once. So times are stored with the amount of work and interpolated.
 """
 
 from __future__ import annotations
@@ -20,29 +20,33 @@ from typing import Any
 from ldm.canvas.facts import Bands, Facts, Line, Work
 from ldm.canvas.plan import Canvas, Plan
 
-KEPT = 16  # times per part
-NEAR = 1.15  # works whose ratio is below it share a time
-TRUST = 0.5  # of a new time against the kept one
-LONGEST = 0.2  # seconds: a calibration goes no further
-REST = (0.02, 3e-7)  # seconds of a request and per px, but for the networks, until it is known
+KEPT = 16  # times that are kept per part
+NEAR = 1.15  # amounts of work whose ratio is below this share one time
+TRUST = 0.5  # weight of a new time against the stored one
+LONGEST = 0.2  # seconds: after a run that takes longer, no larger size is calibrated
+REST = (0.02, 3e-7)  # default time outside of the networks: seconds per request and per px
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class Rates:
-    """How long work has taken: (operations, seconds), the latest measurement last."""
+    """Measured times of one part: (work, seconds) pairs, sorted by work."""
 
     times: list[tuple[float, float]] = field(default_factory=list)
 
     def seconds(self, work: float) -> float | None:
-        """For so much work: the rate between the two nearest times, beyond them the nearest's."""
+        """Estimate the time of an amount of work; None if nothing was measured.
+
+        The rate is interpolated log-log between the two nearest times; beyond the largest work its
+        rate holds; below the smallest, the time falls with the square root of the work.
+        """
         if not self.times:
             return None
         times = sorted(self.times)
         rates = [(math.log(w), s / w) for w, s in times]
         at = math.log(work)
-        if at <= rates[0][0]:  # little work takes as long as a little more
-            return max(work * rates[0][1], times[0][1] * (work / times[0][0]) ** 0.5)
+        if at <= rates[0][0]:  # with little work the device is not busy, so time falls slowly
+            return max(work * rates[0][1], self.times[0][1] * (work / self.times[0][0]) ** 0.5)
         for (low, slow), (high, fast) in zip(rates, rates[1:], strict=False):
             if at <= high:
                 share = (at - low) / (high - low)
@@ -50,23 +54,26 @@ class Rates:
         return work * rates[-1][1]
 
     def learn(self, work: float, seconds: float) -> None:
-        """Add a measurement; one of about as much work is averaged in, the oldest go."""
-        near = (time for time in self.times if 1 / NEAR < work / time[0] < NEAR)
-        if (before := next(near, None)) is not None:
-            self.times.remove(before)
-            seconds = work * (TRUST * seconds / work + (1 - TRUST) * before[1] / before[0])
-        self.times = [*self.times, (work, seconds)][-KEPT:]
+        """Record a time; it is averaged with a stored one of nearly the same work (see NEAR)."""
+        for i, (known, before) in enumerate(self.times):
+            if 1 / NEAR < work / known < NEAR:
+                rate = TRUST * seconds / work + (1 - TRUST) * before / known
+                self.times[i] = (work, rate * work)
+                break
+        else:
+            self.times = sorted([*self.times, (work, seconds)])[-KEPT:]
+        self.times.sort()
 
 
 @dataclass
 class Calibration:
-    """What is known of one model on this machine."""
+    """What was measured of one model on this machine."""
 
     facts: Facts
-    rates: dict[str, Rates]  # "unet" and "decoder" over operations, "rest" over px
+    rates: dict[str, Rates]  # work is operations for "unet" and "decoder", px for "rest"
 
     def seconds(self, canvas: Canvas, steps: int, plan: Plan) -> float | None:
-        """How long the networks will take for a canvas; None: not known yet."""
+        """Estimate the seconds of UNet and decoder for a canvas; None: nothing measured yet."""
         facts, batch, windows = self.facts, plan.batch, plan.windows
         views = len(windows.corners(canvas.rows, canvas.columns)) if windows else 1
         seen = math.prod(windows.size) if windows else canvas.cells
@@ -83,7 +90,7 @@ class Calibration:
         return unet + decoder
 
     def rest(self, pixels: int) -> float:
-        """How long all but the networks will take, for so many px that are read and made."""
+        """Estimate the seconds outside of the networks, for `pixels` px that are read and made."""
         known = self._of("rest", pixels)
         return REST[0] + REST[1] * pixels if known is None else known
 
@@ -92,7 +99,7 @@ class Calibration:
         return None if rates is None or work <= 0 else rates.seconds(work)
 
     def learn(self, part: str, work: float, seconds: float) -> None:
-        """Take in what a part of a finished run took."""
+        """Record the time that a part of a finished run took."""
         if work > 0 and seconds > 0:
             self.rates.setdefault(part, Rates()).learn(work, seconds)
 
@@ -100,13 +107,14 @@ class Calibration:
 def calibrate(
     facts: Facts, runs: dict[str, Callable[[int], Any]], side: int, unseen: int = 0
 ) -> Calibration:
-    """Time each network on squares of growing side, until that takes long.
+    """Time each network on squares of three doubling sides, stopping after a run over LONGEST.
 
     Args:
-        facts: Of the model.
-        runs: "unet" and "decoder": runs it whole on a square of so many cells a side, to its end.
-        side: The smallest one, in cells.
-        unseen: Runs of each size before those that are timed.
+        facts: Facts of the model.
+        runs: "unet" and "decoder" -> function that runs the network whole on a square of the given
+            side in cells and waits until it has finished.
+        side: The smallest side, in cells.
+        unseen: Warm-up runs of each size before the timed ones.
     """
     made = Calibration(facts, {})
     for part, run in runs.items():
@@ -122,7 +130,7 @@ def calibrate(
 
 
 def _time(run: Callable[[], Any]) -> float:
-    """The shorter of two runs."""
+    """Return the seconds of the faster of two runs."""
     times = []
     for _ in range(2):
         begin = time.perf_counter()
@@ -135,7 +143,7 @@ class Store:
     """Calibrations by name, in a JSON file or in memory only.
 
     Args:
-        path: A file that cannot be read is begun anew; None: in memory.
+        path: The file; if it cannot be read, it is started anew. None: in memory only.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -143,13 +151,13 @@ class Store:
         self._known: dict[str, Calibration] | None = None
 
     def get(self, name: str) -> Calibration | None:
-        """What is known under a name."""
+        """Return the calibration stored under a name; None: there is none."""
         if self._known is None:
             self._known = {} if self.path is None else _read(self.path)
         return self._known.get(name)
 
     def times(self, part: str) -> Rates:
-        """What is known of a part that hardly depends on the model, of all models together."""
+        """Pool the times of a part over all models, for a part that hardly depends on the model."""
         self.get("")
         pooled = Rates()
         for made in self._known.values():
@@ -158,7 +166,7 @@ class Store:
         return pooled
 
     def put(self, name: str, made: Calibration) -> None:
-        """Keep it; without a disk to write on it is kept until the end."""
+        """Store a calibration; if the file cannot be written, it is kept in memory only."""
         self.get(name)
         self._known[name] = made
         if self.path is None:

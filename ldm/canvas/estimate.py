@@ -1,4 +1,4 @@
-"""How much memory a network will take, from runs on small canvases."""
+"""Measurement of a model's memory, work and speed, by runs and rehearsals on small canvases."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from ldm.canvas.operations import banded
 from ldm.canvas.workspace import Rehearsal
 from ldm.models.first_stage import DiagonalGaussian
 
-GAPS = 0.9  # bytes of gaps per byte of tensors on a CPU, as long as they are small
+GAPS = 0.9  # bytes that malloc loses in gaps per byte of tensors on a CPU; see `facts.Line`
 
 
 class LiveBytes(TorchDispatchMode):
-    """Counts the tensors that are made while it is entered, and forgets those that are gone."""
+    """A dispatch mode that counts the bytes of the tensors created in it and still alive."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,23 +33,23 @@ class LiveBytes(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Nothing is compiled here; to tell it so, torch would import its compiler: 2 seconds."""
+        """Return False, so that torch does not import its compiler, which takes 2 seconds."""
         return False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
-        """Run the operation and count what it made."""
+        """Run the operation and count the tensors that it creates."""
         made = func(*args, **(kwargs or {}))
         for value in tree_leaves(made):
-            if isinstance(value, Tensor) and value.layout == torch.strided:  # no packed weights
+            if isinstance(value, Tensor) and value.layout == torch.strided:  # not packed weights
                 self._count(value)
         return made
 
     def _count(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
         key = storage.data_ptr()
-        if key in self._known:  # a view, or changed in place
+        if key in self._known:  # a view, or the result of an in-place operation
             return
         nbytes = storage.nbytes()
         self._known.add(key)
@@ -63,15 +63,15 @@ class LiveBytes(TorchDispatchMode):
 
 
 def line_of(run: Callable[[int], Any], sides: tuple[int, int]) -> Line:
-    """Fit the line to two square canvases.
+    """Fit peak memory as a line over the area, from two square canvases.
 
     Every layer of our networks takes memory in proportion to the area (attention is fused), so two
     points are enough. Only the working memory of wide convolutions on the CPU stops growing at some
-    size; of those the line tells too much.
+    size; there the line overestimates.
 
     Args:
-        run: Runs the network on a canvas of so many cells a side.
-        sides: Two sides that the network takes; the larger they are, the surer the line.
+        run: Runs the network on a square canvas of the given side in cells.
+        sides: Two sides that the network accepts; larger ones give a more accurate line.
     """
     small, large = (_peak(run, side) for side in sides)
     areas = [side * side for side in sides]
@@ -80,19 +80,19 @@ def line_of(run: Callable[[int], Any], sides: tuple[int, int]) -> Line:
 
 
 def _peak(run: Callable[[int], Any], side: int) -> int:
-    run(side)  # weights are put in order for this size
+    run(side)  # the first run reorders weights for this size, which is not to be counted
     with LiveBytes() as live:
         run(side)
     return live.peak
 
 
 def bands_of(run: Callable[[Any], Any], side: int, like: Tensor) -> Bands:
-    """What a network takes in bands, from a rehearsal with everything on the disk.
+    """Measure what a network takes in bands, by a rehearsal with all maps on the disk.
 
     Args:
         run: Runs the network on a map.
-        side: Cells a side of the rehearsed canvas.
-        like: Its input, a square of so many cells.
+        side: Side of the rehearsed square canvas in cells.
+        like: The network's input for this canvas.
     """
     space = Rehearsal(0)
     run(banded(like, space))
@@ -100,12 +100,12 @@ def bands_of(run: Callable[[Any], Any], side: int, like: Tensor) -> Bands:
 
 
 def work_of(run: Callable[[Any], Any], of: Callable[[int], Tensor], side: int) -> Work:
-    """Count a network's operations in rehearsals of three square canvases: they settle a parabola.
+    """Fit a network's operations as a parabola over the area, from three square rehearsals.
 
     Args:
         run: Runs the network on a map.
-        of: Makes the map of so many cells a side.
-        side: The smallest; the others are twice and four times as large.
+        of: Side in cells -> the network's input for a square canvas.
+        side: The smallest side; the others are twice and four times as long.
     """
     counts, areas = [], torch.tensor([side**2 * 4**i for i in range(3)], dtype=torch.float64)
     for doublings in range(3):
@@ -118,7 +118,7 @@ def work_of(run: Callable[[Any], Any], of: Callable[[int], Tensor], side: int) -
 
 
 class Trial:
-    """The networks of a `LatentDiffusion` on inputs of zeros, whole or in bands.
+    """Runs of a `LatentDiffusion`'s networks on zeros; a banded input makes them run in bands.
 
     Args:
         model: The model.
@@ -131,26 +131,26 @@ class Trial:
         self.sides = tuple(multiple * max(1, side // multiple) for side in (16, 32))
 
     def noisy(self, side: int) -> Tensor:
-        """What the UNet takes."""
+        """Return the UNet's input for a square of `side` cells."""
         return self._zeros(self.unet.in_channels, side)
 
     def latents(self, side: int) -> Tensor:
-        """What the decoder takes."""
+        """Return the decoder's input for a square of `side` cells."""
         return self._zeros(self.model.latent_channels, side)
 
     def image(self, side: int) -> Tensor:
-        """What the encoder takes."""
+        """Return the encoder's input for a square of `side` cells."""
         return self._zeros(3, self.model.factor * side)
 
     @property
     def differs_in_context(self) -> bool:
-        """Whether nothing but the context differs between two conditions of a picture."""
+        """Whether two conditions of one picture differ in the context only."""
         has_label = self.unet.label_emb is not None
         is_beside = self.unet.in_channels != self.model.latent_channels  # concatenated channels
         return self.unet.context_dim is not None and not (has_label or is_beside)
 
     def denoise(self, x: Any, contexts: int = 1) -> Any:
-        """One pass of the UNet, under so many contexts."""
+        """Run the UNet once, for one picture under `contexts` contexts."""
         about: dict[str, Any] = {}
         if self.unet.context_dim is not None:
             context = torch.zeros(contexts, 77, self.unet.context_dim)
@@ -161,11 +161,11 @@ class Trial:
         return _whole(self.unet(x, t, **about))
 
     def decode(self, z: Any) -> Any:
-        """One decode."""
+        """Decode once."""
         return _whole(self.stage.decode(z))
 
     def encode(self, image: Any) -> Any:
-        """One encode."""
+        """Encode once; of a posterior, the mean is computed."""
         code = self.stage.encode(image)
         return _whole(code.mean if isinstance(code, DiagonalGaussian) else code)
 
@@ -180,7 +180,7 @@ def _whole(made: Any) -> Any:
 
 @torch.inference_mode()
 def facts_of(model: Any) -> Facts:
-    """Measure a `LatentDiffusion` on tiny canvases: its memory, whole and in bands."""
+    """Measure a `LatentDiffusion` on tiny canvases: memory whole and in bands, and operations."""
     trial = Trial(model)
     ways = {
         "unet": (trial.denoise, trial.noisy),
@@ -210,12 +210,12 @@ def facts_of(model: Any) -> Facts:
 
 @torch.inference_mode()
 def calibration_of(model: Any) -> Calibration:
-    """Facts and first times of a model; takes a second or two."""
+    """Measure the facts and first times of a model; this takes a second or two."""
     trial = Trial(model)
     runs = {
         "unet": lambda side: (trial.denoise(trial.noisy(side)), model.wait()),
         "decoder": lambda side: (trial.decode(trial.latents(side)), model.wait()),
     }
-    # on CUDA the first run of a size sets up, the second may be recorded
+    # on CUDA the first run of a size sets kernels up, and the second may record a CUDA graph
     unseen = 2 if model.device.type == "cuda" else 0
     return calibrate(facts_of(model), runs, trial.sides[0], unseen)

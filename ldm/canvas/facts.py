@@ -1,21 +1,21 @@
-"""What is known of a model's networks: memory, work and time go by it, without the model."""
+"""Measured facts of a model's networks, from which memory and work are estimated without it."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
 
-MOST_GAPS = 160 * 2**20  # bytes, between small tensors; large ones are mapped, without gaps
+MOST_GAPS = 160 * 2**20  # bytes: gaps lie between small tensors only, large ones are mapped
 
 
 @dataclass(frozen=True)
 class Line:
-    """Bytes of activations at the worst moment, as a line over the canvas' latent cells.
+    """Peak bytes of activations as a linear function of the canvas' latent cells.
 
     Args:
-        fixed: Of any canvas.
-        per_cell: Of each latent cell.
-        gaps: What malloc leaves between tensors, per byte of them, up to MOST_GAPS.
+        fixed: Bytes for a canvas of any size.
+        per_cell: Bytes per latent cell.
+        gaps: Bytes that malloc leaves unused per byte of tensors, up to MOST_GAPS in all.
     """
 
     fixed: float
@@ -23,28 +23,28 @@ class Line:
     gaps: float = 0.0
 
     def at(self, cells: int) -> int:
-        """Bytes for a canvas of so many cells, all pictures of a batch together."""
+        """Return the bytes for `cells` latent cells, those of all pictures of a batch together."""
         tensors = max(0.0, self.fixed + self.per_cell * cells)
         return round(tensors + min(self.gaps * tensors, MOST_GAPS))
 
     def doubled(self) -> Line:
-        """The same of numbers twice as wide."""
+        """Return the line for values of twice the width, e.g. float32 after float16."""
         return replace(self, fixed=2 * self.fixed, per_cell=2 * self.per_cell)
 
 
 @dataclass(frozen=True)
 class Bands:
-    """What a network in bands takes."""
+    """Memory and disk that a network in bands takes."""
 
-    per_column: float  # bytes: the smallest budget, per column of latent cells
-    spilled: float  # bytes on the disk at the worst moment, per latent cell
+    per_column: float  # bytes of the smallest sufficient budget, per column of latent cells
+    spilled: float  # peak bytes on the disk, per latent cell
 
     def least(self, columns: int) -> int:
-        """The smallest budget for a canvas of so many columns."""
+        """Return the smallest budget in bytes for a canvas of `columns` latent columns."""
         return math.ceil(self.per_column * columns)
 
     def doubled(self) -> Bands:
-        """The same of numbers twice as wide."""
+        """Return the bytes for values of twice the width."""
         return Bands(2 * self.per_column, 2 * self.spilled)
 
 
@@ -52,7 +52,8 @@ class Bands:
 class Work:
     """Floating-point operations of a network per picture.
 
-    Convolutions go by the cell, attention by the pair of cells; the context is fixed.
+    Convolutions grow with the cells, attention with the pairs of cells; work on the context is
+    fixed.
     """
 
     fixed: float
@@ -60,20 +61,20 @@ class Work:
     per_pair: float
 
     def of(self, pictures: int, cells: int) -> float:
-        """For so many pictures of so many cells each."""
+        """Return the operations for `pictures` pictures of `cells` latent cells each."""
         return pictures * (self.fixed + self.per_cell * cells + self.per_pair * cells**2)
 
     def times(self, factor: float) -> Work:
-        """So many times as much."""
+        """Return the work multiplied by `factor`."""
         return Work(factor * self.fixed, factor * self.per_cell, factor * self.per_pair)
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a model's networks: each run whole, and each in bands."""
+    """Measured facts of a model's networks: memory whole and in bands, and work."""
 
     factor: int  # px per latent cell
-    multiple: int  # px: sides are multiples of it
+    multiple: int  # px: sides of a picture are multiples of it
     unet: Line
     decoder: Line
     encoder: Line
@@ -81,38 +82,38 @@ class Facts:
     decoder_bands: Bands
     encoder_bands: Bands
     unet_work: Work
-    guided_work: Work  # of the UNet under two conditions at once, what is the same counted once
+    guided_work: Work  # of the UNet under two conditions at once, shared work counted once
     decoder_work: Work
-    trained_rows: int = 0  # latent cells of a training picture; 0: nobody knows
+    trained_rows: int = 0  # latent rows of a training picture; 0: not known
     trained_columns: int = 0
-    cells_at_once: int = 0  # latent cells of a batch; 0: as on a CPU
+    cells_at_once: int = 0  # latent cells of a batch; 0: the default of the CPU
 
     def operations(self, part: str, pictures: int, cells: int, passes: int = 1) -> float:
-        """Of "unet" or "decoder" for so many pictures of so many cells each.
+        """Return the operations of one network for a batch.
 
         Args:
-            part: The network.
-            pictures: At once.
-            cells: Of a picture.
-            passes: 2: under two conditions at once.
+            part: "unet" or "decoder".
+            pictures: Pictures of the batch.
+            cells: Latent cells of a picture.
+            passes: 1, or 2 for the UNet under two conditions at once (guidance).
         """
         if passes == 1:
             return getattr(self, f"{part}_work").of(pictures, cells)
         return self.guided_work.of(pictures, cells)
 
     def in_float32(self) -> Facts:
-        """What the same model takes in float32, if these are of half precision."""
+        """Return the facts of the same model in float32, if these are of half precision."""
         networks = ("unet", "decoder", "encoder")
         names = [name + of for name in networks for of in ("", "_bands")]
         return replace(self, **{name: getattr(self, name).doubled() for name in names})
 
     @property
     def size_multiple(self) -> int:
-        """As a `LatentDiffusion` calls it."""
+        """`multiple`, under the name that `LatentDiffusion` gives it."""
         return self.multiple
 
     @property
     def trained_size(self) -> tuple[int, int] | None:
-        """Height and width in px of the training pictures; None: nobody knows."""
+        """Height and width in px of the training pictures; None: not known."""
         size = (self.factor * self.trained_rows, self.factor * self.trained_columns)
         return size if all(size) else None

@@ -1,4 +1,4 @@
-"""How a torch function becomes one for maps in bands, applied strip by strip."""
+"""Tools that turn a torch function into one for banded maps, applied strip by strip."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Function = Callable[..., Any]
 
 
 def handles(*functions: Function) -> Callable[[Function], Function]:
-    """Register what torch `functions` mean for bands."""
+    """Return a decorator that registers a handler of torch `functions` for banded maps."""
 
     def register(handler: Function) -> Function:
         HANDLERS.update(dict.fromkeys(functions, handler))
@@ -27,9 +27,10 @@ def handles(*functions: Function) -> Callable[[Function], Function]:
 
 
 def local(function: Function, cost: int, *args: Any, **kwargs: Any) -> Banded:
-    """A function that gives the same for a strip as for the whole map, applied strip by strip.
+    """Apply a function strip by strip that gives the same for a strip as for the whole map.
 
-    Which dimension of its result holds the rows is found by asking for twice as many of them.
+    To find the dimension of the result that holds the rows, the function is also run on meta
+    tensors with twice as many rows.
     """
     meta = _on_meta(function, args, kwargs, 1)
     axis = _grown_axis(meta.shape, _on_meta(function, args, kwargs, 2).shape)
@@ -37,10 +38,10 @@ def local(function: Function, cost: int, *args: Any, **kwargs: Any) -> Banded:
 
 
 def pointwise(function: Function, *args: Any, **kwargs: Any) -> Banded:
-    """`local` for a function of single numbers, as sums and activations are.
+    """Apply an elementwise function, such as a sum or an activation, strip by strip.
 
-    Its shape is that of its arguments together and its dtype that of one number. (On meta tensors
-    torch would ask its own Python code for both, which takes 2 seconds to import.)
+    The result's shape is found by broadcasting, its dtype by a call on single values. (On meta
+    tensors torch would import its own Python code for both, which takes 2 seconds.)
     """
     tensors = [arg for arg in args if isinstance(arg, (Tensor, Banded))]
     shape = torch.broadcast_shapes(*(tensor.shape for tensor in tensors))
@@ -60,7 +61,15 @@ def _one_number(value: Any) -> Any:
 def applied(
     function: Function, cost: int, given: tuple[Any, dict[str, Any]], meta: Tensor, axis: int
 ) -> Banded:
-    """A function of the maps among its `given` arguments, whose result is as `meta` says."""
+    """Make the lazy result of `function(*args, **kwargs)`, where `given` is (args, kwargs).
+
+    Args:
+        function: Applied to strips of the banded maps among the arguments.
+        cost: Cost of the function; the result's cost is at least that of its parents.
+        given: Arguments and keyword arguments, with banded maps in place of tensors.
+        meta: A tensor of the shape and dtype of the result.
+        axis: The dimension of the result along which the rows lie.
+    """
     args, kwargs = given
     parents = _parents(args) + _parents(kwargs.values())
     if len({parent.height for parent in parents}) != 1:
@@ -69,7 +78,7 @@ def applied(
     places = {id(parent): _Place(i) for i, parent in enumerate(parents)}
     args, kwargs = _with(args, places), _with(kwargs, places)
 
-    def call(*parts: Tensor) -> Tensor:  # it holds no map: what is not needed any more can go
+    def call(*parts: Tensor) -> Tensor:  # refers to no map, so that unused maps can be freed
         return function(*_filled(args, parts), **_filled(kwargs, parts))
 
     cost = max(cost, *(parent.cost for parent in parents))
@@ -77,13 +86,13 @@ def applied(
 
 
 def lifted(node: Node, meta: Tensor, axis: int, height: int, cost: int) -> Banded:
-    """A node's result, of the shape and dtype of `meta`, its `height` picture rows along `axis`."""
+    """Make a node's lazy result, shaped as `meta`, with `height` picture rows along `axis`."""
     parent = node.parents[0]
     return Banded(parent.space, node, meta, axis, height, cost, parent.device)
 
 
 def _parents(values: Any) -> list[Banded]:
-    """The banded maps among arguments, each once, in order; lists are searched too."""
+    """List the banded maps among arguments, each once, in order; lists are searched too."""
     found: list[Banded] = []
     for value in values:
         inside = _parents(value) if isinstance(value, (list, tuple)) else [value]
@@ -92,21 +101,21 @@ def _parents(values: Any) -> list[Banded]:
 
 
 class _Place(int):
-    """Where a strip belongs among arguments: that of the map with this number."""
+    """A placeholder among arguments for the strip of the parent with this index."""
 
 
 def _with(value: Any, places: dict[int, _Place]) -> Any:
-    """`value` with a place instead of every banded map."""
+    """Replace every banded map in `value` by its placeholder."""
     return _replaced(value, Banded, lambda x: places[id(x)])
 
 
 def _filled(value: Any, parts: Sequence[Tensor]) -> Any:
-    """`value` with a strip in every place."""
+    """Replace every placeholder in `value` by its strip."""
     return _replaced(value, _Place, lambda place: parts[place])
 
 
 def _replaced(value: Any, kind: type, by: Callable[[Any], Any]) -> Any:
-    """`value` with everything in it of that kind replaced; lists are searched too."""
+    """Replace every object of type `kind` in `value`, also inside lists, tuples and dicts."""
     if isinstance(value, (list, tuple)):
         return type(value)(_replaced(part, kind, by) for part in value)
     if isinstance(value, dict):
@@ -115,12 +124,12 @@ def _replaced(value: Any, kind: type, by: Callable[[Any], Any]) -> Any:
 
 
 def empty_like(tensor: Tensor) -> Tensor:
-    """Its shape and dtype without numbers."""
+    """Return a meta tensor of the same shape and dtype."""
     return torch.empty(tensor.shape, dtype=tensor.dtype, device=META)
 
 
 def _on_meta(function: Function, args: Any, kwargs: dict[str, Any], times: int) -> Tensor:
-    """The shape and dtype of the result, for maps of `times` as many rows."""
+    """Run a function on meta tensors, with banded maps of `times` as many rows."""
 
     def shrink(value: Any) -> Any:
         if isinstance(value, (list, tuple)):
@@ -142,13 +151,13 @@ def _grown_axis(before: torch.Size, after: torch.Size) -> int:
 
 
 def everywhere(apply: Function, functions: Sequence[Function]) -> None:
-    """`apply` each of the functions, whenever it meets a map in bands."""
+    """Register `apply(function, ...)` as the handler of each of the functions."""
     for function in functions:
         HANDLERS[function] = functools.partial(apply, function)
 
 
 def counted(made: Banded, times: float) -> Banded:
-    """Note that each number of a map takes so many multiplications and sums."""
+    """Record that each value of a map takes `times` multiplications and as many sums."""
     made.operations = 2 * made.meta.numel() * times
     if made.space.is_rehearsal:
         made.space.operations += made.operations

@@ -1,4 +1,4 @@
-"""How the rows of a banded map come about: the nodes of a lazy expression.
+"""The nodes of the lazy expressions that compute the rows of banded maps.
 
 Each node computes rows [start, stop) of its map from rows of its parents.
 """
@@ -21,10 +21,10 @@ if typing.TYPE_CHECKING:
 
 
 class Strip:
-    """The computation of one range of rows: every expression in it is evaluated once.
+    """Evaluates the expressions of one strip, each range of rows once.
 
     Args:
-        uses: id of a map -> how many others are computed from it; what is used once is not kept.
+        uses: id of a map -> number of maps computed from it; rows are kept until their last use.
     """
 
     def __init__(self, uses: dict[int, int] | None = None) -> None:
@@ -32,7 +32,7 @@ class Strip:
         self._known: dict[tuple[int, int, int], tuple[Tensor, int]] = {}
 
     def rows(self, x: Banded, start: int, stop: int) -> Tensor:
-        """Rows [start, stop) of x, in its own layout."""
+        """Return rows [start, stop) of x, in the layout of x."""
         key = (id(x), start, stop)
         if key in self._known:
             made, left = self._known.pop(key)
@@ -44,17 +44,17 @@ class Strip:
 
 
 class Node(typing.Protocol):
-    """What a banded map is made by."""
+    """An operation that computes the rows of a banded map."""
 
     parents: tuple[Banded, ...]
 
     def rows(self, strip: Strip, start: int, stop: int) -> Tensor:
-        """Rows [start, stop)."""
+        """Return rows [start, stop) of the map."""
 
 
 @dataclass(frozen=True)
 class Whole:
-    """A tensor that is there already."""
+    """A map that exists as a whole tensor."""
 
     tensor: Tensor
     axis: int
@@ -62,24 +62,24 @@ class Whole:
     parents: tuple[Banded, ...] = ()
 
     def rows(self, strip: Strip, start: int, stop: int) -> Tensor:
-        """A view."""
+        """Return a view of the rows."""
         return self.tensor.narrow(self.axis, start * self.per_row, (stop - start) * self.per_row)
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A map in the workspace."""
+    """A map that was computed and is kept in the workspace."""
 
     store: Store
     parents: tuple[Banded, ...] = ()
 
     def rows(self, strip: Strip, start: int, stop: int) -> Tensor:
-        """Read from memory or the file."""
+        """Read the rows from memory or from the file."""
         return self.store.read(start, stop)
 
 
 def is_in_memory(node: Node) -> bool:
-    """Whether a strip of it is a view of what is there already."""
+    """Whether strips of the node's map are views of a tensor in memory."""
     return isinstance(node, Whole) or (isinstance(node, Kept) and node.store.is_in_memory)
 
 
@@ -87,17 +87,17 @@ def is_in_memory(node: Node) -> bool:
 class Local:
     """A function of the same rows of its parents."""
 
-    function: Callable[..., Tensor]  # of the parents' strips
+    function: Callable[..., Tensor]  # strips of the parents -> strip
     parents: tuple[Banded, ...]
 
     def rows(self, strip: Strip, start: int, stop: int) -> Tensor:
-        """The function of the parents' rows."""
+        """Apply the function to the parents' rows."""
         return self.function(*(strip.rows(parent, start, stop) for parent in self.parents))
 
 
 @dataclass(frozen=True)
 class Resampled:
-    """A function of `down` parent rows for every `up` rows: pooling, nearest doubling."""
+    """A function that turns `down` parent rows into `up` rows, e.g. pooling or doubling."""
 
     function: Callable[[Tensor], Tensor]
     parents: tuple[Banded, ...]
@@ -105,7 +105,7 @@ class Resampled:
     down: int
 
     def rows(self, strip: Strip, start: int, stop: int) -> Tensor:
-        """Whole groups of rows are computed and cut to what was asked."""
+        """Compute whole groups of `up` rows and cut out those that were asked for."""
         first, last = start // self.up, -(-stop // self.up)
         made = self.function(strip.rows(self.parents[0], first * self.down, last * self.down))
         return made.narrow(2, start - first * self.up, stop - start)
@@ -116,9 +116,9 @@ class Convolution:
     """A convolution whose window covers several rows.
 
     Args:
-        parents: Its map.
-        strip: From rows, and how many zero rows belong above and below them.
-        window: What it sees.
+        parents: The input map.
+        strip: Convolves rows, given the numbers of zero rows above and below them.
+        window: Size, stride and padding of the convolution.
     """
 
     parents: tuple[Banded, ...]
@@ -126,30 +126,31 @@ class Convolution:
     window: Window
 
     def rows(self, strip: Strip, start: int, stop: int) -> Tensor:
-        """Rows beyond the canvas are zero, as in the whole convolution."""
+        """Convolve the rows with their halo; rows beyond the canvas are zero, as in a whole map."""
         (x,), seen = self.parents, self.window
         low, high = start // seen.up, -(-stop // seen.up)  # windows
         first = low * seen.stride - seen.padding
         last = (high - 1) * seen.stride - seen.padding + seen.size
         part = strip.rows(x, max(first, 0), min(last, x.height))
-        part = part.contiguous(memory_format=torch.channels_last)  # a batch of rows is neither
+        # rows cut from a batch are in neither of torch's memory formats
+        part = part.contiguous(memory_format=torch.channels_last)
         made = self.strip(part, max(0, -first), max(0, last - x.height))
         return made.narrow(2, start - low * seen.up, stop - start)
 
 
 @dataclass(frozen=True)
 class Padded:
-    """Zero rows above and below, zero columns on the sides."""
+    """A map padded with zero rows above and below and zero columns on the sides."""
 
     parents: tuple[Banded, ...]
     sides: tuple[int, int, int, int]  # left, right, top, bottom
 
     def rows(self, strip: Strip, start: int, stop: int) -> Tensor:
-        """The parent's rows with the zero rows that fall into the range."""
+        """Return the parent's rows, with the zero rows that fall into the range."""
         (x,), (left, right, top, _) = self.parents, self.sides
         first, last = max(start - top, 0), min(stop - top, x.height)
-        if first >= last:  # nothing but zeros, as wide as any row
-            nearest = 0 if stop <= top else x.height - 1  # others may be forgotten already
+        if first >= last:  # zeros only; any row tells their width
+            nearest = 0 if stop <= top else x.height - 1  # rows further off may be freed already
             row = strip.rows(x, nearest, nearest + 1)
             return F.pad(row[:, :, :0], (left, right, stop - start, 0))
         part = strip.rows(x, first, last)

@@ -1,6 +1,6 @@
-"""What each torch function that our networks use means for a map in bands.
+"""Handlers for banded maps of all torch functions that our networks use.
 
-A function that is not listed is refused: applied to a strip it might mean something else.
+Other functions are refused, since they might give another result for a strip than for a whole map.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from ldm.models.strips import POINT, RowLayer, Window, along_rows, convolve_stri
 
 
 def banded(tensor: Tensor, space: Workspace) -> Banded:
-    """A (B, C, H, W) tensor as the start of a bounded computation."""
+    """Wrap a (B, C, H, W) tensor, so that networks applied to it run in bands."""
     height = tensor.shape[2]
     return Banded(space, Whole(tensor, 2, 1), empty_like(tensor), 2, height, FREE, tensor.device)
 
@@ -167,7 +167,7 @@ def _resampled(x: Banded, function: Callable[[Tensor], Tensor], up: int, down: i
 
 @handles(torch.cat)
 def _cat(parts: Sequence[Banded], dim: int = 0) -> Banded:
-    """Settled first: then the norm of the result has its statistics from the parts."""
+    """Settle the parts and join them; a norm of the result takes its statistics from theirs."""
     for part in parts:
         if part.cost > FREE:
             part.settle()
@@ -191,7 +191,7 @@ def _group_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Banded:
-    """A scale and a shift of each channel, once the statistics of the canvas are known."""
+    """Scale and shift each channel, after computing the statistics of the whole canvas."""
     mean, var = x.moments().grouped(groups)
     scale = (var + eps).rsqrt().expand(-1, -1, x.shape[1] // groups).flatten(1)  # (B, C)
     mean = mean.expand(-1, -1, x.shape[1] // groups).flatten(1)
@@ -204,9 +204,9 @@ def _group_norm(
 
 
 def _scaled_and_shifted(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Each channel of each picture: scale * x + shift, (B, C) float32.
+    """Compute scale * x + shift per picture and channel; scale and shift are (B, C) float32.
 
-    As a batch norm, whose kernel computes in float32 and reads and writes half precision once.
+    This uses batch norm, whose kernel computes in float32 and reads and writes half precision once.
     """
     zeros, ones = torch.zeros_like(scale[0]), torch.ones_like(scale[0])
     pictures = zip(x.split(1), scale, shift, strict=True)
@@ -217,7 +217,7 @@ def _scaled_and_shifted(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 @handles(F.layer_norm)
 def _layer_norm(x: Banded, *args: Any, **kwargs: Any) -> Banded:
     if x.cost > FREE:
-        x.settle()  # what follows reads it twice: the branch and the sum
+        x.settle()  # it is read twice: by the residual branch and by the sum after it
     node = Local(lambda part: F.layer_norm(part, *args, **kwargs), (x,))
     return lifted(node, x.meta, x.axis, x.height, x.cost)
 

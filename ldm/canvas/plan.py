@@ -1,7 +1,7 @@
-"""How to cover a canvas: the one place where whole, in bands or in windows is decided.
+"""Planning: the one place that decides whether a canvas is run whole, in bands or in windows.
 
-Everything here is pure: a `Plan` follows from the canvas, what is known of the model, the memory
-and what was asked for.
+All functions are pure: a `Plan` follows from the canvas, the facts of the model, the memory and
+what was asked for.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from ldm.canvas.windows import EvenWindows
 from ldm.errors import MemoryBudgetError, RequestError
 
 COVERS = ("auto", "whole", "bands", "windows")
-CELLS_PER_BATCH = 8 * 32 * 32  # latent cells that are denoised at once, where a model says nothing
-BANDS_BUDGET = 512 * 2**20  # bands are as fast with little memory; more goes to no use
+CELLS_PER_BATCH = 8 * 32 * 32  # default number of latent cells that are denoised at once
+BANDS_BUDGET = 512 * 2**20  # bytes; a larger budget does not make bands faster
 MIB = 2**20
-BEHIND = 64 * MIB  # of the disk: rows that are given back only when the next strip is there
-SMALLEST_PX = 64  # a side that is worth to be named instead of one that does not fit
-PIXEL_BYTES = 16  # of a picture in px: as numbers and as bytes, with what is between
+BEHIND = 64 * MIB  # bytes on the disk of rows that are freed only after the next strip
+SMALLEST_PX = 64  # the smallest side that an error message proposes instead
+PIXEL_BYTES = 16  # bytes per px of a result: as floats, as uint8 and in between
 
 
 @dataclass(frozen=True)
 class Room:
-    """What a run may take.
+    """The memory and disk that a run may take.
 
     Args:
-        memory: Bytes for what the networks compute, the model itself not counted.
+        memory: Bytes for activations and pictures; the weights of the model are not counted.
         disk: Bytes free in `folder`.
-        folder: Where maps go that do not fit; None: the system's folder for temporary files.
+        folder: Folder for maps that do not fit; None: the system's folder for temporary files.
     """
 
     memory: int
@@ -45,12 +45,12 @@ class Canvas:
     Args:
         rows: Height.
         columns: Width.
-        count: Pictures.
+        count: Number of pictures.
         passes: Evaluations of the denoiser per picture and step: 2 with guidance.
-        encodes: Whether a picture of that size goes through the encoder first.
-        windows: Those of the size that the model was trained at; None: nobody knows it.
-        share: How much of the request's steps is taken on this canvas.
-        at_once: Latent cells of a batch, as long as memory does not matter; 0: as on a CPU.
+        encodes: Whether a picture of this size is encoded first.
+        windows: Windows of the model's training size; None: the size is not known.
+        share: Share of the request's steps that is taken on this canvas.
+        at_once: Latent cells of a batch if memory suffices; 0: the default of the CPU.
     """
 
     rows: int
@@ -64,12 +64,12 @@ class Canvas:
 
     @property
     def cells(self) -> int:
-        """Of one picture."""
+        """Latent cells of one picture."""
         return self.rows * self.columns
 
     @property
     def together(self) -> int:
-        """Pictures in one batch, as long as memory does not matter."""
+        """Pictures of one batch if memory suffices."""
         return min(self.count, max(1, (self.at_once or CELLS_PER_BATCH) // self.cells))
 
 
@@ -82,9 +82,9 @@ class Plan:
         batch: Pictures that are denoised together.
         unet, decoder, encoder: Whether each runs in bands.
         budget: Bytes for a network in bands.
-        memory: Bytes that are expected at the worst moment, the model itself not counted.
-        why: In a sentence for a person.
-        windows: What the denoiser sees at a time; None: all of the canvas.
+        memory: Expected peak bytes, without the weights of the model.
+        why: The reason, as part of a sentence for the user.
+        windows: The windows that the denoiser sees one at a time; None: the whole canvas.
     """
 
     cover: str
@@ -106,12 +106,13 @@ class Plan:
 def plan(canvas: Canvas, facts: Facts, room: Room, asked: str = "auto") -> Plan:
     """Decide how to cover a canvas.
 
-    Whole while it fits, since that is the simplest; in bands what does not. In windows only when
-    asked: they are another picture than the network would make of the whole canvas.
+    Networks run whole if that fits, since it is the simplest, else in bands. Windows are used only
+    when asked for, since their picture differs from that of the whole canvas.
 
     Raises:
-        MemoryBudgetError: If it cannot be made in this room; says what could.
-        RequestError: If `asked` is no way to cover a canvas.
+        MemoryBudgetError: If the canvas cannot be made in this room; the message says what could.
+        RequestError: If `asked` is not in COVERS, or windows are asked for and their size is not
+            known.
     """
     if asked not in COVERS:
         raise RequestError(f"cover must be one of {', '.join(COVERS)}, got {asked!r:.40}.")
@@ -126,10 +127,10 @@ def plan(canvas: Canvas, facts: Facts, room: Room, asked: str = "auto") -> Plan:
 
 
 def windows_of(canvas: Canvas) -> EvenWindows | None:
-    """The windows of a canvas; None where one would hold all of it.
+    """Return the windows of a canvas; None if one window holds all of it.
 
     Raises:
-        RequestError: If nobody knows how large a window should be.
+        RequestError: If the model's training size, and so the size of a window, is not known.
     """
     if canvas.windows is None:
         raise RequestError(
@@ -141,7 +142,7 @@ def windows_of(canvas: Canvas) -> EvenWindows | None:
 
 
 def _covered(canvas: Canvas, facts: Facts, room: Room, asked: str) -> Plan:
-    """The plan for a canvas whose denoiser sees `canvas.windows`, or all of it."""
+    """Plan a canvas whose denoiser sees `canvas.windows` one at a time; None: all of it."""
     pixels = PIXEL_BYTES * canvas.count * canvas.cells * facts.factor**2
     free = room.memory - pixels
     batch = canvas.together
@@ -161,7 +162,7 @@ def _covered(canvas: Canvas, facts: Facts, room: Room, asked: str) -> Plan:
 
 
 def _whole(canvas: Canvas, facts: Facts, batch: int) -> dict[str, int]:
-    """Bytes that each network takes whole."""
+    """Return the bytes that each network takes when run whole."""
     need = {
         "unet": facts.unet.at(batch * canvas.passes * _at_once(canvas)),
         "decoder": facts.decoder.at(batch * canvas.cells),
@@ -170,7 +171,7 @@ def _whole(canvas: Canvas, facts: Facts, batch: int) -> dict[str, int]:
 
 
 def _at_once(canvas: Canvas) -> int:
-    """Cells of one picture that the denoiser sees at a time."""
+    """Return the cells of one picture that the denoiser sees at a time."""
     return math.prod(canvas.windows.size) if canvas.windows else canvas.cells
 
 
@@ -186,7 +187,7 @@ def _bands(  # noqa: PLR0913  (what `plan` found so far)
     need: dict[str, int],
     pixels: int,
 ) -> Plan:
-    """The networks that do not fit in bands, the others whole; one picture at a time."""
+    """Plan one picture at a time, with the networks of `in_bands` in bands, the others whole."""
     wide = canvas.windows.size[1] if canvas.windows else canvas.columns
     ways = {
         "unet": (facts.unet_bands, canvas.passes, wide, _at_once(canvas)),

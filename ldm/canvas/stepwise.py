@@ -1,4 +1,4 @@
-"""Work that pauses: a long call, made into a generator that comes back before every strip."""
+"""A long call turned into a generator, which pauses before every strip that the call computes."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ Made = TypeVar("Made")
 
 
 class _Stopped(BaseException):
-    """Ends the work from within; nothing in a network catches it."""
+    """Raised inside the work to end it; a BaseException, so that no network catches it."""
 
 
 def stepwise(work: Callable[[], Made], space: Workspace) -> Generator[None, None, Made]:
     """Run `work` and pause before every strip that it computes in `space`.
 
-    The work has a thread of its own, but the two take turns: while the caller goes on, the work
-    waits. So closing the generator ends the work before its next strip.
+    The work runs in a thread of its own, but takes turns with the caller: only one of the two runs
+    at a time. Closing the generator ends the work before its next strip.
 
     Yields:
         None, before every strip.
 
     Returns:
-        What `work` returned. What it raised is raised here.
+        What `work` returned. An exception of `work` is raised here.
     """
     turns = _Turns(work)
     before, space.on_strip = space.on_strip, turns.pause
@@ -44,7 +44,7 @@ def stepwise(work: Callable[[], Made], space: Workspace) -> Generator[None, None
 
 
 class _Turns:
-    """A thread that computes only while its caller waits for it."""
+    """A thread for `work` that runs only while its caller waits for it."""
 
     def __init__(self, work: Callable[[], Made]) -> None:
         self.work = work
@@ -53,25 +53,25 @@ class _Turns:
         self.thread = threading.Thread(target=self._run, name="canvas", daemon=True)
         self._caller, self._worker = threading.Semaphore(0), threading.Semaphore(0)
         self._wants_stop = self._ended = False
-        # what torch keeps per thread
+        # torch keeps these modes per thread
         self._inference = torch.is_inference_mode_enabled()
         self._grad = torch.is_grad_enabled()
 
     def go_on(self) -> bool:
-        """Let the work reach its next pause; False: it has ended."""
+        """Let the work run to its next pause; return False if it has ended."""
         self._threads = torch.get_num_threads()
         self._worker.release()
         self._caller.acquire()
         return not self._ended
 
     def stop(self) -> None:
-        """End the work where it pauses; nothing happens if it is over."""
+        """End the work where it pauses and join its thread; a finished work is not affected."""
         self._wants_stop = True
         self._worker.release()
         self.thread.join()
 
     def pause(self) -> None:
-        """Called by the work."""
+        """Hand the turn to the caller and wait for the next one; called by the work."""
         self._caller.release()
         self._worker.acquire()
         if self._wants_stop:

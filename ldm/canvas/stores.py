@@ -1,6 +1,7 @@
-"""Maps written and read by ranges of picture rows: in memory, or in a file that they share.
+"""Stores of maps that are written and read by ranges of picture rows, in memory or in a file.
 
-A map is kept row after row, so that any range of picture rows is one contiguous piece.
+A map is stored row after row, so that any range of picture rows is contiguous. All maps of a run
+share one file.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Store:
         meta: A tensor of the whole map's shape and dtype.
         axis: The dimension along which the rows lie.
         height: Picture rows; the length of `axis` is a multiple of it.
-        device: Where its rows are computed.
+        device: Device on which the rows are computed.
     """
 
     is_in_memory = False
@@ -39,15 +40,15 @@ class Store:
         self.dtype, self.device = meta.dtype, device
 
     def write(self, start: int, part: Tensor) -> None:
-        """Keep `part`, the rows from `start` on."""
+        """Store `part`, the rows from `start` on."""
         raise NotImplementedError
 
     def read(self, start: int, stop: int) -> Tensor:
-        """The rows [start, stop), in the map's own layout."""
+        """Return the rows [start, stop), in the layout of the map."""
         raise NotImplementedError
 
     def forget_passed(self) -> None:
-        """No row above those read since the last call will be read again."""
+        """Free the rows above those read since the last call; they will not be read again."""
 
 
 class MemoryStore(Store):
@@ -60,51 +61,51 @@ class MemoryStore(Store):
         self._data = torch.empty(self.inner, dtype=self.dtype, device=self.device)
 
     def write(self, start: int, part: Tensor) -> None:
-        """Keep `part`, the rows from `start` on."""
+        """Store `part`, the rows from `start` on."""
         part = part.permute(self.order)
         self._data.narrow(0, start * self.per_row, part.shape[0]).copy_(part)
 
     def read(self, start: int, stop: int) -> Tensor:
-        """The rows [start, stop), in the map's own layout; a view."""
+        """Return a view of the rows [start, stop), in the layout of the map."""
         length = (stop - start) * self.per_row
         return self._data.narrow(0, start * self.per_row, length).permute(self.back)
 
 
 class SpillFile:
-    """A file without a name, in blocks that maps take and give back; gone when nobody holds it.
+    """An unnamed temporary file, divided into blocks that maps take and give back.
 
-    It grows only when no block is free. On a virtual machine most of the time of writing is spent
-    on pages that are touched for the first time; those of a used block are there already.
+    The file grows only when no block is free. On a virtual machine most of the time of writing is
+    spent on pages that are touched for the first time, which reused blocks avoid.
 
     Args:
-        folder: Where; None: the system's folder for temporary files.
+        folder: Folder of the file; None: the system's folder for temporary files.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder
-        self.blocks = 0  # its length
+        self.blocks = 0  # length of the file in blocks
         self._free: list[int] = []
         self._file: FileIO | None = None
 
     def take(self) -> int:
-        """A block whose contents mean nothing: the one given back last, or a new one."""
+        """Return the index of a block to overwrite: the one given back last, or a new one."""
         if self._free:
             return self._free.pop()
         self.blocks += 1
         return self.blocks - 1
 
     def give_back(self, block: int) -> None:
-        """Its contents are not needed any more."""
+        """Mark a block as free."""
         self._free.append(block)
 
     def write(self, block: int, offset: int, data: memoryview) -> None:
-        """Write into a block, from so many bytes after its start on."""
+        """Write `data` into a block, from the byte `offset` on."""
         file = self._at(block, offset)
         while data:
             data = data[file.write(data) :]
 
     def read(self, block: int, offset: int, data: memoryview) -> None:
-        """Fill `data` from a block, from so many bytes after its start on."""
+        """Fill `data` from a block, from the byte `offset` on."""
         file = self._at(block, offset)
         while data:
             data = data[file.readinto(data) :]
@@ -118,9 +119,9 @@ class SpillFile:
 
 
 class FileStore(Store):
-    """A map in a file.
+    """A map in the blocks of a `SpillFile`.
 
-    It is read and written, not mapped: pages of a mapped file would count as the process's memory.
+    The file is not memory-mapped, since mapped pages would count as memory of the process.
     """
 
     def __init__(
@@ -129,13 +130,13 @@ class FileStore(Store):
         super().__init__(meta, axis, height, device)
         self._row_bytes = meta.nbytes // height
         self._file = file
-        self._blocks: dict[int, int] = {}  # of the map -> of the file
-        self._read_from: int | None = None  # the first row that was read since rows were forgotten
-        self._forgotten = 0  # blocks of the map, from its top
+        self._blocks: dict[int, int] = {}  # block of the map -> block of the file
+        self._read_from: int | None = None  # first row read since the last `forget_passed`
+        self._forgotten = 0  # blocks that were freed, counted from the top of the map
         weakref.finalize(self, _give_back, file, self._blocks)
 
     def write(self, start: int, part: Tensor) -> None:
-        """Keep `part`, the rows from `start` on.
+        """Store `part`, the rows from `start` on.
 
         Raises:
             MemoryBudgetError: If the disk is full.
@@ -154,7 +155,7 @@ class FileStore(Store):
             ) from error
 
     def read(self, start: int, stop: int) -> Tensor:
-        """The rows [start, stop), in the map's own layout."""
+        """Return the rows [start, stop), in the layout of the map."""
         self._read_from = start if self._read_from is None else min(start, self._read_from)
         shape = [(stop - start) * self.per_row, *self.inner[1:]]
         data = torch.empty(shape, dtype=self.dtype)
@@ -165,7 +166,7 @@ class FileStore(Store):
         return data.to(self.device).permute(self.back)
 
     def forget_passed(self) -> None:
-        """No row above those read since the last call will be read again."""
+        """Free the blocks above the rows read since the last call; they will not be read again."""
         passed = (self._read_from or 0) * self._row_bytes // BLOCK_BYTES
         for number in range(self._forgotten, passed):
             self._file.give_back(self._blocks.pop(number))
@@ -179,7 +180,7 @@ def _give_back(file: SpillFile, blocks: dict[int, int]) -> None:
 
 
 def _pieces(start: int, nbytes: int) -> Iterator[tuple[int, int, int]]:
-    """Bytes of a map by its blocks: (number of the block, offset in it, length)."""
+    """Split a range of a map's bytes by blocks: (index of the block, offset in it, length)."""
     stop = start + nbytes
     while start < stop:
         number, offset = divmod(start, BLOCK_BYTES)
@@ -189,14 +190,14 @@ def _pieces(start: int, nbytes: int) -> Iterator[tuple[int, int, int]]:
 
 
 def _row_major(dims: int, axis: int, *, is_picture: bool) -> list[int]:
-    """The rows first; then the other dimensions, the channels of a picture last.
+    """Return the order of dimensions in a store: rows first, the channels of a picture last.
 
-    The tokens of several heads have four dimensions too, and attention wants a token's numbers
-    side by side: with others it takes memory for every pair of tokens.
+    The tokens of several heads have four dimensions too. They are not reordered: attention needs
+    the values of a token side by side, otherwise it takes memory for every pair of tokens.
     """
     others = [i for i in range(dims) if i != axis]
     if is_picture and dims == 4 and axis == 2:
-        others = [0, 3, 1]  # (rows, B, columns, C): channels-last, as convolutions like it
+        others = [0, 3, 1]  # (rows, B, columns, C): channels-last, the fastest for convolutions
     return [axis, *others]
 
 

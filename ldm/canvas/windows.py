@@ -1,6 +1,6 @@
-"""Covering a canvas with overlapping windows, blended by their distance to the border.
+"""Overlapping windows over a canvas, blended with weights by the distance to a window's border.
 
-h, w: rows and columns of the canvas; kh, kw: of a window.
+h, w: rows and columns of the canvas; kh, kw: rows and columns of a window.
 """
 
 from __future__ import annotations
@@ -15,31 +15,32 @@ from torch import Tensor
 
 from ldm.diffusion.conditioning import Conditioning
 
-GRID_CLIP = (0.01, 0.5)  # range of the weight by place among the windows
-OVERLAP = 0.5  # least share of its side that a window has in common with the next
+GRID_CLIP = (0.01, 0.5)  # range of the weight by a window's place in the grid
+OVERLAP = 0.5  # least share of its side by which a window overlaps the next
 
 
 class Cover(Protocol):
-    """Equal windows that lie over a canvas."""
+    """Windows of one size that cover a canvas."""
 
     size: tuple[int, int]
 
     def corners(self, h: int, w: int) -> list[tuple[int, int]]:
-        """(y, x) of each window on an h x w canvas."""
+        """List the (y, x) corner of each window on an h x w canvas."""
 
     def weights(self, h: int, w: int, scale: int = 1) -> Iterator[Tensor]:
-        """The weight of each window in turn, (scale * kh, scale * kw)."""
+        """Yield the weights of each window, (scale * kh, scale * kw)."""
 
 
 @dataclass(frozen=True)
 class Windows:
-    """A grid of equal windows over a canvas.
+    """A grid of windows of one size at a fixed stride.
 
     Args:
         size: (kh, kw) of a window.
         stride: (rows, columns) from one window to the next.
         clip: Least and greatest weight inside a window.
-        favour_middle: Also weigh each window by its place in the grid (the published tie breaker).
+        favour_middle: Whether to weigh each window by its place in the grid as well (the published
+            tie breaker).
     """
 
     size: tuple[int, int]
@@ -48,7 +49,7 @@ class Windows:
     favour_middle: bool = False
 
     def corners(self, h: int, w: int) -> list[tuple[int, int]]:
-        """(y, x) of each window on an h x w canvas, row by row.
+        """List the (y, x) corner of each window on an h x w canvas, row by row.
 
         Raises:
             ValueError: If the windows do not cover the canvas exactly.
@@ -63,7 +64,7 @@ class Windows:
         return [(y, x) for y in rows for x in columns]
 
     def weights(self, h: int, w: int, scale: int = 1) -> Iterator[Tensor]:
-        """The weight of each window in turn, (scale * kh, scale * kw)."""
+        """Yield the weights of each window, (scale * kh, scale * kw)."""
         inside = border_distance(scale * self.size[0], scale * self.size[1]).clamp(*self.clip)
         count = len(self.corners(h, w))
         if not self.favour_middle:
@@ -79,9 +80,9 @@ class EvenWindows:
     """Windows of one size, spread evenly over a canvas of any size.
 
     Args:
-        size: (kh, kw) of a window; on a smaller canvas a window is as large as the canvas.
-        multiple: Corners are multiples of it, so that every window lies on the network's own grid.
-        overlap: Least share of its side that a window has in common with the next.
+        size: (kh, kw) of a window, at most the size of the canvas (see `on`).
+        multiple: Corners are multiples of it, so that windows are aligned to the network's grid.
+        overlap: Least share of its side by which a window overlaps the next.
     """
 
     size: tuple[int, int]
@@ -89,12 +90,12 @@ class EvenWindows:
     overlap: float = OVERLAP
 
     def on(self, h: int, w: int) -> EvenWindows:
-        """The same on an h x w canvas, no window larger than it."""
+        """Return these windows with sides cut to those of an h x w canvas."""
         kh, kw = self.size
         return replace(self, size=(min(kh, h), min(kw, w)))
 
     def corners(self, h: int, w: int) -> list[tuple[int, int]]:
-        """(y, x) of each window on an h x w canvas, row by row.
+        """List the (y, x) corner of each window on an h x w canvas, row by row.
 
         Raises:
             ValueError: If a window is larger than the canvas.
@@ -103,7 +104,7 @@ class EvenWindows:
         return [(y, x) for y in rows for x in columns]
 
     def weights(self, h: int, w: int, scale: int = 1) -> Iterator[Tensor]:
-        """The weight of each window in turn, (scale * kh, scale * kw)."""
+        """Yield the weights of each window, (scale * kh, scale * kw)."""
         kh, kw = self.size
         inside = border_distance(scale * kh, scale * kw).clamp_min(1 / (2 * scale * max(kh, kw)))
         yield from [inside] * len(self.corners(h, w))
@@ -118,7 +119,7 @@ class EvenWindows:
 
 
 def border_distance(h: int, w: int) -> Tensor:
-    """Distance to the nearest border as a share of the side: (h, w), 0 at the border."""
+    """Return the distance to the nearest border as a share of the side: (h, w), 0 at the border."""
     y = torch.linspace(0, 1, h) if h > 1 else torch.zeros(1)
     x = torch.linspace(0, 1, w) if w > 1 else torch.zeros(1)
     return torch.minimum(torch.minimum(y, 1 - y)[:, None], torch.minimum(x, 1 - x)[None, :])
@@ -130,8 +131,8 @@ def blend(
     """Compute each window on its own and average them by weight.
 
     Args:
-        windows: The cover.
-        canvas: (B, C, h, w), for its size only.
+        windows: The windows and their weights.
+        canvas: (B, C, h, w), used for its size only.
         compute: (y, x) of a window -> (B, C', scale * kh, scale * kw).
         scale: Output cells per canvas cell.
 
@@ -155,7 +156,7 @@ Denoise = Callable[[Tensor, Tensor, Conditioning], Tensor]
 
 
 def windowed(denoise: Denoise, windows: Cover) -> Denoise:
-    """A denoiser that sees one window at a time: same signature in and out."""
+    """Wrap a denoiser so that it sees one window at a time; the signature stays the same."""
 
     def denoise_windows(x_t: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
         def compute(y: int, x: int) -> Tensor:
@@ -170,7 +171,7 @@ def windowed(denoise: Denoise, windows: Cover) -> Denoise:
 def windowed_decode(
     decode: Callable[[Tensor], Tensor], windows: Windows, latents: Tensor, factor: int
 ) -> Tensor:
-    """Decode one window at a time, as the published code does; not equal to the whole decode."""
+    """Decode one window at a time, as the published code does; the result differs from `decode`."""
     kh, kw = windows.size
 
     def compute(y: int, x: int) -> Tensor:

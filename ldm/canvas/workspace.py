@@ -1,4 +1,4 @@
-"""Where the maps of a bounded run live: in memory up to a budget, in an unnamed file beyond it."""
+"""Storage of the maps of a bounded run: in memory up to a budget, beyond it in an unnamed file."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from torch import Tensor
 from ldm.canvas.stores import FileStore, MemoryStore, SpillFile, Store
 from ldm.errors import MemoryBudgetError
 
-STRIP_SHARE = 0.25  # of the budget: what one strip's computation may take; the rest keeps maps
-STRIP_BYTES = 16 * 2**20  # a strip takes no more than this if it can: it stays in the cache
-STRIP_OPERATIONS = 4e10  # nor more than this per thread: half a second in which it cannot end
-TILE_ROWS = 4  # of Winograd's tiles on the CPU, which has no use for rows beside whole ones
+STRIP_SHARE = 0.25  # share of the budget for computing one strip; the rest is for kept maps
+STRIP_BYTES = 16 * 2**20  # most bytes of a strip of several rows, so that it stays in the cache
+STRIP_OPERATIONS = 4e10  # per thread: about half a second, in which a run cannot be cancelled
+TILE_ROWS = 4  # rows of a Winograd tile on the CPU; rows beside whole tiles would be wasted
 
 
 class Workspace:
     """The memory of one bounded run.
 
     Args:
-        budget: Bytes for kept maps and for the work on one strip together.
-        folder: Where maps go that do not fit; None: the system's folder for temporary files.
+        budget: Bytes for kept maps and for the computation of one strip together.
+        folder: Folder for maps that do not fit; None: the system's folder for temporary files.
         on_strip: Called before every strip; an exception that it raises ends the run.
     """
 
@@ -44,7 +44,7 @@ class Workspace:
     is_rehearsal = False
 
     def strip_rows(self, bytes_per_row: float, height: int, operations: float = 0.0) -> int:
-        """Rows to compute at once, when each takes `bytes_per_row` and so many operations.
+        """Return the rows to compute at once, where each takes `bytes_per_row` and `operations`.
 
         Raises:
             MemoryBudgetError: If not even one row fits.
@@ -64,7 +64,7 @@ class Workspace:
         return whole or max(1, int(rows))
 
     def store(self, meta: Tensor, axis: int, height: int, device: torch.device) -> Store:
-        """A place for a map of the shape and dtype of `meta` whose rows lie along `axis`."""
+        """Make a store for a map of the shape and dtype of `meta` whose rows lie along `axis`."""
         if self.kept + meta.nbytes > self.budget * (1 - STRIP_SHARE):
             return FileStore(meta, axis, height, device, self.file)
         store = MemoryStore(meta, axis, height, device)
@@ -73,10 +73,10 @@ class Workspace:
         return store
 
     def settled(self) -> None:
-        """A map is complete: what its strips took goes back to the system.
+        """Return the freed memory of strips to the system; called after each complete map.
 
-        malloc keeps freed blocks, and between maps of other sizes they are of no use: a third more
-        than the budget, or as much again. Once per map this costs nothing that could be measured.
+        malloc keeps freed blocks, but maps of other sizes cannot reuse them: without this call a
+        run takes up to twice the budget. Called once per map, it costs no measurable time.
         """
         with contextlib.suppress(OSError, AttributeError):  # glibc only
             ctypes.CDLL(None).malloc_trim(0)
@@ -86,7 +86,7 @@ class Workspace:
 
 
 class Rehearsal(Workspace):
-    """A run in which nothing is computed: it tells what a real one with this budget will take."""
+    """A workspace that computes nothing and counts what a real run with this budget takes."""
 
     is_rehearsal = True
 
@@ -94,12 +94,12 @@ class Rehearsal(Workspace):
         super().__init__(budget)
         self.strips = 0
         self.operations = 0.0  # multiplications and sums of convolutions, products and attention
-        self.least = 0  # bytes: the smallest budget that would do
-        self.spilled = 0  # bytes in files now
+        self.least = 0  # bytes of the smallest sufficient budget
+        self.spilled = 0  # bytes in the file now
         self.most_spilled = 0
 
     def strip_rows(self, bytes_per_row: float, height: int, operations: float = 0.0) -> int:
-        """As in a real run, which would refuse a budget below `least`."""
+        """Count the strips and raise `least` as needed; return the rows of a sufficient budget."""
         self.least = max(self.least, math.ceil(bytes_per_row / STRIP_SHARE))
         self.budget, real = max(self.budget, self.least), self.budget
         try:
@@ -110,7 +110,7 @@ class Rehearsal(Workspace):
         return rows
 
     def store(self, meta: Tensor, axis: int, height: int, device: torch.device) -> Store:
-        """A place that holds nothing."""
+        """Return an empty store and count its bytes as kept or spilled."""
         store = Store(meta, axis, height, device)
         store.is_in_memory = self.kept + meta.nbytes <= self.budget * (1 - STRIP_SHARE)
         if store.is_in_memory:
@@ -122,7 +122,7 @@ class Rehearsal(Workspace):
         return store
 
     def settled(self) -> None:
-        """A map has taken the place of those that it was made of, strip after strip."""
+        """Update the peak of spilled bytes, now that the map has replaced its freed inputs."""
         self.most_spilled = max(self.most_spilled, self.spilled)
 
     def _remove(self, nbytes: int) -> None:

@@ -1,7 +1,7 @@
-"""Canvases whose opposite edges meet: textures and panoramas without a seam.
+"""Wrapped canvases, whose opposite edges meet: seamless textures and panoramas.
 
-Before a network looks, each side is continued by what stands at the opposite one; afterwards that
-margin is cut off. So a cell at the edge is made with the same neighbours as one in the middle.
+Before a network runs, each wrapped side is padded circularly with the content of the opposite side;
+afterwards this margin is cut off. So a cell at the edge sees neighbours like any other cell.
 
 h, w: rows and columns of the canvas.
 """
@@ -22,11 +22,11 @@ Denoise = Callable[[Tensor, Tensor, Conditioning], Tensor]
 
 @dataclass(frozen=True)
 class Wrap:
-    """Which edges meet.
+    """Which opposite edges of a canvas meet.
 
     Args:
-        down: Whether the upper and the lower edge do.
-        across: Whether the left and the right edge do.
+        down: Whether the upper and the lower edge meet.
+        across: Whether the left and the right edge meet.
     """
 
     down: bool = False
@@ -36,11 +36,11 @@ class Wrap:
         return self.down or self.across
 
     def size(self, h: int, w: int) -> tuple[int, int]:
-        """Rows and columns with the margins; of a side that meets a multiple of `MARGIN`."""
+        """Return rows and columns with margins; wrapped sides become multiples of `MARGIN`."""
         return sum(_span(h, self.down)), sum(_span(w, self.across))
 
     def pad(self, x: Tensor, scale: int = 1) -> Tensor:
-        """(B, C, scale h, scale w), continued on the sides that meet; `scale` values to a cell."""
+        """Pad the wrapped sides of (B, C, scale * h, scale * w), with `scale` values per cell."""
         for axis, meets in ((2, self.down), (3, self.across)):
             if meets:
                 side = x.shape[axis]
@@ -50,18 +50,18 @@ class Wrap:
         return x
 
     def cut(self, x: Tensor, h: int, w: int, scale: int = 1) -> Tensor:
-        """The canvas of h x w cells out of one with margins, `scale` values to a cell."""
+        """Cut the margins off a padded canvas of h x w cells, with `scale` values per cell."""
         top, left = scale * _span(h, self.down)[0], scale * _span(w, self.across)[0]
         return x[..., top : top + scale * h, left : left + scale * w]
 
 
 def _span(side: int, meets: bool) -> tuple[int, int, int]:
-    """Cells before a side, of the side and after it; it may be continued more than once around."""
+    """Return (margin before, side, margin after) in cells; a margin may be longer than the side."""
     return (MARGIN, side, MARGIN + -side % MARGIN) if meets else (0, side, 0)
 
 
 def wrapped(denoise: Denoise, wrap: Wrap) -> Denoise:
-    """A denoiser of a canvas whose edges meet: same signature in and out."""
+    """Wrap a denoiser so that opposite edges of the canvas meet; the signature stays the same."""
     if not wrap:
         return denoise
 
