@@ -68,7 +68,7 @@ class GEGLU(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """GEGLU of four times the width, and back."""
+    """A GEGLU to four times the width and a linear layer back to it."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()

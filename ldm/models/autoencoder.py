@@ -1,4 +1,4 @@
-"""Convolutional encoder and decoder of the first stages (LDM App. G), published attribute names.
+"""Encoder and decoder of the first stages (LDM App. G), with the published attribute names.
 
 B, C, H, W: batch, channels, height, width in pixels; h, w: in latent cells.
 """
@@ -78,7 +78,7 @@ class Upsample(nn.Module):
 
 
 class Level(nn.Module):
-    """One resolution: residual blocks, each with attention or none, then a change of size."""
+    """One resolution: residual blocks, optionally with attention, then a change of size."""
 
     def __init__(self, blocks: Sequence[nn.Module], attention: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class Level(nn.Module):
         self.upsample: nn.Module | None = None
 
     def parts(self) -> Iterator[nn.Module]:
-        """Its layers in their order, the change of size last."""
+        """Yield the layers in the order in which they run."""
         for i, block in enumerate(self.block):
             yield block
             if len(self.attn):
@@ -97,9 +97,9 @@ class Level(nn.Module):
 
 
 def _through(levels: Iterable[Level], x: Tensor) -> Tensor:
-    """All layers of the levels, one after the other: none waits with its input for the next ones.
+    """Apply all layers of the levels in order, (B, C, H, W) -> (B, C', H', W').
 
-    (B, C, H, W) -> (B, C', H', W').
+    A single loop frees the input of each layer at once, which nested calls would hold.
     """
     for level in levels:
         for part in level.parts():

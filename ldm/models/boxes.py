@@ -1,4 +1,4 @@
-"""Boxes drawn on the latent grid, for models that see them besides reading their tokens.
+"""Boxes drawn on the latent grid, for models that get them both as channels and as tokens.
 
 B, N, L: batch, boxes, token ids; h, w: cells. Token ids are those of the published layout model:
 class, top-left and bottom-right corner per box, then the picture's own corners; corners lie on a
@@ -16,13 +16,13 @@ SLOTS_PER_BOX = 3
 
 
 def drawn_boxes(tokens: Tensor, vocab_size: int, classes: int, cells: tuple[int, int]) -> Tensor:
-    """What share of each cell lies in boxes of each class, and where in its box the cell is.
+    """Draw boxes: the share of each cell inside boxes of each class, and its place in the box.
 
     Args:
         tokens: (B, L) int64.
-        vocab_size: Ids are below it.
-        classes: Class ids are below it.
-        cells: h, w.
+        vocab_size: Number of token ids.
+        classes: Number of class ids.
+        cells: (h, w).
 
     Returns:
         (B, classes + 2, h, w): shares from 0 to 1; then column and row relative to the box, from
@@ -45,12 +45,15 @@ def drawn_boxes(tokens: Tensor, vocab_size: int, classes: int, cells: tuple[int,
 
 
 def _along(start: Tensor, stop: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Of cells in a line, the share within [start, stop], and the place in it: (B, N, count).
+    """Return for cells along one side the share within [start, stop] and the place in it.
 
     Args:
-        start: (B, N), in fractions of the line.
-        stop: The same shape.
-        count: Cells.
+        start: (B, N), in fractions of the side.
+        stop: (B, N), in fractions of the side.
+        count: Number of cells.
+
+    Returns:
+        Shares from 0 to 1, and places from -1 at `start` to 1 at `stop`; each (B, N, count).
     """
     edges = torch.arange(count + 1, device=start.device) / count
     low = torch.maximum(edges[:-1], start[..., None])

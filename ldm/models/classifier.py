@@ -1,4 +1,4 @@
-"""A classifier of noisy latents: the UNet's way down, a pool, class logits (LDM App. C)."""
+"""A classifier of noisy latents: the UNet's encoder, a pool and class logits (LDM App. C)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class AttentionPool2d(nn.Module):
 
     Args:
         side: Rows and columns of the feature map; fixed by the position embedding.
-        channels: Of the feature map.
+        channels: Channels of the feature map.
         head_channels: Width of a head.
         outputs: Width of the result.
     """
@@ -44,10 +44,10 @@ class EncoderUNetModel(nn.Module):
     """Class logits of a noisy latent.
 
     Args:
-        image_size: Latent side; only the attention pool is bound to it.
-        out_channels: Classes.
+        image_size: Side of the latents; only the attention pool requires it.
+        out_channels: Number of classes.
         pool: "adaptive" (mean over positions) or "attention".
-        architecture: The arguments of `UNetModel` but `out_channels`.
+        architecture: The arguments of `UNetModel`, except `out_channels`.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class EncoderUNetModel(nn.Module):
         """(B, C, h, w), (B,) -> (B, classes) logits.
 
         Raises:
-            ValueError: If an attention pool is given another size than `image_size`.
+            ValueError: If there is an attention pool and the latents are not `image_size` a side.
         """
         if self.image_size is not None and tuple(x.shape[2:]) != (self.image_size,) * 2:
             raise ValueError(f"latent sides must be {self.image_size}, got {tuple(x.shape[2:])}")

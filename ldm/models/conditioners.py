@@ -23,15 +23,15 @@ class SpatialRescaler(nn.Module):
     """One-hot label map -> concatenated channels: halved `n_stages` times, then a 1x1 convolution.
 
     Args:
-        n_stages: Times the map is halved (bilinear, no antialiasing).
-        in_channels: Label classes.
+        n_stages: How often the map is halved (bilinear, no antialiasing).
+        in_channels: Number of label classes.
         out_channels: Channels that the UNet sees.
     """
 
     def __init__(self, *, n_stages: int, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.n_stages = n_stages
-        self.classes = in_channels  # the layer may be replaced by one that packs its weights
+        self.classes = in_channels  # `channel_mapper` may be swapped for a layer that hides this
         self.channel_mapper = nn.Conv2d(in_channels, out_channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -49,6 +49,6 @@ class SpatialRescaler(nn.Module):
 
 
 def one_hot(labels: Tensor, classes: int) -> Tensor:
-    """Class ids (B, H, W), whole -> (B, classes, H, W) float32, 1 in the channel of the class."""
+    """Turn integer class ids (B, H, W) into (B, classes, H, W) float32, 1 for the pixel's class."""
     channels = torch.zeros(len(labels), classes, *labels.shape[1:], device=labels.device)
     return channels.scatter_(1, labels[:, None].long(), 1.0)

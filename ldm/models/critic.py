@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the critic sees."""
+    """The critic's output for a batch of pictures."""
 
     labels: Tensor  # (B, classes, H/2, W/2) logits
-    attributes: Tensor  # (B, answers) logits, all attributes' answers one after the other
+    attributes: Tensor  # (B, answers) logits, concatenated over all attributes
     levels: tuple[Tensor, ...]  # (B, C_i, H/2^i, W/2^i) features, finest first
     features: Tensor  # (B, 2 * C_last) pooled features of the coarsest level
 
@@ -30,7 +30,7 @@ class Critic(nn.Module):
 
     Args:
         classes: Number of semantic classes.
-        answers: Number of attribute logits.
+        answers: Number of logits of all attributes together.
         widths: Channels per level; each level after the first halves the sides.
     """
 

@@ -16,15 +16,15 @@ from ldm.models import autoencoder, residual
 from ldm.models.kernels import ConvolutionKernel
 from ldm.models.strips import Window, along_rows
 
-AT_ONCE = 64  # outputs whose kernels are summed in float32 at once
+AT_ONCE = 64  # output channels whose kernels are summed in float32 at once
 
 
 class UpsampleConv(nn.Module):
-    """Nearest doubling and a 3x3 convolution, without the map in between.
+    """Nearest doubling and a 3x3 convolution, without the doubled map in between.
 
-    Each of the four output pixels of an input pixel sees 2x2 input pixels; kernel rows that fall
-    on the same one are added up. Four 2x2 convolutions do 16 products where one 3x3 at the
-    doubled size does 36.
+    Each of the four output pixels of an input pixel sees 2x2 input pixels; kernel weights that fall
+    on the same input pixel are added up. Four 2x2 convolutions do 16 products where one 3x3
+    convolution at the doubled size does 36.
     """
 
     window = Window(3, 1, 1, up=2)
@@ -42,7 +42,7 @@ class UpsampleConv(nn.Module):
     def of(
         cls, layer: residual.Upsample | autoencoder.Upsample, dtype: torch.dtype | None
     ) -> nn.Module:
-        """From a plain layer; one without a convolution stays."""
+        """Convert a plain layer; one without a convolution is returned as it is."""
         return layer if layer.conv is None else cls(layer.conv, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -50,19 +50,20 @@ class UpsampleConv(nn.Module):
         return along_rows(x, self) if has_torch_function_unary(x) else self.strip(x, 1, 1)
 
     def strip(self, part: Tensor, above: int, below: int) -> Tensor:
-        """As of a `RowLayer`."""
+        """See `RowLayer.strip`."""
         kernel = self._kernel
         if isinstance(kernel, Tensor):
             kernel = self._kernel = ConvolutionKernel(summed(kernel, self.dtype), 1, 1)
-        bias = None if part.is_cuda else self.bias  # there it is a pass of its own
+        # on CUDA a bias is a pass of its own, so `_interleave` adds it
+        bias = None if part.is_cuda else self.bias
         return self._interleave(kernel.strip(part, bias, above, below))
 
     def shape_of(self, shape: Sequence[int]) -> list[int]:
-        """As of a `RowLayer`."""
+        """See `RowLayer.shape_of`."""
         return self.window.shape_of(shape, self.outputs)
 
     def _interleave(self, four: Tensor) -> Tensor:
-        """(B, 4C', H + 1, W + 1) -> (B, C', 2H, 2W): each pixel's four kinds to their places."""
+        """Interleave the outputs of the four kernels: (B, 4C', H + 1, W + 1) -> (B, C', 2H, 2W)."""
         B, _, H, W = four.shape
         four = four.unflatten(1, (2, 2, -1))
         made = torch.empty(
@@ -82,7 +83,7 @@ class UpsampleConv(nn.Module):
 
 
 def summed(weight: Tensor, dtype: torch.dtype) -> Tensor:
-    """A 3x3 kernel (C', C, 3, 3) -> the four 2x2 kernels (4 C', C, 2, 2), channels-last."""
+    """Sum a 3x3 kernel (C', C, 3, 3) to four 2x2 kernels (4 C', C, 2, 2), channels-last."""
     outputs, inputs = weight.shape[:2]
     about = {"dtype": dtype, "device": weight.device, "memory_format": torch.channels_last}
     made = torch.empty((4 * outputs, inputs, 2, 2), **about)
@@ -95,5 +96,5 @@ def summed(weight: Tensor, dtype: torch.dtype) -> Tensor:
     return made
 
 
-# [output pixel, low-resolution row, kernel row]: which kernel rows fall on which row
+# [output pixel, low-resolution row, kernel row]: 1 where the kernel row falls on that row
 _SPREAD = torch.tensor([[[1.0, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])

@@ -1,10 +1,10 @@
-"""Attention and transformer blocks for inference, made from plain ones.
+"""Faster attention and transformer blocks for inference, made from plain ones.
 
-They are what `ldm.models.inference.prepare` swaps in; it comes as an argument to those that hold
-other layers.
+`ldm.models.inference.prepare` swaps them in. Blocks that contain other layers get that function as
+an argument.
 
-- Queries, keys and values of the same tokens are one matrix.
-- Activations, products and sums that follow a matrix product are part of it.
+- Queries, keys and values of the same tokens are computed by one matrix.
+- Activations, products and sums that follow a matrix product are fused into it.
 - Keys and values of a context are computed once per context, not at every step.
 
 B, C, H, W: batch, channels, height, width; L, D: tokens and their width.
@@ -31,10 +31,10 @@ from ldm.models.graphs import version_of
 from ldm.models.kernels import has_tiles
 from ldm.models.packed import PackedLinear
 
-QUERIES = 256  # at a time, for attention by plain products
-KEYS = 1024  # at most, for heads that are not ...
-WIDE = 256  # channels
-SCORES = 2**26  # of a query to a key: so many are held at once on CUDA, 128 MiB
+QUERIES = 256  # queries at a time, and fewest queries, of attention by plain products
+KEYS = 1024  # most keys of plain products, for heads narrower than WIDE
+WIDE = 256  # channels of a head
+SCORES = 2**26  # most scores (pairs of query and key) held at once on CUDA, 128 MiB
 Prepare = Callable[[nn.Module, torch.dtype | None], nn.Module]
 
 
@@ -52,7 +52,7 @@ class FastAttentionBlock(nn.Module):
     def of_unet(
         cls, block: AttentionBlock, dtype: torch.dtype | None, prepare: Prepare
     ) -> FastAttentionBlock:
-        """From a UNet's block; its channels are grouped [q, k, v] per head."""
+        """Convert a UNet's block, whose channels are grouped [q, k, v] per head."""
         weight, bias = (
             v.detach().unflatten(0, (block.heads, 3, -1)).transpose(0, 1).flatten(0, 2)
             for v in (block.qkv.weight[..., 0], block.qkv.bias)
@@ -65,7 +65,7 @@ class FastAttentionBlock(nn.Module):
     def of_first_stage(
         cls, block: AttnBlock, dtype: torch.dtype | None, prepare: Prepare
     ) -> FastAttentionBlock:
-        """From a first stage's block of a single head."""
+        """Convert a first stage's block, which has a single head."""
         qkv = PackedLinear.of(block.q, block.k, block.v, dtype=dtype)
         proj_out = PackedLinear.of(block.proj_out, dtype=dtype)
         return cls(prepare(block.norm, dtype), qkv, proj_out, 1)
@@ -88,13 +88,13 @@ class FastSelfAttention(nn.Module):
         self.heads = attention.heads
 
     def forward(self, x: Tensor, plus: Tensor) -> Tensor:
-        """(B, L, D) -> the same shape, added to `plus`."""
+        """Attend, (B, L, D) -> the same shape, and add the result to `plus`."""
         q, k, v = _heads(self.qkv(x), 3, self.heads)
         return self.out.plus(attend(q, k, v), plus)
 
 
 class FastCrossAttention(nn.Module):
-    """`CrossAttention` to a context, whose keys and values are kept while the context lives."""
+    """`CrossAttention` that keeps the keys and values of the last context as long as it exists."""
 
     def __init__(self, attention: CrossAttention, dtype: torch.dtype | None) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class FastCrossAttention(nn.Module):
         self._kept: tuple[weakref.ref[Tensor], int, tuple[Tensor, ...]] | None = None
 
     def forward(self, x: Tensor, context: Tensor | None, plus: Tensor) -> Tensor:
-        """(B, L, D), (B, L', D') -> (B, L, D), added to `plus`."""
+        """Attend, (B, L, D), (B, L', D') -> (B, L, D), and add the result to `plus`."""
         (q,) = _heads(self.to_q(x), 1, self.heads)
         k, v = self._keys_and_values(x if context is None else context, context is not None)
         return self.out.plus(attend(q, k, v), plus)
@@ -113,24 +113,27 @@ class FastCrossAttention(nn.Module):
     def _keys_and_values(self, context: Tensor, keep: bool) -> tuple[Tensor, ...]:
         if not keep:
             return _heads(self.kv(context), 2, self.heads)
-        kept = self._kept  # read once: another thread may put another there
+        kept = self._kept  # read once, since another thread may replace it
         if kept is None or kept[0]() is not context or kept[1] != version_of(context):
             return self.keep(context)
         return kept[2]
 
     def keep(self, context: Tensor) -> tuple[Tensor, ...]:
-        """Keys and values of a context, (B, heads, L', d) each, kept while it lives unchanged."""
+        """Compute keys and values of a context, (B, heads, L', d) each, and keep them for it.
+
+        They are used as long as the same tensor is passed and was not written to.
+        """
         made = self.of_context(context)
         self._kept = (weakref.ref(context), version_of(context), made)
         return made
 
     def of_context(self, context: Tensor) -> tuple[Tensor, ...]:
-        """Keys and values of a context, computed."""
+        """Compute keys and values of a context without keeping them."""
         return tuple(part.contiguous() for part in _heads(self.kv(context), 2, self.heads))
 
 
 class FastFeedForward(nn.Module):
-    """`FeedForward` with activation and products inside the matrix products."""
+    """`FeedForward` with activation, gating and sum fused into the matrix products."""
 
     def __init__(self, layer: FeedForward, dtype: torch.dtype | None) -> None:
         super().__init__()
@@ -142,12 +145,12 @@ class FastFeedForward(nn.Module):
         self.back = PackedLinear.of(back, dtype=dtype)
 
     def forward(self, x: Tensor, plus: Tensor) -> Tensor:
-        """(B, L, D) -> the same shape, added to `plus`."""
+        """Apply the layers, (B, L, D) -> the same shape, and add the result to `plus`."""
         return self.back.plus(self.value.times(x, self.gate(x)), plus)
 
 
 class FastTransformerBlock(nn.Module):
-    """`BasicTransformerBlock` of the fast kinds of layers, whose last products add to x."""
+    """`BasicTransformerBlock` of fast layers, with the residual sums fused into them."""
 
     def __init__(
         self, block: BasicTransformerBlock, dtype: torch.dtype | None, prepare: Prepare
@@ -167,12 +170,12 @@ class FastTransformerBlock(nn.Module):
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v, (B, heads, L, d) -> (B, L, heads * d).
+    """Compute softmax(q k^T / sqrt(d)) v, (B, heads, L, d) -> (B, L, heads * d), the fastest way.
 
-    In bfloat16 plain products and a softmax, of some queries at a time, take half to nine tenths of
-    the time of torch's fused kernel, but for few queries, and for narrow heads over many keys;
-    their rounding error is twice its. That is so on a CPU that multiplies no tiles, else they take
-    1.4 to 2.5 times as long; on CUDA it is only true of heads too wide for its fast kernels.
+    On a CPU without tile instructions, plain bfloat16 products and a softmax over chunks of queries
+    take 0.5 to 0.9 of the time of torch's fused kernel, except for few queries and for narrow heads
+    over many keys; their rounding error is twice as large. On a CPU with tiles they take 1.4 to 2.5
+    times as long. On CUDA they are faster only for heads too wide for its fast kernels.
     """
     if not has_torch_function_unary(q) and q.is_cuda:
         return _attend_cuda(q, k, v)
@@ -182,13 +185,13 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
     B, heads, L, d = q.shape
     q, k, v = (part.flatten(0, 1) for part in (q * d**-0.5, k.transpose(2, 3), v))
-    k, v = k.contiguous(), v.contiguous()  # once, not for each chunk
+    k, v = k.contiguous(), v.contiguous()  # here, so that not every chunk copies them
     parts = [torch.bmm(torch.bmm(some, k).softmax(-1), v) for some in q.split(QUERIES, dim=1)]
     return torch.cat(parts, 1).unflatten(0, (B, heads)).transpose(1, 2).flatten(2)
 
 
 def _attend_cuda(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """`attend` there."""
+    """`attend` on CUDA."""
     scores = q.shape[:3].numel() * k.shape[2]
     if q.shape[3] <= WIDE or q.dtype == torch.float32 or scores > SCORES:
         return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)

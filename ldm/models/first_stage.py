@@ -11,7 +11,7 @@ from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from ldm.models.autoencoder import Decoder, Encoder
 
-MAX_DISTANCES = 2**24  # to codebook entries held at once: 64 MiB
+MAX_DISTANCES = 2**24  # distances to codebook entries held at once, 64 MiB
 
 
 class DiagonalGaussian:
@@ -27,15 +27,15 @@ class DiagonalGaussian:
         return torch.exp(0.5 * self.logvar)
 
     def sample(self, noise: Tensor) -> Tensor:
-        """mean + std * noise."""
+        """Return mean + std * noise."""
         return self.mean + self.std * noise
 
     def mode(self) -> Tensor:
-        """The mean."""
+        """Return the mean."""
         return self.mean
 
     def kl(self) -> Tensor:
-        """KL divergence from a standard normal, summed over C, h, w: (B,) in nats."""
+        """Return the KL divergence from a standard normal, summed over C, h, w: (B,) in nats."""
         terms = self.mean.square() + self.logvar.exp() - 1.0 - self.logvar
         return 0.5 * terms.sum((1, 2, 3))
 
@@ -88,9 +88,9 @@ class VectorQuantizer(nn.Module):
 
     @torch.no_grad()
     def nearest(self, flat: Tensor) -> Tensor:
-        """(N, C) -> (N,) indices; in chunks, so that a large canvas needs little memory.
+        """Find the nearest entries, (N, C) -> (N,) indices, in chunks to save memory.
 
-        Always in float32: |code|^2 - 2 z.code loses the order of near entries in half precision.
+        In half precision, |code|^2 - 2 z.code would lose the order of near entries: it is float32.
         """
         with torch.autocast(flat.device.type, enabled=False):
             codes = self.embedding.weight.float()
@@ -101,7 +101,7 @@ class VectorQuantizer(nn.Module):
 
 
 def quantise(z: Tensor, quantizer: VectorQuantizer) -> Tensor:
-    """(B, C, h, w) -> the nearest codes; each position on its own, on any kind of tensor."""
+    """Replace each position of z, (B, C, h, w), by its nearest code; banded maps work too."""
     if has_torch_function_unary(z):
         return handle_torch_function(quantise, (z,), z, quantizer)
     return quantizer(z)[0]
@@ -144,16 +144,16 @@ class VQModel(nn.Module):
 
 
 class IdentityFirstStage(nn.Module):
-    """Latents are pixels."""
+    """A first stage whose latents are the pixels."""
 
     factor = 1
 
     def encode(self, image: Tensor) -> Tensor:
-        """The picture itself."""
+        """Return the picture itself."""
         return image
 
     def decode(self, z: Tensor) -> Tensor:
-        """The picture itself."""
+        """Return the picture itself."""
         return z
 
 

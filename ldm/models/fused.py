@@ -1,9 +1,9 @@
-"""On CUDA: group norm with what is around it, and the sums after a convolution, in one pass.
+"""Fused CUDA kernels: group norm with the sum before and the SiLU after it, and bias with a sum.
 
-torch's group norm puts a channels-last map in another order and leaves it there, so that it and
-the next convolution each copy all of it. Here it is read and written as it lies, with the sum
-before it and the activation behind it. The kernels are Triton's, which comes with torch for CUDA;
-where it is missing or does not work, torch's own operations compute the same.
+torch's group norm changes a channels-last map to another memory format, so that both it and the
+next convolution copy the whole map. These kernels read and write channels-last maps in one pass.
+They are written in Triton, which comes with torch for CUDA; if it is missing or does not work,
+torch's own operations compute the same.
 
 B, C, H, W: batch, channels, height, width.
 """
@@ -19,17 +19,17 @@ from torch import Tensor, nn
 from torch.overrides import has_torch_function_unary
 
 LAST = torch.channels_last
-WHOLE = 16384  # numbers of a group of one picture: so many are one tile, ...
-TILE = 4096  # ... more are tiles of this size, ...
-MANY = 2**20  # ... and from so many on of the first
-PER_WARP = 1024  # numbers of a tile: each of 32 threads holds 32
-BLOCK = 2048  # numbers of a sum at a time
-LARGEST = 2**31 - 1  # numbers of a map whose places are 32-bit
+WHOLE = 16384  # a group of one picture with up to so many values is one tile
+TILE = 4096  # values per tile of a larger group, ...
+MANY = 2**20  # ... up to so many values; above that, tiles have WHOLE values
+PER_WARP = 1024  # values of a tile per warp: 32 for each of 32 threads
+BLOCK = 2048  # values per program of `add_bias_and`
+LARGEST = 2**31 - 1  # most values of a map, whose offsets are 32-bit
 log = logging.getLogger(__name__)
 
 
 def takes(x: Tensor) -> bool:
-    """Whether a map is one for these kernels."""
+    """Whether these kernels work for a map."""
     if has_torch_function_unary(x) or x.device.type != "cuda" or x.ndim != 4:
         return False
     return 0 < x.numel() <= LARGEST and _kernels(x.device) is not None
@@ -37,7 +37,7 @@ def takes(x: Tensor) -> bool:
 
 @functools.cache
 def _kernels(device: torch.device) -> Any:
-    """The kernels, once they have been seen to work on a device; None: they do not."""
+    """Return the module of kernels after testing it on a device; None: it does not work there."""
     try:
         from ldm.models import triton_kernels  # noqa: PLC0415  (only CUDA has Triton)
 
@@ -46,20 +46,20 @@ def _kernels(device: torch.device) -> Any:
         with torch.no_grad(), torch.cuda.device(device):
             made = normalised(triton_kernels, norm, x, None, silu=False)
             torch.testing.assert_close(made, nn.functional.group_norm(x, 2), rtol=1e-3, atol=1e-3)
-    except Exception as error:  # no Triton, no compiler, a card it does not know: torch does it
+    except Exception as error:  # e.g. no Triton, no compiler or an unsupported card
         log.warning("group norms are torch's own, since Triton does not work here: %r", error)
         return None
     return triton_kernels
 
 
 def group_norm(norm: nn.GroupNorm, x: Tensor, plus: Tensor | None, silu: bool) -> Tensor:
-    """The norm of x + plus, with a SiLU behind it or without.
+    """Normalise x + plus and optionally apply SiLU.
 
     Args:
-        norm: With weight and bias.
-        x: (B, C, H, W); `takes` it.
+        norm: A layer with weight and bias.
+        x: (B, C, H, W); `takes(x)` must be true.
         plus: (B, C, 1, 1) or None.
-        silu: Whether there is one.
+        silu: Whether to apply SiLU to the result.
 
     Returns:
         (B, C, H, W), channels-last.
@@ -71,7 +71,7 @@ def group_norm(norm: nn.GroupNorm, x: Tensor, plus: Tensor | None, silu: bool) -
 def normalised(
     kernels: Any, norm: nn.GroupNorm, x: Tensor, plus: Tensor | None, silu: bool
 ) -> Tensor:
-    """`group_norm` by the kernels of a module."""
+    """`group_norm` by the kernels of the given module."""
     x = x.contiguous(memory_format=LAST)
     out = torch.empty_like(x, memory_format=LAST)
     B, C, H, W = x.shape
@@ -84,9 +84,9 @@ def normalised(
         plus = plus.contiguous()
     about = (0 if plus is None else plus.stride(0)), positions, C, norm.num_groups
     shape = {"PER": per, "WIDTH": width, "ROWS": rows, "HAS_PLUS": plus is not None}
-    plus = x if plus is None else plus  # some address, which is not read
+    plus = x if plus is None else plus  # any valid address; it is not read
     warps = {"num_warps": min(16, max(1, rows * width // PER_WARP))}
-    found = x  # likewise
+    found = x  # any valid address; it is not read if a group is one tile
     if tiles[1] > 1:
         found = torch.empty(*tiles, 2, dtype=torch.float32, device=x.device)
         kernels.moments[tiles](x, plus, found, *about, **shape, **warps)
@@ -97,10 +97,10 @@ def normalised(
 
 
 def add_bias_and(made: Tensor, bias: Tensor, plus: Tensor) -> Tensor:
-    """made + bias + plus, written over `made`, which is channels-last and which `takes` takes.
+    """Add bias and plus to `made` in place.
 
     Args:
-        made: (B, C, H, W).
+        made: (B, C, H, W), channels-last; `takes(made)` must be true.
         bias: (C,).
         plus: (B, C, H, W).
     """
@@ -109,7 +109,7 @@ def add_bias_and(made: Tensor, bias: Tensor, plus: Tensor) -> Tensor:
 
 
 def summed(kernels: Any, made: Tensor, bias: Tensor, plus: Tensor) -> Tensor:
-    """`add_bias_and` by the kernels of a module."""
+    """`add_bias_and` by the kernels of the given module."""
     plus = plus.contiguous(memory_format=LAST)
     grid = (-(-made.numel() // BLOCK),)
     kernels.add_bias_and[grid](made, bias, plus, made.numel(), made.shape[1], BLOCK=BLOCK)

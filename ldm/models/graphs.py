@@ -1,14 +1,14 @@
-"""CUDA graphs: all launches of a network recorded once, and sent again as one.
+"""CUDA graphs: all kernel launches of a network are recorded once and replayed as one launch.
 
 On a fast card a step of a small batch waits for its hundreds of launches, not for the arithmetic.
-The second call with inputs of some shapes is recorded; from then on the inputs are copied into the
-recording's own tensors, it is replayed, and a copy of its output is handed out. What comes out is
-what the network gives launch by launch, for the same kernels run on the same numbers.
+The second call with inputs of the same shapes is recorded. From then on the inputs are copied into
+the recording's own tensors, it is replayed, and a copy of its output is returned. The result is
+that of a plain call, since the same kernels run on the same values.
 
-A recording holds the memory of one call, as the call itself would take it. All recordings of a
-network share that memory, since only one runs at a time; it is the canvas' memory, not the model's,
-and goes when the network does. Where it is more than a small share of the card, where a map is
-large enough to keep the card busy, and wherever something else is in the way, a call is as ever.
+A recording holds as much memory as one call takes. All recordings of a network share this memory,
+since only one runs at a time; it is freed with the network and counts as memory of the canvas, not
+of the model. The network is called plainly if the recordings would take more than a small share of
+the card, if a map is large enough to keep the card busy, or if anything prevents recording.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from torch import Tensor
 from torch.overrides import has_torch_function_unary
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-KEPT = 6  # recordings of a network, the least recently used goes first
-SHARE = 8  # all of them take no more than one part in so many of the card's memory
-RECORDING = threading.Lock()  # CUDA takes one recording at a time in a process
+KEPT = 6  # recordings that are kept per network; the least recently used one is dropped
+SHARE = 8  # all recordings of a network take at most 1 / SHARE of the card's memory
+RECORDING = threading.Lock()  # CUDA allows one recording at a time in a process
 Network = Callable[..., Tensor]
 Inputs = Sequence[Tensor | None]
 Refresh = Callable[[], None]
-Hold = Callable[[Tensor], Refresh]  # a recording's own tensor -> renews what follows from it
+Hold = Callable[[Tensor], Refresh]  # a recording's own input -> recomputes what depends on it
 Record = Callable[[Callable[[], Tensor], Any], tuple[Callable[[], Any], Tensor]]
 log = logging.getLogger(__name__)
 
@@ -41,16 +41,16 @@ def record_cuda(run: Callable[[], Tensor], pool: Any) -> tuple[Callable[[], Any]
     """Record a call on the current device.
 
     Args:
-        run: The call; its tensors must stay where they are.
-        pool: Of `torch.cuda.graph_pool_handle`.
+        run: The call; the memory of its tensors must not change later.
+        pool: Memory pool, from `torch.cuda.graph_pool_handle`.
 
     Returns:
-        What repeats the call, and the tensor that it writes.
+        A function that repeats the call, and the tensor that it writes.
     """
     here, aside = torch.cuda.current_stream(), _aside(torch.cuda.current_device())
     aside.wait_stream(here)
     with torch.cuda.stream(aside):
-        run()  # libraries set themselves up per stream, which cannot be recorded
+        run()  # libraries set themselves up once per stream, which cannot be recorded
     here.wait_stream(aside)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, pool=pool, stream=aside, capture_error_mode="thread_local"):
@@ -60,7 +60,7 @@ def record_cuda(run: Callable[[], Tensor], pool: Any) -> tuple[Callable[[], Any]
 
 @functools.cache
 def _aside(device: int) -> torch.cuda.Stream:
-    """The stream that calls are recorded on: libraries keep memory for each that they meet."""
+    """The one stream for all recordings; libraries keep memory for every stream that they see."""
     return torch.cuda.Stream(device)
 
 
@@ -68,12 +68,12 @@ class Recorded:
     """One recorded call and the tensors that it reads and writes.
 
     Args:
-        network: What is called.
-        inputs: As of this call.
-        seldom: The input that is the same tensor for many calls; None: there is none.
-        hold: What to do with the recording's own copy of it.
-        record: See `record_cuda`.
-        pool: Memory that recordings share.
+        network: The network to record.
+        inputs: Inputs of the first call; later ones must have the same shapes.
+        seldom: Index of the input that is the same tensor for many calls; None: there is none.
+        hold: Called with the recording's own copy of that input; see `Graphs.__call__`.
+        record: Records a call, as `record_cuda` does.
+        pool: Memory pool that the recordings share.
     """
 
     def __init__(  # noqa: PLR0913  (made in one place only)
@@ -95,7 +95,7 @@ class Recorded:
             self._replay, self._made = record(lambda: network(*self._own), pool)
 
     def __call__(self, inputs: Inputs) -> Tensor:
-        """The network's output for these inputs, a tensor of its own."""
+        """Return the network's output for these inputs, as a new tensor."""
         for place, (own, given) in enumerate(zip(self._own, inputs, strict=True)):
             if own is None or (place == self._seldom and self._is_last(given)):
                 continue
@@ -117,17 +117,17 @@ class Graphs:
     """The recordings of one network.
 
     Args:
-        largest: Positions of all maps of a batch; a larger one keeps the card busy anyway.
-        record: Records a call; tests give another.
-        kind: Of the device that recordings are for.
+        largest: Most positions of a batch's maps; larger batches keep the card busy anyway.
+        record: Records a call; tests pass another function.
+        kind: Type of the device for which calls are recorded.
     """
 
     def __init__(self, largest: int, record: Record = record_cuda, kind: str = "cuda") -> None:
         self.largest = largest
         self._record, self._kind = record, kind
         self._known: OrderedDict[Any, Recorded] = OrderedDict()
-        self._seen: set[Any] = set()  # called once
-        self._refused: set[Any] = set()  # could not be recorded, or took too much memory
+        self._seen: set[Any] = set()  # shapes that were called before
+        self._refused: set[Any] = set()  # shapes that could not be recorded or took too much memory
         self._lock = threading.Lock()
         self._pool: Any = None
 
@@ -141,14 +141,14 @@ class Graphs:
         seldom: int | None = None,
         hold: Hold | None = None,
     ) -> Tensor:
-        """`network(*inputs)`, replayed where there is a recording.
+        """Return `network(*inputs)`, replayed if there is a recording for such inputs.
 
         Args:
-            network: What is called; always the same.
+            network: The network; the same one at every call.
             inputs: Its arguments; the first is a map (B, C, H, W).
-            seldom: The argument that is the same tensor for many calls.
-            hold: Given a recording's own tensor for it: computes what follows from it before the
-                recording, and returns what does so again.
+            seldom: Index of the argument that is the same tensor for many calls.
+            hold: Called before a recording with its own copy of that argument: computes what
+                depends on it, and returns a function that recomputes this in place.
         """
         if not self._may(inputs) or not self._lock.acquire(blocking=False):
             return network(*inputs)
@@ -159,7 +159,7 @@ class Graphs:
             self._lock.release()
 
     def clear(self) -> None:
-        """Forget all recordings and give their memory back."""
+        """Drop all recordings and their memory."""
         with self._lock:
             self._drop()
 
@@ -168,10 +168,10 @@ class Graphs:
         if has_torch_function_unary(x) or x.device.type != self._kind:
             return False
         maps = (given for given in inputs if given is not None and given.ndim)
-        pictures = max(map(len, maps))  # or contexts, if there are more
+        pictures = max(map(len, maps))  # or the number of contexts, if it is larger
         if pictures * x.shape[2] * x.shape[3] > self.largest:
             return False
-        if _get_current_dispatch_mode() is not None:  # it wants to see every operation
+        if _get_current_dispatch_mode() is not None:  # a mode must see every operation
             return False
         if torch.is_grad_enabled() and x.requires_grad:
             return False
@@ -180,7 +180,7 @@ class Graphs:
     def _of(
         self, network: Network, inputs: Inputs, seldom: int | None, hold: Hold | None
     ) -> Recorded | None:
-        """The recording for such inputs; None: not yet, or never."""
+        """Return the recording for inputs of these shapes; None: there is none (yet)."""
         key = tuple(None if x is None else (x.shape, x.dtype, x.device) for x in inputs)
         if key in self._known:
             self._known.move_to_end(key)
@@ -192,7 +192,7 @@ class Graphs:
             return None
         try:
             made = self._recorded(network, inputs, seldom, hold)
-        except Exception as error:  # whatever it is: without a recording the call works as ever
+        except Exception as error:  # after any error the plain call still works
             log.warning("this network runs without CUDA graphs: %s", error, exc_info=True)
             self._refused.add(key)
             return None
@@ -225,7 +225,7 @@ class Graphs:
         return self.nbytes() > total // SHARE
 
     def nbytes(self) -> int:
-        """Of the memory that the recordings share."""
+        """Return the bytes of the memory that the recordings share."""
         if self._pool is None:
             return 0
         segments = torch.cuda.memory_snapshot()
@@ -238,12 +238,12 @@ class Graphs:
 
 
 def version_of(tensor: Tensor) -> int:
-    """Rises when a tensor is written to; one of inference mode does not tell."""
+    """Return a counter that rises when a tensor is written to; always 0 for inference tensors."""
     return 0 if tensor.is_inference() else tensor._version
 
 
 def _own(given: Tensor) -> Tensor:
-    """A copy, maps channels-last."""
+    """Copy a tensor; maps become channels-last."""
     order = torch.channels_last if given.ndim == 4 else torch.contiguous_format
     own = torch.empty(given.shape, dtype=given.dtype, device=given.device, memory_format=order)
     return own.copy_(given)

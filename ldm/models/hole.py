@@ -1,4 +1,4 @@
-"""A smooth first guess of what is in a hole.
+"""Smooth filling of the hole in a picture from the colours around it.
 
 B, H, W: batch, rows and columns in px.
 """
@@ -13,14 +13,14 @@ from torch import Tensor
 def pull_push(image: Tensor, hole: Tensor, relaxations: int = 0) -> Tensor:
     """Fill a hole with the colours around it (Gortler et al. 1996, "The Lumigraph", Sec. 3.4).
 
-    Pull: halve the picture, each pixel the mean of what is known of four, until nothing is
-    unknown. Push: what is unknown at a size comes from the one below it.
+    Pull: halve the picture until no pixel is unknown; each pixel is the mean of the known ones of
+    four. Push: unknown pixels of a size are interpolated from the next smaller size.
 
     Args:
         image: (B, C, H, W); its values in the hole do not matter, but must be finite.
         hole: (B, 1, H, W), 1 where the picture is unknown, 0 where it is known.
-        relaxations: Times that, at each size, the hole's pixels become the mean of their
-            neighbours; with some the filling is close to the solution of Laplace's equation.
+        relaxations: How often, at each size, the hole's pixels are replaced by the mean of their
+            neighbourhood; with some the filling is close to the solution of Laplace's equation.
 
     Returns:
         (B, C, H, W), unchanged outside the hole; zero where nothing at all is known.
@@ -40,7 +40,7 @@ def pull_push(image: Tensor, hole: Tensor, relaxations: int = 0) -> Tensor:
 
 
 def _neighbours_mean(image: Tensor) -> Tensor:
-    """Of each pixel and the four beside it; the border repeats."""
+    """Return the mean of each pixel and its four neighbours; the border is replicated."""
     padded = F.pad(image, (1, 1, 1, 1), mode="replicate")
     total = image + padded[..., 1:-1, :-2]
     for beside in (padded[..., 1:-1, 2:], padded[..., :-2, 1:-1], padded[..., 2:, 1:-1]):

@@ -1,13 +1,13 @@
-"""The same networks for inference: layers swapped for ones that compute the same, faster.
+"""Preparation of networks for inference: layers are swapped for faster ones of equal results.
 
-`prepare` takes a network as built and loaded and swaps its layers one by one, so that no second
-copy of the weights is held. What comes out has the same calls and the same results up to
+`prepare` takes a built and loaded network and swaps its layers one by one, so that no second copy
+of the weights is held. The prepared network has the same interface and the same results up to
 rounding, but no published names and no gradients: files, checks and training use the plain one.
 
 - Weights are packed (`ldm.models.packed`) and maps are channels-last.
-- Activations and sums are written in place or by the convolution itself.
-- Nearest doubling and a 3x3 convolution are one 2x2 convolution at the low resolution.
-- What residual blocks add for the time is one product for all of them.
+- Activations and sums are computed in place or by the convolution itself.
+- Nearest doubling and a 3x3 convolution become one 2x2 convolution at the low resolution.
+- One matrix product computes the time embeddings of all residual blocks.
 - Attention (`ldm.models.fast_attention`) computes the keys and values of a context once, not at
   every step.
 
@@ -41,19 +41,19 @@ from ldm.models.packed import PackedConv2d, PackedLinear
 from ldm.models.residual import ResBlock
 
 UPSAMPLES = residual.Upsample, autoencoder.Upsample
-GRAPHED_CELLS = 2**16  # of all pictures of a batch in the UNet; larger maps keep a card busy
-GRAPHED_PIXELS = 2**18  # likewise in a decoder, in px
+GRAPHED_CELLS = 2**16  # most cells of a UNet's batch for CUDA graphs; more keep a card busy
+GRAPHED_PIXELS = 2**18  # most px of a decoder's batch for CUDA graphs
 
 
 def prepare(network: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
-    """Swap the layers of a network on the CPU or on CUDA for their fast kinds.
+    """Swap the layers of a network on the CPU or on CUDA for their fast versions.
 
     Args:
-        network: Built and loaded; it is changed and must not be used otherwise any more.
-        dtype: What its weights become; None keeps them.
+        network: A built and loaded network; it is changed, so use only what is returned.
+        dtype: Dtype that its weights are converted to; None keeps theirs.
 
     Returns:
-        The network, or what stands for it.
+        The network itself or its replacement.
     """
     network.requires_grad_(False)
     own = _OF_PLAIN.get(type(network))
@@ -68,17 +68,17 @@ def prepare(network: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
 
 
 def prepared_bytes(network: nn.Module, dtype: torch.dtype, device: str = "cpu") -> int:
-    """What a plain network will take when it is prepared and everything in it has been used.
+    """Return the bytes of a plain network's weights once it is prepared and fully used.
 
     Args:
-        network: Anywhere, as on the meta device.
-        dtype: Of its weights.
+        network: A plain network on any device, also the meta device.
+        dtype: Dtype of the prepared weights.
         device: "cpu" or "cuda".
     """
     upsamples = [m for m in network.modules() if isinstance(m, UPSAMPLES) and m.conv is not None]
     count = sum(parameter.numel() for parameter in network.parameters())
     doubled = {layer.conv for layer in upsamples}
-    for conv in doubled:  # four 2x2 kernels, and as many biases
+    for conv in doubled:  # a 3x3 kernel becomes four 2x2 kernels, each with its bias
         count += conv.weight.numel() * 7 // 9 + 3 * (0 if conv.bias is None else len(conv.bias))
     for conv in network.modules():
         if device == "cpu" and isinstance(conv, nn.Conv2d) and conv not in doubled:
@@ -87,7 +87,7 @@ def prepared_bytes(network: nn.Module, dtype: torch.dtype, device: str = "cpu") 
 
 
 def _winograd_growth(conv: nn.Conv2d, dtype: torch.dtype) -> int:
-    """How many numbers more a convolution keeps as Winograd's."""
+    """Return how many more values a convolution holds if it becomes a `Winograd` one."""
     if not can_pack(dtype):
         return 0
     m = winograd.output_tile(conv.weight, dtype, conv.stride[0], conv.padding[0])
@@ -95,14 +95,14 @@ def _winograd_growth(conv: nn.Conv2d, dtype: torch.dtype) -> int:
 
 
 def silu(x: Tensor) -> Tensor:
-    """SiLU, written over `x`, which nobody else may hold; bands are computed as ever."""
+    """Apply SiLU in place; `x` must not be used elsewhere. Banded maps are not changed."""
     return F.silu(x, inplace=not has_torch_function_unary(x))
 
 
 def move_bias(source: nn.Module | None, target: nn.Module) -> None:
-    """On CUDA: let a layer whose output is added to another's leave its bias to that one.
+    """On CUDA, move the bias of `source` to `target`, whose output is added to that of `source`.
 
-    There a convolution's bias is a pass of its own over the map.
+    A convolution's bias takes a pass of its own over the map there.
     """
     bias = getattr(source, "bias", None)
     if bias is not None and bias.is_cuda:
@@ -111,7 +111,7 @@ def move_bias(source: nn.Module | None, target: nn.Module) -> None:
 
 
 class FastGroupNorm(nn.GroupNorm):
-    """`nn.GroupNorm`, around a slow spot of its channels-last kernel."""
+    """`nn.GroupNorm` that uses fused kernels on CUDA and avoids a slow kernel on the CPU."""
 
     def __init__(self, norm: nn.GroupNorm) -> None:
         nn.Module.__init__(self)
@@ -128,10 +128,10 @@ class FastGroupNorm(nn.GroupNorm):
         return super().forward(x.contiguous()).contiguous(memory_format=torch.channels_last)
 
     def then_silu(self, x: Tensor, plus: Tensor | None = None) -> Tensor:
-        """SiLU of the norm of x + plus, of which x may be written over if there is a plus.
+        """Apply SiLU to the norm of x + plus.
 
         Args:
-            x: (B, C, H, W).
+            x: (B, C, H, W); it may be overwritten if `plus` is given.
             plus: (B, C, 1, 1).
         """
         if fused.takes(x):
@@ -141,14 +141,14 @@ class FastGroupNorm(nn.GroupNorm):
         return silu(self(x))
 
     def _is_slow(self, x: Tensor) -> bool:
-        """Maps below 1024 positions go through a kernel that walks along a group's channels."""
+        """Whether torch's channels-last kernel is slow: few channels per group, small maps."""
         few = 16 if x.dtype == torch.bfloat16 else 4  # measured
         is_small = x.ndim == 4 and x.device.type == "cpu" and x.shape[2] * x.shape[3] < 1024
         return is_small and self.num_channels // self.num_groups < few
 
 
 class FastResBlock(ResBlock):
-    """`ResBlock` with activations in place and the last sum inside the convolution."""
+    """`ResBlock` with activations in place and the residual sum fused into the convolution."""
 
     def __init__(self, block: ResBlock) -> None:
         nn.Module.__init__(self)
@@ -181,14 +181,14 @@ class FastResBlock(ResBlock):
 
 
 class FastUNet(unet.UNetModel):
-    """`UNetModel` that computes what its residual blocks add for the time in one product.
+    """`UNetModel` that computes the time embeddings of all residual blocks in one matrix product.
 
-    Its embedding is what all of them add, side by side; each takes its own part.
+    `_embedding` returns those of all blocks side by side, and each block takes its own `Part`.
     """
 
     def __init__(self, network: unet.UNetModel) -> None:
         nn.Module.__init__(self)
-        self.__dict__.update(network.__dict__)  # all its layers, which are prepared already
+        self.__dict__.update(network.__dict__)  # its layers are prepared already
         blocks = [m for m in network.modules() if isinstance(m, FastResBlock)]
         layers = [block.emb_layers[1] for block in blocks]
         self.for_blocks = PackedLinear.of_all(layers)
@@ -201,11 +201,11 @@ class FastUNet(unet.UNetModel):
     def forward(
         self, x: Tensor, t: Tensor, context: Tensor | None = None, y: Tensor | None = None
     ) -> Tensor:
-        """As of a `UNetModel`; on CUDA small maps are replayed."""
+        """See `UNetModel.forward`; on CUDA, calls with small maps are replayed."""
         return self.graphs(super().forward, (x, t, context, y), 2, self._hold)
 
     def _hold(self, context: Tensor) -> Refresh:
-        """Keys and values of a recording's own context, and how to bring them up to date."""
+        """Compute keys and values of a recording's own context; return how to refresh them."""
         held = [(layer, layer.keep(context)) for layer in self.cross_attentions]
 
         def refresh() -> None:
@@ -216,12 +216,12 @@ class FastUNet(unet.UNetModel):
         return refresh
 
     def _embedding(self, t: Tensor, y: Tensor | None, dtype: torch.dtype) -> Tensor:
-        """(B, outputs of all blocks)."""
+        """Embed time and label for all blocks, (B, outputs of all blocks)."""
         return self.for_blocks(silu(super()._embedding(t, y, dtype)))
 
 
 class FastDecoder(Decoder):
-    """`Decoder` that is replayed on CUDA while it is small."""
+    """`Decoder` that uses CUDA graphs for small latents."""
 
     def __init__(self, decoder: Decoder) -> None:
         nn.Module.__init__(self)
@@ -234,7 +234,7 @@ class FastDecoder(Decoder):
 
 
 class Part(nn.Module):
-    """Some of the numbers of each row."""
+    """A slice of each row."""
 
     def __init__(self, start: int, stop: int) -> None:
         super().__init__()
@@ -246,7 +246,7 @@ class Part(nn.Module):
 
 
 class FastResnetBlock(ResnetBlock):
-    """`ResnetBlock` with activations in place and the last sum inside the convolution."""
+    """`ResnetBlock` with activations in place and the residual sum fused into the convolution."""
 
     def __init__(self, block: ResnetBlock) -> None:
         nn.Module.__init__(self)

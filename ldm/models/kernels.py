@@ -1,9 +1,9 @@
-"""Weights in memory as the CPU's kernels want them, and the operators that take them.
+"""Convolutions and matrix products whose weights are packed in the layout of the CPU's kernels.
 
-torch's CPU convolution reorders its weights at every call; where a layer has many weights and few
-positions that takes as long as the arithmetic. Here they are reordered when the map's shape
-changes, by private operators of torch (oneDNN's). Where those are missing the public ones compute
-the same.
+torch's CPU convolution reorders its weights at every call. For a layer with many weights and few
+positions this takes as long as the arithmetic. Here weights are reordered only when the shape of
+the map changes, by private operators of torch (oneDNN's). If these are missing, the public
+operators compute the same.
 
 Maps are channels-last in memory, (B, C, H, W) by shape. Inference only: no gradients.
 """
@@ -26,19 +26,19 @@ OPERATORS = (
     "_linear_pointwise",
 )
 LAST = torch.channels_last
-ROWS = 1024  # of the matrix for which an order is chosen; others are as fast
+ROWS = 1024  # input rows for which the weight order is chosen; other numbers are as fast
 
 
 def can_pack(dtype: torch.dtype) -> bool:
-    """Whether this build of torch has the operators, and the processor what they run on."""
+    """Whether this build of torch has the private operators and the processor supports `dtype`."""
     there = torch.backends.mkldnn.is_available() and has_arithmetic(dtype)
     return there and all(hasattr(torch.ops.mkldnn, name) for name in OPERATORS)
 
 
 def has_arithmetic(dtype: torch.dtype) -> bool:
-    """Whether the processor computes fast in float32 or bfloat16.
+    """Whether the processor computes natively in `dtype`: float32, or bfloat16 if supported.
 
-    bfloat16 needs AVX-512, which most laptops have not. There torch imitates it, and a convolution
+    bfloat16 needs AVX-512, which most laptops lack. There torch emulates it, and a convolution
     takes several times as long as in float32.
     """
     is_supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
@@ -48,15 +48,15 @@ def has_arithmetic(dtype: torch.dtype) -> bool:
 
 
 def has_tiles(dtype: torch.dtype) -> bool:
-    """Whether the processor multiplies whole tiles of such numbers at once (Intel's AMX)."""
+    """Whether the processor multiplies tiles of matrices in `dtype` (Intel's AMX, bfloat16)."""
     supported = getattr(torch.cpu, "_is_amx_tile_supported", None)
     return dtype == torch.bfloat16 and supported is not None and supported()
 
 
 def is_for_cpu(weight: Tensor, dtype: torch.dtype) -> bool:
-    """Whether a weight can be packed to compute in `dtype`.
+    """Whether a weight is on the CPU and can be packed to compute in `dtype`.
 
-    On other devices, and for numbers that are imitated, the public operators need no other order.
+    On other devices and for emulated dtypes, the public operators are used.
     """
     return weight.device.type == "cpu" and can_pack(dtype)
 
@@ -66,7 +66,7 @@ class ConvolutionKernel:
 
     Args:
         weight: (outputs, inputs, rows, columns) in the precision of the computation.
-        stride: Of both sides.
+        stride: Stride of rows and columns.
         padding: Zeros on each side.
     """
 
@@ -74,15 +74,16 @@ class ConvolutionKernel:
         self.window = Window(weight.shape[2], stride, padding)
         self.is_packed = is_for_cpu(weight, weight.dtype)
         plain = weight.detach().contiguous(memory_format=LAST)
-        self._ordered: tuple[Tensor, Any] = plain, None  # and what it is in order for
+        # the weights, and the shape of the maps that they are packed for
+        self._ordered: tuple[Tensor, Any] = plain, None
 
     @property
     def nbytes(self) -> int:
-        """Of the weights."""
+        """Bytes of the weights."""
         return _nbytes(self._ordered[0])
 
     def __call__(self, x: Tensor, bias: Tensor | None, plus: Tensor | None = None) -> Tensor:
-        """(B, inputs, H, W) -> (B, outputs, H', W'), added to `plus`."""
+        """Convolve, (B, inputs, H, W) -> (B, outputs, H', W'), and add the result to `plus`."""
         padding = [self.window.padding] * 2
         if plus is None:
             return self._convolved(x, bias, padding)
@@ -95,7 +96,7 @@ class ConvolutionKernel:
         )
 
     def strip(self, part: Tensor, bias: Tensor | None, above: int, below: int) -> Tensor:
-        """Rows with so many zero rows above and below; only columns are padded else."""
+        """Convolve rows with `above` and `below` zero rows; otherwise only columns are padded."""
         return convolve_strip(
             lambda x, padding: self._convolved(x, bias, padding), part, (above, below), self.window
         )
@@ -121,12 +122,12 @@ class ConvolutionKernel:
         return padding, [self.window.stride] * 2, [1, 1], 1
 
     def _weight_for(self, x: Tensor, about: tuple[list[int], list[int], list[int], int]) -> Tensor:
-        """The weights in the order for such a map, which the next ones usually resemble.
+        """Return the weights packed for the shape of x; they are kept for maps of the same shape.
 
-        An order made for another shape gives the same numbers, but can be a hundred times slower.
+        Weights packed for another shape give the same result, but can be a hundred times slower.
         """
         wanted = (x.shape, about)
-        weight, ordered_for = self._ordered  # read once: another thread may put another there
+        weight, ordered_for = self._ordered  # read once, since another thread may replace it
         if ordered_for != wanted:
             plain = weight if ordered_for is None else weight.to_dense()
             weight = torch.ops.mkldnn._reorder_convolution_weight(plain, *about, list(x.shape))
@@ -139,7 +140,7 @@ class LinearKernel:
 
     Args:
         weight: (outputs, inputs) in the precision of the computation.
-        activation: What a call puts the product through: "none" or "gelu".
+        activation: Applied to the product by a call: "none" or "gelu".
     """
 
     def __init__(self, weight: Tensor, activation: str = "none") -> None:
@@ -151,7 +152,7 @@ class LinearKernel:
 
     @property
     def nbytes(self) -> int:
-        """Of the weights."""
+        """Bytes of the weights."""
         return _nbytes(self._weight)
 
     def __call__(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -163,13 +164,13 @@ class LinearKernel:
         return torch.ops.mkldnn._linear_pointwise(x, self._weight, bias, *about)
 
     def plus(self, x: Tensor, bias: Tensor | None, other: Tensor) -> Tensor:
-        """The product, added to another of its shape, which stays as it is."""
+        """Return the product plus `other`, which has its shape and is not changed."""
         if not self.is_packed:
             return F.linear(x, self._weight, bias).add_(other)
         return self._with(x, bias, other, "add")
 
     def times(self, x: Tensor, bias: Tensor | None, other: Tensor) -> Tensor:
-        """The product, multiplied by another of its shape, which stays as it is."""
+        """Return the product times `other`, which has its shape and is not changed."""
         if not self.is_packed:
             return F.linear(x, self._weight, bias).mul_(other)
         return self._with(x, bias, other, "mul")
@@ -179,5 +180,5 @@ class LinearKernel:
 
 
 def _nbytes(weight: Tensor) -> int:
-    """Of a weight in any order; one of oneDNN's does not tell."""
+    """Return the bytes of a weight, also of a packed one, whose `nbytes` is not available."""
     return weight.numel() * weight.dtype.itemsize

@@ -27,7 +27,7 @@ def timestep_embedding(t: Tensor, dim: int, max_period: float = 10_000.0) -> Ten
 
 
 def repeated(x: Tensor, batch: int) -> Tensor:
-    """(B, ...) -> (batch, ...): as many copies of the whole batch, one after the other, as fit."""
+    """Repeat a whole batch, (B, ...) -> (batch, ...), where `batch` is a multiple of B."""
     return x if x.shape[0] == batch else torch.cat([x] * (batch // x.shape[0]))
 
 

@@ -1,8 +1,8 @@
 """Layers whose weights are packed when they are first used.
 
-Until then they lie where they were loaded, usually in the mapped file: a model is ready at once,
-and what a task never uses, as the encoder of a text-to-image model, costs nothing. Packing goes
-layer by layer and the plain weights are let go, so that no second copy of the model is ever held.
+Until then the weights stay where they were loaded, usually in the mapped file: a model is ready at
+once, and parts that a task does not use, such as the encoder of a text-to-image model, cost
+nothing. Packing frees the plain weights layer by layer, so no second copy of the model is held.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from ldm.models.winograd import Winograd
 
 
 class PackedConv2d(nn.Module):
-    """A convolution in one group, without dilation, as `nn.Conv2d`.
+    """A replacement of `nn.Conv2d` with one group and without dilation.
 
     Args:
         weight: (outputs, inputs, rows, columns).
         bias: (outputs,) or None.
-        stride: Of both sides.
+        stride: Stride of rows and columns.
         padding: Zeros on each side.
-        dtype: Of the computation; None keeps that of the weight.
+        dtype: Dtype of the computation; None: that of the weight.
     """
 
     def __init__(
@@ -44,32 +44,32 @@ class PackedConv2d(nn.Module):
         self.window = Window(weight.shape[2], stride, padding)
         self.dtype = dtype or weight.dtype
         self.bias = _constant(bias, self.dtype)
-        # what it is now; no parameter, for packed it can be neither moved nor saved
+        # plain weight until the first use; no parameter, since packed it cannot be moved or saved
         self._kernel: Tensor | ConvolutionKernel | Winograd = weight.detach()
 
     @classmethod
     def of(cls, conv: nn.Conv2d, dtype: torch.dtype | None) -> PackedConv2d:
-        """From a plain layer."""
+        """Convert a plain layer."""
         return cls(conv.weight, conv.bias, conv.stride[0], conv.padding[0], dtype)
 
     def forward(self, x: Tensor, plus: Tensor | None = None) -> Tensor:
-        """(B, inputs, H, W) -> (B, outputs, H', W'), added to `plus`, which stays as it is."""
+        """Convolve, (B, inputs, H, W) -> (B, outputs, H', W'), and add the unchanged `plus`."""
         if has_torch_function_unary(x):
             made = along_rows(x, self)
             return made if plus is None else plus + made
         return self._packed()(x, self.bias, plus)
 
     def strip(self, part: Tensor, above: int, below: int) -> Tensor:
-        """As of a `RowLayer`."""
+        """See `RowLayer.strip`."""
         return self._packed().strip(part, self.bias, above, below)
 
     def shape_of(self, shape: Sequence[int]) -> list[int]:
-        """As of a `RowLayer`."""
+        """See `RowLayer.shape_of`."""
         return self.window.shape_of(shape, self.outputs)
 
     def _packed(self) -> ConvolutionKernel | Winograd:
         kernel = self._kernel
-        if isinstance(kernel, Tensor):  # two threads may both do this; they make the same
+        if isinstance(kernel, Tensor):  # two threads may both do this, with the same result
             about = self.window.stride, self.window.padding
             m = 0
             if is_for_cpu(kernel, self.dtype):
@@ -83,13 +83,13 @@ class PackedConv2d(nn.Module):
 
 
 class PackedLinear(nn.Module):
-    """Linear layers over the same input, their outputs one after the other.
+    """Linear layers over the same input as one, with concatenated outputs.
 
     Args:
         weights: (outputs, inputs) each.
         bias: (all outputs,) or None.
-        dtype: Of the computation; None keeps that of the weights.
-        activation: What `forward` puts the outputs through: "none" or "gelu".
+        dtype: Dtype of the computation; None: that of the weights.
+        activation: Applied to the outputs by `forward`: "none" or "gelu".
     """
 
     window = POINT
@@ -111,7 +111,7 @@ class PackedLinear(nn.Module):
 
     @classmethod
     def of(cls, *layers: nn.Module, dtype: torch.dtype | None) -> PackedLinear:
-        """From plain layers: linear, or convolutions over single positions."""
+        """Join plain layers: linear ones or convolutions over single positions."""
         weights = [layer.weight.flatten(1) for layer in layers]
         has_bias = layers[0].bias is not None
         bias = torch.cat([layer.bias for layer in layers]) if has_bias else None
@@ -119,7 +119,7 @@ class PackedLinear(nn.Module):
 
     @classmethod
     def of_all(cls, layers: Sequence[PackedLinear]) -> PackedLinear:
-        """From such layers over the same input, none of them used yet."""
+        """Join packed layers over the same input, none of which was used yet."""
         weights = [weight for layer in layers for weight in layer._kernel]
         return cls(weights, torch.cat([layer.bias for layer in layers]), layers[0].dtype)
 
@@ -128,24 +128,24 @@ class PackedLinear(nn.Module):
         return along_rows(x, self) if has_torch_function_unary(x) else self._packed()(x, self.bias)
 
     def plus(self, x: Tensor, other: Tensor) -> Tensor:
-        """(..., inputs) -> (..., outputs), added to another, which stays as it is."""
+        """Return the outputs, (..., inputs) -> (..., outputs), plus `other`; it is unchanged."""
         if has_torch_function_unary(x):
             return other + along_rows(x, self)
         return self._packed().plus(x, self.bias, other)
 
     def times(self, x: Tensor, other: Tensor) -> Tensor:
-        """(..., inputs) -> (..., outputs), multiplied by another, which stays as it is."""
+        """Return the outputs, (..., inputs) -> (..., outputs), times `other`; it is unchanged."""
         if has_torch_function_unary(x):
             return other * along_rows(x, self)
         return self._packed().times(x, self.bias, other)
 
     def shape_of(self, shape: Sequence[int]) -> list[int]:
-        """As of a `RowLayer`."""
+        """See `RowLayer.shape_of`."""
         return [*shape[:-1], self.outputs]
 
     def _packed(self) -> LinearKernel:
         kernel = self._kernel
-        if isinstance(kernel, tuple):  # two threads may both do this; they make the same
+        if isinstance(kernel, tuple):  # two threads may both do this, with the same result
             weight = torch.cat([part.to(self.dtype) for part in kernel])
             self._kernel = kernel = LinearKernel(weight, self.activation)
         return kernel

@@ -1,4 +1,4 @@
-"""The UNet's residual block and changes of size, with the published attribute names.
+"""The UNet's residual block, upsampling and downsampling, with the published attribute names.
 
 B, C, h, w: batch, channels, latent rows and columns.
 """
@@ -39,12 +39,12 @@ class Downsample(nn.Module):
 
 
 class ResBlock(nn.Module):
-    """Residual block with the time embedding added, or as scale and shift of the second norm.
+    """Residual block; the time embedding is added, or scales and shifts the second norm.
 
     Args:
-        inputs: Channels in.
+        inputs: Input channels.
         time_dim: Width of the time embedding.
-        outputs: Channels out.
+        outputs: Output channels.
         resample: Upsample or Downsample without convolution, applied between norm and first
             convolution and on the shortcut; None keeps the size.
     """

@@ -1,7 +1,7 @@
-"""Layers that can be given a map strip by strip: what they see of it, and how they ask for it.
+"""The interface of layers that can be applied to a map strip by strip.
 
-`layer(x)` of a whole map and `along_rows(x, layer)` are the same. Who never has the whole map
-(`ldm.canvas`) overrides `along_rows`, and calls `layer.strip` or `layer` itself on rows.
+For a whole map, `layer(x)` and `along_rows(x, layer)` are the same. `ldm.canvas`, which never holds
+the whole map, overrides `along_rows` and calls `layer.strip` or `layer` itself on rows.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from torch.overrides import handle_torch_function, has_torch_function_unary
 
 @dataclass(frozen=True)
 class Window:
-    """Which rows (and columns, likewise) a convolution sees.
+    """The geometry of a convolution, the same for rows and columns.
 
     Args:
-        size: Of its kernel.
-        stride: Between two windows.
+        size: Side of its kernel.
+        stride: Distance between two windows.
         padding: Zero rows on each side of the map.
         up: Output rows for every window.
     """
@@ -33,7 +33,7 @@ class Window:
     up: int = 1
 
     def shape_of(self, shape: Sequence[int], outputs: int) -> list[int]:
-        """(B, C, H, W) -> (B, outputs, H', W')."""
+        """Return the output shape (B, outputs, H', W') for the input shape (B, C, H, W)."""
         sides = [(s + 2 * self.padding - self.size) // self.stride + 1 for s in shape[2:]]
         return [shape[0], outputs, *(side * self.up for side in sides)]
 
@@ -42,24 +42,24 @@ POINT = Window(1, 1, 0)
 
 
 class RowLayer(Protocol):
-    """A layer on whole maps and on strips of them."""
+    """A layer that can be applied to whole maps and to strips of them."""
 
-    window: Window  # POINT: an output position depends on its own input position alone
-    products: int  # multiplications for one number of the output
+    window: Window  # POINT: an output position depends on its own input position only
+    products: int  # multiplications per value of the output
     dtype: torch.dtype
 
     def shape_of(self, shape: Sequence[int]) -> list[int]:
-        """Of the output, from that of the input."""
+        """Return the shape of the output for that of the input."""
 
     def strip(self, part: Tensor, above: int, below: int) -> Tensor:
-        """The layer on rows of a map with so many zero rows above and below, and no others."""
+        """Apply the layer to rows of a map, with exactly `above` and `below` zero rows added."""
 
     def __call__(self, x: Tensor) -> Any:
-        """The layer on a whole map; one that sees a point, on any rows."""
+        """Apply the layer to a whole map or, if its window is POINT, to any rows."""
 
 
 def along_rows(x: Tensor, layer: RowLayer) -> Tensor:
-    """`layer(x)`; a map in bands goes through it strip by strip."""
+    """Return `layer(x)`; for a banded map it is computed strip by strip."""
     if has_torch_function_unary(x):
         return handle_torch_function(along_rows, (x,), x, layer)
     return layer(x)
@@ -71,13 +71,13 @@ def convolve_strip(
     zeros: tuple[int, int],
     window: Window,
 ) -> Tensor:
-    """A convolution of rows with so many zero rows above and below.
+    """Convolve rows of a map with given numbers of zero rows above and below.
 
     Args:
-        convolve: From a map and the padding of its rows and columns.
+        convolve: Convolves a map, given the padding of its rows and columns.
         part: (B, C, rows, W).
-        zeros: Above and below.
-        window: Of the convolution.
+        zeros: Numbers of zero rows above and below.
+        window: Geometry of the convolution.
     """
     above, below = zeros
     pad = window.padding
@@ -85,6 +85,6 @@ def convolve_strip(
         return convolve(part, [above, pad])
     if window.stride > 1 or pad > 1:
         return convolve(F.pad(part, (0, 0, above, below)), [0, pad])
-    # the convolution's own padding saves a copy; the row that it adds inside is cut off
+    # the convolution's own padding saves a copy; the row that it adds on the wrong side is cut off
     made = convolve(part, [pad, pad])
     return made[:, :, :-1] if above else made[:, :, 1:]

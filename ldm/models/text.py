@@ -45,9 +45,9 @@ class FeedForward(nn.Module):
 
 
 class AttentionLayers(nn.Module):
-    """Attention and feed-forward in turn, pre-norm and residual; `depth` of each.
+    """`depth` pairs of an attention and a feed-forward layer, pre-norm and residual.
 
-    Published entries are [norm, layer, residual]; the residual has no weights.
+    Each entry is [norm, layer, residual] as published; the residual has no weights.
     """
 
     def __init__(self, dim: int, depth: int) -> None:
@@ -65,7 +65,7 @@ class AttentionLayers(nn.Module):
 
 
 class PositionEmbedding(nn.Module):
-    """Learned absolute positions."""
+    """Learned embedding of absolute positions."""
 
     def __init__(self, dim: int, length: int) -> None:
         super().__init__()
@@ -103,9 +103,9 @@ class TextEncoder(nn.Module):
 
     Args:
         n_embed: Width D of the context.
-        n_layer: Attention layers, each followed by a feed-forward one.
-        vocab_size: Token ids are below it.
-        max_seq_len: Tokens per sentence, at most.
+        n_layer: Number of attention layers, each followed by a feed-forward one.
+        vocab_size: Number of token ids.
+        max_seq_len: Most tokens per sentence.
     """
 
     def __init__(self, *, n_embed: int, n_layer: int, vocab_size: int, max_seq_len: int) -> None:

@@ -1,7 +1,8 @@
-"""Kernels of `ldm.models.fused`, which says what they compute.
+"""Triton kernels of `ldm.models.fused`, where their use is described.
 
-A map is (pictures, positions, channels) in memory: channels-last. A program sees ROWS positions of
-the PER channels of one group; WIDTH is the power of two from PER on. Statistics are in float32.
+A map is (pictures, positions, channels) in memory: channels-last. A program computes one tile: ROWS
+positions of the PER channels of one group. WIDTH is the smallest power of two that is at least PER.
+Statistics are in float32.
 """
 
 import triton
@@ -21,7 +22,7 @@ def _tile(  # noqa: PLR0913
     ROWS: tl.constexpr,
     HAS_PLUS: tl.constexpr,
 ):
-    """Values, the picture's offset, offsets in it, channels, and whether a place is of the map."""
+    """Load a tile: values, offset of the picture, offsets in it, channels, mask of the map."""
     picture, group = tl.program_id(0) // groups, tl.program_id(0) % groups
     rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
     columns = tl.arange(0, WIDTH)
@@ -50,7 +51,7 @@ def moments(  # noqa: PLR0913
     ROWS: tl.constexpr,
     HAS_PLUS: tl.constexpr,
 ):
-    """Mean and summed squared distance to it of each tile -> found (tiles, 2)."""
+    """Store each tile's mean and summed squared distance to it in `found`, (tiles, 2)."""
     value, _, _, _, inside = _tile(
         x, plus, plus_stride, positions, channels, groups, PER, WIDTH, ROWS, HAS_PLUS
     )
@@ -83,7 +84,7 @@ def normalise(  # noqa: PLR0913
     HAS_PLUS: tl.constexpr,
     SILU: tl.constexpr,
 ):
-    """The norm of each tile; with PARTS = 1 a tile is a whole group and `found` is not read."""
+    """Normalise each tile; with PARTS = 1 a tile is a whole group and `found` is not read."""
     value, start, at, channel, inside = _tile(
         x, plus, plus_stride, positions, channels, groups, PER, WIDTH, ROWS, HAS_PLUS
     )
@@ -114,7 +115,7 @@ def normalise(  # noqa: PLR0913
 
 @triton.jit
 def add_bias_and(made, bias, plus, total, channels, BLOCK: tl.constexpr):
-    """made += bias + plus, number by number, the channel being the innermost dimension."""
+    """Compute made += bias + plus elementwise; the channel is the innermost dimension."""
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = at < total
     value = tl.load(made + at, mask=inside, other=0.0).to(tl.float32)

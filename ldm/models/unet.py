@@ -17,18 +17,19 @@ from ldm.models.residual import Downsample, ResBlock, Upsample
 
 
 def joined(x: Tensor, skip: Tensor) -> Tensor:
-    """(B, C, h, w) and a skip connection, maybe of fewer pictures -> (B, C + C', h, w)."""
+    """Concatenate a skip connection to x, (B, C + C', h, w), repeated if it has fewer pictures."""
     return torch.cat([x, repeated(skip, x.shape[0])], dim=1)
 
 
 class TimestepSequential(nn.Sequential):
-    """Layers in a row, each given what it needs of time embedding and context.
+    """Layers in sequence; each is given the time embedding or the context if it needs it.
 
-    Of several contexts for the same pictures the first that looks at them makes copies.
+    If there are several contexts per picture, the first layer with cross-attention repeats the
+    pictures.
     """
 
     def forward(self, x: Tensor, emb: Tensor, context: Tensor | None) -> Tensor:
-        """(B, C, h, w) -> (B or as many as contexts, C', h', w')."""
+        """Apply the layers, (B, C, h, w) -> (B or number of contexts, C', h', w')."""
         for layer in self:
             if isinstance(layer, ResBlock):
                 x = layer(x, emb[: x.shape[0]])
@@ -41,12 +42,12 @@ class TimestepSequential(nn.Sequential):
 
 @dataclass(frozen=True)
 class _Parts:
-    """Makes the layers of one UNet; the fields are its settings that hold on every level."""
+    """Factory of one UNet's layers; the fields are the settings that all levels share."""
 
     time_dim: int
-    heads: int  # -1: by head_channels
+    heads: int  # -1: given by head_channels
     head_channels: int
-    depth: int  # of spatial transformers; 0: qkv attention
+    depth: int  # blocks per spatial transformer; 0: qkv attention instead
     context_dim: int | None
     scale_shift: bool
     resblock_updown: bool
@@ -78,7 +79,7 @@ class _Parts:
 def _way_down(
     make: _Parts, width: int, widths: list[int], attended: list[bool], blocks: int
 ) -> tuple[list[TimestepSequential], list[int]]:
-    """The input blocks after the first convolution, and the width of every skip connection."""
+    """Make the input blocks after the first convolution; also return all widths of skips."""
     made, skips = [], [width]
     for level, target in enumerate(widths):
         for _ in range(blocks):
@@ -97,7 +98,7 @@ def _way_down(
 def _way_up(
     make: _Parts, skips: list[int], widths: list[int], attended: list[bool], blocks: int
 ) -> list[TimestepSequential]:
-    """The output blocks; each takes one skip connection, the newest first."""
+    """Make the output blocks; each takes one skip connection, the newest first."""
     made, width = [], widths[-1]
     for level, target in reversed(list(enumerate(widths))):
         for i in range(blocks + 1):
@@ -119,22 +120,22 @@ class UNetModel(nn.Module):
         out_channels: Latent channels.
         model_channels: Width of the finest level.
         num_res_blocks: Residual blocks per level on the way down; one more on the way up.
-        attention_resolutions: Down-sampling factors at which there is attention; the middle
+        attention_resolutions: Down-sampling factors of the levels with attention; the middle block
             always has it.
         channel_mult: Width of each level as a multiple of `model_channels`; starts with 1.
         num_heads: Attention heads; -1: given by `num_head_channels`.
         num_head_channels: Width of a head; -1: given by `num_heads`.
-        use_spatial_transformer: Spatial transformers instead of qkv attention.
+        use_spatial_transformer: Whether attention is by spatial transformers, not qkv blocks.
         transformer_depth: Blocks per spatial transformer.
         context_dim: Width of the context; None: no cross-attention.
-        use_scale_shift_norm: Time embedding as scale and shift instead of a sum.
-        resblock_updown: Residual blocks change the size instead of plain convolutions.
-        conv_resample: Whether plain changes of size have a convolution.
+        use_scale_shift_norm: Whether the time embedding scales and shifts a norm; else it is added.
+        resblock_updown: Whether residual blocks change the size, not plain layers.
+        conv_resample: Whether plain layers that change the size have a convolution.
         num_classes: Classes of the label embedding; None: no label.
         dropout: Share of features dropped in training.
 
     Raises:
-        ValueError: If there is a context and nothing that looks at it.
+        ValueError: If there is a context but there are no spatial transformers.
     """
 
     def __init__(  # noqa: PLR0913  (the published configuration's fields, flat)
@@ -200,13 +201,13 @@ class UNetModel(nn.Module):
     def forward(
         self, x: Tensor, t: Tensor, context: Tensor | None = None, y: Tensor | None = None
     ) -> Tensor:
-        """Predict for one time step per picture.
+        """Predict eps, x0 or v of noisy latents.
 
         Args:
-            x: Noisy latents, conditioning concatenated, (B, in_channels, h, w).
+            x: Noisy latents with concatenated conditioning, (B, in_channels, h, w).
             t: Time steps, (B,) int64.
-            context: (B, L, D) for cross-attention, or (n B, L, D): n for each picture, those of all
-                pictures one after the other. What comes before the first cross-attention is then
+            context: (B, L, D) for cross-attention, or (n B, L, D): n conditions per picture, each
+                for the whole batch in turn. The layers before the first cross-attention are then
                 computed once for all n.
             y: Class labels, (B,) int64.
 
@@ -214,8 +215,8 @@ class UNetModel(nn.Module):
             (B, out_channels, h, w), or (n B, out_channels, h, w) as if x and t were repeated.
 
         Raises:
-            ValueError: If x, context or y is not what this network takes, above all if h or w is
-                no multiple of `factor`.
+            ValueError: If x, context or y does not fit this network, e.g. if h or w is no multiple
+                of `factor`.
         """
         self._check(x, context, y)
         pictures = x.shape[0] if context is None else context.shape[0]
@@ -231,7 +232,7 @@ class UNetModel(nn.Module):
         return self.out(x)
 
     def _embedding(self, t: Tensor, y: Tensor | None, dtype: torch.dtype) -> Tensor:
-        """Of time and label, (B, time_dim)."""
+        """Embed time and label, (B, time_dim)."""
         emb = self.time_embed(timestep_embedding(t, self.model_channels).to(dtype))
         return emb if self.label_emb is None else emb + self.label_emb(y)
 

@@ -2,14 +2,14 @@
 
 Tiles of the map, m apart and n = m + 2 wide, and the kernel are transformed so that a convolution
 becomes n x n matrix products over channels; transformed back, each tile gives m x m output pixels.
-That is 36 products for 16 pixels (m = 4) or 16 for 4 (m = 2), where the direct sum takes 9 for
-each. The transforms are those of Toom and Cook's multiplication of polynomials, by their values at
-n - 1 interpolation points and at infinity.
+This takes 36 products for 16 pixels (m = 4) or 16 for 4 (m = 2); a direct convolution takes 9 per
+pixel. The transforms are those of Toom-Cook multiplication of polynomials, by their values at n - 1
+interpolation points and at infinity.
 
-It pays where there are many channels and more than a few tiles. The transformed kernel takes 4
-(m = 4) or 16/9 (m = 2) of the memory. In float32 the error of m = 2 is that of direct sums, of
-m = 4 up to twice as large; in bfloat16 that of m = 2 is three times as large. Where bfloat16 is
-multiplied by AMX, products cost less than the transforms.
+It is faster if there are many channels and more than a few tiles. The transformed kernel takes 4
+(m = 4) or 16/9 (m = 2) times the memory. In float32 the error of m = 2 is that of direct sums, that
+of m = 4 up to twice as large; in bfloat16 that of m = 2 is three times as large. Where AMX
+multiplies bfloat16, products cost less than the transforms, so it is not used.
 
 B, H, W: batch, rows, columns; I, O: channels in and out.
 """
@@ -24,25 +24,25 @@ from torch import Tensor
 
 from ldm.models.kernels import ConvolutionKernel, has_tiles
 
-CHUNK = 2**21  # numbers of transformed tiles at a time; for fewer, the kernel is read more often
-CHANNELS = 128  # at least, in and out, from which on it pays
-# pairs of channels:
-NARROW = 192 * 192  # up to so many, fewer tiles than FEW are convolved directly
-LARGE = 512 * 320  # for more, four times the weights would be too many, ...
-HUGE = 1024 * 1024  # ... and for more than these, reading 16/9 of them takes all that is gained
+CHUNK = 2**21  # values of transformed tiles at a time; smaller chunks read the kernel more often
+CHANNELS = 128  # fewest input and output channels for which Winograd is used
+# limits on pairs of channels, I * O:
+NARROW = 192 * 192  # up to here, fewer tiles than FEW are convolved directly
+LARGE = 512 * 320  # above, m = 2, since a kernel of four times the size would be too large
+HUGE = 1024 * 1024  # above, direct, since reading a kernel of 16/9 the size takes all the gain
 FEW = 16
 # m -> the interpolation points. For m = 4 the usual 0, 1, -1, 2, -2 have twice the error of these,
-# which are about as far below 1 as above it.
+# whose magnitudes lie as far below 1 as above it.
 POINTS = {2: (0.0, 1.0, -1.0), 4: (0.0, 0.75, -0.75, 1.5, -1.5)}
 
 
 def output_tile(weight: Tensor, dtype: torch.dtype, stride: int, padding: int) -> int:
-    """The m for a convolution in `dtype`: the fastest whose kernel is not too large; 0: directly.
+    """Choose m for a convolution: the fastest whose kernel is not too large; 0: compute directly.
 
     Args:
         weight: (O, I, rows, columns).
-        dtype: Of the computation.
-        stride: Of both sides.
+        dtype: Dtype of the computation.
+        stride: Stride of rows and columns.
         padding: Zeros on each side.
     """
     outputs, inputs, *sides = weight.shape
@@ -51,23 +51,23 @@ def output_tile(weight: Tensor, dtype: torch.dtype, stride: int, padding: int) -
     pairs = inputs * outputs
     if not (known and plain and min(inputs, outputs) >= CHANNELS and pairs <= HUGE):
         return 0
-    # with four points besides 0, bfloat16 would lose two of its eight bits
+    # with m = 4 bfloat16 would lose two of its eight bits
     return 4 if dtype == torch.float32 and pairs <= LARGE else 2
 
 
 def numbers_of(weight: Tensor, m: int) -> int:
-    """How many numbers are kept of a kernel (O, I, 3, 3) transformed for m."""
+    """Return how many values are held for a kernel (O, I, 3, 3) transformed for m."""
     pairs = weight.shape[0] * weight.shape[1]
     return pairs * ((m + 2) ** 2 + (9 if pairs <= NARROW else 0))
 
 
 class Winograd:
-    """One transformed kernel.
+    """A 3x3 convolution with a transformed kernel.
 
     Args:
         weight: (O, I, 3, 3).
-        dtype: Of the computation.
-        m: 2 or 4, the sides of what a tile gives.
+        dtype: Dtype of the computation.
+        m: Side of a tile's output, 2 or 4.
     """
 
     def __init__(self, weight: Tensor, dtype: torch.dtype, m: int) -> None:
@@ -82,16 +82,16 @@ class Winograd:
 
     @property
     def nbytes(self) -> int:
-        """Of the weights."""
+        """Bytes of the weights."""
         return self.kernel.nbytes + (self.direct.nbytes if self.direct else 0)
 
     def __call__(self, x: Tensor, bias: Tensor | None, plus: Tensor | None = None) -> Tensor:
-        """(B, I, H, W) -> (B, O, H, W), channels-last, added to `plus`."""
+        """Convolve, (B, I, H, W) -> (B, O, H, W), channels-last, and add `plus`."""
         out = self.strip(x, bias, 1, 1)
         return out if plus is None else out.add_(plus)
 
     def strip(self, part: Tensor, bias: Tensor | None, above: int, below: int) -> Tensor:
-        """Rows with so many zero rows above and below; only columns are padded else."""
+        """Convolve rows with `above` and `below` zero rows; otherwise only columns are padded."""
         B, inputs, rows, W = part.shape
         m, outputs = self.m, self.kernel.shape[2]
         H = rows + above + below - 2  # of the result
@@ -111,7 +111,7 @@ class Winograd:
         return out[:, :H, :W].permute(0, 3, 1, 2)
 
     def _chunk(self, x: Tensor, bias: Tensor | None, out: Tensor) -> None:
-        """Padded (B, md + 2, ma + 2, I) -> out (B, md, ma, O), of d by a tiles."""
+        """Convolve d x a tiles: padded x (B, m d + 2, m a + 2, I) -> out (B, m d, m a, O)."""
         m, n = self.m, self.n
         tiles = x.unfold(1, n, m).unfold(2, n, m).permute(4, 5, 0, 1, 2, 3)
         inputs = torch.mm(self.input_transform, tiles.reshape(n * n, -1))
@@ -126,15 +126,15 @@ class Winograd:
 
 
 def _seen(first: int, last: int, length: int) -> tuple[slice, tuple[int, int]]:
-    """What there is of a stretch of places, and how many are missing before and after it."""
+    """Cut [first, last) to [0, length): the slice, and the missing places before and after it."""
     return slice(max(0, first), min(last, length)), (max(0, -first), max(0, last - length))
 
 
 def transforms(m: int) -> tuple[Tensor, Tensor, Tensor]:
-    """B^T, G and A^T for one side: outputs = A^T ((G kernel) * (B^T tile)).
+    """Return B^T, G and A^T for one side: outputs = A^T ((G kernel) * (B^T tile)).
 
     Returns:
-        Of tiles (n, n), of kernels (n, 3) and of products to outputs (m, n), in float32.
+        The transforms of tiles (n, n), kernels (n, 3) and outputs (m, n), in float32.
     """
     points = torch.tensor(POINTS[m], dtype=torch.float64)
     n, count = m + 2, len(points)
@@ -149,7 +149,7 @@ def transforms(m: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _polynomial(roots: Tensor, n: int) -> Tensor:
-    """The coefficients of the product of all (x - root), from that of 1 on, then zeros: (n,)."""
+    """Return the coefficients of prod (x - root), lowest power first, padded with zeros to (n,)."""
     made = torch.eye(n, dtype=roots.dtype)[0]
     for root in roots:
         made = made.roll(1) - root * made
