@@ -1,7 +1,7 @@
 """A model's architecture as data: networks, conditioning and schedule, typed and checked.
 
-Configuration is data, code chooses classes: `ldm.catalog.build` turns an `Architecture` into
-networks with flat arguments, and no network ever sees these objects. This module needs no torch.
+`ldm.catalog.build` turns an `Architecture` into networks, which take flat arguments and never see
+these objects. This module needs no torch.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CONDITIONER_KINDS = (
     "tokens",  # token ids of a layout -> context
     "class",  # class id -> context of one token
     "spatial_rescaler",  # one-hot label map -> concat
-    "identity",  # the conditioning is given as it is, e.g. a low-resolution image -> concat
+    "identity",  # the input is the conditioning, e.g. a low-resolution image -> concat
     "first_stage",  # masked image -> its latents, and the resized mask -> concat
 )
 CONDITIONING = ("none", "crossattn", "concat")
@@ -28,12 +28,12 @@ SCHEDULE_KINDS = ("scaled_linear", "linear", "cosine")
 PREDICTIONS = ("eps", "x0", "v")
 ATTENTION_TYPES = ("vanilla", "none")
 NORM_GROUPS = 32  # every width is normalised in groups of channels
-MAX_CHANNELS = 4096  # of latents, label maps and what is concatenated
+MAX_CHANNELS = 4096  # of latents, label maps and concatenated conditioning
 MAX_WIDTH = 16_384  # of layers, heads and context
 MAX_MULTIPLIER = 64  # of a level's width
 MAX_LEVELS = 8
-MAX_BLOCKS = 16  # in a row
-MAX_NAMES = 2**20  # words, classes, codebook entries
+MAX_BLOCKS = 16  # in sequence
+MAX_NAMES = 2**20  # tokens, classes, codebook entries
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class UNetConfig:
 
     @property
     def factor(self) -> int:
-        """Latent sides must be multiples of it."""
+        """The number that latent sides must be multiples of."""
         return 2 ** (len(self.channel_mult) - 1)
 
 
@@ -109,7 +109,7 @@ class FirstStageConfig:
 
 @dataclass(frozen=True)
 class ConditionerConfig:
-    """What turns the user's input into conditioning; each kind uses its own fields only."""
+    """The network that turns input into conditioning; each kind uses its own fields only."""
 
     kind: str = "none"
     n_embed: int | None = number(1, MAX_WIDTH, None)  # text, tokens: width of the context
@@ -119,7 +119,7 @@ class ConditionerConfig:
     vocabulary: Path | None = None  # text: WordPiece file, relative to presets/
     n_classes: int | None = number(1, MAX_NAMES, None)  # class
     embed_dim: int | None = number(1, MAX_WIDTH, None)  # class: width of the context
-    n_stages: int | None = number(0, MAX_LEVELS, None)  # spatial_rescaler: times a map is halved
+    n_stages: int | None = number(0, MAX_LEVELS, None)  # spatial_rescaler: number of halvings
     in_channels: int | None = number(1, MAX_CHANNELS, None)  # spatial_rescaler: label classes
     out_channels: int | None = number(1, MAX_CHANNELS, None)  # spatial_rescaler
 
@@ -192,17 +192,17 @@ class ClassifierConfig:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A latent diffusion model; without `unet` a first stage alone; or a classifier alone."""
+    """A latent diffusion model, a first stage alone (without `unet`), or a classifier alone."""
 
     first_stage: FirstStageConfig | None = None
     unet: UNetConfig | None = None
     classifier: ClassifierConfig | None = None
     conditioner: ConditionerConfig = field(default_factory=ConditionerConfig)
     conditioning: str = "none"
-    # tokens: the boxes are drawn too, a channel per class and two of place
+    # tokens: boxes are drawn as well, with a channel per class and two for the place in the box
     box_classes: int = number(0, MAX_CHANNELS, 0)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    # null: a number that only the weight file knows
+    # None (null in YAML): stored in the weight file only
     scale_factor: float | None = number(1e-6, 1e6, 1.0)
     prediction: str = "eps"
 
@@ -226,14 +226,14 @@ class Architecture:
             self._check_channels(self.unet, self.first_stage.embed_dim)
 
     def _check_channels(self, unet: UNetConfig, latent: int) -> None:
-        """Latents and conditioning must be as wide as the UNet takes them."""
+        """Check that the UNet's channels and context fit the latents and the conditioning."""
         about = self.conditioner
         if unet.out_channels != latent:
             raise PresetError(
                 f"unet.out_channels {unet.out_channels} must equal first_stage.embed_dim {latent}"
             )
         if (self.conditioning, about.kind) == ("crossattn", "identity"):
-            return  # of what is given as it is nothing is known
+            return  # the width of an arbitrary context is not known
         if about.n_stages is not None and 2**about.n_stages != self.factor:
             raise PresetError(
                 f"conditioner.n_stages must halve a map to latents, {self.factor} times as small, "
@@ -258,12 +258,12 @@ class Architecture:
 
     @property
     def size_multiple(self) -> int:
-        """Picture sides must be multiples of it, in px."""
+        """The number of px that the sides of a picture must be multiples of."""
         return self.factor * (self.unet.factor if self.unet else 1)
 
 
 def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Refuse a value that is not among those allowed."""
+    """Raise PresetError if a value is not among those allowed."""
     if value not in allowed:
         raise PresetError(f"{name} must be one of {', '.join(allowed)}, got {value!r:.80}")
 
@@ -274,7 +274,7 @@ def _check_widths(name: str, width: int, groups: int = NORM_GROUPS) -> None:
 
 
 def _check_heads(name: str, about: UNetConfig | ClassifierConfig) -> None:
-    """Every level with attention, and the middle, is divided into heads."""
+    """Check that heads divide the width of the last level and every level with attention."""
     if (about.num_heads == -1) == (about.num_head_channels == -1):
         raise PresetError(f"{name} needs exactly one of num_heads and num_head_channels")
     field_name = "num_heads" if about.num_heads != -1 else "num_head_channels"

@@ -1,4 +1,4 @@
-"""From an `Architecture` to networks: the one place where configuration becomes classes."""
+"""Building of networks from an `Architecture`: the one place that maps configuration to classes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def build_model(source: Preset | Architecture, device: str = "meta") -> LatentDi
     """Build a latent diffusion model.
 
     Args:
-        source: What to build.
+        source: The preset or architecture to build.
         device: "meta" for a model without storage, to which `load_weights` assigns a file's
             tensors; "cpu" for one with fresh random weights, to train.
 
@@ -72,7 +72,11 @@ def build_model(source: Preset | Architecture, device: str = "meta") -> LatentDi
 
 
 def build_first_stage(source: Preset | Architecture, device: str = "meta") -> nn.Module:
-    """Build the autoencoder alone; arguments, mode and error as in `build_model`."""
+    """Build the autoencoder alone, with the arguments and mode of `build_model`.
+
+    Raises:
+        PresetError: If `source` has no first stage.
+    """
     about = _architecture(source)
     if about.first_stage is None:
         raise PresetError(f"{_name(source)} has no first stage.")
@@ -81,7 +85,11 @@ def build_first_stage(source: Preset | Architecture, device: str = "meta") -> nn
 
 
 def build_classifier(source: Architecture, device: str = "meta") -> EncoderUNetModel:
-    """Build a classifier of noisy latents; arguments, mode and error as in `build_model`."""
+    """Build a classifier of noisy latents, with the arguments and mode of `build_model`.
+
+    Raises:
+        PresetError: If `source` has no classifier.
+    """
     if source.classifier is None:
         raise PresetError(f"{_name(source)} has no classifier.")
     with _on(device):
@@ -89,7 +97,7 @@ def build_classifier(source: Architecture, device: str = "meta") -> EncoderUNetM
 
 
 def count_parameters(source: Preset | Architecture) -> int:
-    """How many numbers the model learns, all parts together."""
+    """Count the parameters of all parts of a model together."""
     about = _architecture(source)
     if about.classifier is not None:
         model: nn.Module = build_classifier(about)
@@ -99,9 +107,9 @@ def count_parameters(source: Preset | Architecture) -> int:
 
 
 class _NoInitialisation(TorchFunctionMode):
-    """Leaves weights without storage alone.
+    """Skips the initialisation of weights on the meta device.
 
-    torch has a meta kernel in Python for some initialisers, and importing those takes a second.
+    Some initialisers have meta kernels in Python, whose import takes a second.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -113,7 +121,7 @@ class _NoInitialisation(TorchFunctionMode):
 
 @contextmanager
 def _on(device: str) -> Iterator[None]:
-    """Make new networks there."""
+    """Create networks on a device, on "meta" without initialisation."""
     with torch.device(device), _NoInitialisation() if device == "meta" else nullcontext():
         yield
 
@@ -127,7 +135,7 @@ def _name(source: Preset | Architecture) -> str:
 
 
 def _arguments(config: Any) -> dict[str, Any]:
-    """The fields of a config as keyword arguments."""
+    """Return the fields of a config as keyword arguments."""
     return {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
 
 
@@ -147,7 +155,7 @@ def _first_stage(about: FirstStageConfig) -> nn.Module:
 
 
 def _conditioner(about: ConditionerConfig) -> nn.Module | None:
-    """None where the conditioning is made without a network of its own."""
+    """Build the conditioner; None for kinds without a network of their own."""
     if about.kind in ("text", "tokens"):
         return TextEncoder(
             n_embed=about.n_embed,
@@ -165,7 +173,7 @@ def _conditioner(about: ConditionerConfig) -> nn.Module | None:
 
 
 def _scale_factor(about: Architecture, device: str) -> float:
-    """A number that only the weight file knows is not a number until it is loaded."""
+    """Return the scale factor; if only the weight file has it, nan on "meta" and 1.0 elsewhere."""
     if about.scale_factor is not None:
         return about.scale_factor
     return math.nan if device == "meta" else 1.0

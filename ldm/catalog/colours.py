@@ -1,20 +1,20 @@
-"""Colours for classes that have none of their own."""
+"""Distinct colours for classes without colours of their own."""
 
 from __future__ import annotations
 
 import colorsys
 
 # Steps of the additive recurrence that spreads points evenly in a cube (Roberts 2018): powers of
-# 1 / g with g^4 = g + 1. Any run of numbers stays far apart in hue, lightness and saturation.
+# 1 / g with g^4 = g + 1. Successive colours are far apart in hue, lightness and saturation.
 STEPS = (0.8191725133961645, 0.6710436067037893, 0.5497004779019703)
 LIGHTNESS = (0.28, 0.80)
 SATURATION = (0.45, 1.0)
 
 
 def distinct(count: int) -> tuple[str, ...]:
-    """`count` colours as "#rrggbb", each another one.
+    """Return `count` distinct colours as "#rrggbb".
 
-    The first ones are the same for any count, so a longer list keeps the colours of a shorter one.
+    A longer list begins with the colours of a shorter one.
     """
     return tuple(_colour(number) for number in range(count))
 

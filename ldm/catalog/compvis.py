@@ -1,8 +1,8 @@
-"""Published CompVis `config.yaml` files, read into our own `Architecture`.
+"""Reading of published CompVis `config.yaml` files into our own `Architecture`.
 
-Such a file names Python classes to import. Here nothing is imported: `TARGETS` is a closed table
-of the names that published latent diffusion configs use and of the parameters that each takes.
-Another name, or another parameter, is a PresetError.
+Such a file names Python classes to import. Nothing is imported here: closed tables list the class
+names (`TARGETS`) that published latent diffusion configs use, and the parameters that each takes.
+Any other name or parameter is a PresetError.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BERT_VOCABULARY = PRESETS_DIR / "tokenizers" / "bert-base-uncased.txt"
 
 Values = dict[str, Any]
 
-# Parameters that say how the authors trained, logged or saved memory, not what is computed.
+# Parameters of training, logging and memory, which do not affect the computation.
 _TRAINING = {
     "base_learning_rate", "monitor", "log_every_t", "first_stage_key", "cond_stage_key",
     "cond_stage_trainable", "cond_stage_forward", "num_timesteps_cond", "loss_type", "use_ema",
@@ -55,11 +55,11 @@ _AUTOENCODER_TRAINING = {
 
 
 def architecture_values(config: Mapping[str, Any], where: str) -> Values:
-    """The values of an `Architecture` that a CompVis config describes.
+    """Return the values of the `Architecture` that a CompVis config describes.
 
     Args:
         config: The whole file, with the key `model`.
-        where: The file's path, for messages.
+        where: The file's path, for error messages.
 
     Raises:
         PresetError: If a target or a parameter is not in the table.
@@ -69,19 +69,19 @@ def architecture_values(config: Mapping[str, Any], where: str) -> Values:
 
 
 def read_architecture(config: Mapping[str, Any], where: str) -> Architecture:
-    """The architecture that a CompVis config describes.
+    """Return the architecture that a CompVis config describes.
 
     Raises:
-        PresetError: If something in it is not known to us.
+        PresetError: If the config holds anything unknown.
     """
     return parse(Architecture, architecture_values(config, where), where)
 
 
 def preset_values(config: Mapping[str, Any], where: str) -> Values:
-    """Task, trained size and architecture of a CompVis config, as values of a `Preset`.
+    """Return task, trained size and architecture of a CompVis config, as values of a `Preset`.
 
     Raises:
-        PresetError: If something in it is not known to us, or no task uses such a model.
+        PresetError: If the config holds anything unknown, or no task uses such a model.
     """
     values = architecture_values(config, where)
     architecture = parse(Architecture, values, where)
@@ -130,7 +130,7 @@ def _latent_diffusion(params: Values, where: str) -> Values:
 
 
 def _conditioning(params: Values, conditioner: Any, where: str) -> str:
-    """How the conditioning reaches the UNet; unsaid, `concat_mode` (true by default) decides."""
+    """Return how the conditioning reaches the UNet; by default `concat_mode` (true) decides."""
     if conditioner == "__is_unconditional__":
         return "none"
     key = params.get("conditioning_key")
@@ -146,7 +146,7 @@ def _unet(params: Values, where: str) -> Values:
 
 
 def _check_heads(params: Values, where: str) -> None:
-    """On the way up there are as many heads as on the way down, in all published models."""
+    """Check that the decoder has as many heads as the encoder, as in all published models."""
     heads, upwards = params.get("num_heads", -1), params.get("num_heads_upsample", -1)
     if upwards not in (-1, heads):
         raise PresetError(f"{where}: num_heads_upsample must be {heads}, got {upwards!r:.80}.")
@@ -186,7 +186,7 @@ def _identity_first_stage(params: Values, where: str) -> Values:
 
 
 def _alone(read: Callable[[Values, str], Values]) -> Callable[[Values, str], Values]:
-    """A first stage as the whole model."""
+    """Turn a reader of first stages into one of whole models, which are a first stage alone."""
     return lambda params, where: {"first_stage": read(params, where)}
 
 
@@ -249,7 +249,7 @@ def _read_conditioner(block: Any, where: str) -> Values:
 
 
 def _read(block: Any, readers: Mapping[str, Reader], where: str) -> Values:
-    """The values of a `{target, params}` block."""
+    """Read the values of a `{target, params}` block with the reader of its target."""
     if not isinstance(block, dict):
         raise PresetError(f"{where} must be a block with a target, got {block!r:.80}.")
     _only(block, {"target", "params", "base_learning_rate"}, where)
@@ -267,7 +267,7 @@ def _look_up(table: Mapping[str, Any], name: Any, where: str) -> Any:
 
 
 def _only(params: Mapping[str, Any], allowed: set[str], where: str, **fixed: Any) -> None:
-    """Refuse a key that is not allowed, and any value but the given one for the fixed keys."""
+    """Refuse keys that are not allowed, and values of `fixed` keys other than the given ones."""
     if not isinstance(params, Mapping):
         raise PresetError(f"{where} must be a mapping, got {params!r:.80}.")
     for key, value in params.items():

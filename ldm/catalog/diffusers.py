@@ -1,7 +1,7 @@
-"""Diffusers pipelines of latent diffusion models, read into our own `Architecture`.
+"""Reading of diffusers pipelines of latent diffusion models into our own `Architecture`.
 
-Only what `LDMTextToImagePipeline`, `LDMSuperResolutionPipeline` and the unconditional
-`LDMPipeline` use is known; any other setting that changes the computation is a PresetError.
+Only the settings of `LDMTextToImagePipeline`, `LDMSuperResolutionPipeline` and the unconditional
+`LDMPipeline` are known; other values of settings that change the computation are a PresetError.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TASKS = {
 }
 _ATTENDED = ("CrossAttnDownBlock2D", "AttnDownBlock2D")
 _UNATTENDED = ("DownBlock2D",)
-# What every published latent diffusion model has; absent keys stand for the same.
+# Settings that all published latent diffusion models share; absent keys have the same meaning.
 _UNET_FIXED: Values = {
     "act_fn": "silu",
     "center_input_sample": False,
@@ -46,10 +46,10 @@ _SCHEDULER_FIXED: Values = {"trained_betas": None, "rescale_betas_zero_snr": Fal
 
 
 def preset_values(folder: Path) -> Values:
-    """Task, trained size and architecture of a diffusers folder, as values of a `Preset`.
+    """Return task, trained size and architecture of a diffusers folder, as values of a `Preset`.
 
     Raises:
-        PresetError: If a configuration is missing or not of a kind known here.
+        PresetError: If a configuration is missing or holds anything unknown.
     """
     kind = _read(folder / "model_index.json").get("_class_name")
     if not isinstance(kind, str) or kind not in TASKS:
@@ -122,7 +122,7 @@ def _unet(about: Values, where: str) -> Values:
 def _first_stage(about: Values, where: str) -> Values:
     _check_fixed(about, _FIRST_STAGE_FIXED, where)
     widths, kinds = _list(about, "block_out_channels", where), about.get("down_block_types", [])
-    side = 2 ** (len(widths) + 4)  # any nominal side will do: only the level counts
+    side = 2 ** (len(widths) + 4)  # any nominal side works, since it only names the levels
     attended = [side >> i for i, kind in enumerate(kinds) if kind == "AttnDownEncoderBlock2D"]
     is_vq = about.get("_class_name") == "VQModel"
     z_channels = _whole(about, "latent_channels", where)
@@ -135,7 +135,7 @@ def _first_stage(about: Values, where: str) -> Values:
         "num_res_blocks": about.get("layers_per_block", 1),
         "attn_resolutions": attended,
         "resolution": side,
-        # The authors scale KL latents only; the library's default for VQ models is not theirs.
+        # The authors scale KL latents only, but diffusers has a default for VQ models as well.
         "scale_factor": 1.0 if is_vq else about.get("scaling_factor", 0.18215),
     }
     return values | ({"n_embed": _whole(about, "num_vq_embeddings", where)} if is_vq else {})

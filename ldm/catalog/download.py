@@ -1,8 +1,8 @@
-"""Fetching a preset's weight file, only when a person asks for it.
+"""Download of a preset's weight file, only at the user's request.
 
-The file is written as `NAME.part`, continued where it broke off, checked, and only then renamed.
-Where the authors publish no hash, the first download's is noted beside the file, so that a later
-one can be compared.
+The file is written as `NAME.part`, resumed if it was interrupted, checked, and only then renamed.
+If the authors publish no hash, that of the first download is stored beside the file, so that later
+downloads can be compared.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from ldm.catalog.schema import Preset
 from ldm.errors import DownloadError
 
 TIMEOUT = httpx.Timeout(30.0)
-MAX_ATTEMPTS = 5  # continuations of a download that keeps breaking off
+MAX_ATTEMPTS = 5  # requests for a download that is interrupted repeatedly
 
-OnProgress = Callable[[int, int | None], None]  # bytes so far, bytes in all if known
+OnProgress = Callable[[int, int | None], None]  # bytes so far, total bytes if known
 
 
 @dataclass(frozen=True)
 class Target:
-    """One file to fetch."""
+    """One file to download, with its expected hash and size if they are known."""
 
     url: str
     path: Path
@@ -42,18 +42,18 @@ class Target:
 def download_preset(
     preset: Preset, on_progress: OnProgress | None = None, client: httpx.Client | None = None
 ) -> Path:
-    """Fetch a preset's weight file unless it is there, or the archive that it comes in.
+    """Download a preset's weight file, if it does not exist; unpack it if it is in an archive.
 
     Args:
-        preset: What to fetch; its own file only, not another preset's first stage.
-        on_progress: Called with the bytes so far and, if known, in all.
-        client: Makes the requests; None: one of our own.
+        preset: The preset; only its own file is downloaded, not another preset's first stage.
+        on_progress: Called with the bytes so far and, if known, the total bytes.
+        client: Client for the requests; None: a new one.
 
     Returns:
-        Where the weight file is.
+        The path of the weight file.
 
     Raises:
-        DownloadError: If it cannot be fetched or is not what it should be.
+        DownloadError: If the file cannot be downloaded or differs from what is expected.
     """
     about, path = preset.weights, preset.weight_path
     if path.exists():
@@ -61,7 +61,7 @@ def download_preset(
     if about.url is None:
         raise DownloadError(f"{path} is missing and has no source to download it from.")
     archive = path if about.member is None else _beside(path, ".zip")
-    is_given = archive.exists()  # a person has put it there, and keeps it
+    is_given = archive.exists()  # the user has put it there, so it is not deleted
     if not is_given:
         target = Target(about.url, archive, about.sha256, about.bytes)
         with nullcontext(client) if client is not None else _own_client() as client:
@@ -76,11 +76,11 @@ def _own_client() -> httpx.Client:
 
 
 def download(target: Target, client: httpx.Client, on_progress: OnProgress | None = None) -> None:
-    """Fetch one file: resumable, checked, atomic.
+    """Download one file: resumable, checked, atomic.
 
     Raises:
-        DownloadError: One sentence with the address, the cause and what to do. What has arrived is
-            kept for the next try, unless it is wrong.
+        DownloadError: If it fails; one sentence with the address, the cause and what to do. The
+            part that has arrived is kept for the next try, unless it is wrong.
     """
     part = _beside(target.path, ".part")
     try:
@@ -99,12 +99,13 @@ def _unwritable(path: Path, error: OSError) -> DownloadError:
 
 
 def extract_member(archive: Path, pattern: str, path: Path, *, keep: bool) -> None:
-    """Write the one member whose file name matches `pattern` to `path`; no other is touched.
+    """Write the one member whose file name matches `pattern` to `path`; ignore all others.
 
-    Unless it is to be kept, the archive is deleted afterwards, and at once if it is damaged.
+    Without `keep` the archive is deleted afterwards, also if it is damaged.
 
     Raises:
-        DownloadError: If the archive is damaged or has no or several such members.
+        DownloadError: If the archive is damaged or encrypted, has no or several such members, or
+            `path` cannot be written.
     """
     part = _beside(path, ".part")
     try:
@@ -123,7 +124,7 @@ def extract_member(archive: Path, pattern: str, path: Path, *, keep: bool) -> No
             raise DownloadError(f"{archive} is damaged; put another copy there.") from error
         archive.unlink(missing_ok=True)
         raise DownloadError(f"{archive} was damaged and is deleted; download it again.") from error
-    except RuntimeError as error:  # zipfile's word for a member that needs a password
+    except RuntimeError as error:  # zipfile raises it for a member that needs a password
         part.unlink(missing_ok=True)
         raise DownloadError(f"{archive} is encrypted; unpack it by hand.") from error
     except OSError as error:
@@ -135,7 +136,7 @@ def extract_member(archive: Path, pattern: str, path: Path, *, keep: bool) -> No
 
 
 def _fetch_all(target: Target, part: Path, client: httpx.Client, on_progress: OnProgress) -> None:
-    """Fetch until the file is whole; a connection that breaks off is taken up again."""
+    """Download until the file is complete, resuming after interrupted connections."""
     for attempt in range(1, MAX_ATTEMPTS + 1):
         before = part.stat().st_size if part.exists() else 0
         try:
@@ -156,7 +157,7 @@ def _fetch_all(target: Target, part: Path, client: httpx.Client, on_progress: On
 
 
 def _fetch(target: Target, part: Path, client: httpx.Client, on_progress: OnProgress) -> None:
-    """One request for what is missing, or for all of it if the server's file is another by now."""
+    """Request what is missing, or the whole file if it has changed on the server."""
     have = part.stat().st_size if part.exists() else 0
     version = _beside(part, ".etag")
     headers = {"Accept-Encoding": "identity"}
@@ -166,7 +167,7 @@ def _fetch(target: Target, part: Path, client: httpx.Client, on_progress: OnProg
         headers |= {"Range": f"bytes={have}-"}
     with client.stream("GET", target.url, headers=headers) as response:
         if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return  # all of it is there; the check decides
+            return  # the file is complete; `_check` verifies it
         _check_answer(target, response, have)
         resumed = response.status_code == httpx.codes.PARTIAL_CONTENT
         have = have if resumed else 0
@@ -198,7 +199,7 @@ def _check_answer(target: Target, response: httpx.Response, have: int) -> None:
 
 
 def _check(target: Target, part: Path) -> str:
-    """Size and hash; a wrong file is deleted."""
+    """Check size and hash and return the hash; a wrong file is deleted."""
     size = part.stat().st_size
     digest = sha256_of(part)
     wanted = target.sha256 or _noted_hash(target)

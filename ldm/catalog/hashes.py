@@ -1,4 +1,4 @@
-"""Which weights exactly: SHA-256 of weight files, for downloads and for a picture's metadata."""
+"""SHA-256 of weight files, for downloads and for a picture's metadata."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WEIGHT_SUFFIXES = (".safetensors", ".ckpt", ".bin", ".pt", ".pth")
 
 
 def sha256_of(path: Path) -> str:
-    """The file's SHA-256 in hexadecimal."""
+    """Return the file's SHA-256 in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):
@@ -24,9 +24,9 @@ def sha256_of(path: Path) -> str:
 
 
 def weights_sha256(preset: Preset) -> str:
-    """One hash for all weight files of a preset: the file's own, or that of the files' hashes.
+    """Return one hash for all weight files of a preset: of the single file, or of all hashes.
 
-    Read once per file and process; a changed file is read again.
+    Hashes are cached in the process; a changed file is read again.
 
     Raises:
         PresetError: If a weight file is missing.
@@ -41,17 +41,17 @@ def weights_sha256(preset: Preset) -> str:
 
 
 def weight_stamps(preset: Preset) -> tuple[tuple[Path, int, int], ...]:
-    """Every weight file with its size in bytes and its time in ns: others when one is replaced.
+    """Return (path, bytes, modification time in ns) of every weight file, to detect changes.
 
     Raises:
-        OSError: If one is missing.
+        OSError: If a file is missing.
     """
     files = [file for path in preset.weight_paths for file in _files(path)]
     return tuple((file, (at := file.stat()).st_size, at.st_mtime_ns) for file in files)
 
 
 def _files(path: Path) -> list[Path]:
-    """The file or its parts, or the weight files of a diffusers folder in order of their names."""
+    """List the file or its parts, or the weight files of a diffusers folder sorted by name."""
     if not path.is_dir():
         return [*files_of(path)]
     return sorted(file for file in path.rglob("*") if file.suffix in WEIGHT_SUFFIXES)

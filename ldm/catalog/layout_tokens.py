@@ -1,9 +1,9 @@
-"""Boxes to token ids, as the published layout model was trained (LDM App. E.2.1).
+"""Conversion of boxes to token ids, as in the published layout model (LDM App. E.2.1).
 
 Every object takes three slots: class, top-left and bottom-right corner. Corners lie on a square
-grid of floor(sqrt(vocab_size)) points per side, numbered row by row, and share their ids with the
-classes: the slot tells them apart. The last two slots are the corners of the picture itself, which
-is the whole picture here. Empty slots hold the largest id.
+grid of floor(sqrt(vocab_size)) points per side, numbered row by row. They share their ids with the
+classes; the slot tells them apart. The last two slots are the corners of the picture itself, here
+always the whole picture. Empty slots hold the largest id.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ LabelledBox = tuple[int, float, float, float, float]
 
 
 class LayoutTokens:
-    """Layouts -> ids.
+    """The tokenizer of layouts.
 
     Args:
-        vocab_size: Ids are below it.
+        vocab_size: Number of ids.
         length: Ids per layout.
     """
 
@@ -35,14 +35,14 @@ class LayoutTokens:
 
     @property
     def max_boxes(self) -> int:
-        """How many boxes a layout can have."""
+        """Most boxes of a layout."""
         return (self.length - 2) // 3
 
     def __call__(self, layouts: Sequence[Sequence[LabelledBox]]) -> Tensor:
-        """Layouts -> (B, length) int64.
+        """Convert layouts to ids, (B, length) int64.
 
         Raises:
-            ValueError: If a layout has more than `max_boxes` boxes, or a class no id.
+            ValueError: If a layout has more than `max_boxes` boxes, or a class has no id.
         """
         import torch  # noqa: PLC0415  (the catalog answers without it)
 
@@ -50,7 +50,7 @@ class LayoutTokens:
         return torch.tensor(rows, dtype=torch.int64).reshape(-1, self.length)
 
     def encode(self, layout: Sequence[LabelledBox]) -> list[int]:
-        """The ids of one layout; boxes that leave the canvas are cut off at its edge."""
+        """Return the ids of one layout; boxes are clipped to the canvas."""
         if len(layout) > self.max_boxes:
             raise ValueError(f"at most {self.max_boxes} boxes, got {len(layout)}")
         ids = []
@@ -63,12 +63,12 @@ class LayoutTokens:
         return [*ids, self.corner(0.0, 0.0), self.corner(1.0, 1.0)]
 
     def corner(self, x: float, y: float) -> int:
-        """The id of a point, in fractions of the canvas."""
+        """Return the id of a point, given in fractions of the canvas."""
         last = self.side - 1
         return round(y * last) * self.side + round(x * last)
 
     def unconditional(self) -> Tensor:
-        """No layout at all, which is something else than one without boxes: (1, length) int64."""
+        """Return the ids of no layout, (1, length) int64; it even lacks the picture's corners."""
         import torch  # noqa: PLC0415
 
         return torch.full((1, self.length), self.none)

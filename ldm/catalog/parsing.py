@@ -1,4 +1,4 @@
-"""YAML text -> plain values -> typed dataclass; nothing unknown, mistyped or missing passes."""
+"""Strict parsing of YAML to typed dataclasses: unknown, mistyped or missing keys are errors."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from omegaconf.errors import OmegaConfBaseException
 from ldm.errors import PresetError
 
 MAX_YAML_BYTES = 256 * 1024
-MAX_YAML_NODES = 10_000  # aliases counted each time: a small file can stand for a huge tree
+MAX_YAML_NODES = 10_000  # with aliases counted at each use: a small file can expand to a huge tree
 
 _T = TypeVar("_T")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
+    """Read the mapping in a YAML file.
 
     Raises:
         PresetError: If the file cannot be read, is too large or holds no mapping.
@@ -43,15 +43,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def parse(schema: type[_T], values: Mapping[str, Any], where: str) -> _T:
     """Make a dataclass, such as `ldm.catalog.schema.Preset`, from plain values.
 
-    The same values give the same object: every request asks for its preset several times.
+    Results are cached by value, since every request loads its preset several times.
 
     Args:
         schema: The dataclass.
-        values: What a YAML file says.
-        where: The file's path, for the message.
+        values: The values of a YAML file.
+        where: The file's path, for error messages.
 
     Raises:
-        PresetError: Naming `where` and the key or value at fault.
+        PresetError: If the values do not fit; it names `where` and the key or value at fault.
     """
     try:
         return _parsed(schema, written_out(json.dumps(values, default=str)))
@@ -62,10 +62,12 @@ def parse(schema: type[_T], values: Mapping[str, Any], where: str) -> _T:
 
 
 def written_out(text: str) -> str:
-    """The text, unless OmegaConf would look something up for it, in the environment too.
+    """Return the text unchanged, if it holds no OmegaConf interpolation.
+
+    An interpolation `${...}` could also read the environment.
 
     Raises:
-        ValueError: Naming what it would look up.
+        ValueError: If there is an interpolation; it names it.
     """
     if found := re.search(r"\$\{[^}\"]*\}?", text):
         raise ValueError(f"values must be written out, got {found.group():.60}")
@@ -74,17 +76,17 @@ def written_out(text: str) -> str:
 
 @lru_cache(maxsize=128)
 def _parsed(schema: type[_T], text: str) -> _T:
-    """The object of values that are written as JSON: text can be looked up."""
+    """Parse values given as JSON text, which can be the key of a cache."""
     values = OmegaConf.merge(OmegaConf.structured(schema), json.loads(text))
     return OmegaConf.to_object(values)
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-    """Safe and, where libyaml is there, fast."""
+    """The safe YAML loader, in its fast version if libyaml is available."""
 
 
 def _count_nodes(value: Any, budget: int) -> int:
-    """What is left of `budget` after every node below `value` has been counted."""
+    """Return `budget` less the number of nodes below `value`; ValueError if it runs out."""
     if budget <= 0:
         raise ValueError(f"it stands for more than {MAX_YAML_NODES} values")
     children = (

@@ -1,6 +1,6 @@
-"""The numbers of a configuration: what each may hold stands at its field, and is checked here.
+"""Ranges of the numbers in a configuration, declared at their dataclass fields and checked here.
 
-Ranges are wide: they keep out what cannot be meant, before anything is built of it.
+Ranges are wide: they refuse implausible values before anything is built from them.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from ldm.errors import LDMError
 
 @dataclass(frozen=True)
 class Range:
-    """What one field may hold; both ends inclusive."""
+    """The values that a field may hold, both ends inclusive."""
 
     low: float
     high: float
-    counts: tuple[int, int] | None = None  # fewest and most numbers in it; None: it is one number
+    counts: tuple[int, int] | None = None  # fewest and most numbers of a tuple; None: one number
 
     def holds(self, value: Any) -> bool:
-        """Whether a field may be `value`."""
+        """Whether a field may hold `value`."""
         if self.counts is None:
-            return self.low <= value <= self.high  # nan compares to nothing
+            return self.low <= value <= self.high  # False for nan
         within = all(self.low <= number <= self.high for number in value)
         return within and self.counts[0] <= len(value) <= self.counts[1]
 
     def __str__(self) -> str:
-        """For a person."""
+        """Describe the range for error messages."""
         one = f"{self.low:.12g}"
         if self.low != self.high:
             one += f" to {self.high:.12g}"
@@ -38,25 +38,25 @@ class Range:
 
 
 def number(low: float, high: float, default: Any = MISSING) -> Any:
-    """A field of one number; its default may lie outside, and None is not looked at."""
+    """Declare a field of one number; its default may be out of range, and None is not checked."""
     return field(default=default, metadata={"range": Range(low, high)})
 
 
 def numbers(counts: tuple[int, int], low: float, high: float, default: Any = MISSING) -> Any:
-    """Likewise, of several."""
+    """Declare a field of several numbers; its default may be out of range; see `number`."""
     return field(default=default, metadata={"range": Range(low, high, counts)})
 
 
 def check_ranges(config: Any, error: type[LDMError], where: str = "") -> None:
-    """Check every field of a dataclass that was made by `number` or `numbers`.
+    """Check every field of a dataclass that was declared by `number` or `numbers`.
 
     Args:
-        config: The dataclass.
-        error: What is raised.
-        where: What the configuration is called, for the message.
+        config: An instance of the dataclass.
+        error: The type of the error to raise.
+        where: Name of the configuration, for the error message.
 
     Raises:
-        LDMError: Of the type `error`: the field, what it may hold and what came.
+        LDMError: Of the type `error`, if a value is out of range; it names the field and both.
     """
     for about in fields(config):
         value, allowed = getattr(config, about.name), about.metadata.get("range")

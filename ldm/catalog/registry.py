@@ -1,9 +1,9 @@
-"""Which models there are: the presets that come with the project, and the user's own folders.
+"""The registry of models: the project's presets and the user's own folders.
 
-A preset is `presets/NAME.yaml` or `presets/demo/NAME.yaml`. The weights of a published one lie in
-`models/NAME/`, those of a shipped one beside its YAML. A folder in `models/` with a CompVis
-config and a weight file, with a diffusers pipeline, or with a `preset.yaml` of the same kind, is a
-preset as well. Needs no torch.
+A preset is `presets/NAME.yaml` (published) or `presets/demo/NAME.yaml` (shipped). The weights of a
+published one are in `models/NAME/`, those of a shipped one beside its YAML file. A folder in
+`models/` is a preset as well if it holds a CompVis config and a weight file, a diffusers pipeline,
+or a `preset.yaml` of the same format. This module needs no torch.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from ldm.errors import PresetError
 MODELS_DIR = Path("models")
 CONFIG_NAMES = ("config.yaml", "project.yaml")
 PIPELINE_NAME = "model_index.json"
-OWN_NAME = "preset.yaml"  # of a model that was made here
+OWN_NAME = "preset.yaml"  # preset of a model that the user has trained here
 WEIGHT_NAMES = ("model.safetensors", "model.ckpt", "last.ckpt")
-# never in a YAML
+# fields that are derived and must not be in a YAML file
 _RESOLVED = ("name", "folder", "first_stage_preset", "first_stage_path", "is_own")
 
 log = logging.getLogger(__name__)
@@ -37,16 +37,16 @@ def list_presets(
     presets_dir: Path = PRESETS_DIR,
     tasks: Collection[str] | None = None,
 ) -> list[Preset]:
-    """Every preset, the shipped ones first, then the published ones, then the user's folders.
+    """List all presets: the shipped ones, then the published ones, then the user's folders.
 
-    With `tasks`, only theirs; the others are not even parsed, which is most of the time.
+    With `tasks`, only presets of these tasks are listed. Other preset files are then not parsed,
+    which takes most of the time.
 
-    A user's folder that cannot be read is left out with a warning; naming it in `load_preset`
-    tells why. One that has a shipped model's name is, too. A broken preset file of the project
-    itself is an error.
+    A user's folder is left out with a warning if it cannot be read (`load_preset` raises the
+    reason) or if it has the name of a shipped model.
 
     Raises:
-        PresetError: If a preset file is broken.
+        PresetError: If a preset file of the project is broken.
     """
     files = _preset_files(presets_dir).values()
     if tasks is not None:
@@ -70,11 +70,11 @@ def load_preset(
     presets_dir: Path = PRESETS_DIR,
     tasks: Collection[str] | None = None,
 ) -> Preset:
-    """The preset called `name`, of whichever task.
+    """Return the preset called `name`, of any task.
 
     Raises:
-        PresetError: If there is none of that name (with the nearest ones), or it is broken. With
-            `tasks` it names theirs alone.
+        PresetError: If there is no such preset, or it is broken. For an unknown name the message
+            proposes similar or all names; with `tasks`, only those of presets of these tasks.
     """
     files = _preset_files(presets_dir)
     if name in files:
@@ -91,7 +91,7 @@ def load_preset(
 
 
 def preset_file(name: str, presets_dir: Path = PRESETS_DIR) -> Path | None:
-    """The YAML file of a preset of the project; None if it has none of that name."""
+    """Return the YAML file of the project's preset of this name; None if there is none."""
     return _preset_files(presets_dir).get(name)
 
 
@@ -101,7 +101,7 @@ def _preset_files(presets_dir: Path) -> dict[str, Path]:
 
 
 def _model_folders(models_dir: Path, presets_dir: Path) -> dict[str, Path]:
-    """The user's own folders by name; a published preset's download folder is not one."""
+    """Return the user's own folders by name, without the download folders of presets."""
     published = _preset_files(presets_dir)
     names = (*CONFIG_NAMES, PIPELINE_NAME, OWN_NAME)
     configs = [path for name in names for path in sorted(models_dir.glob(f"*/{name}"))]
@@ -128,7 +128,7 @@ def _load(path: Path, models_dir: Path, presets_dir: Path) -> Preset:
 def _resolve_first_stage(
     values: dict[str, Any], path: Path, models_dir: Path, presets_dir: Path
 ) -> None:
-    """Replace `first_stage: {preset: NAME}` by that preset's first stage and weight file."""
+    """Replace `first_stage: {preset: NAME}` in `values` by that preset's first stage and file."""
     architecture = values.get("architecture")
     reference = architecture.get("first_stage") if isinstance(architecture, Mapping) else None
     if not isinstance(reference, Mapping) or "preset" not in reference:
@@ -154,10 +154,12 @@ def _resolve_vocabulary(values: Mapping[str, Any], path: Path, places: Sequence[
 
 
 def _named(file: str, path: Path, places: Sequence[Path]) -> Path:
-    """A file that a preset names, in the first of these folders that has it.
+    """Return the path of a file that a preset names, in the first of `places` that has it.
+
+    If none has it, this is the path in the last one.
 
     Raises:
-        PresetError: If it lies in none of them by its name.
+        PresetError: If the name is an absolute path or contains "..".
     """
     if Path(file).is_absolute() or ".." in Path(file).parts:
         raise PresetError(f"{path}: files must lie beside it or in presets/, got {file!r:.80}.")
@@ -165,7 +167,7 @@ def _named(file: str, path: Path, places: Sequence[Path]) -> Path:
 
 
 def _resolve_classes(values: dict[str, Any], path: Path, places: Sequence[Path]) -> None:
-    """Replace `classes_file` by the names in it: one per line, `#` begins a comment."""
+    """Replace `classes_file` by the names in it: one per line; `#` at its start is a comment."""
     if "classes_file" not in values:
         return
     file = _named(str(values.pop("classes_file")), path, places)
@@ -179,17 +181,17 @@ def _resolve_classes(values: dict[str, Any], path: Path, places: Sequence[Path])
 
 
 def _load_folder(folder: Path, models_dir: Path, presets_dir: Path) -> Preset:
-    """A preset from a folder that the user has put there.
+    """Make a preset from one of the user's own folders.
 
     Raises:
-        PresetError: If anything is wrong with it.
+        PresetError: If anything is wrong with the folder.
     """
     try:
         if (folder / OWN_NAME).is_file():
             return _load(folder / OWN_NAME, models_dir, presets_dir)
         return _parse_folder(folder)
     except (TypeError, ValueError, LookupError, AttributeError, OSError) as error:
-        # its files may hold anything anywhere
+        # the folder's files may hold any values
         raise PresetError(
             f"{folder} holds a configuration that makes no sense ({error})."
         ) from error
@@ -212,7 +214,7 @@ def _parse_folder(folder: Path) -> Preset:
 
 
 def _find_weights(folder: Path) -> Path:
-    """The weight file: one of the usual names, or the only one there."""
+    """Return the weight file: the first of the usual names, or the only weight file there."""
     usual = [folder / name for name in WEIGHT_NAMES if (folder / name).is_file()]
     found = usual[:1] or [*folder.glob("*.safetensors"), *folder.glob("*.ckpt")]
     if len(found) != 1:

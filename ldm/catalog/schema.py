@@ -1,4 +1,4 @@
-"""A preset as data: what stands in its YAML file, typed and checked. Needs no torch."""
+"""A preset as data: the contents of its YAML file, typed and checked. It needs no torch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TASKS = (
     "first-stage",
     "classifier",
 )
-# conditioning, kind of the conditioner -> what a model with a UNet does
+# (conditioning, kind of the conditioner) -> task of a model with a UNet
 TASK_OF = {
     ("none", "none"): "unconditional",
     ("crossattn", "text"): "text-to-image",
@@ -38,56 +38,57 @@ MAX_TRAINED_PX = 4096
 
 @dataclass(frozen=True)
 class Weights:
-    """Where one weight file comes from. Without a `url` it is shipped with the preset."""
+    """Source of one weight file. Without a `url` it is shipped with the preset."""
 
     file: str  # its name in the preset's folder
     url: str | None = None
-    member: str | None = None  # the weight file's name inside the archive at `url`
-    sha256: str | None = None  # of the download; null: not published, noted on first download
+    member: str | None = None  # pattern of the weight file's name in the archive at `url`
+    sha256: str | None = None  # of the download; None: not published, stored at first download
     bytes: int | None = None  # of the download
 
 
 @dataclass(frozen=True)
 class Defaults:
-    """What a request leaves open."""
+    """Values for settings that a request leaves open."""
 
     steps: int = 50
     sampler: str = "ddim"
     guidance_scale: float = 1.0
     eta: float = 0.0
-    temperature: float = 1.0  # of all noise that is drawn, times a standard normal's deviation
-    coarse: float = 0.0  # share of the steps that make a large picture out of one of this size
+    temperature: float = 1.0  # standard deviation of all noise that is drawn
+    coarse: float = 0.0  # share of steps at full size, after a picture of the trained size
 
     def eta_for(self, sampler: str) -> float:
-        """Eta for a sampler: only DDIM has it."""
+        """Return the default eta of a sampler; only DDIM has one other than 0."""
         return self.eta if sampler == "ddim" else 0.0
 
 
 @dataclass(frozen=True)
 class Preset:
-    """One model that a person can choose."""
+    """One model that a user can choose."""
 
     name: str
     title: str
     task: str
     architecture: Architecture
     weights: Weights
-    folder: Path  # where the weight file lies
+    folder: Path  # folder of the weight file
     width: int = number(1, MAX_TRAINED_PX)  # px, trained size
     height: int = number(1, MAX_TRAINED_PX)  # px
-    parameters: int | None = None  # how many numbers it has learned; null: not counted
+    parameters: int | None = None  # number of learned parameters; None: not counted
     description: str = ""
     licence: str = ""
-    links: tuple[str, ...] = ()  # the authors' pages, for people
+    links: tuple[str, ...] = ()  # web pages of the authors
     defaults: Defaults = field(default_factory=Defaults)
-    classes: tuple[str, ...] = ()  # names in the order of their numbers; (): not published
+    classes: tuple[str, ...] = ()  # names in the order of their ids; (): not published
     class_colours: tuple[str, ...] = ()  # "#rrggbb" each, for palettes and boxes
-    null_class: int | None = None  # the class that stands for any; None: there is none
+    null_class: int | None = None  # id for "no class given"; None: there is none
     smooth_holes: bool = False  # inpaint: holes are filled with the colours around, not with black
-    keeps_means: int = 0  # upscale: given px to a side of squares whose means it keeps; 1: clean px
-    first_stage_preset: str | None = None  # its weight file holds the first stage
+    # upscale: side in input px of the squares whose mean is kept; 1: each px, for clean inputs
+    keeps_means: int = 0
+    first_stage_preset: str | None = None  # preset whose weight file holds the first stage
     first_stage_path: Path | None = None
-    is_own: bool = False  # a person's own folder, not a preset of the project
+    is_own: bool = False  # the user's own folder, not a preset of the project
 
     def __post_init__(self) -> None:
         check_choice("task", self.task, TASKS)
@@ -110,7 +111,7 @@ class Preset:
                 raise PresetError(f"classes must be {count} names, got {len(self.classes)}")
 
     def _check_task(self) -> None:
-        """Told here, not when a picture is made: what no task here can run."""
+        """Check when the preset is loaded that the task can run this architecture."""
         about = self.architecture
         kind = about.conditioner.kind
         does = "classifier" if about.classifier else "first-stage"
@@ -136,12 +137,12 @@ class Preset:
 
     @property
     def size_multiple(self) -> int:
-        """Picture sides must be multiples of it, in px."""
+        """The number of px that the sides of a picture must be multiples of."""
         return self.architecture.size_multiple
 
     @property
     def class_count(self) -> int:
-        """Classes that a person can choose from; 0 where the task has none."""
+        """Number of classes that a user can choose from; 0 if the task has none."""
         about = self.architecture.conditioner
         if about.kind == "class":
             return about.n_classes - (self.null_class is not None)
@@ -149,20 +150,21 @@ class Preset:
 
     @property
     def palette(self) -> tuple[tuple[str, str], ...]:
-        """(name, "#rrggbb") of every class; without names the numbers are the names."""
+        """(name, "#rrggbb") of every class; without published names, ids are used."""
         names = self.classes or tuple(str(number) for number in range(self.class_count))
         return tuple(zip(names, self.class_colours or distinct(len(names)), strict=True))
 
     def sides_like(self, width: int, height: int, largest: int) -> tuple[int, int]:
-        """A canvas in the shape of a picture, at its own size where that is about the trained one.
+        """Choose a canvas with the aspect ratio of a picture, near its size and the trained one.
 
         Args:
-            width: Of the picture, px.
-            height: Likewise.
-            largest: What a side may have, px.
+            width: Width of the picture in px.
+            height: Height of the picture in px.
+            largest: Most px of a side.
 
         Returns:
-            Width and height, px; the shorter side has the trained one's to twice as much.
+            (width, height) in px, multiples of `size_multiple`. The shorter side is once to twice
+            the shorter trained side, unless `largest` requires less.
         """
         trained, short = min(self.width, self.height), min(width, height)
         scale = min(max(short, trained), 2 * trained) / short
@@ -171,20 +173,20 @@ class Preset:
 
     @property
     def max_boxes(self) -> int:
-        """Boxes that a layout can have: three tokens each, two for the picture."""
+        """Most boxes of a layout: three tokens each, and two for the picture."""
         about = self.architecture.conditioner
         return (about.max_seq_len - 2) // 3 if about.kind == "tokens" else 0
 
     @property
     def origin(self) -> str:
-        """Whose model it is: "own" to the person, "published" by its authors, or "shipped"."""
+        """Origin of the model: "own" (the user's), "published" (by its authors) or "shipped"."""
         if self.is_own:
             return "own"
         return "published" if self.weights.url else "shipped"
 
     @property
     def how_to_get(self) -> str:
-        """The command that brings its weights: they are downloaded, or trained here."""
+        """The command that downloads or trains the weights."""
         if self.weights.url:
             return f"python -m ldm download {self.name}"
         if self.is_own:
@@ -193,25 +195,26 @@ class Preset:
 
     @property
     def source(self) -> str:
-        """Where it comes from; of one that is missing and not published, how to get it."""
+        """Source of the weights; if they are missing and not published, `how_to_get`."""
         if not self.weights.url and not self.is_on_disk:
             return self.how_to_get
         return self.weights.url or ("shipped" if self.origin == "shipped" else "your own folder")
 
     @property
     def weight_path(self) -> Path:
-        """The model's own weight file; a converted .safetensors beside a .ckpt comes first."""
+        """The model's own weight file; a converted .safetensors beside a .ckpt is preferred."""
         declared = self.folder / self.weights.file
         converted = declared.with_suffix(".safetensors")
-        is_new = os.path.exists(converted) and not os.path.isdir(declared)  # closed folders: no
+        # os.path: False for a folder that cannot be read
+        is_new = os.path.exists(converted) and not os.path.isdir(declared)
         return converted if is_new else declared
 
     @property
     def weight_paths(self) -> tuple[Path, ...]:
-        """Its own weight file, then the first stage's if that is another one."""
+        """The model's own weight file, then that of the first stage if it has a separate one."""
         return (self.weight_path, *([self.first_stage_path] if self.first_stage_path else []))
 
     @property
     def is_on_disk(self) -> bool:
-        """Whether every weight file is there."""
+        """Whether every weight file exists."""
         return all(is_there(path) for path in self.weight_paths)

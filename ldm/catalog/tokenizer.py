@@ -1,7 +1,7 @@
-"""Sentences to token ids: WordPiece with the rules of BERT uncased (Devlin et al. 2018).
+"""Tokenizer of sentences: WordPiece with the rules of BERT uncased (Devlin et al. 2018).
 
-Stands on `tokenizers`, the library under `transformers.BertTokenizer`: the same ids, without the
-second that importing `transformers` costs before the first picture.
+It uses `tokenizers`, the library under `transformers.BertTokenizer`: the ids are the same, but the
+import of `transformers`, which takes a second before the first picture, is avoided.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def words_of(text: str) -> list[str]:
-    """The words and marks that `WordPiece` would look up, in order; in small letters."""
+    """Split a text into the lower-case words and punctuation marks that `WordPiece` looks up."""
     from tokenizers.normalizers import BertNormalizer  # noqa: PLC0415  (lazy)
     from tokenizers.pre_tokenizers import BertPreTokenizer  # noqa: PLC0415
 
@@ -30,11 +30,11 @@ def words_of(text: str) -> list[str]:
 
 
 class WordPiece:
-    """Sentences -> ids, `[CLS] pieces [SEP] [PAD] ...`; nothing is read before the first use.
+    """Sentences -> ids, `[CLS] pieces [SEP] [PAD] ...`; the vocabulary is read at first use.
 
     Args:
-        vocabulary: A file with one token per line; the line number is the id.
-        max_length: Ids per sentence; longer ones are cut, with [SEP] last.
+        vocabulary: A file with one token per line; the line number, from 0, is the id.
+        max_length: Ids per sentence; longer sentences are truncated, with [SEP] last.
     """
 
     def __init__(self, vocabulary: Path, max_length: int = 77) -> None:
@@ -42,7 +42,7 @@ class WordPiece:
         self.max_length = max_length
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
-        """Sentences -> (B, max_length) int64.
+        """Convert sentences to ids, (B, max_length) int64.
 
         Raises:
             PresetError: If the vocabulary file cannot be used.
@@ -53,7 +53,7 @@ class WordPiece:
         return torch.tensor(rows, dtype=torch.int64).reshape(-1, self.max_length)
 
     def unknown_words(self, text: str) -> tuple[str, ...]:
-        """The words of `text` that the vocabulary cannot spell, each once, in order."""
+        """Return the words of `text` with pieces outside of the vocabulary, each once, in order."""
         normal = self._tokenizer.normalizer.normalize_str(text)
         words = [word for word, _ in self._tokenizer.pre_tokenizer.pre_tokenize_str(normal)]
         unknown = [
@@ -64,7 +64,7 @@ class WordPiece:
         return tuple(dict.fromkeys(unknown))
 
     def is_cut(self, text: str) -> bool:
-        """Whether `text` has more pieces than are read."""
+        """Whether `text` has more pieces than `max_length` allows, and so is truncated."""
         return bool(self._tokenizer.encode(text).overflowing)
 
     @cached_property
@@ -78,7 +78,7 @@ class WordPiece:
         return tokenizer
 
     def _read(self) -> dict[str, int]:
-        """Token -> id."""
+        """Read the vocabulary: token -> id."""
         try:
             lines = self.vocabulary.read_text("utf-8").split("\n")
         except (OSError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""Putting weights into a model: every name and shape accounted for, or nothing is changed."""
+"""Loading of weights into a model: all names and shapes must fit, or the model is unchanged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ldm.checkpoints.keymaps import CONDITIONER, FIRST_STAGE, part, to_our_names
 from ldm.checkpoints.read import read_checkpoint
 from ldm.errors import CheckpointError
 
-# Tables of the noise schedule in every published model; here they follow from the configuration.
+# Tables of the noise schedule in published files; here they are computed from the configuration.
 SCHEDULE_BUFFERS = (
     "betas",
     "alphas_cumprod",
@@ -30,7 +30,7 @@ SCHEDULE_BUFFERS = (
     "posterior_mean_coef1",
     "posterior_mean_coef2",
 )
-# What published files carry and no model here needs. Everything else must fit exactly.
+# Patterns of weights in published files that no model here needs. All others must fit exactly.
 ALLOWED = (
     *SCHEDULE_BUFFERS,
     "lvlb_weights",
@@ -38,16 +38,16 @@ ALLOWED = (
     "loss.*",
     "first_stage.loss.*",  # perceptual loss and discriminator of the first stage's training
     "conditioner.loss.*",
-    "scale_factor",  # read apart
+    "scale_factor",  # read by `_scale_factor`
 )
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What was done with a file's weights."""
+    """What was done with the weights of a file."""
 
-    loaded: int
-    ignored: tuple[str, ...]  # names that `ALLOWED` or a duplicate accounts for
+    loaded: int  # number of weights
+    ignored: tuple[str, ...]  # left-over names, which `allow` lists or which are duplicates
 
 
 def load_files(
@@ -61,11 +61,11 @@ def load_files(
     """Fill a `LatentDiffusion` from its weight files.
 
     Args:
-        model: Usually on the meta device.
-        paths: The model's own file, then, if it lies apart, its first stage's.
-        dtype: What floating-point weights become; None keeps the file's.
-        device: Where they go; None leaves them mapped from the file.
-        ema: Prefer averaged weights where the file has them.
+        model: The model, usually on the meta device.
+        paths: The model's own file and, if the first stage has a separate file, that file.
+        dtype: Dtype that weights are converted to; None: that of the file.
+        device: Device that weights are moved to; None leaves them mapped from the file.
+        ema: Whether to prefer averaged weights (EMA) if the file has them.
 
     Raises:
         CheckpointError: If a file is broken or does not fit; the model is then unchanged.
@@ -87,7 +87,7 @@ def load_first_stage(
     """Fill an autoencoder from its own file or from that of a model that contains it.
 
     Raises:
-        CheckpointError: As `load_files`.
+        CheckpointError: If the file is broken, does not fit or holds no first stage.
     """
     tensors = part(to_our_names(read_checkpoint(path), str(path), ema=False), FIRST_STAGE)
     if not tensors:
@@ -102,10 +102,10 @@ def load_classifier(
     dtype: torch.dtype | None = None,
     device: str | torch.device | None = None,
 ) -> LoadReport:
-    """Fill a classifier of noisy latents, published below `model.`.
+    """Fill a classifier of noisy latents from a file whose names start with `model.`.
 
     Raises:
-        CheckpointError: As `load_files`.
+        CheckpointError: If the file is broken or does not fit.
     """
     tensors = part(read_checkpoint(path), "model.")
     return load_weights(classifier, tensors, str(path), dtype=dtype, device=device)
@@ -120,15 +120,15 @@ def load_weights(
     dtype: torch.dtype | None = None,
     device: str | torch.device | None = None,
 ) -> LoadReport:
-    """Give `model` these tensors as its parameters and buffers, without a second copy.
+    """Assign tensors to `model` as its parameters and buffers, without a second copy.
 
     Args:
         model: Any module; on the meta device nothing is allocated for it.
         tensors: Our name -> tensor.
-        source: Where they come from, for the message.
+        source: Origin of the tensors, for error messages.
         allow: Patterns of names that may be left over.
-        dtype: What floating-point weights become, tensor by tensor; None keeps each.
-        device: Where they go; None leaves them where they are.
+        dtype: Dtype that weights are converted to, tensor by tensor; None: that of each tensor.
+        device: Device that weights are moved to; None leaves them where they are.
 
     Raises:
         CheckpointError: If a name is missing or left over, a shape differs, or a weight is not a
@@ -147,7 +147,7 @@ def load_weights(
 
 
 def _is_allowed(name: str, tensors: Mapping[str, Tensor], allow: Sequence[str]) -> bool:
-    """Whether a left-over name is declared, or doubles a first-stage weight (inpainting)."""
+    """Whether a left-over name is allowed or duplicates a first-stage weight (inpainting)."""
     twin = FIRST_STAGE + name.removeprefix(CONDITIONER)
     is_duplicate = name.startswith(CONDITIONER) and twin in tensors
     return is_duplicate or any(fnmatch.fnmatchcase(name, pattern) for pattern in allow)
@@ -176,7 +176,7 @@ def _check_fit(
 
 
 def _scale_factor(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> float | None:
-    """The factor that the file states; it overrides the configuration's."""
+    """Return the file's scale factor, else the model's; None if the model has none."""
     current = getattr(model, "scale_factor", None)
     if current is None:
         return None

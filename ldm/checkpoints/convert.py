@@ -1,4 +1,4 @@
-"""A checkpoint of any format rewritten as `.safetensors`, the format that cannot run anything."""
+"""Conversion of checkpoints of any format to `.safetensors`, a format that cannot hold code."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ from torch import Tensor
 from ldm.checkpoints.read import read_checkpoint
 from ldm.errors import CheckpointError
 
-HEADER = "__metadata__"  # what the format says of a file stands under this name
+HEADER = "__metadata__"  # reserved name of the format, for facts about the file
 
 
 def convert(checkpoint: Path, out: Path) -> Path:
     """Write every weight of a checkpoint, under its own name, as safetensors.
 
     Args:
-        checkpoint: What `read_checkpoint` reads; it is not changed.
-        out: Ends in `.safetensors` and does not exist yet; written whole or not at all.
+        checkpoint: A path that `read_checkpoint` reads; it is not changed.
+        out: The new file, ending in `.safetensors`; it is written whole or not at all.
 
     Returns:
         `out`.
 
     Raises:
-        CheckpointError: If the checkpoint cannot be read or `out` cannot be written.
+        CheckpointError: If the checkpoint cannot be read, or `out` has another suffix, exists or
+            cannot be written.
     """
     if out.suffix != ".safetensors":
         raise CheckpointError(f"{out} should end in .safetensors.")
-    if os.path.exists(out):  # also of a name that the system refuses
+    if os.path.exists(out):  # False for names that the system refuses; Path.exists would raise
         raise CheckpointError(f"{out} exists already; delete it or choose another name.")
     tensors = _unshared(read_checkpoint(checkpoint), checkpoint)
     part = out.with_name(out.name + ".part")
@@ -42,7 +43,7 @@ def convert(checkpoint: Path, out: Path) -> Path:
         save_file(tensors, part, metadata={"source": checkpoint.name})
         os.replace(part, out)
     except (OSError, SafetensorError, KeyError, ValueError) as error:
-        # KeyError: a kind of number that the format lacks; ValueError: a name that is no text
+        # KeyError: a dtype that the format lacks; ValueError: a name that cannot be encoded
         with suppress(OSError):
             part.unlink(missing_ok=True)
         reason = " ".join(str(error).split())[:120]
@@ -51,7 +52,7 @@ def convert(checkpoint: Path, out: Path) -> Path:
 
 
 def _unshared(tensors: Mapping[str, Tensor], source: Path) -> dict[str, Tensor]:
-    """Contiguous tensors, each with memory of its own; inpainting files name some twice."""
+    """Make all tensors contiguous, with memory of their own; inpainting files share some."""
     seen: set[int] = set()
     own = {}
     if HEADER in tensors:
@@ -60,7 +61,7 @@ def _unshared(tensors: Mapping[str, Tensor], source: Path) -> dict[str, Tensor]:
         )
     for name, tensor in tensors.items():
         storage = tensor.untyped_storage()
-        if tensor.nbytes > storage.nbytes():  # a number that is repeated without end
+        if tensor.nbytes > storage.nbytes():  # strides of 0 repeat a value any number of times
             raise CheckpointError(
                 f"{source} claims {tensor.nbytes} bytes for {name!r:.120} and has "
                 f"{storage.nbytes()}; do not use it."

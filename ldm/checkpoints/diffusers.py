@@ -1,4 +1,4 @@
-"""Diffusers folders of latent diffusion models, read under the published names.
+"""Reading of diffusers folders of latent diffusion models, under the published names.
 
 A pipeline's folder holds one sub-folder per part, each with a `config.json` and a weight file.
 """
@@ -29,14 +29,14 @@ ReadFile = Callable[[Path], dict[str, Tensor]]
 
 
 def read_diffusers(folder: Path, read_file: ReadFile) -> dict[str, Tensor]:
-    """The weights of a diffusers folder under the published names.
+    """Read the weights of a diffusers folder under the published names.
 
     Args:
         folder: A pipeline's folder, or that of a first stage alone.
         read_file: Reads one weight file.
 
     Raises:
-        CheckpointError: If a part is missing or holds a weight that is not known.
+        CheckpointError: If a part is missing or holds an unknown weight.
     """
     is_pipeline = (folder / "model_index.json").is_file()
     if not is_pipeline and not (folder / "config.json").is_file():
@@ -48,16 +48,16 @@ def read_diffusers(folder: Path, read_file: ReadFile) -> dict[str, Tensor]:
         if is_pipeline:
             return _read_pipeline(folder, read_file)
         return first_stage_from_diffusers(_read_part(folder, read_file), str(folder))
-    except (RuntimeError, IndexError) as error:  # a weight whose form cannot be changed
+    except (RuntimeError, IndexError) as error:  # a weight of a shape that cannot be converted
         reason = " ".join(str(error).split())[:120]
         raise CheckpointError(f"{folder} is of another architecture ({reason}).") from None
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A part's configuration.
+    """Read a part's configuration.
 
     Raises:
-        CheckpointError: If the file is missing or is no JSON object.
+        CheckpointError: If the file is missing, too large or no JSON object.
     """
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:
@@ -71,7 +71,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def first_stage_folder(folder: Path) -> Path:
-    """The sub-folder of a pipeline that holds its autoencoder."""
+    """Return the sub-folder of a pipeline that holds its autoencoder."""
     names = [name for name in FIRST_STAGE_FOLDERS if (folder / name).is_dir()]
     return folder / (names or FIRST_STAGE_FOLDERS)[0]
 

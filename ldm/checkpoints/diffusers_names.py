@@ -1,6 +1,7 @@
-"""Names of first-stage and text-encoder weights in the diffusers library, and the published ones.
+"""Conversion of first-stage and text-encoder weights between diffusers' and the published names.
 
-One form differs besides: the 1x1 convolutions of the first stage's attention are matrices there.
+One shape differs as well: the 1x1 convolutions of the first stage's attention are matrices in
+diffusers.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ _TEXT_ENDS: Names = (
     ("norm", "model.layer_norm"),
     ("to_logits", "to_logits"),
 )
-# A layer there is two here: attention, then feed-forward.
+# A layer of diffusers is two published layers: attention, then feed-forward.
 _TEXT_LAYER: Mapping[str, tuple[int, str]] = {
     "self_attn_layer_norm": (0, "0"),
     "self_attn.q_proj": (0, "1.to_q"),
@@ -61,7 +62,7 @@ _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": 
 
 
 def first_stage_from_diffusers(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-    """Diffusers `AutoencoderKL` or `VQModel` -> published names and forms.
+    """Convert a diffusers `AutoencoderKL` or `VQModel` to the published names and shapes.
 
     Raises:
         CheckpointError: If a weight is not known.
@@ -82,7 +83,7 @@ def first_stage_to_diffusers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]
 
 
 def text_from_diffusers(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-    """Diffusers `LDMBertModel` -> published names below `transformer.`.
+    """Convert a diffusers `LDMBertModel` to the published names below `transformer.`.
 
     Raises:
         CheckpointError: If a weight is not known.
@@ -93,10 +94,10 @@ def text_from_diffusers(tensors: Mapping[str, Tensor], source: str) -> dict[str,
 def rename(
     tensors: Mapping[str, Tensor], source: str, name_of: Callable[[str], str | None]
 ) -> dict[str, Tensor]:
-    """Give every weight the name that `name_of` finds; None or a name given twice is an error.
+    """Rename every weight by `name_of`, which returns None for unknown weights.
 
     Raises:
-        CheckpointError: If a weight is not known.
+        CheckpointError: If a weight is not known or two weights get the same name.
     """
     renamed = {}
     for name, tensor in tensors.items():
@@ -111,7 +112,7 @@ def rename(
 
 
 def _modern(name: str) -> str:
-    """Names of attention weights as diffusers writes them since version 0.17."""
+    """Return the name of an attention weight as diffusers writes it since version 0.17."""
     parts = name.rsplit(".", 2)
     if len(parts) == 3 and ".attentions." in name and parts[1] in _OLD_ATTENTION:
         parts[1] = _OLD_ATTENTION[parts[1]]
@@ -119,7 +120,10 @@ def _modern(name: str) -> str:
 
 
 def swap(name: str, names: Names, back: bool = False) -> str | None:
-    """Replace the start of `name` from one column of `names` to the other; None: not in it."""
+    """Replace the start of `name` by its partner in `names`; None if it is not in the table.
+
+    Without `back` diffusers' names become published ones, with `back` the reverse.
+    """
     for ours, theirs in names:
         old, new = (ours, theirs) if back else (theirs, ours)
         if name.startswith(old + "."):
@@ -128,7 +132,7 @@ def swap(name: str, names: Names, back: bool = False) -> str | None:
 
 
 def _code_name(name: str, levels: int) -> str | None:
-    """Published name of a diffusers autoencoder weight."""
+    """Return the published name of a diffusers autoencoder weight; None if it is not known."""
     if name.startswith(_CODE_UNCHANGED):
         return name
     half, _, rest = name.partition(".")
@@ -150,7 +154,7 @@ def _code_name(name: str, levels: int) -> str | None:
 
 
 def _code_name_there(name: str, levels: int) -> str:
-    """Diffusers' name of a published autoencoder weight."""
+    """Return diffusers' name of a published autoencoder weight."""
     if name.startswith(_CODE_UNCHANGED):
         return name
     half, _, rest = name.partition(".")
@@ -171,7 +175,7 @@ def _code_name_there(name: str, levels: int) -> str:
 
 
 def _is_code_attention(name: str, tensor: Tensor) -> bool:
-    """Whether it is a 1x1 convolution that came as a matrix."""
+    """Whether a weight is a 1x1 convolution of attention that is stored as a matrix."""
     return tensor.dim() == 2 and re.search(r"\.(q|k|v|proj_out)\.weight$", name) is not None
 
 

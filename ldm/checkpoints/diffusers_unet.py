@@ -1,7 +1,7 @@
-"""Names and forms of UNet weights in the diffusers library, to and from the published ones.
+"""Conversion of UNet weights between diffusers' names and shapes and the published ones.
 
-One form differs besides the names: the attention of UNets without cross-attention is three
-matrices there and one, grouped by head, in the published files.
+Besides the names, one shape differs: the attention of UNets without cross-attention has three
+matrices in diffusers, and one matrix, grouped by head, in the published files.
 """
 
 from __future__ import annotations
@@ -36,18 +36,19 @@ _RESNET: Names = (
     ("skip_connection", "conv_shortcut"),
 )
 _QKV = ("to_q", "to_k", "to_v")
-_QKV_ATTENTION: Names = (("norm", "group_norm"), ("proj_out", "to_out.0"))  # qkv apart
+# without q, k and v, see `_join_qkv`
+_QKV_ATTENTION: Names = (("norm", "group_norm"), ("proj_out", "to_out.0"))
 
 
 def unet_from_diffusers(
     tensors: Mapping[str, Tensor], source: str, head_width: int | None
 ) -> dict[str, Tensor]:
-    """Diffusers UNet -> published names and forms.
+    """Convert a diffusers UNet to the published names and shapes.
 
     Args:
         tensors: The weights of a `UNet2DModel` or `UNet2DConditionModel`.
-        source: Where they come from, for the message.
-        head_width: Channels per head of attention without cross-attention.
+        source: Origin of the weights, for error messages.
+        head_width: Channels per head of qkv attention; None: one head.
 
     Raises:
         CheckpointError: If a weight is not known.
@@ -71,19 +72,25 @@ def unet_to_diffusers(
 
 
 def _inner(name: str, kind: str) -> str | None:
-    """Published name inside a block; a spatial transformer's names are the same in both."""
+    """Return the published name inside a block; that of a spatial transformer is the same."""
     return swap(name, _RESNET) if kind == "resnets" else swap(name, _QKV_ATTENTION) or name
 
 
 def _inner_there(name: str, kind: str, is_transformer: bool) -> str | None:
-    """Diffusers' name inside a block."""
+    """Return diffusers' name inside a block."""
     if kind == "resnets":
         return swap(name, _RESNET, back=True)
     return name if is_transformer else swap(name, _QKV_ATTENTION, back=True) or name
 
 
 def _unet_name(name: str, per_level: int, attended: Iterable[str]) -> str | None:
-    """Published name of a diffusers weight; `attended`: levels of the way up with attention."""
+    """Return the published name of a diffusers weight; None if it is not known.
+
+    Args:
+        name: Diffusers' name.
+        per_level: Residual blocks per level of the encoder.
+        attended: Indices of the `up_blocks` with attention.
+    """
     if swapped := swap(name, _UNET_ENDS):
         return swapped
     if match := re.fullmatch(r"(mid_block\.(resnets|attentions)\.[01])\.(.+)", name):
@@ -100,7 +107,7 @@ def _unet_name(name: str, per_level: int, attended: Iterable[str]) -> str | None
         return inner and f"{blocks}.{first + i}.{int(kind == 'attentions')}.{inner}"
     if kind != f"{way}samplers":
         return None
-    inner = swap(rest, _RESNET) or rest  # the change of size is a residual block or a convolution
+    inner = swap(rest, _RESNET) or rest  # a resampling layer is a residual block or a convolution
     if way == "down":
         plain = "op." + inner.removeprefix("conv.") if inner.startswith("conv.") else inner
         return f"{blocks}.{first + per_level}.0.{plain}"
@@ -108,7 +115,7 @@ def _unet_name(name: str, per_level: int, attended: Iterable[str]) -> str | None
 
 
 def _unet_name_there(name: str, per_level: int, is_transformer: bool) -> str:
-    """Diffusers' name of a published UNet weight."""
+    """Return diffusers' name of a published UNet weight."""
     if swapped := swap(name, _UNET_ENDS, back=True):
         return swapped
     if match := re.fullmatch(r"(middle_block\.([012]))\.(.+)", name):
@@ -130,7 +137,7 @@ def _unet_name_there(name: str, per_level: int, is_transformer: bool) -> str:
 
 
 def _join_qkv(tensors: dict[str, Tensor], source: str, head_width: int | None) -> dict[str, Tensor]:
-    """Three matrices (C, C) -> `qkv` (3C, C, 1), [q, k, v] inside each head; (C,) -> (3C,)."""
+    """Join q, k, v (C, C) to `qkv` (3C, C, 1), [q, k, v] within each head; biases to (3C,)."""
     joined = {}
     for name, tensor in tensors.items():
         match = re.fullmatch(r"(.+)\.(to_q|to_k|to_v|proj_out)\.(weight|bias)", name)

@@ -1,4 +1,4 @@
-"""Names of weights: as the authors published them, and as our `LatentDiffusion` has them.
+"""Conversion of weight names between the published files and our `LatentDiffusion`.
 
 Published                        ours
 model.diffusion_model.X          unet.X
@@ -38,9 +38,9 @@ def to_our_names(
     """Rename published weights to ours.
 
     Args:
-        tensors: A published file's weights: a whole model's or a first stage's.
-        source: The file's path, for the message.
-        ema: Take the averaged weights (EMA) where the file has them, as the authors' scripts do.
+        tensors: The weights of a published file: a whole model's or a first stage's.
+        source: The file's path, for error messages.
+        ema: Whether to take averaged weights (EMA) if the file has them, as the authors do.
 
     Raises:
         CheckpointError: If the averaged weights do not match the raw ones.
@@ -59,20 +59,20 @@ def to_published_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The weights below `prefix`, without it."""
+    """Return the weights whose names start with `prefix`, with the prefix removed."""
     return {k[len(prefix) :]: tensor for k, tensor in tensors.items() if k.startswith(prefix)}
 
 
 def ema_name(name: str) -> str:
-    """The published name of a raw UNet weight's running average: all dots are lost.
+    """Return the published name of the running average of a UNet weight: all dots are removed.
 
-    It cannot be parsed back, so averages are found from the raw names, never the reverse.
+    Since this cannot be reversed, averages are looked up by the raw names.
     """
     return "model_ema." + name.removeprefix("model.").replace(".", "")
 
 
 def _choose_weights(tensors: Mapping[str, Tensor], source: str, ema: bool) -> dict[str, Tensor]:
-    """One set of UNet weights, raw or averaged, under the raw names."""
+    """Return all weights without the averages, or with them in place of the raw ones if `ema`."""
     averages = {k for k in tensors if k.startswith("model_ema.")} - set(EMA_COUNTERS)
     chosen = {k: tensor for k, tensor in tensors.items() if not k.startswith("model_ema.")}
     if not averages or not ema:

@@ -1,7 +1,7 @@
-"""A weight file, or the parts that it lies in: hosts of repositories refuse large files.
+"""Weight files that are split into parts, since hosts of repositories refuse large files.
 
-`model.safetensors` may lie as `model-00001-of-00002.safetensors` and its fellow, the usual names.
-This module needs no torch.
+`model.safetensors` may be stored as `model-00001-of-00002.safetensors` and
+`model-00002-of-00002.safetensors`, which are the usual names. This module needs no torch.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-MAX_PART_BYTES = 9_900_000  # Hugging Face takes 10 MB without git-lfs; the header comes to this
+MAX_PART_BYTES = 9_900_000  # without header; Hugging Face accepts 10 MB without git-lfs
 
 
 def files_of(path: Path) -> tuple[Path, ...]:
-    """The file itself; where it is not there, all of its parts, in order.
+    """Return the file itself or, if it does not exist, all of its parts in order.
 
-    Just the path where neither is there, or where a part is missing.
+    If neither exists, or a part is missing, only the path of the file is returned.
     """
     if not os.path.exists(path):
         pattern = f"{glob.escape(path.stem)}-?????-of-?????{glob.escape(path.suffix)}"
-        with contextlib.suppress(OSError):  # there is no such folder, or it is closed
+        with contextlib.suppress(OSError):  # the folder does not exist or cannot be read
             names = fnmatch.filter(os.listdir(path.parent), pattern)
             parts = [path.with_name(name) for name in sorted(names)]
             if parts and parts == names_of(path, len(parts)):
@@ -32,12 +32,12 @@ def files_of(path: Path) -> tuple[Path, ...]:
 
 
 def is_there(path: Path) -> bool:
-    """Whether the file is there, or all of its parts."""
+    """Whether the file or all of its parts exist."""
     return all(os.path.exists(file) for file in files_of(path))
 
 
 def names_of(path: Path, count: int) -> list[Path]:
-    """What the parts of a file are called."""
+    """Return the paths of a file's parts."""
     return [
         path.with_name(f"{path.stem}-{number:05}-of-{count:05}{path.suffix}")
         for number in range(1, count + 1)
@@ -45,11 +45,11 @@ def names_of(path: Path, count: int) -> list[Path]:
 
 
 def divided(sizes: Mapping[str, int], largest: int = MAX_PART_BYTES) -> list[list[str]]:
-    """Names in their order, in as few parts as they fill without sorting; a large one has its own.
+    """Divide weights into parts in their given order; a weight over `largest` gets its own part.
 
     Args:
-        sizes: Name -> bytes.
-        largest: Bytes of a part.
+        sizes: Name of a weight -> bytes.
+        largest: Most bytes of a part of several weights.
     """
     parts: list[list[str]] = [[]]
     filled = 0

@@ -1,9 +1,9 @@
-"""Reading pickled checkpoints without running what they say.
+"""Reading of pickled checkpoints without running their code.
 
-A pickle is a program. torch's weights-only reader runs the part of it that rebuilds tensors and
-refuses the rest, but the published files also carry the training state of PyTorch Lightning, with
-a class of that library as a dictionary key. Every such name is replaced by a stand-in that can be
-stored but not called, so nothing is imported and a file that wants to call one is refused.
+A pickle is a program. torch's weights-only reader runs the part that rebuilds tensors and refuses
+the rest. But the published files also hold the training state of PyTorch Lightning, with a class of
+that library as a dictionary key. Every such name is replaced by a stand-in class that can be stored
+but not called, so nothing is imported, and a file that calls one is refused.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from torch import Tensor
 
 from ldm.errors import CheckpointError
 
-MAX_PICKLE_BYTES = 64 * 1024 * 1024  # names and shapes; the weights lie outside of the pickle
-# Constructors of plain numbers, met in the learning-rate state of published files. Their stand-ins
-# accept a call and keep nothing of it.
+MAX_PICKLE_BYTES = 64 * 1024 * 1024  # names and shapes; the weights are stored outside the pickle
+# Constructors of plain numbers, found in the learning-rate state of published files. Their
+# stand-ins accept a call and ignore its arguments.
 HARMLESS = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.dtype")
 _LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch before 1.6
 
-_safe_globals = threading.Lock()  # torch keeps its table of allowed names for the whole process
+_safe_globals = threading.Lock()  # torch's table of allowed names is global to the process
 
 
 def read_pickle(path: Path) -> dict[str, Tensor]:
-    """The `state_dict` of a checkpoint that `torch.save` wrote.
+    """Read the state dict of a checkpoint that `torch.save` wrote.
 
     Raises:
-        CheckpointError: If the file is damaged, holds no weights or wants to run code.
+        CheckpointError: If the file is damaged, holds no weights or tries to run code.
     """
     with path.open("rb") as file:
         start = file.read(len(_LEGACY_MAGIC))
@@ -54,8 +54,7 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
 
 
 def _check_archive(path: Path) -> list[int]:
-    """Check the zip before torch reads from it; returns the bytes of its weights' records, in the
-    order of their places."""
+    """Check the zip before torch reads it; return the bytes of its weight records in file order."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
@@ -68,7 +67,7 @@ def _check_archive(path: Path) -> list[int]:
 
 
 def _pickle_among(entries: list[zipfile.ZipInfo], path: Path) -> zipfile.ZipInfo:
-    """The program of a checkpoint; refuses an archive that is none."""
+    """Return the entry of the checkpoint's pickle; refuse an archive that is no checkpoint."""
     pickles = [e for e in entries if e.filename.split("/")[1:] == ["data.pkl"]]
     if len(pickles) != 1:
         inside = next((e.filename for e in entries if e.filename.endswith((".ckpt", ".pt"))), None)
@@ -86,7 +85,7 @@ def _pickle_among(entries: list[zipfile.ZipInfo], path: Path) -> zipfile.ZipInfo
 
 
 def _check_program(path: Path, program: bytes | MappedFile) -> None:
-    """Refuse a program that asks for memory: torch lets any make a `bytearray` of any length."""
+    """Refuse a pickle with `bytearray`, which torch lets it allocate at any length."""
     if program.find(b"bytearray") >= 0:
         raise CheckpointError(
             f"{path} wants to run 'bytearray', which no weights need; do not use it."
@@ -94,18 +93,18 @@ def _check_program(path: Path, program: bytes | MappedFile) -> None:
 
 
 def _load_archive(path: Path, records: list[int]) -> Any:
-    """The payload, mapped from the file. torch does not look where a record ends when it maps."""
-    mapped: dict[int, int] = {}  # place in memory -> bytes that the program wants from there
+    """Load the payload, mapped from the file, and check the sizes, which torch does not do."""
+    mapped: dict[int, int] = {}  # address in memory -> bytes that the pickle reads from there
 
     def note(storage: torch.UntypedStorage, location: str) -> torch.UntypedStorage:
         if storage.nbytes():
             mapped[storage.data_ptr()] = storage.nbytes()
         return storage
 
-    # the scan and the load together: what another thread allows meanwhile, the scan would not name
+    # one lock for scan and load: the scan would omit names that another thread allows meanwhile
     with _safe_globals:
         payload = _load(path, _foreign_names(path), mmap=True, map_location=note)
-    # the file is mapped in one piece: both are in the order of the places in it
+    # the file is mapped in one piece, so both lists are in the order of the records in it
     if [mapped[place] for place in sorted(mapped)] != records:
         raise CheckpointError(
             f"{path} is damaged: its weights want other bytes than are stored for them; "
@@ -115,11 +114,11 @@ def _load_archive(path: Path, records: list[int]) -> Any:
 
 
 def _foreign_names(path: Path) -> list[str]:
-    """The names in the pickle that torch would refuse."""
+    """List the names in the pickle that torch would refuse."""
     try:
         return torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except Exception as error:
-        # Any fault of the scan, a program of its own over a hostile input, means the same.
+        # Any error of torch's scan of a hostile file means that the file is unusable.
         _refuse(path, error)
 
 
@@ -129,7 +128,7 @@ def _load(path: Path, foreign: list[str], *, mmap: bool, map_location: Any = "cp
         with torch.serialization.safe_globals(stand_ins):
             return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
     except Exception as error:
-        # As above: torch raises nearly every kind of error over a damaged pickle.
+        # torch raises nearly every kind of error over a damaged pickle.
         _refuse(path, error)
 
 
@@ -150,7 +149,7 @@ def _refuse(path: Path, error: Exception) -> NoReturn:
 
 
 def _stand_in(name: str) -> type:
-    """A class that takes a foreign name's place and refuses to be called, unless harmless."""
+    """Make a class that replaces a foreign name; calling it fails unless the name is HARMLESS."""
 
     def refuse(cls: type, *args: Any) -> NoReturn:
         raise CheckpointError(f"wants to run {name!r}, which no weights need; do not use it.")
@@ -159,7 +158,7 @@ def _stand_in(name: str) -> type:
         return object.__new__(cls)
 
     def forget(self: Any, state: Any) -> None:
-        """Take the pickled state and keep nothing."""
+        """Accept the pickled state and ignore it."""
 
     new = accept if name in HARMLESS else refuse
     return type(name.rpartition(".")[2], (), {"__new__": new, "__setstate__": forget})
@@ -179,7 +178,7 @@ def _state_dict(path: Path, payload: Any) -> dict[str, Tensor]:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether it is a dense CPU tensor."""
+    """Whether a value is a dense CPU tensor that is not quantised."""
     return (
         isinstance(value, Tensor)
         and value.layout == torch.strided

@@ -1,7 +1,7 @@
-"""Reading weight files: `.ckpt`, `.safetensors` and diffusers folders, mapped into memory.
+"""Reading of weight files: `.ckpt`, `.safetensors` and diffusers folders, mapped into memory.
 
-Nothing that a file names is ever imported or called, and nothing is copied: the tensors that come
-back lie in the file until they are used.
+Nothing that a file names is ever imported or called, and tensors are mapped from the file until
+they are used, not copied.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from ldm.errors import CheckpointError
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
 SUFFIXES = (*PICKLE_SUFFIXES, ".safetensors")
 MAX_HEADER_BYTES = 100 * 1024 * 1024  # the limit of the safetensors format
-LARGE_BYTES = 2**26  # from here on it pays to read a file before it is mapped
-BLOCK_BYTES = 2**20  # at a time
-PROBES = 64  # places of a file, to tell whether it is in memory
+LARGE_BYTES = 2**26  # from this size on, reading a file before it is mapped saves time
+BLOCK_BYTES = 2**20  # bytes that are read ahead at a time
+PROBES = 64  # offsets of a file that are probed to tell whether it is in the page cache
 _HTML = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")
 
 
@@ -34,24 +34,24 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """Read every weight of a checkpoint under the names that the file gives them.
 
     Args:
-        path: A `.ckpt`, `.pt`, `.pth`, `.bin` or `.safetensors` file, which may lie in parts (see
-            `ldm.checkpoints.parts`), or a diffusers folder, whose names come back as the published
-            ones.
+        path: A `.ckpt`, `.pt`, `.pth`, `.bin` or `.safetensors` file, which may be split into parts
+            (see `ldm.checkpoints.parts`), or a diffusers folder, whose names are converted to the
+            published ones.
 
     Returns:
         Name -> CPU tensor, mapped from the file; writing into one does not change the file.
 
     Raises:
-        CheckpointError: One line that names the file, what is wrong and what to do.
+        CheckpointError: If the file cannot be read; one line that names it, the fault and a remedy.
     """
     path = Path(path)
-    if os.path.isdir(path):  # also of a name that the system refuses
+    if os.path.isdir(path):  # False for names that the system refuses; Path.is_dir may raise
         return read_diffusers(path, read_file)
     return {name: value for file in files_of(path) for name, value in read_file(file).items()}
 
 
 def read_file(path: Path) -> dict[str, Tensor]:
-    """`read_checkpoint` for one file."""
+    """`read_checkpoint` for one file; see there."""
     start = _start_of(path)
     if path.suffix.lower() not in SUFFIXES:
         raise CheckpointError(
@@ -69,9 +69,9 @@ def read_file(path: Path) -> dict[str, Tensor]:
 
 
 def _read_ahead(path: Path) -> None:
-    """Bring a file into the system's memory, in one go, unless it is there.
+    """Read a file sequentially into the page cache, unless it is there.
 
-    What is mapped comes page by page otherwise, whenever one is looked at, and takes twice as long.
+    Otherwise the mapped pages would be read one by one when used, which takes twice as long.
     """
     buffer = bytearray(BLOCK_BYTES)
     with contextlib.suppress(OSError), path.open("rb", buffering=0) as file:
@@ -82,19 +82,19 @@ def _read_ahead(path: Path) -> None:
 
 
 def _is_in_memory(file: int, size: int) -> bool:
-    """Whether a look at PROBES places of a file need not wait for the disk; False if unknown."""
+    """Whether PROBES offsets of a file are in the page cache; False if this is not known."""
     if not hasattr(os, "RWF_NOWAIT"):
         return False
     places = (size * i // PROBES for i in range(PROBES))
     try:
         return all(os.preadv(file, [bytearray(1)], place, os.RWF_NOWAIT) for place in places)
-    except OSError:  # it would have to wait, or the file system cannot tell
+    except OSError:  # a read would have to wait for the disk, or the file system cannot tell
         return False
 
 
 def _start_of(path: Path) -> bytes:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would block
             raise CheckpointError(f"{path} is no file; give the path of a weight file.")
         with path.open("rb") as file:
             return file.read(512)
@@ -108,8 +108,8 @@ def _start_of(path: Path) -> bytes:
 
 
 def _not_weights(start: bytes) -> str | None:
-    """Why a file that starts so holds no weights, and what to do."""
-    # The length at the start of a safetensors file can look like a letter, but has zeros after it.
+    """Return why a file with this start holds no weights, and what to do; None: it may."""
+    # A safetensors file starts with a length, whose first byte may look like text before zeros.
     text = b"" if b"\0" in start[:8] else start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not start:
         return "is empty; download it again."
@@ -137,7 +137,7 @@ def _read_safetensors(path: Path, start: bytes) -> dict[str, Tensor]:
 
 
 def _check_header(path: Path, start: bytes) -> None:
-    """Check the header's length and its text, so that each fault gets its own words."""
+    """Check the header's length and text, so that each fault gets a message of its own."""
     size = path.stat().st_size
     length = struct.unpack("<Q", start[:8])[0] if len(start) >= 8 else None
     if length is None or start[8:9] != b"{":

@@ -1,4 +1,4 @@
-"""What is given to the denoiser besides x_t and t.
+"""The conditioning: what the denoiser is given besides x_t and t.
 
 B: batch; K, h, w: channels and sides of concatenated maps; L, D: context tokens and their width.
 """
@@ -18,12 +18,12 @@ class Conditioning:
     """The three ways to condition a UNet; None where a way is not used.
 
     Args:
-        concat: Channels next to x_t, (B, K, h, w).
+        concat: Channels concatenated to x_t, (B, K, h, w).
         context: Tokens for cross-attention, (B, L, D).
-        label: Class ids added to the time embedding, (B,) int64.
-        copies: The batch is so many copies of the same pictures at the same time steps, one after
-            the other, each under a condition of its own. What does not depend on the condition may
-            be computed once for all of them.
+        label: Class ids whose embedding is added to the time embedding, (B,) int64.
+        copies: Number of conditions per picture: the batch is this many copies of the same pictures
+            at the same time steps, one copy after the other. What does not depend on the condition
+            may be computed once for all copies.
     """
 
     concat: Tensor | None = None
@@ -33,37 +33,37 @@ class Conditioning:
 
     @property
     def differs_in_context(self) -> bool:
-        """Whether copies of a picture differ in nothing but the tokens that they attend to."""
+        """Whether copies of a picture differ in the context tokens only."""
         return self.context is not None and self.concat is None and self.label is None
 
     def crop(self, rows: slice, columns: slice) -> Conditioning:
-        """The conditioning of one window of the latent grid; only `concat` has a place."""
+        """Return the conditioning of one window of the latent grid; only `concat` is cropped."""
         if self.concat is None:
             return self
         return replace(self, concat=self.concat[:, :, rows, columns])
 
     def resized(self, h: int, w: int) -> Conditioning:
-        """The conditioning of the same canvas at another size; only `concat` has one."""
+        """Return the conditioning of the canvas at another size; only `concat` is resized."""
         if self.concat is None:
             return self
         return replace(self, concat=F.interpolate(self.concat, (h, w), mode="area"))
 
     def cat(self, other: Conditioning) -> Conditioning:
-        """This batch followed by `other`.
+        """Concatenate this batch and `other`; `copies` is 1 in the result.
 
         Raises:
-            ValueError: If one of the two uses a way that the other does not.
+            ValueError: If one of the two uses a way of conditioning that the other does not.
         """
         return Conditioning(
             *(_join(a, b) for a, b in zip(self._parts(), other._parts(), strict=True))
         )
 
     def expand(self, batch: int) -> Conditioning:
-        """A batch of one, repeated without a copy."""
+        """Expand a batch of one to `batch` entries, without copying."""
         return self._map(lambda part: part.expand(batch, *part.shape[1:]))
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Conditioning:
-        """Moved to `device`; floating-point parts turned to `dtype`."""
+        """Move all parts to `device` and convert floating-point ones to `dtype`."""
         return self._map(lambda part: part.to(device, dtype if part.is_floating_point() else None))
 
     def _parts(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:

@@ -1,4 +1,4 @@
-"""Denoisers made of denoisers: the same signature goes in and comes out."""
+"""Guidance: functions that turn a denoiser into another noise prediction."""
 
 from __future__ import annotations
 
@@ -17,20 +17,22 @@ Eps = Callable[[Tensor, Tensor], Tensor]
 
 
 def conditioned(denoise: Denoise, cond: Conditioning) -> Eps:
-    """(x, t) -> eps under a fixed conditioning."""
+    """Fix the conditioning of a denoiser: return (x, t) -> eps."""
     return lambda x, t: denoise(x, t, cond)
 
 
 def classifier_free(
     denoise: Denoise, cond: Conditioning, uncond: Conditioning, scale: float
 ) -> Eps:
-    """eps_u + scale * (eps_c - eps_u) (Ho & Salimans 2021; LDM App. C), in one pass of 2B.
+    """Classifier-free guidance (Ho & Salimans 2021; LDM App. C), in one pass of a batch of 2B.
+
+    The prediction is eps_u + scale * (eps_c - eps_u).
 
     Args:
         denoise: (x_t, t, conditioning) -> eps.
-        cond: What to follow, for B pictures.
+        cond: The condition to follow, for B pictures.
         uncond: The empty or negative condition, for B pictures.
-        scale: 1 switches guidance off, and the second half of the batch with it.
+        scale: Guidance scale; 1 switches guidance off, and the batch is then B.
 
     Returns:
         (x_t (B, C, h, w), t (B,)) -> eps.
@@ -48,15 +50,15 @@ def classifier_free(
 
 
 def held(eps: Eps, schedule: NoiseSchedule, small: Tensor, strength: float) -> Eps:
-    """x0 keeps the large shapes of a small picture: image guidance (LDM App. C) without a gradient.
+    """Pull x0 towards a small picture's coarse content: gradient-free image guidance (LDM App. C).
 
-    Of each predicted x0 the part that is left at the size of `small` moves towards it.
+    The part of each predicted x0 that remains at the size of `small` is moved towards `small`.
 
     Args:
         eps: (x_t (B, C, h, w), t (B,)) -> eps.
-        schedule: Of the training.
+        schedule: Noise schedule of the model's training.
         small: (B, C, h', w') latents, smaller than the canvas.
-        strength: 0 leaves x0 as it is, 1 gives it the small picture's large shapes.
+        strength: 0 leaves x0 unchanged; 1 replaces its coarse content by that of `small`.
 
     Returns:
         (x_t, t) -> eps of the corrected x0.
@@ -76,13 +78,13 @@ def held(eps: Eps, schedule: NoiseSchedule, small: Tensor, strength: float) -> E
 def as_eps(
     output: Tensor, x_t: Tensor, t: Tensor, schedule: NoiseSchedule, prediction: str
 ) -> Tensor:
-    """A network's output as the noise in x_t.
+    """Convert a network's output to the noise in x_t.
 
     Args:
         output: (B, C, h, w).
         x_t: (B, C, h, w).
         t: (B,) int64.
-        schedule: Of the training.
+        schedule: Noise schedule of the model's training.
         prediction: What `output` is: "eps", "x0" or "v".
 
     Raises:

@@ -1,9 +1,9 @@
-"""Noise that is tied to a place: the value at (seed, step, channel, y, x) is one fixed number.
+"""Noise that is tied to places: the value at (seed, step, channel, y, x) is always the same.
 
-Counter-based: Philox-4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3")
-keyed by (seed, step), counted by (x, y, channel, 0), turned normal by Box-Muller in float64. So a
-picture's noise does not depend on batch, crop, canvas size or device, and growing a canvas keeps
-what stands there.
+The generator is counter-based: Philox-4x32-10 (Salmon et al. 2011, "Parallel random numbers: as
+easy as 1, 2, 3") with key (seed, step) and counter (x, y, channel, 0), made normal by Box-Muller in
+float64. So a picture's noise does not depend on batch, crop, canvas size or device, and a canvas
+that grows keeps the noise that it has.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ SHIFT = np.uint64(32)
 
 @dataclass(frozen=True)
 class Varied:
-    """A seed whose noise is turned towards that of others, one after the other.
+    """A seed whose noise is interpolated spherically towards that of other seeds, in turn.
 
-    Independent normal noise stands at a right angle to any other in so many dimensions: cos and sin
-    of a share of it keep the spread at 1 (spherical interpolation), and every place keeps its own
-    number for any canvas.
+    In so many dimensions independent normal noises are nearly orthogonal: weights cos and sin of a
+    share of the right angle keep the standard deviation at 1. Each place is interpolated on its
+    own, so the noise is still tied to places.
     """
 
     seed: int
-    turns: tuple[tuple[int, float], ...]  # seed, and share of the right angle, 0 to 1
+    turns: tuple[tuple[int, float], ...]  # other seed, and share of the right angle, 0 to 1
 
 
 Seed = int | Varied
 
 
 def philox(counter: tuple[np.ndarray, ...], key: tuple[int, int]) -> tuple[np.ndarray, ...]:
-    """Philox-4x32-10: four uint32 counters and two key words -> four random uint32."""
+    """Philox-4x32-10: four uint32 counter words and two key words -> four random uint32."""
     c0, c1, c2, c3 = (np.asarray(c, np.uint32) for c in counter)
     k0, k1 = np.uint32(key[0]), np.uint32(key[1])
     with np.errstate(over="ignore"):
@@ -58,13 +58,13 @@ def philox(counter: tuple[np.ndarray, ...], key: tuple[int, int]) -> tuple[np.nd
 def normal(
     seed: Seed, step: int, shape: tuple[int, int, int], origin: tuple[int, int] = (0, 0)
 ) -> Tensor:
-    """Standard normal noise of one picture.
+    """Return the standard normal noise of one picture.
 
     Args:
-        seed: 0 to 2^32 - 1, or such a one with variations.
-        step: Which draw, 0 to 2^32 - 1; the starting noise is 0.
+        seed: 0 to 2^32 - 1, or a seed with variations.
+        step: Index of the draw, 0 to 2^32 - 1; 0 is the starting noise.
         shape: (C, h, w).
-        origin: (y, x) of the first cell on the canvas; negative where it grew up or left.
+        origin: (y, x) of the first cell; negative if the canvas has grown upwards or to the left.
 
     Returns:
         (C, h, w) float32 on the CPU; the same numbers at the same places for any shape.
@@ -87,7 +87,7 @@ def normal(
     c = np.arange(C, dtype=np.uint32)[:, None, None]
     x, y, c = np.broadcast_arrays(x, y, c)
     a, b, _, _ = philox((x, y, c, np.zeros_like(c)), (seed, step))
-    # in (0, 1]: the logarithm is finite
+    # in (0, 1], so that the logarithm is finite
     uniform = (a.astype(np.float64) + 1.0) / 4294967296.0
     angle = b.astype(np.float64) * (2.0 * np.pi / 4294967296.0)
     values = np.sqrt(-2.0 * np.log(uniform)) * np.cos(angle)
@@ -95,12 +95,12 @@ def normal(
 
 
 def _places(start: int, count: int) -> np.ndarray:
-    """start, start + 1, ... as 32-bit counters; -1 is the largest of them."""
+    """Return start, start + 1, ... as uint32 counters; -1 wraps to the largest."""
     return np.arange(start, start + count, dtype=np.int64).astype(np.uint32)
 
 
 def batch_noise(
     seeds: Iterable[Seed], step: int, shape: tuple[int, int, int], temperature: float = 1.0
 ) -> Tensor:
-    """The noise of several pictures, (B, C, h, w): `normal(seeds[i], step, shape)`, scaled."""
+    """Stack `temperature * normal(seed, step, shape)` of several pictures to (B, C, h, w)."""
     return temperature * torch.stack([normal(seed, step, shape) for seed in seeds])

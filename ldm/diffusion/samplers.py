@@ -1,8 +1,8 @@
 """Samplers: pure generators over a noise prediction, from x_T to x0.
 
-A sampler knows no model, device or progress bar: it yields a Step after every update, and closing
-it stops the work; another one goes on `after` any Step, to the same end. Coefficients are read from
-the schedule's CPU tables as numbers, so a step never waits for the device.
+A sampler knows no model, device or progress bar. It yields a Step after every update, and closing
+the generator stops it; a new one can continue `after` any Step with the same result. Coefficients
+are read from the schedule's CPU tables as Python floats, so a step never waits for the device.
 
 B, C, h, w: batch, latent channels, latent rows and columns.
 """
@@ -31,10 +31,10 @@ class Step:
 
     index: int  # 0 .. total - 1
     total: int
-    t: int  # the time step that was left
+    t: int  # the time step at which the update started
     x_t: Tensor  # (B, C, h, w), now at the next lower time step
     x0: Tensor  # (B, C, h, w), the picture as predicted at t
-    # what the next update takes of those before, newest first, each (B, C, h, w)
+    # earlier predictions that the next update of a multistep sampler needs, newest first
     memory: tuple[Tensor, ...] = ()
 
 
@@ -57,14 +57,14 @@ def ddim(  # noqa: PLR0913  (all but three have defaults)
     Args:
         eps: (x_t, t) -> predicted noise; t is (B,) int64.
         x_T: Starting latents, (B, C, h, w), standard normal.
-        schedule: Of the model's training.
-        steps: Visited time steps, 1 to schedule.length.
+        schedule: Noise schedule of the model's training.
+        steps: Number of visited time steps, 1 to schedule.length.
         eta: 0 deterministic, 1 as noisy as DDPM.
         noise: Step index -> fresh noise; needed for eta > 0.
-        timesteps: The visited steps themselves, falling; None takes `ddim_timesteps`.
-        after: Go on from this Step of the same run; x_T is not used then.
-        correct_x0: Changes each predicted x0 before the step is taken, e.g. quantises it.
-        before_step: Changes x_t before each step, e.g. puts the known part of a picture back.
+        timesteps: The visited time steps, falling; None: `ddim_timesteps(steps, length)`.
+        after: Continue after this Step of the same run; x_T is then not used.
+        correct_x0: Changes each predicted x0 before the update, e.g. quantises it.
+        before_step: Changes x_t before each update, e.g. restores the known part of a picture.
 
     Yields:
         A Step after every update; the last x_t is the sample.
@@ -109,13 +109,13 @@ def ddpm(  # noqa: PLR0913  (those of `ddim`)
     Args:
         eps: (x_t, t) -> predicted noise; t is (B,) int64.
         x_T: Starting latents, (B, C, h, w), standard normal.
-        schedule: Of the model's training.
-        steps: Visited time steps, 1 to schedule.length.
-        eta: Must be 0; there so that all samplers are called alike.
+        schedule: Noise schedule of the model's training.
+        steps: Number of visited time steps, 1 to schedule.length.
+        eta: Must be 0; all samplers have this argument.
         noise: Step index -> fresh noise.
-        timesteps: The visited steps themselves, falling.
-        after: As of `ddim`.
-        variance: "posterior" (beta-tilde) or "beta", the two of DDPM Sec. 3.2.
+        timesteps: The visited time steps, falling; None: `ddpm_timesteps(steps, length)`.
+        after: Continue after this Step of the same run; x_T is then not used.
+        variance: "posterior" (beta-tilde) or "beta", the two choices of DDPM Sec. 3.2.
 
     Yields:
         A Step after every update; the last x_t is the sample.
@@ -157,10 +157,11 @@ def plms(
     timesteps: Sequence[int] | None = None,
     after: Step | None = None,
 ) -> Iterator[Step]:
-    """Pseudo linear multistep (arXiv:2202.09778, Eq. 12), as the published sampler starts it.
+    """Pseudo linear multistep (arXiv:2202.09778, Eq. 12), with the published sampler's start.
 
-    The first step averages the predictions at both of its ends (one evaluation more); then orders
-    2, 3 and 4 of Adams-Bashforth follow. Deterministic: `eta` must be 0, `noise` is not used.
+    The first step averages the predictions at both of its ends, which takes one more evaluation.
+    Adams-Bashforth steps of orders 2, 3 and 4 follow. The sampler is deterministic: `eta` must be
+    0, and `noise` is not used. The other arguments are those of `ddim`.
 
     Raises:
         ValueError: If steps is out of range or eta is not 0.
@@ -184,7 +185,7 @@ def plms(
 
 
 def _adams_bashforth(e: Tensor, history: tuple[Tensor, ...]) -> Tensor:
-    """The next direction from the newest prediction and up to three older ones, newest first."""
+    """Combine the newest prediction with one to three older ones, newest first."""
     weights = {
         1: (3 / 2, -1 / 2),
         2: (23 / 12, -16 / 12, 5 / 12),
@@ -207,8 +208,8 @@ def dpmpp_2m(
 ) -> Iterator[Step]:
     """DPM-Solver++(2M) in data prediction (arXiv:2211.01095, Alg. 2).
 
-    The first and the last step are of first order. Deterministic: `eta` must be 0, `noise` is not
-    used.
+    The first and the last step are of first order. The sampler is deterministic: `eta` must be 0,
+    and `noise` is not used. The other arguments are those of `ddim`.
 
     Raises:
         ValueError: If steps is out of range or eta is not 0.
@@ -242,11 +243,11 @@ SAMPLERS: dict[str, Callable[..., Iterator[Step]]] = {
 """Sampler name -> generator."""
 
 REMEMBERED = {"plms": 3, "dpmpp_2m": 1}
-"""Sampler name -> the most that a step's `memory` holds; of others nothing."""
+"""Sampler name -> most tensors in a step's `memory`; other samplers keep none."""
 
 
 def _begin(x_T: Tensor, after: Step | None, grid: list[Interval]) -> tuple[Tensor, list[Interval]]:
-    """Where a run begins or goes on, and the updates that are left."""
+    """Return the latents from which a run starts or continues, and the updates that are left."""
     return (x_T, grid) if after is None else (after.x_t, grid[after.index + 1 :])
 
 

@@ -1,7 +1,7 @@
 """Noise schedules: how much of the picture is left at each time step (DDPM Sec. 2).
 
-T: length of the schedule. Tables are computed in float64 and kept as float32 on the CPU, as the
-published models keep them, so that coefficients are read without asking the device.
+T: length of the schedule. Tables are computed in float64 and kept as float32, as in the published
+models. They stay on the CPU, so that reading a coefficient does not wait for the device.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class NoiseSchedule:
 
     @classmethod
     def scaled_linear(cls, start: float, end: float, length: int) -> NoiseSchedule:
-        """sqrt(beta_t) linear in t: what every published latent diffusion model calls linear."""
+        """sqrt(beta_t) linear in t; the published latent diffusion models call this linear."""
         roots = torch.linspace(math.sqrt(start), math.sqrt(end), length, dtype=torch.float64)
         return cls(roots.square())
 
@@ -47,7 +47,7 @@ class NoiseSchedule:
 
     @property
     def length(self) -> int:
-        """T."""
+        """Number of time steps, T."""
         return len(self.betas64)
 
     @cached_property
@@ -71,7 +71,7 @@ class NoiseSchedule:
 
     @cached_property
     def posterior_log_variance_clipped(self) -> Tensor:
-        """log beta-tilde_t, at least log 1e-20 where it is zero."""
+        """log beta-tilde_t, with beta-tilde_t clamped to at least 1e-20."""
         return self._posterior_variance64.clamp_min(1e-20).log().float()
 
     @cached_property
@@ -88,7 +88,7 @@ class NoiseSchedule:
 
     @property
     def _before64(self) -> Tensor:
-        """alpha-bar_t-1, 1 at t = 0."""
+        """alpha-bar_t-1; 1 at t = 0."""
         return torch.cat([torch.ones(1, dtype=torch.float64), self._cumprod64[:-1]])
 
     @property
@@ -96,7 +96,7 @@ class NoiseSchedule:
         return self.betas64 * (1 - self._before64) / (1 - self._cumprod64)
 
     def snr(self, t: Tensor) -> Tensor:
-        """Signal-to-noise ratio alpha-bar_t / (1 - alpha-bar_t), shaped as t."""
+        """Signal-to-noise ratio alpha-bar_t / (1 - alpha-bar_t), in the shape of t."""
         level = self._level(t)
         return level / (1 - level)
 
@@ -106,17 +106,17 @@ class NoiseSchedule:
         return signal * x0 + sigma * noise
 
     def recentred(self, x_t: Tensor, t: Tensor, centre: Tensor) -> Tensor:
-        """x_t of x0 - centre with the same noise: x_t - sqrt(alpha-bar_t) centre."""
+        """Return x_t for x0 - centre with the same noise: x_t - sqrt(alpha-bar_t) centre."""
         signal, _ = self._scales(t, x_t)
         return x_t - signal * centre.to(x_t.dtype)
 
     def predict_x0(self, x_t: Tensor, t: Tensor, eps: Tensor) -> Tensor:
-        """x0 from x_t and its noise (DDPM Eq. 15)."""
+        """Predict x0 from x_t and its noise (DDPM Eq. 15)."""
         signal, sigma = self._scales(t, x_t)
         return (x_t - sigma * eps) / signal
 
     def predict_eps(self, x_t: Tensor, t: Tensor, x0: Tensor) -> Tensor:
-        """The noise in x_t if the picture is x0."""
+        """Return the noise in x_t, given x0."""
         signal, sigma = self._scales(t, x_t)
         return (x_t - signal * x0) / sigma
 
@@ -126,12 +126,12 @@ class NoiseSchedule:
         return signal * noise - sigma * x0
 
     def eps_from_velocity(self, x_t: Tensor, t: Tensor, v: Tensor) -> Tensor:
-        """The noise in x_t from v."""
+        """Return the noise in x_t, given v."""
         signal, sigma = self._scales(t, x_t)
         return signal * v + sigma * x_t
 
     def _level(self, t: Tensor) -> Tensor:
-        """alpha-bar_t; the table is copied once per device, since a copy waits for the device."""
+        """alpha-bar_t; the table is copied once per device, since each copy waits for it."""
         if t.device not in self._levels:
             self._levels[t.device] = self.alphas_cumprod.to(t.device)
         return self._levels[t.device][t]

@@ -1,4 +1,4 @@
-"""Which time steps a sampler visits, and what lies between two of them."""
+"""The time steps that a sampler visits, and the coefficients of the updates between them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from ldm.diffusion.schedule import NoiseSchedule
 
 
 def ddim_timesteps(steps: int, length: int) -> list[int]:
-    """The visited time steps, falling.
+    """Return the time steps that DDIM, PLMS and DPM-Solver++ visit, falling.
 
-    The published grid, every (length // steps)-th step shifted by one, wherever it has `steps`
-    entries below `length`; else `steps` evenly spaced ones that end at 1 (at 0 for all of them).
+    This is the published grid, every (length // steps)-th time step shifted by one, if it has
+    `steps` entries below `length`. Otherwise `steps` evenly spaced time steps end at 1, or at 0 if
+    steps is `length`.
 
     Raises:
         ValueError: If steps is not in 1..length.
@@ -33,12 +34,15 @@ def ddim_timesteps(steps: int, length: int) -> list[int]:
 
 
 def published_timesteps(steps: int, length: int) -> list[int]:
-    """The grid of the published samplers: more than `steps` where it does not divide `length`."""
+    """Return the published samplers' grid; it may have more than `steps` entries.
+
+    That happens if `steps` does not divide `length`.
+    """
     return [t + 1 for t in range(0, length, length // steps)][::-1]
 
 
 def ddpm_timesteps(steps: int, length: int) -> list[int]:
-    """`steps` evenly spaced time steps from length - 1 down to 0.
+    """Return `steps` evenly spaced time steps from length - 1 down to 0.
 
     Raises:
         ValueError: If steps is not in 1..length.
@@ -50,7 +54,7 @@ def ddpm_timesteps(steps: int, length: int) -> list[int]:
 
 
 def timesteps_of(sampler: str, steps: int, length: int) -> list[int]:
-    """The time steps that a sampler visits when it is left to itself, falling.
+    """Return the time steps that a sampler visits by default, falling.
 
     Raises:
         ValueError: If steps is not in 1..length.
@@ -60,16 +64,16 @@ def timesteps_of(sampler: str, steps: int, length: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Interval:
-    """One update from time step t to the next lower one, s: alpha-bar at both ends.
+    """One update from time step t to the next lower one, s, with alpha-bar at both.
 
-    x_t = signal x0 + sigma eps at either of them (DDPM Eq. 4).
+    At both, x = signal x0 + sigma eps (DDPM Eq. 4).
     """
 
     index: int
-    total: int  # updates
+    total: int  # number of updates
     t: int
     a_t: float  # alpha-bar at t
-    a_s: float  # and at s
+    a_s: float  # alpha-bar at s
 
     @property
     def signal_t(self) -> float:
@@ -89,7 +93,7 @@ class Interval:
 
     @property
     def lambda_t(self) -> float:
-        """Half the log signal-to-noise ratio."""
+        """Half of the log signal-to-noise ratio at t."""
         return 0.5 * math.log(self.a_t / (1 - self.a_t))
 
     @property
@@ -97,15 +101,15 @@ class Interval:
         return 0.5 * math.log(self.a_s / (1 - self.a_s)) if self.a_s < 1 else math.inf
 
     def ddim_sigma(self, eta: float) -> float:
-        """DDIM Eq. 16."""
+        """Return sigma of DDIM Eq. 16."""
         return eta * math.sqrt((1 - self.a_s) / (1 - self.a_t) * (1 - self.a_t / self.a_s))
 
     def predict_x0(self, x: Tensor, e: Tensor) -> Tensor:
-        """The picture in x if its noise is e (DDIM Eq. 9)."""
+        """Predict x0 from x at t and its noise e (DDIM Eq. 9)."""
         return (x - self.sigma_t * e) / self.signal_t
 
     def ddim(self, x: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
-        """The deterministic update (DDIM Eq. 12 with sigma 0): x at s, and x0."""
+        """Do the deterministic update (DDIM Eq. 12 with sigma 0); return x at s, and x0."""
         x0 = self.predict_x0(x, e)
         return self.signal_s * x0 + self.sigma_s * e, x0
 
@@ -116,9 +120,10 @@ def intervals(
     timesteps: Sequence[int] | None,
     a_end: float | None = None,
 ) -> Iterator[Interval]:
-    """The updates over a falling grid; the last one ends at `a_end`, None for alpha-bar_0.
+    """Yield the updates over a falling grid; the last one ends at `a_end`, None: alpha-bar_0.
 
-    Ending at alpha-bar_0 rather than at 1 is what the published DDIM and PLMS samplers do.
+    The published DDIM and PLMS samplers end at alpha-bar_0, not at 1. A last step at t = 0 always
+    ends at 1.
     """
     if timesteps is None:
         timesteps = ddim_timesteps(steps, schedule.length)
@@ -126,7 +131,7 @@ def intervals(
     a = schedule.alphas_cumprod.tolist()
     ends = [a[s] for s in timesteps[1:]] + [a[0] if a_end is None else a_end]
     for index, (t, a_s) in enumerate(zip(timesteps, ends, strict=True)):
-        # visiting t = 0 itself leaves nothing between alpha-bar_0 and the end: go to the picture
+        # from t = 0 an update to alpha-bar_0 would change nothing, so it goes to the picture
         yield Interval(index, len(timesteps), t, a[t], a_s if t > 0 else 1.0)
 
 

@@ -1,9 +1,9 @@
-"""As many threads as other programs leave processors.
+"""Choice of torch's number of threads by the processors that other programs leave free.
 
-Threads of a network wait for each other hundreds of times a step. OpenMP lets them spin while they
-wait, which is what makes a small network fast on two cores; but beside a program that keeps one of
-these cores busy, all spin until the one on that core has had its turn, and a step takes many times
-as long. With one thread less there is nothing to wait for.
+The threads of a network wait for each other hundreds of times per step. OpenMP lets them spin while
+they wait, which makes a small network fast on two cores. But if another program keeps one of these
+cores busy, all threads spin until the one on that core gets its turn, and a step takes many times
+as long. With one thread less this does not happen.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from typing import TypeVar
 import psutil
 import torch
 
-WINDOW = 0.25  # seconds, at least: the system counts in hundredths
-STALE = 2.0  # seconds: what was on average in so long a time says nothing of now
-QUOTA = Path("/sys/fs/cgroup/cpu.max")  # what a container may use: "200000 100000" is 2 processors
+WINDOW = 0.25  # shortest interval between readings in seconds; the system counts in hundredths
+STALE = 2.0  # seconds: the average over a longer interval says nothing about the present load
+QUOTA = Path("/sys/fs/cgroup/cpu.max")  # a container's limit: "200000 100000" is 2 processors
 Event = TypeVar("Event")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Processor seconds since some moment."""
+    """Processor seconds used so far, since an arbitrary start."""
 
     clock: float  # seconds
-    everyone: float
-    ours: float  # of this process
+    everyone: float  # processor seconds of all processes
+    ours: float  # processor seconds of this process
 
     @staticmethod
     def now() -> Reading:
-        """What the system has counted."""
+        """Read the system's present counts."""
         all_times, own = psutil.cpu_times(), psutil.Process().cpu_times()
         idle = all_times.idle + getattr(all_times, "iowait", 0.0)
         guests = getattr(all_times, "guest", 0.0) + getattr(all_times, "guest_nice", 0.0)
@@ -44,12 +44,12 @@ class Reading:
 
 
 class Cores:
-    """Sets torch's threads while something runs on the CPU.
+    """Sets torch's number of threads while something runs on the CPU.
 
     Args:
-        most: Threads; None: torch's own number, or what the container may use if that is less.
-        processors: Of the machine.
-        read: What has been used so far.
+        most: Most threads; None: torch's default, or the container's limit if it is lower.
+        processors: Processors of the machine; None: as counted by the system.
+        read: Returns the processor time used so far.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Cores:
         self._threads = self.most
 
     def threads(self) -> int:
-        """How many to take now; cheap enough for every step."""
+        """Return the number of threads to use now; cheap enough to call at every step."""
         now, last = self._read(), self._last
         seconds = now.clock - last.clock
         if seconds < WINDOW:
@@ -78,7 +78,7 @@ class Cores:
 
     @contextmanager
     def fit(self) -> Iterator[None]:
-        """Take as many threads as fit now; afterwards it is as before."""
+        """Use the number of threads that fits now, and restore the old one afterwards."""
         before = torch.get_num_threads()
         torch.set_num_threads(self.threads())
         try:
@@ -87,7 +87,7 @@ class Cores:
             torch.set_num_threads(before)
 
     def fitted(self, events: Iterator[Event]) -> Iterator[Event]:
-        """The same events; each is worked for with as many threads as fit then."""
+        """Pass events on; the work for each one uses the number of threads that fits then."""
         with self.fit():
             for event in events:
                 yield event
@@ -95,7 +95,7 @@ class Cores:
 
 
 def quota(path: Path = QUOTA) -> int:
-    """Processors that the container may use; a large number where nothing limits it."""
+    """Return the processors that the container may use; a large number if there is no limit."""
     try:
         share, period = path.read_text().split()
         return max(1, math.ceil(int(share) / int(period)))

@@ -1,4 +1,4 @@
-"""Where to compute, and in which precision."""
+"""Choice of the device and the precision of computation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ldm.errors import RequestError
 
-if TYPE_CHECKING:  # a name is checked without torch, so that a wrong flag is told at once
+if TYPE_CHECKING:  # names are checked without torch, so that a wrong flag is reported at once
     import torch
 
 log = logging.getLogger(__name__)
@@ -17,10 +17,10 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 def check_device_name(name: str) -> None:
-    """Refuse what cannot be a device on any machine.
+    """Refuse a name that is no device on any machine.
 
     Raises:
-        RequestError: If it is none of DEVICES, nor one with a number, like "cuda:1".
+        RequestError: If the name is none of DEVICES, nor one with a number, like "cuda:1".
     """
     kind, _, number = name.partition(":")
     is_known = kind in DEVICES and (":" not in name or (kind != "auto" and number.isdecimal()))
@@ -29,7 +29,7 @@ def check_device_name(name: str) -> None:
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device called `name`; "auto" takes CUDA, then MPS, then the CPU.
+    """Return the device called `name`; "auto" takes CUDA, then MPS, then the CPU.
 
     Raises:
         RequestError: If the name is unknown or this machine has no such device.
@@ -52,10 +52,10 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def exact_float32() -> None:
-    """Compute float32 in float32 on CUDA.
+    """Switch TF32 off on CUDA, so that float32 is computed in full precision.
 
-    torch rounds the inputs of CUDA's convolutions to 10 bits unless it is told not to; then a
-    picture would depend on its batch and on how its canvas is covered.
+    By default torch rounds the inputs of CUDA's convolutions to 10 bits; then a picture would
+    depend on its batch and on how its canvas is covered.
     """
     import torch  # noqa: PLC0415  (see above)
 
@@ -64,9 +64,9 @@ def exact_float32() -> None:
 
 
 def choose_dtype(device: torch.device, precision: str = "auto") -> torch.dtype:
-    """What to compute in.
+    """Return the dtype to compute in.
 
-    "auto" is bfloat16 on CUDA cards that compute in it, float16 on older ones, float32 elsewhere.
+    "auto" is bfloat16 on CUDA cards that support it, float16 on older ones, float32 elsewhere.
 
     Raises:
         RequestError: If the precision is none of PRECISIONS.
@@ -86,7 +86,7 @@ def choose_dtype(device: torch.device, precision: str = "auto") -> torch.dtype:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether `device` has arithmetic for bfloat16 and does not only imitate it, slowly."""
+    """Whether `device` computes natively in bfloat16 and does not emulate it slowly."""
     import torch  # noqa: PLC0415  (see above)
 
     from ldm.models.kernels import has_arithmetic  # noqa: PLC0415
@@ -97,7 +97,7 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 def autocast(device: torch.device) -> torch.autocast:
-    """To compute in bfloat16 where `device` has arithmetic for it, else in float32."""
+    """Return an autocast to bfloat16 if `device` computes natively in it, else a disabled one."""
     import torch  # noqa: PLC0415  (see above)
 
     return torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device))

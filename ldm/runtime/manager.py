@@ -1,4 +1,4 @@
-"""Which models are in memory: loaded on first use, kept while they fit, evicted oldest first."""
+"""The cache of loaded models: loaded on first use, kept while they fit, evicted oldest first."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class _Entry:
-    """A loaded model and how many uses hold it."""
+    """A loaded model and its use count."""
 
     model: Any
     nbytes: int
-    source: Any  # its preset and the state of the weight files that it was read from
-    pins: int = 0
+    source: Any  # see `_source`: the preset and the state of its weight files at loading
+    pins: int = 0  # uses in progress; a pinned model is not evicted
 
 
 class ModelManager:
     """The one owner of loaded models.
 
     Args:
-        device: "auto", "cpu", "cuda" or "mps".
-        memory_budget: For all loaded models together: bytes, or text like "4GiB"; None takes a
-            share of what is free.
+        device: "auto", "cpu", "cuda" or "mps", or one with a number, like "cuda:1".
+        memory_budget: For all loaded models together: bytes, or text like "4GiB"; None: a share of
+            the free memory.
         precision: "auto", "float32" or "bfloat16"; auto is float32 on the CPU.
-        load: Preset -> model; None reads the preset's files.
-        size_of: Preset -> bytes it will take; None counts its parameters.
+        load: Preset -> model; None: read the preset's files.
+        size_of: Preset -> bytes that the model will take; None: estimate them.
     """
 
     def __init__(
@@ -75,12 +75,12 @@ class ModelManager:
 
     @contextmanager
     def use(self, name: str) -> Iterator[Any]:
-        """The model of a preset, loaded if need be and kept in memory until the block ends.
+        """Yield the model of a preset, loaded if needed and kept in memory until the block ends.
 
         Raises:
             PresetError: If there is no such preset.
             CheckpointError: If its weights are missing or broken.
-            MemoryBudgetError: If it does not fit beside what is in use.
+            MemoryBudgetError: If it does not fit beside the models in use.
         """
         entry = self._pin(name)
         try:
@@ -90,12 +90,12 @@ class ModelManager:
                 entry.pins -= 1
 
     def loaded(self) -> dict[str, int]:
-        """Name -> bytes of the models in memory, least recently used first."""
+        """Return name -> bytes of the models in memory, least recently used first."""
         with self._lock:
             return {name: entry.nbytes for name, entry in self._entries.items()}
 
     def unload(self, name: str) -> bool:
-        """Drop a model that nobody uses; whether it was dropped."""
+        """Drop a model that is not in use; return whether it was dropped."""
         with self._lock:
             entry = self._entries.get(name)
             if entry is None or entry.pins:
@@ -118,8 +118,10 @@ class ModelManager:
             return self._load_and_pin(preset)
 
     def _take(self, name: str, source: Any) -> _Entry | None:
-        """The entry, pinned and marked as just used; none if its files were replaced since. The
-        lock is held."""
+        """Pin an entry and mark it as just used; drop an idle one whose files were replaced.
+
+        The caller holds the lock.
+        """
         entry = self._entries.get(name)
         if entry is None:
             return None
@@ -152,7 +154,7 @@ class ModelManager:
         return entry
 
     def _reserve(self, name: str, nbytes: int) -> list[str]:
-        """Make room for a model; returns the idle models that were dropped, oldest first."""
+        """Make room for a model; return the idle models that were dropped, oldest first."""
         with self._lock:
             held = sum(entry.nbytes for entry in self._entries.values() if entry.pins)
             held += self._reserved
@@ -175,7 +177,7 @@ class ModelManager:
         )
 
     def _load_again(self, names: list[str]) -> None:
-        """After a failed load: what was there before it comes back."""
+        """After a failed load, restore the models that were dropped for it."""
         for name in names:
             try:
                 with self.use(name):
@@ -191,7 +193,10 @@ class ModelManager:
             torch.cuda.empty_cache()
 
     def _estimate(self, preset: Preset) -> int:
-        """Bytes of the weights; refused before room is made if they are not there at all."""
+        """Return the bytes of the weights; CheckpointError if a weight file is missing.
+
+        This is called before room is made, so a missing file does not evict other models.
+        """
         if missing := [path for path in preset.weight_paths if not is_there(path)]:
             raise CheckpointError(_missing(preset, missing[0]))
         if self._is_prepared:
@@ -200,17 +205,17 @@ class ModelManager:
 
     @property
     def _is_prepared(self) -> bool:
-        """Elsewhere the plain networks are what was tried."""
+        """Whether models are prepared for inference; elsewhere only plain ones were tried."""
         return self.device.type in ("cpu", "cuda")
 
     def _load_files(self, preset: Preset) -> Any:
         if not self._is_prepared:
             return self._plain(preset, self.dtype)
-        # on the CPU weights stay in the mapped file until a layer packs its own
+        # on the CPU weights stay float32 in the mapped file until each layer packs its own
         on_cpu = self.device.type == "cpu"
         model = self._plain(preset, torch.float32 if on_cpu else self.dtype)
         prepare(model, self.dtype).is_prepared = True
-        if self.dtype == torch.float16:  # of so small a range that a picture may not fit
+        if self.dtype == torch.float16:  # its small range may overflow; see `in_float32`
             model.in_float32 = partial(self._plain, preset, torch.float32)
         return model.eval()
 
@@ -221,7 +226,7 @@ class ModelManager:
 
 
 def _source(preset: Preset) -> Any:
-    """What a model is made of: others if its preset or a weight file is changed or gone."""
+    """Return a value that differs once the preset or a weight file has changed or is gone."""
     try:
         return preset, weight_stamps(preset)
     except OSError:

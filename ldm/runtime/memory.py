@@ -1,4 +1,4 @@
-"""Bytes: how many a person allows, how many are free, and when they have run out."""
+"""Memory: amounts given by the user, free and used bytes, and out-of-memory errors."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ UNITS = {
 }
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 CGROUP = Path("/sys/fs/cgroup")  # what a container may use
-SHARE_OF_FREE = 0.6  # of the free memory for models; the rest is for what they compute
+SHARE_OF_FREE = 0.6  # share of the free memory for models; the rest is for activations
 
 
 def parse_bytes(text: str) -> int:
     """ "4GiB", "500 MB" or "1000" -> bytes.
 
     Raises:
-        RequestError: If it is no positive amount.
+        RequestError: If the text is no positive amount.
     """
     match = re.fullmatch(r"\s*(\d{1,18}(?:\.\d{1,18})?)\s*([A-Za-z]*)\s*", text)
     unit = match.group(2).upper() if match else None
@@ -48,10 +48,10 @@ def parse_bytes(text: str) -> int:
 
 
 def in_bytes(amount: int | str) -> int:
-    """Bytes as code gives them: a whole number, or text as `parse_bytes` takes it.
+    """Return bytes given as a whole number of at least 0, or as text for `parse_bytes`.
 
     Raises:
-        RequestError: If it is neither.
+        RequestError: If the amount is neither.
     """
     if isinstance(amount, str):
         return parse_bytes(amount)
@@ -61,7 +61,7 @@ def in_bytes(amount: int | str) -> int:
 
 
 def format_bytes(amount: int) -> str:
-    """Bytes for people."""
+    """Format bytes for messages, like "1.5 GiB"."""
     for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if amount >= size:
             return f"{amount / size:.1f} {unit}"
@@ -69,10 +69,10 @@ def format_bytes(amount: int) -> str:
 
 
 def default_budget(device: torch.device) -> int:
-    """A fixed share of what is free on the device now."""
+    """Return SHARE_OF_FREE of the bytes that are free on the device now."""
     if (cuda := _cuda(device)) is not None:
         free, _ = cuda.mem_get_info(device)
-        # torch keeps blocks that it has freed, for itself
+        # torch's allocator keeps freed blocks, which the system does not count as free
         free += cuda.memory_reserved(device) - cuda.memory_allocated(device)
     else:
         free = min(psutil.virtual_memory().available, left_to_container())
@@ -80,10 +80,10 @@ def default_budget(device: torch.device) -> int:
 
 
 def left_to_container(folder: Path = CGROUP) -> int:
-    """Bytes that this container may still take; a large number where nothing limits it."""
+    """Return the bytes that this container may still take; a large number if there is no limit."""
     for limit, used, about in (
         ("memory.max", "memory.current", "memory.stat"),
-        # before version 2
+        # cgroup version 1
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
     ):
         with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
@@ -93,15 +93,15 @@ def left_to_container(folder: Path = CGROUP) -> int:
 
 
 def _cached(about: str) -> int:
-    """Bytes of files that are counted as taken and given back when they are wanted."""
+    """Return the bytes of cached files, which count as used but are freed on demand."""
     counts = dict(line.split() for line in about.splitlines())
     return sum(int(counts.get(f"{kind}_file", 0)) for kind in ("active", "inactive"))
 
 
 def resident(device: torch.device | None = None) -> int:
-    """Bytes in memory now: of this process, or on a CUDA device what torch has in use there.
+    """Return the bytes in use now: of this process, or by torch on a CUDA device.
 
-    What the process has freed is given back to the system first.
+    Memory that the process has freed is first returned to the system.
     """
     with contextlib.suppress(OSError, AttributeError):  # glibc only
         ctypes.CDLL(None).malloc_trim(0)
@@ -111,7 +111,7 @@ def resident(device: torch.device | None = None) -> int:
 
 
 def reset_peak(device: torch.device | None = None) -> None:
-    """Let `peak_resident` count from now on, where the system can."""
+    """Restart the measurement of `peak_resident`, if the system supports it."""
     if (cuda := _cuda(device)) is not None:
         cuda.reset_peak_memory_stats(device)
         return
@@ -120,7 +120,7 @@ def reset_peak(device: torch.device | None = None) -> None:
 
 
 def peak_resident(device: torch.device | None = None) -> int | None:
-    """Most bytes in memory since `reset_peak`, as `resident`; None: the system does not say."""
+    """Return the peak of `resident` since `reset_peak`; None: the system does not tell it."""
     if (cuda := _cuda(device)) is not None:
         return cuda.max_memory_allocated(device)
     with contextlib.suppress(OSError, StopIteration, ValueError):
@@ -130,10 +130,10 @@ def peak_resident(device: torch.device | None = None) -> int | None:
 
 
 def _cuda(device: torch.device | None) -> Any:
-    """`torch.cuda` if that is where the device is."""
+    """Return `torch.cuda` for a CUDA device, else None."""
     if device is None or device.type != "cuda":
         return None
-    import torch  # noqa: PLC0415  (loaded long since by whoever has a device)
+    import torch  # noqa: PLC0415  (whoever has a device has imported it already)
 
     return torch.cuda
 
