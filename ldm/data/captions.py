@@ -1,4 +1,4 @@
-"""Sentences about a scene: many wordings, all of them true."""
+"""Captions of a scene, in many wordings, all of them true."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ CROWDS = {
     "house": ("a village", "a small village", "a hamlet"),
     "boat": ("a fleet of boats",),
 }
-CROWD, CROWD_SHARE = 4, 0.3  # so many of a kind may be named as one, and how often they are
+CROWD, CROWD_SHARE = 4, 0.3  # from so many of a kind on, a collective noun is used so often
 COUNTS = {
     1: ("a", "one", "a single"),
     2: ("two", "a pair of", "a couple of"),
@@ -87,14 +87,14 @@ SIDES = {
     "middle": ("in the middle", "in the centre", "in the center"),
     "right": ("on the right", "at the right", "to the right"),
 }
-# Chances of being named. What anyone expects need not be said, so that it is what an unsaid word
-# means; what nobody expects is said.
+# Chances of being named. Usual values are often left out, so that a caption without them means
+# them; unusual values are nearly always named.
 NAMED = {
     **dict.fromkeys(("day", "clear", "grass", "hills"), 0.55),
     **dict.fromkeys(("overcast", "snow", "mountains"), 0.95),
     **dict.fromkeys(("night", "fog", "snowfall"), 1.0),
 }
-PLACED = 0.5  # how often a group is told a place in the scenery instead of a side
+PLACED = 0.5  # chance that a group gets a place in the scenery instead of a side
 BY_WATER = ("by", "near", "beside", "next to")
 ON_GROUND = {"grass": ("in",), "autumn": ("in",), "snow": ("in",), "sand": ("on",)}
 BEFORE = {"mountains": ("in front of", "below", "near"), "hills": ("in front of",)}
@@ -109,19 +109,19 @@ STARTS = (
 )
 JOINS = (", ", ", ", " with ", " and ")
 Group = tuple[str, int, str | None, str | None]  # kind, count, colour or None, side or None
-Scenery = dict[str, tuple[tuple[str, ...], str]]  # how a thing can stand to each, and its name
+Scenery = dict[str, tuple[tuple[str, ...], str]]  # kind -> (prepositions, name)
 
 
 def describe(about: Mapping[str, Any], rng: np.random.Generator, share: float = 0.8) -> str:
-    """One sentence about a scene.
+    """Write one sentence about a scene.
 
     Args:
-        about: What can be seen: `time, weather, ground`, of ATTRIBUTES or None; `lake`, a bool;
+        about: What is visible: `time, weather, ground`, of ATTRIBUTES or None; `lake`, a bool;
             `far`, "mountains", "hills" or None; `disc`, "sun", "moon" or None; `groups`, a list
             of `Group`.
         rng: Chooses what is named and how.
-        share: Chance of naming a property that is not in NAMED; 1 names all. Objects are always
-            named: only then does a model learn that what is not asked for is not there.
+        share: Chance of naming a property that is not in NAMED; 1 names all properties. Objects are
+            always named, so that a model learns not to draw objects that are not asked for.
     """
 
     def pick(options: Sequence[Any]) -> Any:
@@ -156,7 +156,7 @@ def describe(about: Mapping[str, Any], rng: np.random.Generator, share: float = 
 
 
 def _scenery(about: Mapping[str, Any], pick: Any, told: Any) -> Scenery:
-    """What is named beside the things."""
+    """Choose the scenery that is named beside the objects."""
     found: Scenery = {}
     if about["lake"]:
         found["lake"] = BY_WATER, pick(LAKES)
@@ -168,7 +168,7 @@ def _scenery(about: Mapping[str, Any], pick: Any, told: Any) -> Scenery:
 
 
 def _place(kind: str, scenery: Scenery, pick: Any) -> str | None:
-    """Where things of a kind are, as in "by a lake"; what is named so is named no more."""
+    """Choose a place like "by a lake" for objects of a kind, and remove it from `scenery`."""
     if kind == "boat":
         return f"on {scenery.pop('lake')[1]}" if "lake" in scenery else None
     if not scenery:
@@ -185,7 +185,7 @@ def _join(parts: list[str], pick: Any) -> str:
 
 
 def _group(group: Group, pick: Any, detailed: bool, crowded: bool) -> tuple[str, str | None]:
-    """What a group of things is called, and on which side it is, if that is told."""
+    """Name a group of objects, and its side or None."""
     kind, count, colour, side = group
     noun = pick(NOUNS[kind])[count > 1]
     if kind == "house" and colour and detailed:

@@ -1,4 +1,4 @@
-"""Classes of whole scenes: what the ground is and what time it is."""
+"""Classes of whole scenes: pairs of ground and time of day."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ PAIRS = tuple((ground, time) for ground in ATTRIBUTES["ground"] for time in ATTR
 NAMES = tuple(f"{ground} {TIMES[time][0]}" for ground, time in PAIRS)
 """Class names in the order of their ids: "grass by day", "grass at dawn", ..."""
 NO_CLASS = len(NAMES)
-"""The id that stands for any class."""
+"""The id that stands for "no class given"."""
 
 
 def class_of(attributes: Mapping[str, Any]) -> int:
-    """The class of a scene with these attributes."""
+    """Return the class id of a scene with these attributes."""
     return PAIRS.index((attributes["ground"], attributes["time"]))

@@ -1,8 +1,7 @@
-"""Scenes seen from closer: the same things, drawn larger.
+"""Close views of scenes: the same scenes, drawn larger and cropped.
 
-Pictures to be enlarged or filled and painted maps have any scale, and what the other models make
-has that of the world itself. Drawn larger and cropped, the world has the sharp large shapes that
-such a picture should become.
+Inputs for upscaling and inpainting and painted maps have objects of any scale, whereas scenes have
+one scale. Close views add training pictures with sharp large shapes.
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ import numpy as np
 from ldm.data.rendering import drawn
 from ldm.data.scenes import Sample, Scene
 
-CROPS = 4  # of each drawn scene
+CROPS = 4  # crops of each drawn scene
 
 
 def enlarge(scene: Scene, times: float) -> Scene:
-    """The scene at `times` the size; stars, snowflakes and ripples keep theirs."""
+    """Return the scene at `times` its size; stars, snowflakes and ripples keep their size."""
 
     def larger(*values: float) -> tuple[float, ...]:
         return tuple(times * value for value in values)
@@ -41,16 +40,16 @@ def enlarge(scene: Scene, times: float) -> Scene:
 def close_views(
     alike: Sequence[Scene], rng: np.random.Generator, size: int, zoom: float
 ) -> list[Sample]:
-    """Random crops of scenes drawn up to `zoom` times as large.
+    """Cut random crops from scenes drawn up to `zoom` times as large.
 
     Args:
-        alike: Scenes of one size, which get the same crops.
+        alike: Scenes of one size, which get the same scale and crops.
         rng: Chooses scale and places.
-        size: px, both sides of a crop.
-        zoom: At least 1.
+        size: Side of a crop in px.
+        zoom: Largest scale, at least 1.
 
     Returns:
-        CROPS of each scene: a crop of all scenes, then the next one.
+        CROPS samples of each scene: the first crop of all scenes, then the next one.
     """
     times = rng.uniform(1, zoom)
     large = [drawn(enlarge(scene, times)) for scene in alike]

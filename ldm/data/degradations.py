@@ -1,10 +1,11 @@
-"""From a picture to the low-resolution one that a x4 upscaling model is trained on.
+"""Degradations that make the low-resolution training inputs of a x4 upscaling model.
 
-`bicubic` shrinks with antialiasing, nothing else. `bsr` is the light variant of BSRGAN
-(arXiv:2103.14006) that the published model was trained with: blur, two resizes, noise and JPEG in
-random order, each much milder than in the paper.
+`bicubic` only shrinks, with antialiasing. `bsr` is the light variant of BSRGAN (arXiv:2103.14006)
+that the published model was trained with: blur, two resizes, noise and JPEG in random order, each
+much milder than in the paper.
 
-Pictures are (H, W, 3) uint8 RGB outside and float32 in 0..1 inside; `sf` is the scale factor.
+Pictures are (H, W, 3) uint8 RGB in the interface and float32 in 0..1 internally; `sf` is the scale
+factor.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ import numpy as np
 from PIL import Image
 
 FACTOR = 4
-HALVE_FIRST = 0.25  # chance
+HALVE_FIRST = 0.25  # chance of halving the picture first
 JPEG_QUALITY = (80, 95)
 JPEG_IN_BETWEEN = 0.9  # chance of a JPEG before the final one
 NOISE_LEVELS = (1, 2)  # standard deviations in 1 / 255
 INTERPOLATIONS = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_AREA)
-MIN_VARIANCE = 1e-3  # px^2, of a blur; a narrower one is none
+MIN_VARIANCE = 1e-3  # px^2; smaller variances are raised to it, where a blur has no effect
 
 
 def bicubic(image: np.ndarray, factor: int = FACTOR) -> np.ndarray:
-    """A picture (H, W, 3) at 1 / `factor` of its size: (H // factor, W // factor, 3), antialiased.
+    """Shrink (H, W, 3) to (H // factor, W // factor, 3), antialiased.
 
-    What is left over at the right and at the bottom is cut off.
+    Rows and columns that are left over at the bottom and at the right are cut off first.
     """
     image = _cropped(image, factor)
     height, width = image.shape[:2]
@@ -36,11 +37,11 @@ def bicubic(image: np.ndarray, factor: int = FACTOR) -> np.ndarray:
 
 
 def bsr(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A picture (H, W, 3) degraded and shrunk: (H // 4, W // 4, 3).
+    """Degrade and shrink (H, W, 3) to (H // 4, W // 4, 3).
 
     Args:
-        image: uint8 RGB; what is left over at the right and at the bottom is cut off.
-        rng: All of its randomness.
+        image: uint8 RGB; rows and columns left over at the bottom and at the right are cut off.
+        rng: Source of all randomness.
     """
     x = _cropped(image, FACTOR).astype(np.float32) / 255
     sf = FACTOR
@@ -62,7 +63,7 @@ def bsr(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _order(rng: np.random.Generator) -> list[int]:
-    """The seven slots of the full variant shuffled, the first resize before the second."""
+    """Shuffle the seven slots of the full variant, the first resize (2) before the second (3)."""
     order = rng.permutation(7).tolist()
     first, second = order.index(2), order.index(3)
     if second < first:
@@ -80,7 +81,7 @@ def _interpolation(rng: np.random.Generator) -> int:
 
 
 def _halved(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Half the size, by OpenCV or by an antialiased bicubic with mirrored borders."""
+    """Halve a picture by OpenCV, or by antialiased bicubic with mirrored borders."""
     height, width = x.shape[:2]
     if rng.random() < 0.5:
         small = cv2.resize(x, (width // 2, height // 2), interpolation=_interpolation(rng))
@@ -90,7 +91,7 @@ def _halved(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _half_bicubic(x: np.ndarray, border: int = 8) -> np.ndarray:
-    """Cubic with a = -0.5, stretched by 2, as Pillow has it; the mirror hides Pillow's border."""
+    """Halve by Pillow's antialiased bicubic (a = -0.5); mirroring replaces Pillow's borders."""
     padded = np.pad(x, ((border, border), (border, border), (0, 0)), mode="symmetric")
     height, width = padded.shape[:2]
     size = (width // 2, height // 2)
@@ -104,7 +105,7 @@ def _planes(x: np.ndarray) -> list[np.ndarray]:
 
 
 def _blurred(x: np.ndarray, sf: int, rng: np.random.Generator) -> np.ndarray:
-    """A Gaussian blur, half of the time a slanted one."""
+    """Blur by a Gaussian, which is anisotropic and rotated with a chance of one half."""
     if rng.random() < 0.5:
         variances = (4 + sf) / 4 * rng.random(2)
         side = int(rng.integers(2, 12)) + 3
@@ -117,7 +118,7 @@ def _blurred(x: np.ndarray, sf: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def slanted_gaussian(side: int, variances: np.ndarray, angle: float) -> np.ndarray:
-    """A (side, side) Gaussian of sum 1 around its middle: variances in px^2, angle in radians."""
+    """Return a rotated (side, side) Gaussian of sum 1; variances in px^2, angle in radians."""
     axes = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     inverse = (axes / np.maximum(variances, MIN_VARIANCE)) @ axes.T
     at = np.arange(side) - (side - 1) / 2
@@ -129,16 +130,16 @@ def slanted_gaussian(side: int, variances: np.ndarray, angle: float) -> np.ndarr
 
 
 def _convolved(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """True convolution; the border mirrors about the middle of its pixels."""
+    """Convolve (with the kernel flipped); borders are mirrored without repeating the edge pixel."""
     side = len(kernel)
-    anchor = side - 1 - side // 2  # the kernel's middle is at side // 2 before it is turned
+    anchor = side - 1 - side // 2  # the kernel's middle is at side // 2 before it is flipped
     turned = np.ascontiguousarray(kernel[::-1, ::-1])
     border = cv2.BORDER_REFLECT_101
     return cv2.filter2D(x, -1, turned, anchor=(anchor, anchor), borderType=border)
 
 
 def _shrunk(x: np.ndarray, sf: int, rng: np.random.Generator) -> np.ndarray:
-    """Mostly a resize by 1 / U(1, 2 sf); else a blur and every sf-th pixel."""
+    """Resize by 1 / U(1, 2 sf) with a chance of 0.8; else blur and take every sf-th pixel."""
     height, width = x.shape[:2]
     if rng.random() < 0.8:
         by = rng.uniform(1, 2 * sf)
@@ -151,8 +152,10 @@ def _shrunk(x: np.ndarray, sf: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def shifted_gaussian(side: int, sigma: float, shift: float) -> np.ndarray:
-    """A Gaussian of sum 1 moved up and left by `shift` px, so that a block's first pixel sees it
-    all."""
+    """Return a Gaussian of sum 1, moved up and left by `shift` px.
+
+    So the first pixel of a block is computed from the whole block.
+    """
     at = np.arange(side)
     line = np.exp(-((at - (side - 1) / 2) ** 2) / (2 * sigma**2))
     line = np.interp(np.minimum(at + shift, side - 1), at, line)
@@ -161,7 +164,7 @@ def shifted_gaussian(side: int, sigma: float, shift: float) -> np.ndarray:
 
 
 def _noisy(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Gaussian noise: per channel, the same in all channels, or correlated between them."""
+    """Add Gaussian noise, independent per channel, equal in all channels or correlated."""
     sigma = int(rng.integers(NOISE_LEVELS[0], NOISE_LEVELS[1] + 1)) / 255
     kind = rng.random()
     if kind < 0.4:

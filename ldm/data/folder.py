@@ -1,7 +1,7 @@
-"""A person's own pictures: a folder of them, what they are called and what is said of them.
+"""The user's own training pictures: a folder of them, with classes and captions.
 
-A picture belongs to the class that its first folder is named after, and has the sentences that
-stand in a text file of its name beside it, a line each.
+The class of a picture is the name of its first sub-folder. Its captions are the lines of a text
+file of the same name beside it.
 """
 
 from __future__ import annotations
@@ -20,38 +20,41 @@ from PIL import Image, ImageOps
 from ldm.errors import TrainingError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-MAX_CAPTIONS = 8  # of a picture
+MAX_CAPTIONS = 8  # captions of a picture
 MAX_CAPTION_BYTES = 64 * 1024
-ONE_IN = 20  # pictures is held out
+ONE_IN = 20  # about one in so many pictures is held out
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A file of the folder."""
+    """A picture file of the folder."""
 
     path: Path
-    name: str  # within the folder
+    name: str  # path within the folder
 
     @property
     def class_name(self) -> str:
-        """Its first folder's name; "" of one that lies in no folder."""
+        """Name of the picture's first sub-folder; "" if it is in none."""
         first, *rest = Path(self.name).parts
         return first if rest else ""
 
     @property
     def is_held_out(self) -> bool:
-        """One in ONE_IN, by its name alone: those that are added later change nothing."""
+        """Whether the picture is held out of training, by its name only.
+
+        About one in ONE_IN is. Adding pictures later does not change this for others.
+        """
         return (
             hashlib.sha256(self.name.encode("utf-8", "surrogateescape")).digest()[0] < 256 // ONE_IN
         )
 
     def captions(self) -> list[str]:
-        """The sentences about it, none if there are none.
+        """Read the picture's captions, at most MAX_CAPTIONS; none without a text file.
 
         Raises:
-            TrainingError: If its text file cannot be read as text.
+            TrainingError: If the text file is too large or no UTF-8 text.
         """
         path = self.path.with_suffix(".txt")
         try:
@@ -67,7 +70,7 @@ class Picture:
 
 
 def pictures_in(folder: Path) -> list[Picture]:
-    """All pictures of a folder and of those in it or linked there, in the order of their names.
+    """List all pictures of a folder and its sub-folders, linked ones included, sorted by path.
 
     Raises:
         TrainingError: If there is no such folder, or no picture in it.
@@ -85,7 +88,7 @@ def pictures_in(folder: Path) -> list[Picture]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """What is below a folder, but for hidden things and for links back to where they lie."""
+    """Yield all files below a folder, without hidden ones and without links to parent folders."""
     for at, folders, files in os.walk(folder, followlinks=True):
         place = Path(at)
         above = {os.path.realpath(place)}
@@ -99,7 +102,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def key_of(pictures: Sequence[Picture], size: int) -> str:
-    """Names these files as they are now, at `size` px: what is made of them is kept under it."""
+    """Return a cache key for these files in their present state, read at `size` px."""
     digest = hashlib.sha256(str(size).encode())
     for picture in pictures:
         about = picture.path.stat()
@@ -109,12 +112,12 @@ def key_of(pictures: Sequence[Picture], size: int) -> str:
 
 
 def read(picture: Picture, size: int) -> np.ndarray | None:
-    """The middle of a picture as a square: (size, size, 3) uint8; None if it cannot be read."""
+    """Read the central square of a picture, (size, size, 3) uint8; None if it cannot be read."""
     try:
         with Image.open(picture.path) as image:
             image.draft("RGB", (size, size))
             upright = ImageOps.exif_transpose(image)
-            if upright.has_transparency_data:  # on white: behind it may be any colour
+            if upright.has_transparency_data:  # transparent pixels may have any colour: use white
                 clear = upright.convert("RGBA")
                 upright = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear)
             upright = upright.convert("RGB")
@@ -126,10 +129,10 @@ def read(picture: Picture, size: int) -> np.ndarray | None:
 
 
 def read_all(pictures: Sequence[Picture], size: int, images: np.ndarray) -> list[int]:
-    """Read pictures one after the other into (N, size, size, 3) uint8.
+    """Read pictures into `images`, (N, size, size, 3) uint8, in order and without gaps.
 
     Returns:
-        The indices of those that could be read; they are the first so many of `images`.
+        The indices of the pictures that could be read, in the order in which `images` holds them.
     """
     read_ones: list[int] = []
     with ThreadPoolExecutor(os.cpu_count()) as threads:

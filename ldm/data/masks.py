@@ -1,5 +1,7 @@
-"""Holes to train inpainting on, after LaMa's protocol (arXiv:2109.07161, App. B): thick and thin
-strokes and boxes; besides whole borders, which are what growing a canvas leaves to be drawn.
+"""Random masks for the training of inpainting, after LaMa (arXiv:2109.07161, App. B).
+
+As there, holes are thick and thin strokes and boxes. Whole borders are added, since these are the
+holes of a canvas that has grown.
 
 Masks are (H, W) uint8, 1 = generate, 0 = keep. Sizes are px for pictures about 128 px high; a wider
 picture has more strokes and boxes, not larger ones.
@@ -12,29 +14,29 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-SHARE = (0.02, 0.7)  # of the picture that a hole may take, but for whole pictures
-UNIT = 128  # px of width that the counts are meant for
+SHARE = (0.02, 0.7)  # least and greatest share of the picture in a hole, except for kind "all"
+UNIT = 128  # width in px that the counts refer to
 
 
 def draw(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
-    """A random hole.
+    """Draw a random mask of a random kind.
 
     Args:
-        rng: All of its randomness.
-        width: px.
-        height: px.
+        rng: Source of all randomness.
+        width: Width in px.
+        height: Height in px.
     """
     return draw_kind(choose(rng), rng, width, height)
 
 
 def choose(rng: np.random.Generator) -> str:
-    """One of KINDS, as often as it is drawn."""
+    """Choose one of KINDS with its probability."""
     names = list(KINDS)
     return names[int(rng.choice(len(names), p=[KINDS[name][0] for name in names]))]
 
 
 def draw_kind(kind: str, rng: np.random.Generator, width: int, height: int) -> np.ndarray:
-    """A random hole of one of KINDS."""
+    """Draw a random mask of one of KINDS, repeatedly until its share is within SHARE."""
     if kind == "all":
         return np.ones((height, width), np.uint8)
     while True:
@@ -44,17 +46,17 @@ def draw_kind(kind: str, rng: np.random.Generator, width: int, height: int) -> n
 
 
 def thick_strokes(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
-    """One to four broad strokes, as of a hand that wipes something away."""
+    """Draw one to four broad strokes per 128 px of width, like those that remove an object."""
     return _strokes(rng, (width, height), count=(1, 4), breadth=(10, 36), length=(10, 56))
 
 
 def thin_strokes(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
-    """Many narrow strokes, like scratches and wires."""
+    """Draw 4 to 20 narrow strokes per 128 px of width, like scratches and wires."""
     return _strokes(rng, (width, height), count=(4, 20), breadth=(2, 8), length=(10, 56))
 
 
 def boxes(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
-    """One to four rectangles."""
+    """Draw one to four rectangles per 128 px of width."""
     mask = np.zeros((height, width), np.uint8)
     for _ in range(_count(rng, (1, 4), width)):
         w, h = rng.integers(12, 72, size=2)
@@ -64,7 +66,7 @@ def boxes(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
 
 
 def borders(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
-    """One side, or two that meet."""
+    """Mask the border at one side, or at two adjacent sides."""
     mask = np.zeros((height, width), np.uint8)
     first, second = rng.permutation(2)
     for axis in (first, second)[: int(rng.integers(1, 3))]:
@@ -83,11 +85,11 @@ KINDS: dict[str, tuple[float, Kind | None]] = {
     "borders": (0.17, borders),
     "all": (0.03, None),
 }
-"""Kind -> how often it is drawn, and what draws it."""
+"""Kind -> its probability, and the function that draws it."""
 
 
 def _count(rng: np.random.Generator, bounds: tuple[int, int], width: int) -> int:
-    """How many, for a picture of this width; bounds are inclusive."""
+    """Choose a number within `bounds`, inclusive, scaled by the width; at least 1."""
     return max(1, round(int(rng.integers(bounds[0], bounds[1] + 1)) * width / UNIT))
 
 
@@ -99,7 +101,7 @@ def _strokes(
     breadth: tuple[float, float],
     length: tuple[float, float],
 ) -> np.ndarray:
-    """Zigzag strokes of one to five legs with round ends."""
+    """Draw zigzag strokes of one to five legs with round ends."""
     width, height = size
     mask = np.zeros((height, width), np.uint8)
     for _ in range(_count(rng, count, width)):
@@ -122,7 +124,7 @@ def _point(at: np.ndarray) -> tuple[int, int]:
 
 
 def to_cells(mask: np.ndarray, factor: int) -> np.ndarray:
-    """The mask grown to whole cells of `factor` px: a cell with any masked px is masked.
+    """Grow the mask to whole cells of `factor` px: a cell with any masked px is masked.
 
     Raises:
         ValueError: If a side is no multiple of `factor`.

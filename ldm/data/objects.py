@@ -1,7 +1,7 @@
-"""Trees, houses, boats, sun, moon and clouds: each a handful of flat shapes with a light side.
+"""Drawing of trees, houses, boats, sun, moon and clouds, each from a few flat shapes.
 
-Light falls from the left. `x` is the middle and `y` the foot of a thing in px; `s` its size in px
-(height of trees, width of houses and boats).
+Light falls from the left. `x` is the middle and `y` the foot of an object in px; `s` is its size in
+px (height of trees, width of houses and boats).
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import numpy as np
 from ldm.data import palettes
 from ldm.data.painter import Painter
 
-SHADE = 0.78  # brightness of the side that is turned away from the light
+SHADE = 0.78  # brightness of the side that faces away from the light
 
 
 def shadow(p: Painter, x: float, y: float, width: float, colour: np.ndarray) -> None:
-    """The contact shadow on the ground."""
+    """Draw the contact shadow on the ground."""
     p.ellipse((x + 0.12 * width, y), (0.55 * width, 0.09 * width + 0.8), colour, None, 0.28)
 
 
 def pine(p: Painter, x: float, y: float, s: float, light: Light, label: int) -> None:
-    """A conifer: three tiers, split into a light and a dark half."""
+    """Draw a conifer: three tiers, split into a light and a dark half."""
     trunk, green = light(palettes.TRUNK), light(palettes.PINE)
     w = 0.24 * s
     shadow(p, x, y, 1.6 * w, light((30, 34, 40)))
@@ -43,7 +43,7 @@ def pine(p: Painter, x: float, y: float, s: float, light: Light, label: int) -> 
 
 
 def tree(p: Painter, x: float, y: float, s: float, light: Light, leaf: tuple, label: int) -> None:
-    """A broad-leaved tree: a trunk and a crown of three round masses."""
+    """Draw a broad-leaved tree: a trunk and a crown of ellipses."""
     trunk, leaves = light(palettes.TRUNK), light(leaf)
     shadow(p, x, y, 0.5 * s, light((30, 34, 40)))
     post = np.array([(-0.05, 0), (-0.035, -0.5), (0.035, -0.5), (0.05, 0)]) * s + (x, y)
@@ -60,7 +60,7 @@ def tree(p: Painter, x: float, y: float, s: float, light: Light, leaf: tuple, la
 def house(
     p: Painter, x: float, y: float, s: float, light: Light, wall: str, roof: str, label: int
 ) -> None:
-    """A gabled house seen from the front corner: front wall, long roof, chimney, windows."""
+    """Draw a gabled house seen from the front corner: walls, roof, chimney, door, windows."""
     front, top = light(palettes.WALLS[wall]), light(palettes.ROOFS[roof])
     shadow(p, x, y, 1.05 * s, light((30, 34, 40)))
 
@@ -87,7 +87,7 @@ def house(
 
 
 def boat(p: Painter, x: float, y: float, s: float, light: Light, sail: str, label: int) -> None:
-    """A sailing boat with main sail and jib, and its broken reflection."""
+    """Draw a sailing boat with main sail and jib, and its reflection."""
     cloth, hull = light(palettes.SAILS[sail]), light(palettes.HULL)
 
     def at(*points: tuple[float, float]) -> np.ndarray:
@@ -103,7 +103,7 @@ def boat(p: Painter, x: float, y: float, s: float, light: Light, sail: str, labe
 
 
 def disc(p: Painter, x: float, y: float, s: float, colour: np.ndarray, label: int) -> None:
-    """Sun or full moon of diameter s, with its glow."""
+    """Draw the sun or a full moon of diameter s, with its glow; (x, y) is the centre."""
     p.glow((x, y), 1.25 * s, 0.55 * colour + 0.45 * p.image[int(3 * y), int(3 * x)])
     p.ellipse((x, y), (s / 2, s / 2), colour, label)
 
@@ -111,7 +111,7 @@ def disc(p: Painter, x: float, y: float, s: float, colour: np.ndarray, label: in
 def cloud(
     p: Painter, x: float, y: float, s: float, colour: np.ndarray, puffs: tuple, label: int
 ) -> None:
-    """A flat-bottomed heap of round puffs, s px wide, darker below."""
+    """Draw a cloud: a flat-bottomed heap of round puffs, s px wide, darker below."""
     for tone, lift in ((0.9, 0.0), (1.0, -0.035 * s)):
         shade = colour * tone
         for dx, r in puffs:
@@ -120,7 +120,7 @@ def cloud(
 
 
 class Light:
-    """The hour's light on a colour, with distance: `light(colour)` -> (3,) float32 0..255."""
+    """Lighting of the time of day, with haze: `light(colour)` -> (3,) float32 0..255."""
 
     def __init__(
         self, time: str, *, grey: float, snowy: bool, haze: np.ndarray, far: float

@@ -1,8 +1,8 @@
-"""A canvas that paints a picture and its label map together, with antialiased edges.
+"""A painter that draws a picture and its label map together, with antialiased edges.
 
-Everything is drawn at SUPERSAMPLE times the size and averaged down once; labels are taken from the
-middle of each pixel, so they stay hard and lie exactly under the picture. Coordinates are pixels
-of the finished picture, (x, y), y down.
+Everything is drawn at SUPERSAMPLE times the size and averaged down once. A label is taken from the
+middle of each pixel, so labels are not mixed and are aligned with the picture. Coordinates are
+pixels of the finished picture, (x, y), y down.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ SUPERSAMPLE = 3
 
 
 class Painter:
-    """A picture in the making: `image` (H, W, 3) float32 0..255 and `labels` (H, W) uint8."""
+    """A picture that is being drawn, at SUPERSAMPLE times its size.
+
+    `image` is (S H, S W, 3) uint8 and `labels` is (S H, S W) uint8, where S is SUPERSAMPLE.
+    """
 
     def __init__(self, width: int, height: int) -> None:
         self.width = width
@@ -25,7 +28,7 @@ class Painter:
     def polygon(
         self, points: np.ndarray, colour: np.ndarray, label: int | None, alpha: float = 1.0
     ) -> None:
-        """Fill a polygon (N, 2)."""
+        """Fill a polygon (N, 2); `label` None leaves the labels as they are."""
         shape = np.round(np.asarray(points, np.float32) * SUPERSAMPLE).astype(np.int32)
         if label is not None:
             cv2.fillPoly(self.labels, [shape], label)
@@ -48,7 +51,7 @@ class Painter:
         label: int | None,
         alpha: float = 1.0,
     ) -> None:
-        """Fill an ellipse."""
+        """Fill an ellipse; `label` None leaves the labels as they are."""
         angle = np.linspace(0, 2 * np.pi, 40, endpoint=False)
         outline = np.stack([np.cos(angle), np.sin(angle)], 1) * radii + np.asarray(centre)
         self.polygon(outline, colour, label, alpha)
@@ -60,8 +63,8 @@ class Painter:
 
         Args:
             ridge: y of the upper edge at each of the `width` columns.
-            top: Colour at the ridge's highest point.
-            bottom: Colour `depth` px below it, and further down.
+            top: Colour at the height of the ridge's highest point.
+            bottom: Colour `depth` px below that, and further down.
             depth: Length of the gradient in px.
             label: Class id.
         """
@@ -80,7 +83,7 @@ class Painter:
         self.labels[start:][mask] = label
 
     def glow(self, centre: tuple[float, float], radius: float, colour: np.ndarray) -> None:
-        """Add light that falls off around a point, brightest (as a screen blend) in its middle."""
+        """Blend towards a colour with Gaussian weights around a point; `radius` is their sigma."""
         scale = SUPERSAMPLE
         ys = (np.arange(self.image.shape[0]) / scale - centre[1])[:, None]
         xs = (np.arange(self.image.shape[1]) / scale - centre[0])[None, :]
@@ -90,14 +93,14 @@ class Painter:
         self.image = image.astype(np.uint8)
 
     def veil(self, alpha: np.ndarray, colour: np.ndarray) -> None:
-        """Blend the whole picture towards a colour; `alpha` is one number per finished row."""
+        """Blend the whole picture towards a colour; `alpha` has one weight per finished row."""
         rows = cv2.resize(alpha[:, None].astype(np.float32), (1, self.image.shape[0]))
         image = self.image.astype(np.float32)
         image += rows.reshape(-1, 1, 1) * (np.float32(colour) - image)
         self.image = image.astype(np.uint8)
 
     def finish(self) -> tuple[np.ndarray, np.ndarray]:
-        """The picture (H, W, 3) uint8 and the labels (H, W) uint8."""
+        """Return the picture, (H, W, 3) uint8, and the labels, (H, W) uint8."""
         size = (self.width, self.height)
         image = cv2.resize(self.image, size, interpolation=cv2.INTER_AREA)
         middle = SUPERSAMPLE // 2

@@ -1,4 +1,4 @@
-"""The colours of the world. Things have one colour by day; the hour's light turns it."""
+"""Colours of the procedural world: colours by day, and the light of each time of day."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import numpy as np
 
 Colour = tuple[int, int, int]  # RGB, 0..255
 
-# time -> sky at the top, sky at the horizon, light on things (factors), haze that distance adds
+# time of day -> colours of the sky at the top and at the horizon
 SKIES: dict[str, tuple[Colour, Colour]] = {
     "day": ((58, 132, 208), (190, 224, 242)),
     "dawn": ((112, 134, 196), (250, 206, 190)),
     "sunset": ((88, 62, 130), (250, 142, 82)),
     "night": ((10, 16, 44), (44, 60, 108)),
 }
+# time of day -> factors of the light on objects
 LIGHTS: dict[str, tuple[float, float, float]] = {
     "day": (1.0, 1.0, 1.0),
     "dawn": (0.92, 0.82, 0.86),
@@ -79,6 +80,6 @@ WATER: Colour = (74, 136, 178)
 
 
 def lit(colour: Colour, time: str, grey: float = 0.0) -> np.ndarray:
-    """A day colour in the light of `time`, (3,) float32 0..255; `grey` 0..1 takes colour out."""
+    """Return a day colour in the light of `time`, (3,) float32; `grey`, 0..1, desaturates it."""
     value = np.float32(colour) * np.float32(LIGHTS[time])
     return value + grey * (value.mean() * np.float32((0.97, 1.0, 1.05)) - value)

@@ -1,4 +1,4 @@
-"""Drawing a scene: sky, land, objects and air, with labels of what is seen where."""
+"""Drawing of scenes: sky, land, objects and weather, with a label map."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ldm.data.views import Drawn
 
 
 def render(scene: Scene) -> Sample:
-    """Draw a scene and say what it shows."""
+    """Draw a scene and describe it: picture, labels, boxes, caption and attributes."""
     return drawn(scene).whole()
 
 
 def drawn(scene: Scene) -> Drawn:
-    """Draw a scene."""
+    """Draw a scene, as a `Drawn` that can be cropped."""
     p = Painter(scene.width, scene.height)
     rng = np.random.default_rng(scene.seed)
     _sky(p, scene, rng)
@@ -74,7 +74,7 @@ def _sky(p: Painter, scene: Scene, rng: np.random.Generator) -> None:
 
 
 def _cloud_bank(p: Painter, y: float, colour: np.ndarray, rng: np.random.Generator) -> None:
-    """A closed ceiling of cloud down to about y, with a soft scalloped edge."""
+    """Draw a closed layer of cloud down to about y, with a scalloped edge."""
     p.polygon(np.array([(0, 0), (p.width, 0), (p.width, y), (0, y)]), colour, IDS["cloud"])
     for x in np.arange(-10, p.width + 20, 17.0):
         r = rng.uniform(9, 16)
@@ -105,7 +105,7 @@ def _land(p: Painter, scene: Scene, rng: np.random.Generator) -> None:
 
 
 def _wave(rng: np.random.Generator, width: int, y: float, swing: float) -> np.ndarray:
-    """A smooth ridge line of about 1 to 3 waves per 128 px."""
+    """Return a smooth ridge line around y, a sum of 0.7 to 2.3 waves per 128 px."""
     x = np.arange(width) / 128
     line = np.zeros(width)
     for frequency in (0.7, 1.3, 2.3):
@@ -117,7 +117,7 @@ def _wave(rng: np.random.Generator, width: int, y: float, swing: float) -> np.nd
 def _mountains(
     p: Painter, scene: Scene, rng: np.random.Generator, *, height: float, far: float
 ) -> None:
-    """A chain of peaks, each with a light face, a dark face and a cap of snow."""
+    """Draw a chain of peaks, each with a light and a dark face and, except on sand, a snowcap."""
     light = _light(scene, far)
     rock, snow = light(palettes.ROCK), light(palettes.SNOWCAP)
     base = scene.horizon
@@ -149,7 +149,7 @@ def _snowcap(
     depth = rng.uniform(0.3, 0.4)
 
     def on(share: float, drop: float) -> tuple[float, float]:
-        """A point `drop` of the way down, at `share` of the slope's width there."""
+        """Return the point `drop` of the way down, at `share` of the slope's width there."""
         x = left * (1 - share) + right * share
         return cx + (x - cx) * drop, top + (low - top) * drop
 
@@ -161,7 +161,7 @@ def _snowcap(
 
 
 def _water(p: Painter, scene: Scene, rng: np.random.Generator) -> None:
-    """A mirror of what stands above the horizon, darker towards the near shore."""
+    """Draw water that mirrors what is above the horizon, with more tint towards the near shore."""
     scale = SUPERSAMPLE
     start, stop = round(scene.horizon * scale), min(round((scene.shore + 4) * scale), len(p.image))
     rows = np.arange(start, stop)
@@ -178,7 +178,7 @@ def _water(p: Painter, scene: Scene, rng: np.random.Generator) -> None:
 
 
 def _objects(p: Painter, scene: Scene) -> tuple[np.ndarray, tuple[float, ...]]:
-    """Draw the things from far to near; `owner` and `areas` of a `Drawn`."""
+    """Draw the things from far to near; return `owner` and `areas` of a `Drawn`."""
     owner = np.zeros(p.labels.shape, np.uint8)
     areas = []
     for i, thing in enumerate(scene.things, start=1):
@@ -208,7 +208,7 @@ def _draw(p: Painter, scene: Scene, thing: Thing) -> None:
 
 
 def _air(p: Painter, scene: Scene, rng: np.random.Generator) -> None:
-    """Fog and falling snow, in front of everything."""
+    """Draw fog or falling snow in front of everything."""
     if scene.weather == "fog":
         colour = _sky_colours(scene)[1] * 0.6 + 0.4 * _sky_colours(scene)[1].mean()
         rows = np.arange(p.height)

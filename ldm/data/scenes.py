@@ -1,6 +1,6 @@
-"""The embedded world: procedural landscapes with captions, label maps and boxes.
+"""The procedural world: landscapes with captions, label maps and boxes.
 
-A `Scene` is all parameters of one landscape; `rendering.render` draws it, always the same.
+A `Scene` holds all parameters of one landscape; `rendering.render` draws it deterministically.
 Sizes are absolute: a wider canvas shows more of the land at the same scale.
 """
 
@@ -42,34 +42,34 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "lake": ("no", "yes"),
     "mountains": ("no", "yes"),
 }
-"""Exclusive attributes and their values; `objects` lists which of OBJECTS are there besides."""
+"""Exclusive attributes and their values. Samples also have `objects`, the visible OBJECTS."""
 
 OBJECTS = ("pine", "tree", "house", "boat")
-CHANCES = {"house": 0.42, "pine": 0.45, "tree": 0.42, "boat": 0.6}  # of a kind to be there at all
+CHANCES = {"house": 0.42, "pine": 0.45, "tree": 0.42, "boat": 0.6}  # that a kind occurs at all
 Counts = dict[str, tuple[int, ...]]
 USUAL: Counts = {"house": (1,), "pine": (1, 2, 3), "tree": (1, 2), "boat": (1, 2)}
-"""How many of a kind stand together, if any do, for every 128 px of the width."""
+"""Possible numbers of objects of a kind per 128 px of width, if the kind occurs."""
 MORE: Counts = dict.fromkeys(OBJECTS, (1, 1, 2, 3, 4))
-"""The same for a world in which numbers can be learned."""
+"""Numbers of objects in a world from which a model can learn to count."""
 GROUND_CLASS = {"grass": "grass", "autumn": "meadow", "snow": "snow", "sand": "sand"}
 VOCABULARY = captions.vocabulary()
 
 
 @dataclass(frozen=True)
 class Thing:
-    """One object: middle and foot in px, size in px."""
+    """One object of a scene."""
 
     kind: str
-    x: float
-    y: float
-    size: float
+    x: float  # of its middle, px
+    y: float  # of its foot, px
+    size: float  # px
     colour: str | None = None
     tone: int = 0
 
 
 @dataclass(frozen=True)
 class Scene:
-    """All that determines a picture."""
+    """All parameters that determine a picture."""
 
     width: int
     height: int
@@ -79,16 +79,16 @@ class Scene:
     lake: bool
     mountains: bool
     horizon: float  # y in px, where the land begins
-    shore: float  # y in px, where the water ends; the horizon without a lake
-    disc: tuple[float, float, float] | None  # x, y, diameter of sun or moon, if it is out
+    shore: float  # y in px, where the water ends; without a lake, the horizon
+    disc: tuple[float, float, float] | None  # x, y, diameter of sun or moon; None: not visible
     clouds: tuple[tuple[float, float, float, int], ...]  # x, y, width, seed of the puffs
     things: tuple[Thing, ...]  # from far to near
-    seed: int  # of ridges, stars and snowflakes
+    seed: int  # seed of ridges, stars and snowflakes
 
 
 @dataclass(frozen=True)
 class Box:
-    """An object's visible part: corners in px, the second one exclusive."""
+    """The box of an object's visible part: corners in px, the second one exclusive."""
 
     label: str
     x0: int
@@ -99,26 +99,26 @@ class Box:
 
 @dataclass(frozen=True)
 class Sample:
-    """A drawn scene."""
+    """A drawn scene or a part of one, with all its annotations."""
 
     image: np.ndarray  # (H, W, 3) uint8 RGB
     labels: np.ndarray  # (H, W) uint8, index into CLASSES
     boxes: tuple[Box, ...]
     caption: str
-    attributes: dict[str, Any]  # ATTRIBUTES -> value, "objects" -> the kinds that are visible
-    about: dict[str, Any]  # what captions may name, for `caption`
+    attributes: dict[str, Any]  # names of ATTRIBUTES -> value, "objects" -> visible kinds
+    about: dict[str, Any]  # what a caption may name; see `captions.describe`
 
 
 def sample(
     rng: np.random.Generator, width: int = 128, height: int = 128, counts: Counts = USUAL
 ) -> Scene:
-    """Draw the parameters of a scene.
+    """Draw the parameters of a random scene.
 
     Args:
-        rng: All of its randomness.
-        width: px, at least 64.
-        height: px, at least 64.
-        counts: How many of a kind there may be; all are as likely.
+        rng: Source of all randomness.
+        width: Width in px, at least 64.
+        height: Height in px, at least 64.
+        counts: Possible numbers of objects per kind, all equally likely.
     """
     unit = _unit(height)
     time = _pick(rng, ATTRIBUTES["time"])
@@ -154,19 +154,19 @@ def sample(
 
 
 def with_other_things(scene: Scene, rng: np.random.Generator, counts: Counts = USUAL) -> Scene:
-    """The same land under the same sky, with trees, houses and boats drawn anew."""
+    """Return the scene with new random trees, houses and boats; land and sky stay the same."""
     size, shores = (scene.width, scene.height), (scene.horizon, scene.shore)
     things = _things(rng, *size, *shores, scene.lake, _unit(scene.height), counts)
     return replace(scene, things=things)
 
 
 def _unit(height: int) -> float:
-    """What things are measured in, px: 1 in a picture of 128 px, no more than 1.5 in any."""
+    """Return the scale of objects: 1 for a picture 128 px high, at most 1.5."""
     return min(height, 192) / 128
 
 
 def caption(sample: Sample, rng: np.random.Generator, share: float = 0.8) -> str:
-    """One more wording for a drawn scene; `share` is the chance of naming each property."""
+    """Write another caption of a drawn scene; `share` is that of `captions.describe`."""
     return captions.describe(sample.about, rng, share)
 
 
@@ -204,7 +204,7 @@ def _things(
     unit: float,
     counts: Counts,
 ) -> tuple[Thing, ...]:
-    """Groups of alike objects on the land, and boats on the lake; far ones first."""
+    """Draw random groups of objects on the land, and boats on the lake; far ones come first."""
     span = width / (128 * unit)
     things: list[Thing] = []
     slots = _slots(rng, span, width)
@@ -240,7 +240,7 @@ def _count(rng: np.random.Generator, options: tuple[int, ...], span: float) -> i
 
 
 def _slots(rng: np.random.Generator, span: float, width: int) -> list[float]:
-    """Places along the width, shuffled, about 22 px apart, none touching the frame."""
+    """Return shuffled places along the width in px, about 22 px apart, away from the edges."""
     count = max(2, round(5 * span))
     places = (np.arange(count) + 0.5 + rng.uniform(-0.22, 0.22, count)) / count
     return list(rng.permutation((0.06 + 0.88 * places) * width))

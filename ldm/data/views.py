@@ -1,4 +1,4 @@
-"""What a drawn scene shows, whole or in a part of it: boxes, and what a caption may say."""
+"""Annotations of a drawn scene or a part of it: boxes, and what a caption may name."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import numpy as np
 from ldm.data import captions
 from ldm.data.scenes import GROUND_CLASS, IDS, OBJECTS, Box, Sample, Scene, Thing
 
-MIN_DISC = 60  # px of the sun or moon that must be seen for it to be named
-MIN_VISIBLE = 0.3  # share of an object's own area that must be seen for it to be named, ...
-MIN_SHARE = 0.03  # ... or so much of the picture, which a part of a large object can fill
-MIN_PIXELS = 24  # and no fewer
-MIN_LAND = 0.004  # share of the picture, for water, mountains, ground or sky to be named
+MIN_DISC = 60  # visible px for the sun or moon to be named
+# An object is named if the smaller of two areas is visible, and at least MIN_PIXELS:
+MIN_VISIBLE = 0.3  # a share of its own area, ...
+MIN_SHARE = 0.03  # ... or a share of the picture, which part of a large object may fill
+MIN_PIXELS = 24
+MIN_LAND = 0.004  # visible share of the picture for water, mountains, ground or sky to be named
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,12 @@ class Drawn:
     """A drawn scene.
 
     Args:
-        scene: What was drawn.
+        scene: The parameters of the scene.
         image: (H, W, 3) uint8 RGB.
         labels: (H, W) uint8, index into CLASSES.
-        owner: (H, W) uint8: 1 + the index of the scene's thing that is seen there, 0: none.
-        areas: px that each thing would have if nothing stood before it.
-        rng: For the wording of captions.
+        owner: (H, W) uint8: 1 + the index of the visible thing of the scene, 0: none.
+        areas: Area in px of each thing without the things in front of it.
+        rng: Chooses the wording of captions.
     """
 
     scene: Scene
@@ -39,11 +40,11 @@ class Drawn:
     rng: np.random.Generator
 
     def whole(self) -> Sample:
-        """All of it."""
+        """Annotate the whole picture."""
         return self.part(0, 0, self.scene.width, self.scene.height)
 
     def part(self, x: int, y: int, width: int, height: int) -> Sample:
-        """What lies between (x, y) and (x + width, y + height), px."""
+        """Crop and annotate the part between (x, y) and (x + width, y + height), in px."""
         here = slice(y, y + height), slice(x, x + width)
         image, labels, owner = (array[here] for array in (self.image, self.labels, self.owner))
         boxes, things = self._things(owner)
@@ -53,7 +54,7 @@ class Drawn:
         return Sample(image, labels, boxes, sentence, _attributes(self.scene, about), about)
 
     def _things(self, owner: np.ndarray) -> tuple[list[Box], list[Thing]]:
-        """Those that can be seen, with the boxes of what is seen of them."""
+        """Return the boxes of the visible parts of visible things, and these things."""
         boxes, visible = [], []
         for i, (thing, area) in enumerate(zip(self.scene.things, self.areas, strict=True), start=1):
             ys, xs = np.nonzero(owner == i)
@@ -69,7 +70,7 @@ def _box(kind: str, xs: np.ndarray, ys: np.ndarray) -> Box:
 
 
 def _disc_box(scene: Scene, labels: np.ndarray) -> tuple[Box, ...]:
-    """The box of the sun or moon, if enough of it can be seen."""
+    """Return the box of the sun or moon, if enough of it is visible."""
     kind = "moon" if scene.time == "night" else "sun"
     ys, xs = np.nonzero(labels == IDS[kind])
     return (_box(kind, xs, ys),) if len(xs) >= MIN_DISC else ()
@@ -78,7 +79,7 @@ def _disc_box(scene: Scene, labels: np.ndarray) -> tuple[Box, ...]:
 def _about(
     scene: Scene, labels: np.ndarray, boxes: Sequence[Box], groups: list[captions.Group]
 ) -> dict[str, Any]:
-    """What a caption may name: only what can be seen."""
+    """Return what a caption may name, which is only what is visible; see `captions.describe`."""
     shares = np.bincount(labels.ravel(), minlength=len(IDS)) / labels.size
 
     def seen(*names: str) -> bool:
@@ -100,7 +101,7 @@ def _about(
 
 
 def _groups(things: Sequence[Thing], x: int, width: int) -> list[captions.Group]:
-    """Alike objects counted, the side only if all of them are on it."""
+    """Group the objects by kind; a group has a side only if all its objects are on it."""
     groups = []
     for kind in OBJECTS:
         alike = [thing for thing in things if thing.kind == kind]
