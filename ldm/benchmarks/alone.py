@@ -1,4 +1,4 @@
-"""A process of its own for each measurement, and the name of the machine it ran on."""
+"""Measurements in a process of their own, and a description of the machine."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Given, Made = ParamSpec("Given"), TypeVar("Made")
 
 
 def alone(function: Callable[Given, Made], *args: Given.args, **kwargs: Given.kwargs) -> Made:
-    """Call a function in a new process, so that memory, threads and caches are its own."""
+    """Call a function in a new process, so that memory, threads and caches are not shared."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(function, *args, **kwargs).result()
 
 
 def machine() -> str:
-    """Processor, cores that this process may use, libraries and what else runs, in one line."""
+    """Describe processor, usable cores, versions of libraries and present load in one line."""
     libraries = ["torch"] + ["diffusers"] * (importlib.util.find_spec("diffusers") is not None)
     versions = [f"{name} {importlib.metadata.version(name)}" for name in libraries]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -1,4 +1,4 @@
-"""Whether a picture that was made in parts shows where they meet.
+"""Measures of visible borders in a picture that was computed in parts.
 
 H, W: rows and columns in px; a picture is (3, H, W) in [-1, 1].
 """
@@ -9,15 +9,15 @@ from collections.abc import Iterable
 
 import numpy as np
 
-AROUND = (-2, -1, 1, 2)  # neighbours of a row
-BLOCK = 64  # px a side: tones are compared block by block
+AROUND = (-2, -1, 1, 2)  # offsets of a row's neighbours
+BLOCK = 64  # side in px of the blocks whose mean colours are compared
 
 
 def standing_out(picture: np.ndarray) -> np.ndarray:
-    """(H,): how many times the gradient energy of its neighbours each row has.
+    """Return the gradient energy of each row relative to that of its neighbours, (H,).
 
-    The gradient of row y is the step from row y - 1 to it. 1 at the upper and lower edge, which
-    have too few neighbours.
+    The gradient of row y is the step from row y - 1 to it. At the upper and lower edge, where there
+    are too few neighbours, the result is 1.
     """
     energy = np.zeros(picture.shape[1])
     energy[1:] = np.square(np.diff(picture.astype(np.float64), axis=1)).mean((0, 2))
@@ -30,18 +30,18 @@ def standing_out(picture: np.ndarray) -> np.ndarray:
 def border_excess(
     picture: np.ndarray, whole: np.ndarray, borders: Iterable[int]
 ) -> tuple[float, float]:
-    """By how much rows stand out from their neighbours more than they should, at the worst.
+    """Return the largest excess of gradient energy of rows over that in the whole picture.
 
-    Upsampling leaves rows that stand out in every picture, so the same row of the picture that was
-    made whole is taken off: 0.01 is one per cent of the neighbours' energy.
+    Upsampling makes some rows stand out in every picture, so the value of the same row in the
+    picture that was computed whole is subtracted. 0.01 is one per cent of the neighbours' energy.
 
     Args:
-        picture: Made in parts.
-        whole: The same, made whole.
+        picture: Picture computed in parts.
+        whole: The same picture computed whole.
         borders: Rows where parts meet.
 
     Returns:
-        Of the borders and of all other rows: rounding alone makes those stand out, too.
+        The largest excess among the borders, and among all other rows, where rounding is the cause.
     """
     excess = standing_out(picture) - standing_out(whole)
     is_border = np.zeros(len(excess), bool)
@@ -51,7 +51,7 @@ def border_excess(
 
 
 def tone_shift(picture: np.ndarray, whole: np.ndarray) -> float:
-    """The largest difference between the mean colours of a block in both."""
+    """Return the largest difference between the mean colours of a block in both pictures."""
     blocks = [
         array[:, : array.shape[1] // BLOCK * BLOCK, : array.shape[2] // BLOCK * BLOCK]
         .reshape(3, array.shape[1] // BLOCK, BLOCK, -1, BLOCK)

@@ -1,4 +1,4 @@
-"""How soon a decode in bands ends when nobody wants it any more."""
+"""Benchmark of how soon a decode in bands ends when it is cancelled."""
 
 from __future__ import annotations
 
@@ -20,15 +20,18 @@ BUDGET = 256 * 2**20
 
 
 def table(preset_name: str, side: int, dtype: str, share: float = 0.5) -> Iterator[str]:
-    """Decode band by band, note how long each takes, and close the run in the middle.
+    """Decode strip by strip, time each strip, and close the run in the middle.
 
-    Whoever wants the run to end waits for the strip that is being computed and for the close.
+    A cancel has to wait for the strip that is being computed and for the close.
 
     Args:
-        preset_name: Whose first stage.
-        side: Of the picture, in px.
+        preset_name: Preset of the first stage.
+        side: Side of the picture in px.
         dtype: "float32" or "bfloat16".
-        share: How much of all strips is computed before the run is closed.
+        share: Share of all strips that is computed before the run is closed.
+
+    Yields:
+        The lines of a Markdown table.
     """
     preset, numbers = load_preset(preset_name), getattr(torch, dtype)
     stage = prepare(plain_first_stage(preset), numbers)
@@ -47,7 +50,7 @@ def table(preset_name: str, side: int, dtype: str, share: float = 0.5) -> Iterat
 
 
 def _closed(stage: BoundedFirstStage, z: Tensor, share: float) -> tuple[int, list[float], float]:
-    """(strips of a whole decode, seconds of each computed one, seconds of the close)."""
+    """Return (strips of a whole decode, seconds of each computed one, seconds of the close)."""
     strips = stage.strips(z)
     run = stepwise(lambda: stage.decode(z), stage.space)
     took: list[float] = []

@@ -1,7 +1,8 @@
-"""Large canvases, whole and in bands, beside the diffusers library: time, memory, errors.
+"""Benchmark of large canvases, whole, in bands and in diffusers: time, memory, errors.
 
-Every run has a process of its own, so that its peak is its own. Where a canvas is also made whole,
-pictures are compared: with the paper's code in float32, and with the whole run in the same numbers.
+Every run has a process of its own, so that its peak of memory is its own. If a canvas is also run
+whole, the results are compared with the paper's code in float32 and with the whole run in the same
+dtype.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from ldm.catalog.registry import load_preset
 from ldm.errors import RequestError
 
 BUDGET = 256 * MIB
-LARGE_BUDGET = 512 * MIB  # from LARGE px on, where a row of the canvas takes more
+LARGE_BUDGET = 512 * MIB  # budget from LARGE px on, where a row of the canvas takes more memory
 LARGE = 4096
 SIDES = (512, 1024, 2048)  # px
 WHOLE_UP_TO = 1024  # px; a whole decode of 2048 px takes 6 GiB
-CELLS = (64, 256)  # a side, of a UNet step
+CELLS = (64, 256)  # sides of a UNet step in latent cells
 DTYPES = ("float32", "bfloat16")
 WAYS = ("whole", "bands", "diffusers", "diffusers, tiled")
 HEADS = (
@@ -49,26 +50,26 @@ HEADS = (
 
 @dataclass(frozen=True)
 class Compared:
-    """How far what was made is from what should be; None: it was not made whole."""
+    """Deviations of a result from the reference; None: there is no reference."""
 
     error: float | None = None  # largest, from the paper's code in float32; 1 is half the range
-    of_whole: float | None = None  # largest, from the whole run in the same numbers
-    border: float | None = None  # by how much a row stands out where parts meet, as a share
-    elsewhere: float | None = None  # and any other row
+    of_whole: float | None = None  # largest, from the whole run in the same dtype
+    border: float | None = None  # see `border_excess`: at rows where parts meet
+    elsewhere: float | None = None  # see `border_excess`: at any other row
     tone: float | None = None  # largest shift of a block's mean colour
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Which rows to measure; an empty field: the usual ones.
+    """Which rows to measure; an empty field means the default ones.
 
     Args:
-        preset: Whose first stage; one with a UNet: whose UNet step.
-        sides: Of the canvas, in px; of a step in cells.
+        preset: Preset whose UNet step or, if it has no UNet, whose decode is measured.
+        sides: Sides of the canvas, in px for a decode and in latent cells for a step.
         dtypes: "float32", "bfloat16".
-        ways: Of WAYS.
-        against: Whether diffusers runs too.
-        record: A JSON file that takes up the rows; a figure of memory is written beside it.
+        ways: Values of WAYS.
+        against: Whether to run diffusers as well.
+        record: JSON file to which the rows are added; a figure of memory is written beside it.
     """
 
     preset: str
@@ -80,7 +81,7 @@ class Choice:
 
 
 def cases(choice: Choice) -> Iterator[Case]:
-    """The rows of the table, those of a canvas together."""
+    """Yield the runs of the table, those of one canvas together."""
     preset = load_preset(choice.preset)
     what = "decode" if preset.architecture.unet is None else "step"
     has_tiles = what == "decode" and preset.architecture.first_stage.kind == "kl"
@@ -101,10 +102,10 @@ def cases(choice: Choice) -> Iterator[Case]:
 
 
 def table(choice: Choice) -> Iterator[str]:
-    """The figures as Markdown, a line as soon as it is known.
+    """Yield the figures as lines of Markdown, each as soon as it is measured.
 
     Raises:
-        RequestError: If diffusers is asked for and not there.
+        RequestError: If diffusers is asked for and not installed.
     """
     if choice.against:
         check_installed()
@@ -121,7 +122,7 @@ def table(choice: Choice) -> Iterator[str]:
 def _measured(case: Case, folder: Path) -> Figures:
     inputs = folder / f"{case.what}-{case.side}.npy"
     if not inputs.exists():
-        for old in folder.iterdir():  # of a smaller canvas
+        for old in folder.iterdir():  # files of the previous canvas
             old.unlink()
         alone(write_inputs, case.preset, case.what, case.side, inputs)
     keeps = case.what == "step" or case.side <= WHOLE_UP_TO
@@ -167,10 +168,10 @@ def _error(value: float | None) -> str:
 
 
 def earlier_rows(record: Path) -> list[dict[str, Any]]:
-    """The rows of earlier runs in a file that can take up more.
+    """Read the rows of earlier runs from a record file, which may not exist yet.
 
     Raises:
-        RequestError: If it is no such file, or cannot be written.
+        RequestError: If the file is no such record or cannot be written.
     """
     if not os.access(record if os.path.exists(record) else record.parent, os.W_OK):
         raise RequestError(f"{record} cannot be written; give a file in a folder that is there.")
@@ -184,7 +185,7 @@ def earlier_rows(record: Path) -> list[dict[str, Any]]:
 
 
 def _keep(record: Path, case: Case, got: Figures, compared: Compared) -> None:
-    """Take a row up among those of earlier runs, in place of the same one, and draw them all."""
+    """Add a row to the record, in place of one of the same case, and redraw the figure."""
     rows = earlier_rows(record)
     row = asdict(case) | asdict(got) | asdict(compared)
     del row["borders"]

@@ -1,4 +1,4 @@
-"""`python -m ldm bench SUITE`: the flags of each suite, and the lines that it prints."""
+"""The command `python -m ldm bench SUITE`: the flags of each suite and the lines that it prints."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from ldm.catalog.registry import load_preset
 from ldm.errors import RequestError
 
-# A suite imports what it needs when it is called: `--help` answers at once.
+# A suite imports what it needs when it is called, so that `--help` answers at once.
 # ruff: noqa: PLC0415
 
 DTYPES = ("float32", "bfloat16")
@@ -20,7 +20,7 @@ Lines = Iterable[str]
 
 
 def add_suites(parser: argparse.ArgumentParser) -> None:
-    """Give the verb its suites; `arguments.lines(arguments)` then measures one."""
+    """Add the suites as sub-commands; `arguments.lines(arguments)` then runs the chosen one."""
     suites = parser.add_subparsers(dest="suite", required=True, metavar="SUITE")
     for name, (lines, add, text) in SUITES.items():
         suite = suites.add_parser(name, help=text, description=text)
@@ -45,7 +45,7 @@ def _timed(suite: argparse.ArgumentParser) -> None:
 
 
 def _nothing(suite: argparse.ArgumentParser) -> None:
-    """No flags."""
+    """Add no flags."""
 
 
 def _add_speed(suite: argparse.ArgumentParser) -> None:
@@ -138,7 +138,7 @@ def _canvas(arguments: Any) -> Lines:
     about = load_preset(arguments.preset).architecture
     _check_sides(arguments.side, about.unet.factor if about.unet else about.factor)
     if arguments.record is not None:
-        earlier_rows(arguments.record)  # before minutes of measuring
+        earlier_rows(arguments.record)  # checks the file before minutes of measuring
     choice = Choice(
         preset=arguments.preset,
         sides=arguments.side,

@@ -1,8 +1,9 @@
-"""A UNet step, a decode and a whole run on a CUDA card, beside the diffusers library.
+"""Benchmark of UNet steps, decodes and whole runs on a CUDA card, beside diffusers.
 
-Each kind is made, run and let go before the next, so that its memory is its own: the weights and
-whatever a call takes above them. Time is the card's own, for calls in a row as a sampler makes
-them, the least of some rounds. A kind that fails says why and the others go on.
+Each kind of network is built, run and freed before the next one, so that its peak of memory is its
+own: the weights and what a call takes besides. Time is measured by CUDA events over successive
+calls, as a sampler makes them; the shortest of several rounds counts. If a kind fails, the table
+says why and the others are still measured.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ from ldm.models.inference import prepare
 from ldm.runtime.device import choose_device, exact_float32
 
 BATCHES = (1, 8)
-STOCK = "diffusers float16"  # what the others are measured against
-SECONDS = 0.15  # of calls in a row
-CALLS = (3, 60)  # in a row, at least and at most
-WARM = 4  # calls before anything counts: the second is recorded
+STOCK = "diffusers float16"  # the reference of the ratios
+SECONDS = 0.15  # intended duration of a round's calls
+CALLS = (3, 60)  # fewest and most calls of a round
+WARM = 4  # calls before the measurement; the second one is recorded as a CUDA graph
 MIB = 2**20
 HEADS = ("what", "batch", "kind", "ms", f"{STOCK} / it", "PSNR, dB", "peak, MiB", "recorded")
 log = logging.getLogger(__name__)
@@ -41,12 +42,12 @@ class Choice:
     """What to measure.
 
     Args:
-        models: Names; none: all.
-        batches: Pictures at once.
-        against: Whether diffusers runs too.
-        rounds: Of calls in a row; the least counts.
-        search: Whether cuDNN tries its algorithms, for all kinds; else it guesses, as it comes.
-        samples: Whole runs instead.
+        models: Names of models; empty: all.
+        batches: Batch sizes.
+        against: Whether to run diffusers as well.
+        rounds: Rounds of successive calls; the shortest counts.
+        search: Whether cuDNN benchmarks its algorithms for all kinds; else it uses its heuristics.
+        samples: Whether to measure whole runs instead.
     """
 
     models: tuple[str, ...] = ()
@@ -59,23 +60,23 @@ class Choice:
 
 @dataclass(frozen=True)
 class Measured:
-    """One kind."""
+    """The figures of one kind of network."""
 
-    seconds: float  # of a call
-    peak: int  # bytes: weights and what a call takes
-    made: Tensor  # float32, on the CPU
-    recorded: int  # calls that are replayed
+    seconds: float  # per call
+    peak: int  # bytes of the weights and of a call
+    made: Tensor  # the output, float32, on the CPU
+    recorded: int  # number of CUDA graphs
 
 
 Made = tuple[nn.Module, Call]
 
 
 def table(choice: Choice) -> Iterator[str]:
-    """The figures as Markdown, a line as soon as it is known.
+    """Yield the figures as lines of Markdown, each as soon as it is measured.
 
     Raises:
-        RequestError: If a name is unknown, or there is no CUDA, or no diffusers where it is asked
-            for.
+        RequestError: If a name is unknown, there is no CUDA device, or diffusers is asked for and
+            not installed.
     """
     choose_device("cuda")
     if choice.against:
@@ -102,25 +103,25 @@ def _rows(choice: Choice) -> Iterator[str]:
             what = f"{name}, {'step' if name in STEPS else 'decode'} of {side} x {side}"
             try:
                 yield from _kinds_of(f"{what} | {batch}", subject(name, batch, "cuda"), choice)
-            except Exception as error:  # the other models go on
+            except Exception as error:  # the other models are still measured
                 yield _failed(f"{what} | {batch} | all", error)
             _free()
 
 
 def _kinds_of(what: str, about: Subject, choice: Choice) -> Iterator[str]:
-    """A line for each kind."""
+    """Yield a line for each kind of network."""
     found: dict[str, Measured] = {}
     for kind, make in _kinds(about, choice.against).items():
         try:
             found[kind] = _measured(make, choice.rounds)
             yield _line(what, kind, found)
-        except Exception as error:  # the other kinds go on
+        except Exception as error:  # the other kinds are still measured
             yield _failed(f"{what} | {kind}", error)
         _free()
 
 
 def _kinds(about: Subject, against: bool) -> dict[str, Callable[[], Made]]:
-    """What is compared, the two that others are compared with first."""
+    """Return the kinds to compare, with the references of quality and time first."""
 
     def plain() -> Made:
         network = copy.deepcopy(about.plain)
@@ -164,7 +165,7 @@ def _measured(make: Callable[[], Made], rounds: int) -> Measured:
 
 
 def _seconds(call: Call, number: int) -> float:
-    """Of one call among so many in a row."""
+    """Return the seconds per call, measured over `number` successive calls."""
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     begin.record()
     for _ in range(number):

@@ -1,4 +1,4 @@
-"""One decode or one UNet step on a large canvas, in a process of its own: time, memory, picture."""
+"""One measured decode or UNet step on a large canvas: time, memory and result."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from ldm.runtime.memory import peak_resident, reset_peak, resident
 
 MIB = 2**20
 ENCODE_BUDGET = 256 * MIB
-WARM = 16  # cells a side of the run before the one that counts
-OVERLAP = 0.25  # of its tiles, the library's own number
+WARM = 16  # side in cells of the warm-up run
+OVERLAP = 0.25  # share by which diffusers' tiles overlap, its default
 
 
 @dataclass(frozen=True)
 class Case:
-    """One run.
+    """The settings of one run.
 
     Args:
-        preset: Whose network.
+        preset: Preset of the network.
         what: "decode" or "step".
-        side: Of a square canvas, in px; of a step in latent cells.
+        side: Side of the square canvas, in px for a decode and in latent cells for a step.
         dtype: "float32" or "bfloat16".
-        way: "plain" (the paper's code), "whole" or "bands" (as pictures are made), "diffusers" or
-            "diffusers, tiled".
+        way: "plain" (the paper's code), "whole" or "bands" (prepared networks, as in tasks),
+            "diffusers" or "diffusers, tiled".
         budget: Bytes for bands.
     """
 
@@ -55,35 +55,35 @@ class Case:
 
 @dataclass(frozen=True)
 class Figures:
-    """What it took."""
+    """The time and memory that one run took."""
 
     seconds: float
-    cpu_seconds: float  # of all threads: another busy program does not change them much
+    cpu_seconds: float  # of all threads; hardly affected by other busy programs
     peak: float  # MiB of resident memory above the loaded and warm model
     borders: tuple[int, ...] = ()  # picture rows where two parts meet
 
 
 class Noted(Workspace):
-    """A workspace that notes where maps are cut."""
+    """A workspace that records where maps are cut into strips."""
 
     def __init__(self, budget: int, folder: Path | None = None) -> None:
         super().__init__(budget, folder)
-        self.cuts: set[float] = set()  # shares of the height
+        self.cuts: set[float] = set()  # first rows of strips, as shares of the height
 
     def strip_rows(self, bytes_per_row: float, height: int, operations: float = 0.0) -> int:
-        """As ever."""
+        """Record the cuts; see `Workspace.strip_rows`."""
         rows = super().strip_rows(bytes_per_row, height, operations)
         self.cuts.update(row / height for row in range(rows, height, rows))
         return rows
 
     def borders(self, height: int) -> list[int]:
-        """Rows of a picture of that height at which a strip of any map began."""
+        """Return the rows of a picture of this height at which a strip of any map began."""
         rows = sorted({round(height * cut) for cut in self.cuts})
         return [row for row in rows if 2 < row < height - 2]
 
 
 def write_inputs(preset_name: str, what: str, side: int, path: Path) -> None:
-    """What the network gets, as float32: a scene's latents, or random ones that vary by region."""
+    """Write the network's input, float32: a scene's latents, or random ones that vary by region."""
     preset = load_preset(preset_name)
     torch.manual_seed(0)
     if what == "step":
@@ -109,7 +109,7 @@ def _encoded(stage: nn.Module, side: int) -> Tensor:
 
 @torch.inference_mode()
 def measure(case: Case, inputs: Path, made: Path | None) -> Figures:
-    """Run a case once in this process; what it makes is kept in the file `made`, if any."""
+    """Run a case once in this process, after a warm-up; save the result in `made`, if given."""
     dtype = getattr(torch, case.dtype)
     x = torch.from_numpy(np.load(inputs)).to(dtype)
     space = Noted(case.budget, inputs.parent) if case.way == "bands" else None
@@ -142,7 +142,7 @@ def _decoder(
         stage = best(diffusers_first_stage(preset.architecture.first_stage, stage), dtype)
         stage.use_tiling = case.way == "diffusers, tiled"
         return lambda z: stage.decode(z.contiguous(memory_format=torch.channels_last)).sample
-    del stage.encoder  # unused; with it "loaded" would mean more than a decode needs
+    del stage.encoder  # not used, and its weights would distort the baseline of memory
     stage = stage.to(dtype) if case.way == "plain" else prepare(stage, dtype)
     return stage.decode if space is None else BoundedFirstStage(stage, space).decode
 
@@ -166,7 +166,7 @@ def _borders(case: Case, space: Noted | None) -> tuple[int, ...]:
     if space is not None:
         return tuple(space.borders(case.side))
     if case.way == "diffusers, tiled":
-        blend = int(TILE * OVERLAP)  # a tile is blended into the next one over so many rows
+        blend = int(TILE * OVERLAP)  # rows over which a tile is blended into the next one
         starts = range(TILE - blend, case.side - blend, TILE - blend)
         return tuple(row for start in starts for row in (start, start + blend))
     return ()

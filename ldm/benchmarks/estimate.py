@@ -1,4 +1,4 @@
-"""Estimates beside what requests then took: peak memory of the process, and seconds."""
+"""Benchmark of the estimates: expected and actual peak memory and seconds of requests."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ NEAR_MEMORY, NEAR_SECONDS = 0.15, 0.25  # relative errors that count as right
 
 @dataclass(frozen=True)
 class Row:
-    """One request."""
+    """Expected and actual figures of one request."""
 
     what: str
     expected_seconds: float
     seconds: float
-    expected_memory: int  # bytes of the process at the worst moment
+    expected_memory: int  # peak bytes of the process
     memory: int
 
     @property
     def errors(self) -> tuple[float, float]:
-        """Relative, of memory and of seconds."""
+        """Relative errors of memory and of seconds."""
         return self.expected_memory / self.memory - 1, self.expected_seconds / self.seconds - 1
 
 
 def requests() -> Iterator[tuple[str, Any]]:
-    """About fifty of all tasks and sizes; what is not on disk is left out."""
+    """Yield a name and a request for each of about fifty cases of all tasks and sizes."""
     for width, height in SIZES:
         size = {"width": width, "height": height, "steps": STEPS, "seed": 1}
         scene = render(scenes.sample(np.random.default_rng(1), width, height))
@@ -65,7 +65,7 @@ def requests() -> Iterator[tuple[str, Any]]:
 
 
 def rows() -> Iterator[Row]:
-    """Run them, one after the other, in one process that learns as it goes."""
+    """Run all requests whose preset is on disk, in one process that learns from each run."""
     with tempfile.TemporaryDirectory() as data:
         studio = Studio(data_dir=Path(data))
         for what, request in requests():
@@ -80,7 +80,7 @@ def rows() -> Iterator[Row]:
 
 
 def table() -> Iterator[str]:
-    """The rows as Markdown, a line as soon as it is known, and how many were right."""
+    """Yield the rows as lines of Markdown, each as soon as it is known, then a summary."""
     yield from (machine(), "")
     yield "| request | seconds, expected | took | error | peak MiB, expected | took | error |"
     yield "|---|---|---|---|---|---|---|"

@@ -1,4 +1,4 @@
-"""Peak memory against the area of a decode, as SVG."""
+"""An SVG figure of peak memory over the size of a decoded picture."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from typing import Any
 
 WIDTH, HEIGHT = 720, 440  # px
 LEFT, RIGHT, TOP, BOTTOM = 80, 190, 40, 60
-SIDES = (512, 1024, 2048, 4096)  # px, marked on the axis of the area
-MEMORY = (64, 8192)  # MiB: the axis of the memory
+SIDES = (512, 1024, 2048, 4096)  # px, the ticks of the horizontal axis
+MEMORY = (64, 8192)  # MiB, the ends of the vertical axis
 COLOURS = ("#0f766e", "#b45309", "#1d4ed8", "#9f1239", "#4d7c0f", "#6b21a8")
 Points = Sequence[tuple[int, float]]  # side in px, MiB
 
 
 def memory_figure(rows: Iterable[Mapping[str, Any]]) -> str:
-    """A line for each way to decode; both axes double from mark to mark.
+    """Draw a line for each preset, dtype and way to decode; both axes are logarithmic.
 
     Args:
-        rows: Figures of decodes: preset, what, side, dtype, way, peak.
+        rows: Rows with preset, what, side, dtype, way and peak; only decodes are drawn, except
+            those of the way "plain".
     """
     lines: dict[str, list[tuple[int, float]]] = {}
     for row in rows:
@@ -68,7 +69,7 @@ def _frame() -> Iterator[str]:
 
 
 def _curves(lines: Mapping[str, Points]) -> Iterator[str]:
-    places: list[float] = []  # of the names, from the top down; they must not overlap
+    places: list[float] = []  # y of the names, from the top down, so that they do not overlap
     ordered = sorted(lines.items(), key=lambda item: -max(item[1])[1])
     for number, (name, points) in enumerate(ordered):
         colour = COLOURS[number % len(COLOURS)]

@@ -1,4 +1,4 @@
-"""How long a large checkpoint takes to become a model, and what memory, against torch's own way."""
+"""Benchmark of loading a large checkpoint: time and memory, beside torch's own ways."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ HEADS = ("way", "seconds", "of reading", "memory of its own, MiB", "pages of the
 
 @dataclass(frozen=True)
 class Figures:
-    """What a way took."""
+    """Time and peak memory of one way of loading."""
 
     seconds: float
-    own: float  # MiB of memory that is no mapped file, at the worst moment
-    mapped: float  # MiB of the file's pages, likewise
+    own: float  # peak MiB of memory that is no mapped file
+    mapped: float  # peak MiB of mapped pages of files
 
 
 def write(preset: str, path: Path) -> None:
-    """A checkpoint of random weights, as the authors' programs write theirs."""
+    """Write a checkpoint of random weights in the authors' format."""
     model = randomised(build_model(load_preset(preset)).to_empty(device="cpu"))
     torch.save({"state_dict": to_published_names(model.state_dict())}, path)
 
@@ -49,7 +49,7 @@ def _read(preset: str, path: Path) -> Any:
 
 
 def _ours(preset: str, path: Path) -> Any:
-    """As the model manager does; the check for broken numbers touches every page."""
+    """Load as the model manager does; the check for finite weights reads every page."""
     model = build_model(load_preset(preset))
     load_files(model, [path], dtype=torch.float32, device="cpu")
     return prepare(model, torch.float32)
@@ -63,7 +63,7 @@ def _torchs(preset: str, path: Path) -> Any:
 
 
 def _theirs_at_best(preset: str, path: Path) -> Any:
-    """Without random first weights and without a copy; nothing is checked."""
+    """Load by torch without initialisation and without a second copy; nothing is checked."""
     model = build_model(load_preset(preset))
     weights = torch.load(path, weights_only=True)["state_dict"]
     model.load_state_dict(to_our_names(weights, str(path)), assign=True)
@@ -79,7 +79,7 @@ WAYS: dict[str, Callable[[str, Path], Any]] = {
 
 
 def measure(way: str, preset: str, path: Path, cold: bool) -> Figures:
-    """Go one way once, in this process; the file comes from the disk, or has just been read."""
+    """Load once in this process; the file is first dropped from the page cache or read into it."""
     _forget(path) if cold else _read(preset, path)
     with watched() as growth:
         begin = time.perf_counter()
@@ -90,14 +90,14 @@ def measure(way: str, preset: str, path: Path, cold: bool) -> Figures:
 
 
 def _forget(path: Path) -> None:
-    """Let the system drop what it keeps of a file."""
+    """Drop a file from the system's page cache."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def table(preset: str) -> Iterator[str]:
-    """The figures as Markdown: of ROUNDS runs of all ways in turn the one in the middle."""
+    """Yield the figures as lines of Markdown: the median of ROUNDS runs of all ways in turn."""
     yield from (machine(), "")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.ckpt"

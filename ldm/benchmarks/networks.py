@@ -1,4 +1,4 @@
-"""The plain networks of a preset, with its own weights where they are, else with random ones.
+"""The plain networks of a preset, with its own weights if they are on disk, else random ones.
 
 Random weights change neither the arithmetic nor time and memory.
 """
@@ -17,7 +17,7 @@ from ldm.checkpoints.apply import load_files, load_first_stage
 
 
 def plain_unet(preset: Preset, device: str = "cpu") -> nn.Module:
-    """The UNet in float32."""
+    """Build the UNet in float32."""
     if preset.is_on_disk:
         model = build_model(preset)
         load_files(model, preset.weight_paths, dtype=torch.float32, device=device)
@@ -29,7 +29,7 @@ def plain_unet(preset: Preset, device: str = "cpu") -> nn.Module:
 
 
 def plain_first_stage(preset: Preset, device: str = "cpu") -> nn.Module:
-    """The autoencoder in float32."""
+    """Build the autoencoder in float32."""
     about = Architecture(first_stage=preset.architecture.first_stage)
     stage = build_first_stage(about)
     if not preset.is_on_disk:
@@ -40,7 +40,10 @@ def plain_first_stage(preset: Preset, device: str = "cpu") -> nn.Module:
 
 
 def randomised(network: nn.Module) -> nn.Module:
-    """Weights of a size that keeps the numbers near 1; many begin at zero."""
+    """Randomise all weights, scaled by the fan-in to keep activations near 1.
+
+    The usual initialisation sets many weights to zero.
+    """
     device = next(network.parameters()).device
     generator = torch.Generator(device).manual_seed(0)
     for parameter in network.parameters():

@@ -1,6 +1,6 @@
-"""The same networks with the same weights in the diffusers library, to measure ourselves against.
+"""The same networks with the same weights in the diffusers library, for comparison.
 
-diffusers is needed for this only: `pip install diffusers`.
+diffusers is needed for these benchmarks only: `pip install diffusers`.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from ldm.checkpoints.diffusers_names import first_stage_to_diffusers
 from ldm.checkpoints.diffusers_unet import unet_to_diffusers
 from ldm.errors import RequestError
 
-TILE = 512  # px: side of a tile in the decode in tiles; what the published pipelines have
+TILE = 512  # side in px of the tiles of a tiled decode, as in the published pipelines
 
-# The library has modules for everything and imports them when named.
+# diffusers is optional and imports its modules lazily.
 # ruff: noqa: PLC0415
 
 
 def check_installed() -> None:
-    """Refuse a comparison with what is not there.
+    """Check that diffusers is installed.
 
     Raises:
         RequestError: If diffusers is not installed.
@@ -33,10 +33,10 @@ def check_installed() -> None:
 
 
 def diffusers_unet(about: UNetConfig, unet: nn.Module) -> nn.Module:
-    """The library's UNet around the weights of ours, which it shares.
+    """Build diffusers' UNet, which shares the weights of ours.
 
     Args:
-        about: What `unet` was built from.
+        about: The configuration that `unet` was built from.
         unet: A `UNetModel`.
     """
     from diffusers import UNet2DConditionModel, UNet2DModel
@@ -73,7 +73,7 @@ def diffusers_unet(about: UNetConfig, unet: nn.Module) -> nn.Module:
 
 
 def diffusers_first_stage(about: FirstStageConfig, first_stage: nn.Module) -> nn.Module:
-    """The library's autoencoder around the weights of ours, which it shares."""
+    """Build diffusers' autoencoder, which shares the weights of ours."""
     from diffusers import AutoencoderKL, VQModel
 
     side = about.resolution
@@ -98,12 +98,15 @@ def diffusers_first_stage(about: FirstStageConfig, first_stage: nn.Module) -> nn
 
 
 def best(theirs: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """As the library is fastest on a CPU; its own `to` warns of modules that are not there."""
+    """Convert a diffusers network to its fastest form on a CPU: `dtype` and channels-last.
+
+    `nn.Module.to` is used, since diffusers' own `to` warns of modules that do not exist.
+    """
     return nn.Module.to(theirs, dtype, memory_format=torch.channels_last)
 
 
 def diffusers_ddim(about: ScheduleConfig, prediction: str) -> Any:
-    """The library's DDIM with the steps of ours."""
+    """Return diffusers' DDIM scheduler, set up to visit the same time steps as ours."""
     from diffusers import DDIMScheduler
 
     return DDIMScheduler(

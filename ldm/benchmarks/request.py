@@ -1,8 +1,8 @@
-"""A whole text-to-image request: by our task, and by a pipeline of the diffusers library's parts.
+"""Benchmark of a whole text-to-image request, by our task and by a pipeline of diffusers' parts.
 
-Both hold the same weights and begin with the same noise. The library's pipeline is that of its
-documentation: guidance in one batch, its own DDIM, its own decoder. It is given the text's context,
-which ours computes itself within the time that counts.
+Both have the same weights and start from the same noise. The diffusers pipeline is that of its
+documentation: guidance in one batch, its own DDIM, its own decoder. It is given the context of the
+prompt, whose computation is part of the measured time of ours.
 """
 
 from __future__ import annotations
@@ -49,16 +49,16 @@ Picture = Callable[[], np.ndarray]  # makes (H, W, 3) uint8
 
 
 def table(*, against: bool, rounds: int, busy: bool, steps: int = STEPS) -> Iterator[str]:
-    """The figures as Markdown.
+    """Yield the figures as lines of Markdown.
 
     Args:
-        against: Whether diffusers runs too.
-        rounds: Of all ways in turn; the first comes on top.
-        busy: Processor time on one thread.
-        steps: Of DDIM; a divisor of 1000, for other numbers the library visits other times.
+        against: Whether to run diffusers as well.
+        rounds: Rounds of all ways in turn, after a first run that does not count.
+        busy: Whether to measure processor time on one thread.
+        steps: Steps of DDIM; a divisor of 1000, since otherwise diffusers visits other time steps.
 
     Raises:
-        RequestError: If diffusers is asked for and not there.
+        RequestError: If diffusers is asked for and not installed.
     """
     if against:
         check_installed()
@@ -77,9 +77,9 @@ def table(*, against: bool, rounds: int, busy: bool, steps: int = STEPS) -> Iter
 
 
 def pictures(*, against: bool, steps: int) -> dict[str, Picture]:
-    """The ways to the picture; the library's come first.
+    """Return name -> function for all ways to make the picture, those of diffusers first.
 
-    In bfloat16 only where the processor computes in it.
+    bfloat16 is only included if the processor computes natively in it.
     """
     dtypes = ("float32", "bfloat16") if has_arithmetic(torch.bfloat16) else ("float32",)
     ours = {f"ours, {dtype}": _ours(dtype, steps) for dtype in dtypes}
@@ -105,7 +105,7 @@ def _resolved(steps: int) -> TextToImage:
 
 
 def _given(steps: int) -> dict[str, Any]:
-    """What the library's pipeline is told: the noise and context of our run, and the scale."""
+    """Return noise, context and scale factor of our run, as inputs of the diffusers pipeline."""
     seen: list[Tensor] = []
     with ModelManager(device="cpu", precision="float32").use(PRESET) as model:
         hook = model.unet.register_forward_pre_hook(
@@ -148,6 +148,6 @@ def _theirs(dtype: str, steps: int, given: dict[str, Any]) -> Picture:
 
 
 def psnr(got: np.ndarray, want: np.ndarray) -> float:
-    """Of two uint8 pictures, dB."""
+    """Return the PSNR of two uint8 pictures in dB."""
     error = float(np.square(got.astype(np.float64) - want).mean())
     return math.inf if error == 0 else 10 * math.log10(255**2 / error)

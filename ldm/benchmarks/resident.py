@@ -1,4 +1,4 @@
-"""What a stretch of code takes of memory: its own and mapped from files, at the worst moment."""
+"""Peak memory of a block of code: memory of its own, and pages mapped from files."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MIB = 2**20
-EVERY = 0.002  # seconds between two looks
+EVERY = 0.002  # seconds between two samples
 KINDS = ("RssAnon", "RssFile")
 
 
 @dataclass
 class Growth:
-    """Bytes above those at the start, at the worst moment of each kind."""
+    """Peaks of memory in bytes above the value at the start, each kind by itself."""
 
     own: int = 0  # memory that is no mapped file
-    mapped: int = 0  # pages of files: the system takes them back when it needs the room
+    mapped: int = 0  # pages of files, which the system can reclaim when it needs memory
 
 
 @contextmanager
 def watched() -> Iterator[Growth]:
-    """Look at this process again and again; the result is filled in as it goes.
+    """Sample the memory of this process during the block and update the yielded result.
 
-    What comes and goes between two looks is missed.
+    Memory that is taken and freed between two samples is missed.
     """
     growth, before, ended = Growth(), _now(), threading.Event()
 
@@ -48,7 +48,7 @@ def watched() -> Iterator[Growth]:
 
 
 def _now() -> list[int]:
-    """Bytes of each of KINDS; Linux only."""
+    """Return the bytes of each of KINDS; Linux only."""
     lines = Path("/proc/self/status").read_text().splitlines()
     fields = dict(line.split(":", 1) for line in lines)
     return [1024 * int(fields[kind].split()[0]) for kind in KINDS]

@@ -1,7 +1,7 @@
-"""Whole runs on a CUDA card: pictures per second, beside what the paper measured on an A100.
+"""Benchmark of whole runs on a CUDA card: pictures per second, beside the paper's on an A100.
 
-A run is the studio's: noise, every step, previews and the decode to 8-bit pictures, with the steps
-of the paper's row, for so many pictures that the card is busy. The weights are random.
+A run is that of the studio: noise, every step, previews and the decode to 8-bit pictures. It has
+the steps of the paper's row, and enough pictures to keep the card busy. The weights are random.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from ldm.runtime.device import choose_dtype
 from ldm.tasks.sampling import sample
 from ldm.tasks.settings import Sampling
 
-COUNT = 16  # pictures of a run
+COUNT = 16  # default number of pictures of a run
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the paper.
+    """A row of the paper's tables.
 
     Args:
         steps: DDIM steps.
         rate: Samples per second on one NVIDIA A100.
-        where: In the paper, and what differs.
-        guidance: Scale; 1: none.
+        where: Place in the paper, and what differs.
+        guidance: Guidance scale; 1: none.
         count: Pictures of our run.
     """
 
@@ -60,7 +60,7 @@ PAPER = {
 
 
 def samples(names: Sequence[str]) -> Iterator[str]:
-    """Measure presets and say so, a line each; none: all of PAPER."""
+    """Measure presets of PAPER (empty: all) and yield the lines of a Markdown table."""
     heads = (
         "what",
         "DDIM steps",
@@ -76,7 +76,7 @@ def samples(names: Sequence[str]) -> Iterator[str]:
         row = PAPER[name]
         try:
             seconds = _seconds(name, row)
-        except Exception as error:  # the others go on
+        except Exception as error:  # the others are still measured
             log.exception("%s", name)
             yield f"| {name} | failed: {type(error).__name__}: {error!s:.300} |"
             continue
@@ -86,7 +86,7 @@ def samples(names: Sequence[str]) -> Iterator[str]:
 
 
 def _seconds(name: str, row: Row) -> float:
-    """Of a run, after a short one that sets everything up."""
+    """Return the seconds of a run, after a short one that sets everything up."""
     preset = load_preset(name)
     dtype = choose_dtype(torch.device("cuda"))
     model = build_model(preset).to_empty(device="cuda")
@@ -107,7 +107,7 @@ def _seconds(name: str, row: Row) -> float:
 
 
 def _conditions(model: Any, preset: Preset) -> tuple[Any, Any]:
-    """What to follow, and the empty condition: a class, half a picture, or nothing."""
+    """Return the condition and the empty condition: of a class, half a picture, or none."""
     if model.conditioning == "crossattn":
         return tuple(model.condition(torch.tensor([c])) for c in (0, preset.null_class))
     if model.conditioning == "concat":

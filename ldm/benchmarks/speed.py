@@ -1,10 +1,10 @@
-"""A UNet step and a decode: our plain networks, those of inference, and the diffusers library.
+"""Benchmark of a UNet step and a decode: our plain networks, the prepared ones, and diffusers.
 
-All kinds hold the same weights and run in turn in one process, those of a very large model one
-after the other, since they do not fit beside each other; the least of the rounds counts, for other
-work on the machine can only make a round slower. On a machine that is never quiet, `busy`
-takes one thread and counts the processor's time instead of the clock's. Published presets get
-random weights, which change neither the arithmetic nor the time; the shipped ones have their own.
+All kinds have the same weights and run in turn in one process; those of a very large model run one
+after the other, since they do not fit beside each other. The shortest of the rounds counts, as
+other work on the machine can only make a round slower. On a machine that is never idle, `busy` uses
+one thread and measures processor time instead of wall time. Weights that are not on disk are
+random, which changes neither the arithmetic nor the time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ldm.models.inference import prepare
 from ldm.models.kernels import has_arithmetic
 from ldm.models.layers import repeated
 
-STEPS = {  # preset -> pictures, cells a side
+STEPS = {  # preset -> pictures, side in cells
     "demo-text-to-image": (1, 32),
     "demo-semantic": (1, 32),
     "semantic-synthesis256": (1, 64),
@@ -36,8 +36,8 @@ STEPS = {  # preset -> pictures, cells a side
     "celeba256": (1, 64),
     "text2img-large": (1, 32),
 }
-GUIDED = ("demo-text-to-image",)  # a step is under two conditions at once, as requests are
-DECODES = {"demo-kl-f4": 128, "kl-f8": 64, "vq-f4-noattn": 128}  # first stage -> cells a side
+GUIDED = ("demo-text-to-image",)  # with two conditions at once, as in requests
+DECODES = {"demo-kl-f4": 128, "kl-f8": 64, "vq-f4-noattn": 128}  # first stage -> side in cells
 MODELS = (*STEPS, *DECODES)
 KINDS = ("plain float32", "float32", "bfloat16", "diffusers float32", "diffusers bfloat16")
 RATIOS = (
@@ -45,10 +45,10 @@ RATIOS = (
     ("diffusers bfloat16", "bfloat16"),
     ("diffusers float32", "float32"),
 )
-LARGE = ("text2img-large",)  # whose kinds do not fit beside each other
+LARGE = ("text2img-large",)  # models whose kinds do not fit beside each other
 ROUNDS = 5
-IN_A_ROW = 3
-LONG = 2.0  # seconds: after so long a call another one in a row adds nothing
+IN_A_ROW = 3  # successive calls of a kind in a round
+LONG = 2.0  # seconds: after a call that takes longer, there are no more in this round
 TOKENS = 77
 Call = Callable[[], Tensor]
 Kind = Callable[[], Call]
@@ -58,29 +58,29 @@ Kind = Callable[[], Call]
 class Subject:
     """The networks of one model with the same weights, and how each is run on the same input."""
 
-    plain: nn.Module  # ours as built, in float32
-    ours: Callable[[nn.Module, torch.dtype], Call]  # plain or prepared
-    peer: Callable[[], nn.Module]  # the library's network, which shares the plain one's weights
-    theirs: Callable[[nn.Module, torch.dtype], Call]
+    plain: nn.Module  # our network as built, in float32
+    ours: Callable[[nn.Module, torch.dtype], Call]  # runs our network, plain or prepared
+    peer: Callable[[], nn.Module]  # builds diffusers' network, which shares the weights of `plain`
+    theirs: Callable[[nn.Module, torch.dtype], Call]  # runs diffusers' network
 
 
 @dataclass(frozen=True)
 class Timed:
-    """Least seconds of each kind, and how far bfloat16 is from float32."""
+    """The shortest time of each kind, and the deviations from plain float32."""
 
     what: str
     seconds: dict[str, float]
-    error: float  # of the fast float32 kind, share of the largest value
-    psnr: float | None  # of the fast bfloat16 kind, dB, where it was timed
+    error: float  # largest error of the prepared float32 kind, as a share of the largest value
+    psnr: float | None  # dB, of the prepared bfloat16 kind; None: it was not timed
 
     def ratio(self, slow: str, fast: str) -> str:
-        """How many times faster, where both were timed."""
+        """Format how many times faster `fast` is; "-" unless both were timed."""
         if not {slow, fast} <= self.seconds.keys():
             return "-"
         return f"{self.seconds[slow] / self.seconds[fast]:.2f}x"
 
     def cells(self, kinds: Sequence[str], ratios: Sequence[tuple[str, str]]) -> list[str]:
-        """Of a row of the table."""
+        """Return the cells of a row of the table."""
         ms = [f"{1000 * self.seconds[k]:.1f}" if k in self.seconds else "-" for k in kinds]
         likeness = "-" if self.psnr is None else f"{self.psnr:.0f} dB"
         return [*ms, *(self.ratio(*pair) for pair in ratios), f"{self.error:.0e}", likeness]
@@ -91,12 +91,12 @@ def run(name: str, *, against: bool, rounds: int = ROUNDS, busy: bool = False) -
 
     Args:
         name: One of MODELS.
-        against: Whether diffusers runs too.
-        rounds: Of all kinds in turn; the first comes on top.
-        busy: Processor time on one thread.
+        against: Whether to run diffusers as well.
+        rounds: Rounds of all kinds in turn, after a first run that does not count.
+        busy: Whether to measure processor time on one thread.
 
     Raises:
-        RequestError: If the name is none of MODELS, or diffusers is asked for and not there.
+        RequestError: If the name is not in MODELS, or diffusers is asked for and not installed.
     """
     if name not in MODELS:
         raise RequestError(f"--model must be one of {', '.join(MODELS)}, got {name!r:.60}.")
@@ -113,7 +113,7 @@ def run(name: str, *, against: bool, rounds: int = ROUNDS, busy: bool = False) -
         seconds: dict[str, float] = {}
         for some in together:
             calls = {kind: kinds[kind]() for kind in some}
-            made |= {kind: call().float() for kind, call in calls.items()}  # packs, too
+            made |= {kind: call().float() for kind, call in calls.items()}  # packs the weights, too
             seconds |= least_seconds(calls, rounds, clock)
             del calls
     plain = made["plain float32"]
@@ -125,17 +125,17 @@ def run(name: str, *, against: bool, rounds: int = ROUNDS, busy: bool = False) -
 
 
 def kinds_of(name: str, against: bool) -> dict[str, Kind]:
-    """What is compared: each makes its network when it is called, and returns the run of it."""
+    """Return the kinds to compare; each builds its network when called and returns its run."""
     return _kinds(subject(name), against)
 
 
 def least_seconds(
     kinds: dict[str, Callable[[], Any]], rounds: int, clock: Callable[[], float]
 ) -> dict[str, float]:
-    """Of so many rounds of all kinds in turn, each of which runs a few times in a row.
+    """Return the shortest call of each kind, over rounds of all kinds in turn.
 
-    As a sampler calls it: the first call after another network is much slower, for caches and
-    allocator are still set up for the other.
+    In a round each kind runs a few times in succession, as in a sampler: the first call after
+    another network is much slower, since caches and allocator are still set up for that one.
     """
     least = dict.fromkeys(kinds, math.inf)
     for _ in range(rounds):
@@ -151,18 +151,18 @@ def least_seconds(
 
 
 def psnr(got: Tensor, want: Tensor) -> float:
-    """In dB, the span of what is wanted being the peak."""
+    """Return the PSNR in dB, with the range of `want` as the peak."""
     span = float(want.max() - want.min())
     return 20 * math.log10(span) - 10 * math.log10(float((got - want).square().mean()))
 
 
 def subject(name: str, batch: int | None = None, device: str = "cpu") -> Subject:
-    """What is compared of a model.
+    """Return the networks of a model and how to run them.
 
     Args:
         name: One of MODELS.
-        batch: Pictures; None: as many as a step or a decode of the CPU's suite has.
-        device: Where all of it is.
+        batch: Pictures, without guidance; None: those of the CPU's suite, guided if in GUIDED.
+        device: Device of networks and inputs.
     """
     return (_step if name in STEPS else _decode)(name, batch, device)
 
@@ -211,9 +211,9 @@ def _decode(name: str, batch: int | None, device: str) -> Subject:
 
 
 def _kinds(about: Subject, against: bool) -> dict[str, Kind]:
-    """Those of KINDS whose numbers the processor computes in; the plain network is kept for all.
+    """Return the KINDS whose dtype the processor computes in; all share one plain network.
 
-    The last two only if diffusers runs too.
+    Those of diffusers are only included if `against`.
     """
 
     def fast(dtype: torch.dtype) -> Call:
@@ -238,20 +238,20 @@ def _kinds(about: Subject, against: bool) -> dict[str, Kind]:
 
 
 def _as(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """Half precision is given channels-last on the CPU; on CUDA that is each network's affair."""
+    """Convert an input; bfloat16 on the CPU becomes channels-last, elsewhere the format is kept."""
     half = dtype == torch.bfloat16 and x.device.type == "cpu"
     return x.to(dtype, memory_format=torch.channels_last) if half else x.to(dtype)
 
 
 def _converted(theirs: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """The library's network as it comes, or its best variant in half precision."""
+    """Return diffusers' network unchanged in float32, or a copy in its fastest form in `dtype`."""
     return theirs if dtype == torch.float32 else best(copy.deepcopy(theirs), dtype)
 
 
 def table(
     names: Sequence[str], *, against: bool, rounds: int = ROUNDS, busy: bool = False
 ) -> Iterator[str]:
-    """The figures as Markdown, a line as soon as it is known; seconds in ms."""
+    """Yield the figures as lines of Markdown, each as soon as it is measured; times are in ms."""
     peers = KINDS if against else KINDS[:3]
     heads = [f"{kind}, ms" for kind in peers]
     ratios = RATIOS if against else ()

@@ -1,4 +1,4 @@
-"""From the start of `python app.py` to the first and the next picture, and where the time goes."""
+"""Benchmark of the app's start: time to the page, the first and the next picture, and its parts."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ STEPS = 50
 
 @dataclass(frozen=True)
 class Timing:
-    """One measured stretch."""
+    """A named time."""
 
     what: str
     seconds: float
 
 
 def startup() -> list[Timing]:
-    """Time the app as a person meets it: page, first picture, next picture."""
+    """Time the app as a user experiences it: page, first picture, next picture."""
     with tempfile.TemporaryDirectory() as data, _app(Path(data)) as (begin, address):
         rows = [Timing("python app.py until the page answers", time.perf_counter() - begin)]
         os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
@@ -45,7 +45,7 @@ def startup() -> list[Timing]:
 
 @contextmanager
 def _app(data: Path) -> Iterator[tuple[float, str]]:
-    """(when it was started, its address) of the app, once its page answers."""
+    """Start the app; yield (start time, address) once its page answers."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -67,7 +67,7 @@ def _app(data: Path) -> Iterator[tuple[float, str]]:
 
 
 def parts() -> list[Timing]:
-    """Where the time goes, in this process: imports, loading, and each part of one request."""
+    """Time the parts in this process: imports, loading, and each part of one request."""
     rows: list[Timing] = []
 
     @contextmanager
@@ -112,6 +112,6 @@ def parts() -> list[Timing]:
 
 
 def table(rows: list[Timing]) -> str:
-    """The rows as Markdown."""
+    """Format the rows as Markdown."""
     lines = ["| what | seconds |", "|---|---|"]
     return "\n".join([*lines, *(f"| {row.what} | {row.seconds:.2f} |" for row in rows)])
