@@ -48,7 +48,10 @@ class Store:
         raise NotImplementedError
 
     def forget_passed(self) -> None:
-        """Free the rows above those read since the last call; they will not be read again."""
+        """Free what lies above the rows read since the last call, if the store can do so.
+
+        It will not be read again.
+        """
 
 
 class MemoryStore(Store):

@@ -39,8 +39,8 @@ def list_presets(
 ) -> list[Preset]:
     """List all presets: the shipped ones, then the published ones, then the user's folders.
 
-    With `tasks`, only presets of these tasks are listed. Other preset files are then not parsed,
-    which takes most of the time.
+    With `tasks`, only presets of these tasks are listed. The project's other preset files are then
+    not parsed, since parsing takes most of the time.
 
     A user's folder is left out with a warning if it cannot be read (`load_preset` raises the
     reason) or if it has the name of a shipped model.
