@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Rates:
-    """Measured times of one part: (work, seconds) pairs, sorted by work."""
+    """Measured times of one part: (work, seconds) pairs, the latest last."""
 
     times: list[tuple[float, float]] = field(default_factory=list)
 
@@ -46,7 +46,7 @@ class Rates:
         rates = [(math.log(w), s / w) for w, s in times]
         at = math.log(work)
         if at <= rates[0][0]:  # with little work the device is not busy, so time falls slowly
-            return max(work * rates[0][1], self.times[0][1] * (work / self.times[0][0]) ** 0.5)
+            return max(work * rates[0][1], times[0][1] * (work / times[0][0]) ** 0.5)
         for (low, slow), (high, fast) in zip(rates, rates[1:], strict=False):
             if at <= high:
                 share = (at - low) / (high - low)
@@ -54,15 +54,15 @@ class Rates:
         return work * rates[-1][1]
 
     def learn(self, work: float, seconds: float) -> None:
-        """Record a time; it is averaged with a stored one of nearly the same work (see NEAR)."""
-        for i, (known, before) in enumerate(self.times):
-            if 1 / NEAR < work / known < NEAR:
-                rate = TRUST * seconds / work + (1 - TRUST) * before / known
-                self.times[i] = (work, rate * work)
-                break
-        else:
-            self.times = sorted([*self.times, (work, seconds)])[-KEPT:]
-        self.times.sort()
+        """Record a time; it is averaged with a stored one of nearly the same work (see NEAR).
+
+        Beyond `KEPT` of them, the oldest is dropped.
+        """
+        near = (time for time in self.times if 1 / NEAR < work / time[0] < NEAR)
+        if (before := next(near, None)) is not None:
+            self.times.remove(before)
+            seconds = work * (TRUST * seconds / work + (1 - TRUST) * before[1] / before[0])
+        self.times = [*self.times, (work, seconds)][-KEPT:]
 
 
 @dataclass
