@@ -204,7 +204,7 @@ def test_before_step_changes_what_is_denoised():
 
     x = torch.full((1, 1, 2, 2), 9.0)
     first, *_ = ddim(eps, x, SCHEDULE, steps=4, before_step=before)
-    assert seen == [(0, 751), (1, 501), (2, 251), (3, 1)]
+    assert seen == [(0, 999), (1, 749), (2, 499), (3, 249)]
     assert denoised == seen
     assert torch.equal(first.x_t, torch.zeros_like(x))
 
@@ -232,8 +232,31 @@ def test_the_published_grid_is_kept_where_it_fits():
     for steps, (count, largest) in counted.items():
         grid = published_timesteps(int(steps), 1000)
         assert (len(grid), grid[0]) == (count, largest)
-        if count == int(steps) and largest < 1000:
+        if count == int(steps) and int(steps) >= 10 and largest < 1000:
             assert ddim_timesteps(int(steps), 1000) == grid
+
+
+def test_pure_noise_is_taken_for_what_it_is():
+    """With few steps the published grid starts far below the noise: with one, at t = 1."""
+    for steps in range(1, 10):
+        assert ddim_timesteps(steps, 1000)[0] == 999
+    assert ddim_timesteps(10, 1000)[0] == 901
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"), [("ddim", range(1, 11)), ("dpmpp_2m", range(1, 9)), ("plms", (1, 3, 5, 8))]
+)
+def test_more_steps_are_better_from_the_first_on(name, counts):
+    """Of Gaussian data, whose samples are known."""
+    x_T = batch_noise([3], 0, (4, 16, 16)).double()
+    (m_T, s_T), (m_0, s_0) = (marginal(float(SCHEDULE.alphas_cumprod[t])) for t in (-1, 0))
+    want = m_0 + s_0 * (x_T - m_T) / s_T
+    errors = []
+    for steps in counts:
+        *_, last = SAMPLERS[name](exact_eps, x_T, SCHEDULE, steps=steps)
+        errors.append(float((last.x_t - want).abs().mean()))
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] < 0.4  # the deviation of the data
 
 
 @pytest.mark.parametrize("entry", RECORDED["schedules"], ids=lambda e: str(e["linear_end"]))

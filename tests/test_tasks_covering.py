@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from ldm.canvas import stepwise
 from ldm.canvas.calibration import Calibration, Rates
 from ldm.canvas.estimate import facts_of
 from ldm.canvas.plan import Room, plan
@@ -262,3 +263,24 @@ def test_the_rest_is_expected_beside_the_networks(facts):
 def test_canvases_of_requests(facts):
     (canvas,) = canvases(replace(REQUEST, width=100, count=2), facts)
     assert (canvas.rows, canvas.columns, canvas.count, canvas.passes) == (32, 50, 2, 2)
+
+
+@pytest.mark.usefixtures("small_canvases_count")
+def test_a_long_step_of_a_whole_canvas_can_be_ended_within(tiny_model, facts, monkeypatch):
+    _, plain = made(tiny_model, site=Site(lambda: facts, Room(2**30)))
+    monkeypatch.setattr(covering, "LONG", 1)
+    monkeypatch.setattr(stepwise, "PAUSE_SECONDS", 0)
+    progress, result = made(tiny_model, site=Site(lambda: facts, Room(2**30)))
+    assert np.array_equal(result.images[0], plain.images[0])
+    for stage, step in (("sampling", 0), ("sampling", 1), ("decoding", 3)):
+        assert sum((event.stage, event.step) == (stage, step) for event in progress) > 20
+
+    work = []
+    hook = tiny_model.unet.register_forward_hook(lambda *_: work.append("step"))
+    events = run(tiny_model, REQUEST, Site(lambda: facts, Room(2**30)))
+    for _ in range(12):
+        next(events)
+    events.close()
+    hook.remove()
+    assert work == []  # it was in the middle of its first step
+    assert not any(layer._forward_pre_hooks for layer in tiny_model.unet.modules())

@@ -77,6 +77,7 @@ def test_a_request_names_one_seed_per_picture():
         guidance_scale=2.0,
         seed=MAX_SEED,
         count=3,
+        eta=0.0,
         temperature=0.5,
         coarse=0.0,
     )
@@ -105,7 +106,7 @@ def test_the_seed_alone_decides_the_starting_noise():
     run(model, steps=1)
     x_T, result = batch_noise((5,), 0, (3, 8, 12)), model.decoded[0]
     scale = (result - result.mean()) / (x_T - x_T.mean())
-    assert torch.allclose(scale, scale.mean(), rtol=1e-3)
+    assert torch.allclose(scale, scale.mean(), rtol=1e-2)  # float32, at a signal of 0.07
 
 
 def test_temperature_scales_all_noise_that_is_drawn():

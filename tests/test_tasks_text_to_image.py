@@ -20,6 +20,7 @@ REQUEST = TextToImage(
     steps=6,
     sampler="ddim",
     guidance_scale=3.0,
+    eta=0.0,
     temperature=1.0,
     seed=11,
 )

@@ -1,7 +1,8 @@
 import pytest
 
 from ldm.events import Estimate
-from ui.estimate import duration, memory, told
+from ui.estimate import told
+from ui.words import duration, memory
 
 
 @pytest.mark.parametrize(

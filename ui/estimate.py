@@ -15,8 +15,8 @@ from ldm.requests import controls
 from ui.controls import QUIET
 from ui.run import make_request
 from ui.tab import Tab, Values
+from ui.words import duration, memory
 
-GIB = 2**30
 WHOLE = "whole"  # start of the plan text of an untiled canvas, which is not shown
 # inputs that affect the estimate, besides the advanced fields
 DECISIVE = (
@@ -71,15 +71,3 @@ def told(estimate: Estimate | None, pictures: int = 1) -> str:
     about += f"about {duration(estimate.seconds)}, {memory(estimate.memory_bytes)} of memory"
     plan = "" if estimate.plan.startswith(WHOLE) else f" · {estimate.plan}"
     return f"<p>{html.escape(about + plan)}</p>"
-
-
-def duration(seconds: float) -> str:
-    """Format seconds with a fitting unit: s, min or h."""
-    if seconds < 90:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def memory(count: int) -> str:
-    """Format bytes in MiB or GiB."""
-    return f"{count / GIB:.1f} GiB" if count >= GIB else f"{count / 2**20:.0f} MiB"

@@ -22,6 +22,7 @@ from ui.wall import look_closer, onward, wall
 from ui.words import plate_of, strip
 
 FOLLOWERS = 32  # pages that can follow their runs at the same time
+STOPPING = "Stopping…"  # until the run has come to its next pause
 VARY, STEPS = "Vary it", "See its steps"
 # minimum seconds between two updates of a page: a fast model makes hundreds of steps a second, and
 # each update costs some hundredths of a second of processor time
@@ -76,10 +77,13 @@ class Stage:
         """The components that show one picture."""
         return [self.plate, self.picture, *self.beside]
 
-    def running(self, event: Any, job_id: str, *, previewed: bool) -> Updates:
-        """Updates for an event of a running job."""
-        told = strip(event, job_id, previewed=previewed)
-        return self.buttons(busy=True) | {self.status: told}
+    def running(self, event: Any, visit: Visit, *, previewed: bool) -> Updates:
+        """Updates for an event of the visit's running job."""
+        told = strip(event, visit.job_id, previewed=previewed)
+        updates = self.buttons(busy=True) | {self.status: told}
+        if visit.wants_stop:
+            updates[self.stop] = gr.update(value=STOPPING, interactive=False, visible=True)
+        return updates
 
     def ended(self, event: Any, visit: Visit, job_id: str = "") -> Updates:
         """Updates for the last event of a run; without a result, the previous picture is shown."""
@@ -92,7 +96,9 @@ class Stage:
         """Enable either Generate or Cancel. Gradio mishandles button updates without a value."""
         updates = {
             self.go: gr.update(value="Generate", interactive=not busy),
-            self.stop: gr.update(value="Cancel", visible=True if busy else "hidden"),
+            self.stop: gr.update(
+                value="Cancel", interactive=True, visible=True if busy else "hidden"
+            ),
         }
         for button in self.others:
             updates[button] = gr.update(value=button.value, interactive=not busy)
@@ -173,7 +179,12 @@ def connect(
         return make_request(request_type, to_fields(values))
 
     starts_run(jobs, stage, stage.go, asked, inputs)
-    stage.stop.click(lambda visit: visit.stop(jobs), stage.visit, None, queue=False, **QUIET)
+
+    def cancel(visit: Visit) -> Any:
+        visit.stop(jobs)
+        return gr.update(value=STOPPING, interactive=False)
+
+    stage.stop.click(cancel, stage.visit, stage.stop, queue=False, **QUIET)
     stage.row.gallery.select(_select(stage), stage.visit, stage.shown_one, **QUIET)
     for button, change in ((stage.row.remove, Visit.remove), (stage.row.back, Visit.put_back)):
         button.click(_changing(stage, change), stage.visit, stage.shown, **QUIET)
@@ -226,7 +237,7 @@ def _follow(jobs: JobQueue, stage: Stage, visit: Visit) -> Iterator[Updates]:
             break
         is_new = isinstance(event, Progress) and event.preview is not preview
         preview = event.preview if is_new else preview
-        updates = stage.running(event, job_id, previewed=preview is not None)
+        updates = stage.running(event, visit, previewed=preview is not None)
         if is_new:
             # each preview once: Gradio would rewrite its file while a browser reads it
             updates[stage.picture] = preview

@@ -13,12 +13,14 @@ from ui.run import Picture
 from ui.titles import title
 
 IDLE = "Nothing is being made now"
+GIB = 2**30
 
 
 def say(event: Any) -> tuple[str, str]:
     """An event in words: (what happens, further details or "")."""
     if isinstance(event, Progress) and event.step < event.total:
-        left = f" · about {event.seconds_left:.0f} s left" if event.seconds_left is not None else ""
+        left = event.seconds_left
+        left = "" if left is None else f" · about {duration(round(left))} left"
         what = "Step" if event.stage == "sampling" else f"{event.stage.capitalize()},"
         return f"{what} {event.step} of {event.total}", f"{event.seconds:.1f} s{left}"
     if isinstance(event, Progress):
@@ -107,3 +109,16 @@ def plate_of(picture: Picture | None, more: str = "") -> str:
         + (f"<p>{html.escape(more)}</p>" if more else "")
         + "</div>"
     )
+
+
+def duration(seconds: float) -> str:
+    """Format seconds with a fitting unit: s (with tenths below 10 if not whole), min or h."""
+    if seconds < 90:
+        is_short = seconds < 10 and isinstance(seconds, float)
+        return f"{seconds:.1f} s" if is_short else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def memory(count: int) -> str:
+    """Format bytes in MiB or GiB."""
+    return f"{count / GIB:.1f} GiB" if count >= GIB else f"{count / 2**20:.0f} MiB"

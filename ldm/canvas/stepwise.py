@@ -3,28 +3,75 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Generator
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
-
-from ldm.canvas.workspace import Workspace
+from torch import nn
 
 Made = TypeVar("Made")
+PAUSE_SECONDS = 0.2  # between two pauses of a canvas that is computed whole
+
+
+class Pausing(Protocol):
+    """Something that work passes through: a `Workspace`, or `LayerPauses`."""
+
+    on_strip: Callable[[], None]  # called from time to time; what it raises ends the work
+
+
+def _go_on() -> None:
+    """Do not pause."""
+
+
+class LayerPauses:
+    """Pauses for a canvas that is computed whole: before a layer, every `PAUSE_SECONDS` or so.
+
+    While `on_strip` is set to something, forward hooks lie on the layers.
+
+    Args:
+        networks: Their modules without children are the layers.
+    """
+
+    def __init__(self, *networks: nn.Module) -> None:
+        self.layers = [m for net in networks for m in net.modules() if not any(m.children())]
+        self._hooks: list[Any] = []
+        self._on_strip: Callable[[], None] = _go_on
+        self._paused = time.monotonic()
+
+    @property
+    def on_strip(self) -> Callable[[], None]:
+        """What a pause calls."""
+        return self._on_strip
+
+    @on_strip.setter
+    def on_strip(self, call: Callable[[], None]) -> None:
+        self._on_strip = call
+        if call is _go_on:
+            for hook in self._hooks:
+                hook.remove()
+            self._hooks = []
+        elif not self._hooks:
+            self._hooks = [layer.register_forward_pre_hook(self._look) for layer in self.layers]
+
+    def _look(self, *_: Any) -> None:
+        if time.monotonic() - self._paused >= PAUSE_SECONDS:
+            self._on_strip()
+            self._paused = time.monotonic()
 
 
 class _Stopped(BaseException):
     """Raised inside the work to end it; a BaseException, so that no network catches it."""
 
 
-def stepwise(work: Callable[[], Made], space: Workspace) -> Generator[None, None, Made]:
-    """Run `work` and pause before every strip that it computes in `space`.
+def stepwise(work: Callable[[], Made], space: Pausing) -> Generator[None, None, Made]:
+    """Run `work` and pause wherever it passes through `space`: before a strip, or a layer.
 
     The work runs in a thread of its own, but takes turns with the caller: only one of the two runs
-    at a time. Closing the generator ends the work before its next strip.
+    at a time. Closing the generator ends the work at its next pause.
 
     Yields:
-        None, before every strip.
+        None, at every pause.
 
     Returns:
         What `work` returned. An exception of `work` is raised here.

@@ -173,7 +173,9 @@ def plms(
     history = () if after is None else after.memory
     for step in left:
         e = eps(x, _batch_t(x, step.t))
-        if not history:
+        if step.total == 1:  # there is no second end
+            combined = e
+        elif not history:
             ahead, _ = step.ddim(x, e)
             next_t = grid[min(step.index + 1, step.total - 1)].t
             combined = (e + eps(ahead, _batch_t(x, next_t))) / 2

@@ -11,23 +11,29 @@ from torch import Tensor
 
 from ldm.diffusion.schedule import NoiseSchedule
 
+FEW = 10  # with fewer steps the published grid starts below nine tenths of the schedule
+
 
 def ddim_timesteps(steps: int, length: int) -> list[int]:
     """Return the time steps that DDIM, PLMS and DPM-Solver++ visit, falling.
 
-    This is the published grid, every (length // steps)-th time step shifted by one, if it has
-    `steps` entries below `length`. Otherwise `steps` evenly spaced time steps end at 1, or at 0 if
-    steps is `length`.
+    From `FEW` steps on this is the published grid, every (length // steps)-th time step shifted by
+    one, if it has `steps` entries below `length`; otherwise `steps` evenly spaced ones end at 1, or
+    at 0 if steps is `length`.
+
+    With fewer steps the published grid starts far below `length`, where x_T, pure noise, does not
+    belong: with 1 step at t = 1. Then evenly spaced ones start at length - 1 and end above 1
+    ("trailing", arXiv:2305.08891, Sec. 3.3), since a step from t = 1 would change next to nothing.
 
     Raises:
         ValueError: If steps is not in 1..length.
     """
     _check_steps(steps, length)
+    if steps < FEW:
+        return [round(length - i * length / steps) - 1 for i in range(steps)]
     published = published_timesteps(steps, length)
     if len(published) == steps and published[0] < length:
         return published
-    if steps == 1:
-        return [length - 1]
     first = min(1, length - steps)
     gap = (length - 1 - first) / (steps - 1)
     return [first + round(i * gap) for i in range(steps)][::-1]

@@ -10,12 +10,13 @@ from typing import Any, TypeVar
 from ldm.canvas.bounded import in_bands
 from ldm.canvas.facts import Facts
 from ldm.canvas.plan import Canvas, Plan, Room, plan, windows_of
-from ldm.canvas.stepwise import stepwise
+from ldm.canvas.stepwise import LayerPauses, Pausing, stepwise
 from ldm.canvas.workspace import Workspace
 from ldm.events import Frame, Progress
 from ldm.tasks.bookmark import Bookmark
 
 SURE = 64 * 64  # latent cells: so small a canvas is whole without a look at the memory
+LONG = 2**16  # latent cells: a step of so large a canvas takes a CPU two seconds or so
 Made = TypeVar("Made")
 Event = TypeVar("Event")
 
@@ -86,7 +87,7 @@ class Covered:
     model: Any
     bare: Any  # the same model, without bands
     plan: Plan
-    space: Workspace | None = None
+    space: Pausing | None = None
 
 
 def is_sure(canvas: Canvas, asked: str) -> bool:
@@ -116,9 +117,17 @@ def cover(model: Any, canvas: Canvas, site: Site | None, asked: str = "auto") ->
     if chosen.cover != "whole":
         site.tell(f"Made {chosen.why}.")
     if not chosen.is_bounded:
-        return Covered(model, model, chosen)
+        return Covered(model, model, chosen, _pauses(model, canvas))
     space = Workspace(chosen.budget, site.room.folder)
     return Covered(in_bands(model, chosen, space), model, chosen, space)
+
+
+def _pauses(model: Any, canvas: Canvas) -> LayerPauses | None:
+    """Pauses of a whole canvas whose steps take long; a GPU computes them fast, in one graph."""
+    is_long = canvas.together * canvas.passes * canvas.cells >= LONG
+    if model.device.type != "cpu" or not is_long:
+        return None
+    return LayerPauses(model.unet, model.first_stage)
 
 
 @dataclass
@@ -144,7 +153,7 @@ class Clock:
 
 
 def pausing(
-    work: Callable[[], Made], space: Workspace | None, event: Callable[[int], Progress]
+    work: Callable[[], Made], space: Pausing | None, event: Callable[[int], Progress]
 ) -> Generator[Progress, None, Made]:
     """Do some work; where it goes in bands, say so before each strip, so that it can be ended.
 

@@ -183,7 +183,11 @@ def _pictures(
         )
     else:
         yield Progress(stage, track.done, track.total)
-        made = on.model.decode(padded)
+        made = yield from pausing(
+            lambda: on.model.decode(padded),
+            on.space,
+            lambda _: Progress(stage, track.done, track.total),
+        )
     on.model.wait()
     return made
 
