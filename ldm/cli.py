@@ -22,7 +22,7 @@ from ldm.errors import LDMError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit code."""
+    """Run one verb and return its exit code."""
     try:
         parsed = _parser().parse_args(arguments)
         level = logging.INFO if parsed.verbose else parsed.log_level
@@ -35,17 +35,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # `| head` has seen enough
+    except BrokenPipeError:  # e.g. `| head` closes the pipe early
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:  # what nobody expected of a file; with its name
+    except OSError as error:  # an unforeseen file error; the message names the file
         where = f"{error.filename}: " if error.filename is not None else ""
         print(f"error: {where}{error.strerror or error}.", file=sys.stderr)
         return 2
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, without the usage."""
+    """An argument parser that reports an error in one line, without the usage text."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message}; see {self.prog} --help\n")
@@ -152,7 +152,7 @@ def _add_train(verbs: Any) -> None:
     parser = _verb(verbs, "train", _train, "train a model")
     parser.add_argument("config", type=Path, help="a YAML file, see presets/training/")
     parser.add_argument("--resume", action="store_true", help="go on from the last snapshot")
-    parser.set_defaults(log_level=logging.INFO)  # its progress
+    parser.set_defaults(log_level=logging.INFO)  # shows the progress
 
 
 def _train(arguments: Any) -> int:
@@ -241,7 +241,7 @@ def _download(arguments: Any) -> int:
 
 
 def _tell_download(done: int, total: int | None) -> None:
-    """How much of a download is there, on one line of a terminal."""
+    """Show the bytes `done` of `total` of a download on one line, if stderr is a terminal."""
     if sys.stderr.isatty():
         of = f" of {total / 2**20:.1f}" if total else ""
         end = "\n" if done == total else ""

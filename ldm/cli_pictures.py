@@ -21,12 +21,12 @@ from ldm.runtime.device import PRECISIONS
 
 
 def add_sample(verbs: Any) -> None:
-    """`sample TASK`: one flag for each field of the request."""
+    """Add `sample TASK`, with one flag for each field of the request."""
     _by_task(verbs, "sample", "make pictures", _sample)
 
 
 def add_compare(verbs: Any) -> None:
-    """`compare TASK`: the same, and the fields that take several values."""
+    """Add `compare TASK`: the flags of `sample` without `--count`, and the axes to compare."""
     text = "make a picture with several values of one setting, or of two, side by side"
     for parser in _by_task(verbs, "compare", text, _compare, NOT_COMPARED):
         parser.set_defaults(count=1)
@@ -37,7 +37,7 @@ def add_compare(verbs: Any) -> None:
 
 
 def add_progression(verbs: Any) -> None:
-    """`progression TASK`: a picture and its steps."""
+    """Add `progression TASK`: a picture and its sampling steps, for tasks that support it."""
     text = "make a picture whose file plays its steps, and a sheet of them"
     able = {task: kind for task, kind in REQUESTS.items() if starts(kind)}
     for parser in _by_task(verbs, "progression", text, _progression, NOT_COMPARED, able):
@@ -46,7 +46,7 @@ def add_progression(verbs: Any) -> None:
         parser.add_argument("--frames", type=int, default=FRAMES, help=about)
 
 
-def _by_task(  # noqa: PLR0913  (what the verbs differ in)
+def _by_task(  # noqa: PLR0913  (the verbs differ in these)
     verbs: Any,
     name: str,
     text: str,
@@ -87,7 +87,7 @@ def _progression(arguments: Any) -> int:
 
 
 def _run(arguments: Any, request: Any) -> int:
-    from ldm.studio import Studio  # noqa: PLC0415  (what is wrong above is told at once)
+    from ldm.studio import Studio  # noqa: PLC0415  (heavy; wrong flags are reported first)
 
     studio = Studio(
         device=arguments.device,
@@ -96,8 +96,8 @@ def _run(arguments: Any, request: Any) -> int:
         precision=arguments.precision,
         out_dir=arguments.out,
     )
-    is_line_open, code = False, 0  # the line of the progress, on a terminal
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what runs is kept
+    is_line_open, code = False, 0  # whether a progress line is not ended yet
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: the run is kept
     event, events = None, studio.run(request)
     try:
         for event in events:
@@ -110,7 +110,7 @@ def _run(arguments: Any, request: Any) -> int:
                 end = "" if is_line_open else "\n"
                 print(f"\r{event.stage} {event.step}/{event.total}  ", end=end, file=sys.stderr)
     except (KeyboardInterrupt, LDMError):
-        events.close()  # what it has computed is kept
+        events.close()  # stores the unfinished run
         if (unfinished := studio.left_by(event)) is not None:
             print(f"\n{_how_to_go_on(unfinished)}", file=sys.stderr)
         raise

@@ -22,18 +22,18 @@ Run = Callable[[Any], Iterator[Progress | Result]]
 def compared(
     comparison: Comparison, run: Run, save: Callable[[np.ndarray, Result], Path]
 ) -> Iterator[Progress | Result]:
-    """Make all pictures; closing the iterator stops the work within a step.
+    """Make all pictures of a comparison; closing the iterator stops the work within a step.
 
     Args:
-        comparison: What is compared.
-        run: Meets one request and saves its picture, see `ldm.studio.Studio.run`.
-        save: Writes the sheet, given the first picture's result too; gives its path.
+        comparison: The comparison.
+        run: Runs one request and saves its picture, see `ldm.studio.Studio.run`.
+        save: Saves the sheet, given its pixels and the first picture's result; returns its path.
 
     Yields:
-        Progress in pictures, then one Result: the sheet, whose request is the comparison, and the
-        pictures, row by row. Its only image is the sheet: as many others may be large, and they
-        are in their files. After an error it has the pictures made before, without a sheet, and
-        a note; so has what the progress says is kept.
+        Progress counted in pictures, then one Result: first the sheet, whose request is the
+        comparison, then the pictures, row by row. Its only image is the sheet; the pictures, which
+        may be many and large, are in their files. After an error, the Result holds the pictures
+        made before it, with a note and no sheet; so does `kept` of each Progress.
 
     Raises:
         LDMError: If the first picture cannot be made.
@@ -74,9 +74,9 @@ def compared(
 
 
 def expected(comparison: Comparison, of: Callable[[Any], Estimate | None]) -> Estimate | None:
-    """What all pictures will take, of each of which `of` says it; None: of one it is not known.
+    """Estimate all pictures, each by `of`: summed time, largest memory; None: one is not known.
 
-    The sheet itself takes little.
+    The sheet itself takes little and is not counted.
     """
     found = [of(request) for row in comparison.rows() for request in row]
     if any(one is None or one.seconds is None for one in found):
@@ -86,7 +86,7 @@ def expected(comparison: Comparison, of: Callable[[Any], Estimate | None]) -> Es
 
 
 def _result(made: list[Result], seconds: float) -> Result:
-    """The pictures of several results, which are in their files."""
+    """Combine several results into one, without their images, which are in their files."""
     return Result(
         requests=tuple(result.requests[0] for result in made),
         images=(),
@@ -105,7 +105,7 @@ def _without_sheet(made: list[Result], total: int, seconds: float, why: str = ""
 
 
 def sheet_of(comparison: Comparison, images: list[np.ndarray]) -> np.ndarray:
-    """The pictures of a comparison, row by row and small enough, on one sheet."""
+    """Draw the pictures of a comparison, given row by row and small enough, on one sheet."""
     width = len(comparison.across.values)
     rows = [images[start : start + width] for start in range(0, len(images), width)]
     above, *beside = map(comparison.labels, comparison.axes)
@@ -113,12 +113,15 @@ def sheet_of(comparison: Comparison, images: list[np.ndarray]) -> np.ndarray:
 
 
 def _progress(event: Progress, made: list[Result], total: int, seconds: float) -> Progress:
-    """Of all pictures. The time that is left is told by those that are done; the model of the
-    first has to be loaded."""
+    """Return the progress of the whole comparison, given that of one of its pictures.
+
+    The time left is extrapolated from the finished pictures; it is unknown during the first one,
+    whose model may have to be loaded.
+    """
     if not made and not event.total:
         return replace(event, seconds=seconds)
     share = event.step / event.total if event.total else 0.0
-    done = len(made) + (1.0 if event.stage == "decoding" else share)  # the decode is the end of it
+    done = len(made) + (1.0 if event.stage == "decoding" else share)  # only the decode is left
     left = seconds / done * (total - done) if made else None
     kept = _without_sheet(made, total, seconds) if made else None
     return Progress("comparing", len(made), total, seconds, left, event.preview, kept)

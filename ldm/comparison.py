@@ -1,4 +1,4 @@
-"""The same request with several values of one field, or of two: what a setting does, side by side.
+"""Comparisons: one request with several values of one field, or of two, side by side.
 
 This module needs no torch.
 """
@@ -16,10 +16,10 @@ from ldm.errors import RequestError
 from ldm.requests import REQUESTS, Control, controls, start_of
 from ldm.seeds import drawn, settled
 
-MOST = 64  # pictures of one comparison
+MOST = 64  # most pictures of one comparison
 NOT_COMPARED = ("count",)
-NONE = "none"  # said of an empty text
-SIMPLE = {int, float, str}  # what a value of an axis can be
+NONE = "none"  # label of an empty text
+SIMPLE = {int, float, str}  # types that the values of an axis may have
 
 
 @dataclass(frozen=True)
@@ -30,35 +30,35 @@ class Axis:
     values: tuple[Any, ...]
 
     def said(self) -> list[str]:
-        """The values in words."""
+        """Return the values as text."""
         return [f"{v:.12g}" if isinstance(v, float) else str(v) for v in self.values]
 
     def typed(self) -> str:
-        """The values as `read_axis` reads them, where none has a "|" in it."""
+        """Return the values as text for `read_axis`, provided that none contains a "|"."""
         words = [repr(v) if isinstance(v, float) else str(v) for v in self.values]
         if all(word and "," not in word for word in words):
             return ", ".join(words)
-        ends = len(words) == 1 or not words[-1]  # with what ends a value
+        ends = len(words) == 1 or not words[-1]  # a last "|" is needed
         return " | ".join(words) + (" |" if ends else "")
 
 
 class StandsForRequest:
-    """What can stand where a request can: it has the task and the preset of its `request`."""
+    """Base of what can be used like a request: it has the task and preset of its `request`."""
 
     request: Any
 
     @property
     def task(self) -> str:
-        """Of the request."""
+        """Task of the request."""
         return self.request.task
 
     @property
     def preset(self) -> str:
-        """Of the request."""
+        """Name of the request's preset."""
         return self.request.preset
 
     def settle(self) -> None:
-        """Let the request be of one picture, whose seeds are known from now on."""
+        """Draw the open seeds of the request and set its count to one picture."""
         seed = drawn() if self.request.seed is None else self.request.seed
         about = {"seed": seed, "variations": settled(self.request.variations), "count": 1}
         object.__setattr__(self, "request", replace(self.request, **about))
@@ -66,13 +66,13 @@ class StandsForRequest:
 
 @dataclass(frozen=True)
 class Comparison(StandsForRequest):
-    """Pictures of one request that differ in the values of the axes alone: the seed is one.
+    """Pictures of one request that differ only in the values of the axes; the seed is shared.
 
-    It can stand where a request can, and has its task and preset.
+    It can be used like a request, and has its task and preset.
 
     Raises:
-        RequestError: If an axis is of no field that can be compared or has no values, both are of
-            the same field, there are too many pictures, or a field does not take a value.
+        RequestError: If an axis has no values or its field cannot be compared, both axes are of the
+            same field, there are more than MOST pictures, or a field does not take a value.
     """
 
     request: Any
@@ -98,35 +98,35 @@ class Comparison(StandsForRequest):
                 f"at most {MOST} pictures can be compared at once, got {self.number}."
             )
         self.settle()
-        rows = self.rows()  # now: a value that no field takes is told before any picture is made
+        rows = self.rows()  # now, so that a wrong value is refused before any picture is made
         for way, requests in (("across", rows[0]), ("down", [row[0] for row in rows])):
-            if axis := getattr(self, way):  # as the requests have them: plain numbers
+            if axis := getattr(self, way):  # as the requests converted them
                 values = tuple(getattr(request, axis.name) for request in requests)
-                if axis.name == "variations":  # a sheet says which new seeds were drawn
+                if axis.name == "variations":  # draw new seeds now, for the sheet's labels
                     values = tuple(map(settled, values))
                 object.__setattr__(self, way, Axis(axis.name, values))
 
     @property
     def axes(self) -> list[Axis]:
-        """The one or two."""
+        """The one or two axes, `across` first."""
         return [self.across, *([] if self.down is None else [self.down])]
 
     @property
     def number(self) -> int:
-        """Of pictures."""
+        """Number of pictures."""
         return math.prod(len(axis.values) for axis in self.axes)
 
     def labels(self, axis: Axis) -> list[str]:
-        """What stands over the columns or beside the rows; a prompt speaks for itself."""
+        """Return the labels of columns or rows: field and value; of a prompt, the value alone."""
         called = "" if axis.name == "prompt" else self._called(axis)
         return [f"{called} {value or NONE}".strip() for value in axis.said()]
 
     def fields(self) -> str:
-        """What the fields that differ are called."""
+        """Return the labels of the fields that differ, joined by "and"."""
         return " and ".join(map(self._called, self.axes))
 
     def differences(self) -> str:
-        """What differs, in a line."""
+        """Return the fields that differ and their values in one line."""
         words = {axis: ", ".join(value or NONE for value in axis.said()) for axis in self.axes}
         return " · ".join(f"{self._called(axis)} {text}" for axis, text in words.items())
 
@@ -134,29 +134,29 @@ class Comparison(StandsForRequest):
         return controls(type(self.request))[axis.name].label
 
     def title(self) -> str:
-        """What all pictures have in common, in a line."""
+        """Return what all pictures have in common in one line, see `title_of`."""
         return title_of(self.request, {axis.name for axis in self.axes})
 
     def record(self) -> dict[str, list[Any]]:
-        """The fields that differ and their values, across first, as they are written down."""
+        """Return the fields that differ and their values, `across` first, to be stored as JSON."""
         return {axis.name: list(axis.values) for axis in self.axes}
 
     def rows(self) -> list[list[Any]]:
-        """The requests of the pictures, a list for each row."""
+        """Return the requests of the pictures, one list for each row."""
         beside = [{self.down.name: value} for value in self.down.values] if self.down else [{}]
         above = [{self.across.name: value} for value in self.across.values]
         return [[replace(self.request, **row, **column) for column in above] for row in beside]
 
 
 def title_of(request: Any, varied: Container[str] = ()) -> str:
-    """What pictures on a sheet have in common, in a line, without the fields that differ."""
+    """Return prompt, seed and preset of a sheet's pictures in one line, without those `varied`."""
     prompt = textwrap.shorten(getattr(request, "prompt", ""), 120, placeholder=" …")
     common = {"prompt": prompt, "seed": f"seed {request.seed}", "preset": request.preset}
     return ", ".join(text for name, text in common.items() if text and name not in varied)
 
 
 def comparable(request_type: type) -> dict[str, Control]:
-    """The fields that can be compared: those of numbers and of words. By name."""
+    """Return the controls of the fields that can be compared, by name: numbers and texts."""
     hints = typing.get_type_hints(request_type)
     return {
         name: about
@@ -166,29 +166,30 @@ def comparable(request_type: type) -> dict[str, Control]:
 
 
 def read_axis(request_type: type, name: str, text: str) -> Axis:
-    """An axis as it is typed: the values apart by "|" if there is one, else by commas.
+    """Parse an axis from typed values, separated by "|" if there is one, else by commas.
 
-    Between two "|", or before the first, there may be nothing: an empty text is a value.
+    In a text field, nothing between two "|" or before the first one is the empty text. Values that
+    are repeated count once.
 
     Raises:
-        RequestError: If a value is none of the field's type.
+        RequestError: If a value is not of the field's type.
     """
     name = name.strip().lower().replace("-", "_").replace(" ", "_")
     parts = [part.strip() for part in text.split("|" if "|" in text else ",")]
     hints = typing.get_type_hints(request_type)
     kinds = _kinds(hints[name]) if name in hints else {str}
     if not parts[-1]:
-        del parts[-1]  # what ends a value, and begins none
+        del parts[-1]  # a last "|" or comma ends a value and begins none
     if "|" not in text or str not in kinds:
         parts = [part for part in parts if part]
     return Axis(name, tuple(dict.fromkeys(_value(name, part, kinds) for part in parts)))
 
 
 def said(request: Any, across: str, down: str) -> Comparison:
-    """The comparison that is asked for in words, like "steps=5,10,20"; no `down` is one row.
+    """Parse a comparison from texts like "steps=5,10,20"; an empty `down` means one row.
 
     Raises:
-        RequestError: If a word is no field with values, or there is no such comparison.
+        RequestError: If a text is no field with values, or the comparison is impossible.
     """
     axes = []
     if across == "" and down != "":
@@ -204,10 +205,10 @@ def said(request: Any, across: str, down: str) -> Comparison:
 
 
 def recorded(request: Any, compared: Mapping[str, Any]) -> Any:
-    """The comparison of a sheet's record, see `ldm.metadata.Record`; else the request itself."""
+    """Return the comparison of an `ldm.metadata.Record`; the request itself if it has none."""
     try:
         return Comparison(request, *(Axis(name, tuple(v)) for name, v in compared.items()))
-    except (RequestError, TypeError):  # no sheet, or one that another version made
+    except (RequestError, TypeError):  # not a sheet, or a sheet of another version
         return request
 
 

@@ -1,7 +1,7 @@
-"""What comes back from a run, in the order in which it can come.
+"""Events of a run, in the order in which they can occur, and the records that they carry.
 
-Exactly one of Result, Failed and Cancelled ends a run. Printed, they leave out pixels. This module
-needs no torch.
+Exactly one of Result, Failed and Cancelled ends a run. The repr of an event leaves out pixels. This
+module needs no torch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Queued:
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A run that stands at `step` of `total` and can go on from there, if it is asked for again."""
+    """A run that has reached `step` of `total` and can resume there when it is requested again."""
 
     request: Any = field(repr=False)  # with all fields filled in
     step: int
@@ -43,28 +43,28 @@ class Progress:
     seconds_left: float | None = None  # None: not known yet
     # (H, W, 3) uint8, all pictures of the batch side by side
     preview: np.ndarray | None = field(default=None, repr=False)
-    # what there is if the run is cancelled now, already saved
+    # the result if the run is cancelled now; its pictures are saved already
     kept: Result | None = field(default=None, repr=False)
-    unfinished: Unfinished | None = None  # where it stands, if the run is one that may be kept
+    unfinished: Unfinished | None = None  # None: the run is not kept, or no step is done
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture on its way, at one of its steps."""
+    """The intermediate state of a picture after one of its steps."""
 
     step: int  # from 1
     total: int
-    t: int  # the time step that was left
-    expected: np.ndarray = field(repr=False)  # (H, W, 3) uint8: x0 as it was predicted at t
+    t: int  # the time step at which the update started
+    expected: np.ndarray = field(repr=False)  # (H, W, 3) uint8: x0 as predicted at t
     noisy: np.ndarray = field(repr=False)  # (H, W, 3) uint8: x after the step
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a request will take on this machine, told before it runs."""
+    """Estimated time and memory of a request on this machine, before it runs."""
 
     seconds: float | None  # None: not known yet
-    memory_bytes: int  # of the process at the worst moment; on a GPU, of the work there
+    memory_bytes: int  # peak of the process; on a GPU, of the memory allocated there
     plan: str  # how the canvas is covered, in a sentence
 
 
@@ -76,10 +76,10 @@ class Result:
     # (H, W, 3) uint8 RGB; of a comparison, the sheet alone
     images: tuple[np.ndarray, ...] = field(repr=False)
     seconds: float = 0.0
-    notes: tuple[str, ...] = ()  # what a person should know, e.g. words the model has never seen
+    notes: tuple[str, ...] = ()  # for the user, e.g. words that the model has never seen
     paths: tuple[Path, ...] = ()  # the saved PNGs, filled in by the studio
-    estimate: Estimate | None = None  # what was expected; None: nothing was known of this model
-    memory_bytes: int | None = None  # at its worst, of the process or on the GPU; None: not seen
+    estimate: Estimate | None = None  # made before the run; None: there was none
+    memory_bytes: int | None = None  # peak, of the process or on the GPU; None: not measured
 
 
 @dataclass(frozen=True)
@@ -87,14 +87,14 @@ class Failed:
     """The run ended in an error that `message` explains in one sentence."""
 
     message: str
-    unfinished: Unfinished | None = None  # what can go on, if it is worth trying once more
+    unfinished: Unfinished | None = None  # where the run can resume; None: nothing was kept
 
 
 @dataclass(frozen=True)
 class Cancelled:
     """The run was cancelled."""
 
-    unfinished: Unfinished | None = None  # what can go on; None: it had not come far
+    unfinished: Unfinished | None = None  # where the run can resume; None: too little was done
 
 
 Event = Queued | Progress | Result | Failed | Cancelled

@@ -1,4 +1,4 @@
-"""A request's fields: label, range, step, unit and help stand once, in `control(...)`.
+"""Fields of a request: label, range, step, unit and help are declared once, in `control(...)`.
 
 The page's widgets, the CLI's flags and the checks here are all made from it.
 """
@@ -24,7 +24,7 @@ TYPES = {
     "tuple": "a list of Box(label, left, top, right, bottom)",
     "EncodedImage": "a picture, an EncodedImage (from_file(path) or from_array(array) makes one)",
 }
-"""How a type is called to a person."""
+"""Name of each type in error messages."""
 
 
 @dataclass(frozen=True)
@@ -40,22 +40,22 @@ class Control:
     choices: tuple[str, ...] | None = None
     max_length: int | None = None
     advanced: bool = False
-    reads: Callable[[str], Any] | None = None  # a text that means something; raises RequestError
+    reads: Callable[[str], Any] | None = None  # parses a text to check it; raises RequestError
 
 
 def control(default: Any = MISSING, **about: Any) -> Any:
-    """A dataclass field with its `Control` in the metadata."""
+    """Return a dataclass field with its `Control` in the metadata."""
     return field(default=default, metadata={"control": Control(**about)})
 
 
 def controls(request_type: type) -> dict[str, Control]:
-    """Field name -> Control, in the order of declaration."""
+    """Return the controls of a request type by field name, in the order of declaration."""
     return {f.name: f.metadata["control"] for f in fields(request_type)}
 
 
 @dataclass(frozen=True)
 class Box:
-    """A thing and where it is, in fractions of the canvas."""
+    """A labelled bounding box; its edges are fractions of the canvas, from 0 to 1."""
 
     label: str
     left: float
@@ -80,11 +80,11 @@ class Box:
 
 def _is_fraction(value: Any) -> bool:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and 0 <= value <= 1  # nan compares to nothing
+    return number and 0 <= value <= 1  # False for NaN too
 
 
 def _plain(value: Any) -> Any:
-    """numpy's numbers as Python's, a list as a tuple: so a request can be written down."""
+    """Convert a numpy number to Python's and a list to a tuple, so that it can be serialised."""
     if isinstance(value, list):
         return tuple(value)
     if isinstance(value, bool) or not isinstance(value, Real):
@@ -93,10 +93,10 @@ def _plain(value: Any) -> Any:
 
 
 def check(request: Any) -> None:
-    """Make every field's value a plain one, and check it against its type and its control.
+    """Convert the fields of a request to plain Python values; check their types and controls.
 
     Raises:
-        RequestError: With the field, the value that came and what is allowed.
+        RequestError: If a value is wrong; states the field, the value and what is allowed.
     """
     hints = typing.get_type_hints(type(request))
     for name, about in controls(type(request)).items():
@@ -118,7 +118,7 @@ def _check_type(name: str, value: Any, allowed: tuple[type, ...]) -> None:
     numbers = (int, float) if float in allowed else allowed
     if isinstance(value, bool) or not isinstance(value, tuple({*allowed, *numbers})):
         wanted = " or ".join(TYPES.get(t.__name__, t.__name__) for t in allowed if t is not NONE)
-        got = " ".join(repr(value).split())  # an array's is of many lines
+        got = " ".join(repr(value).split())  # the repr of an array has many lines
         raise RequestError(f"{name} must be {wanted}, got {got:.80}.")
     if isinstance(value, tuple) and not all(isinstance(part, Box) for part in value):
         raise RequestError(f"{name} must be {TYPES['tuple']}, got {value!r:.80}.")
