@@ -1,8 +1,8 @@
-"""Pictures that were made, to be found again: an index of a folder, newest first.
+"""History of saved pictures: a searchable index of a folder, newest first.
 
-The pictures carry all that is known of them. The index is made from them and holds what a search
-needs: it may be deleted at any time, and a picture that is put into the folder, or taken out of it
-by hand, is in the history or is not.
+All information is in the pictures themselves. The index is built from them and holds what a search
+needs, so it may be deleted at any time. A picture that is added to the folder or deleted by hand
+enters or leaves the history at the next refresh.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from pathlib import Path
 
 from ldm.errors import LDMError
 
-SCHEMA = 2  # of the index; one of another version is made anew
-BATCH = 100  # pictures that are read before the index is written
-WAIT = 10.0  # s for another window's or program's writing
-LATEST = 2**63 - 1  # ns since 1970: the index holds no larger number
-MAX_WORDS = 16  # of a search
+SCHEMA = 2  # version of the index; an index of another version is rebuilt
+BATCH = 100  # pictures that are read between two writes of the index
+WAIT = 10.0  # s to wait while another connection writes
+LATEST = 2**63 - 1  # ns since 1970: the largest number that the index can hold
+MAX_WORDS = 16  # words of a search; more are ignored
 
 CREATE = """
 CREATE TABLE pictures (
@@ -37,13 +37,13 @@ CREATE INDEX newest ON pictures (made DESC, path DESC);
 
 @dataclass(frozen=True)
 class About:
-    """What a picture says of itself."""
+    """What the metadata of a picture tells the history."""
 
     task: str
     title: str  # what it shows, in a line
     settings: str  # in a line
-    without: str  # what it was to leave out
-    words: str  # all that it may be found by
+    without: str  # what it should not show
+    words: str  # all text that a search looks in
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,13 @@ class Entry:
 
 
 class History:
-    """The pictures in the folders of a folder.
+    """The pictures in the subfolders of a folder.
 
     Args:
-        folder: Holds a folder for each day, with PNG files.
-        index: The file to keep the index in.
-        removed: Where pictures go that are taken out.
-        describe: Reads what a picture says of itself; None if it was not made here.
+        folder: Holds one folder per day, with PNG files.
+        index: File of the index.
+        removed: Folder that removed pictures are moved to.
+        describe: Reads the metadata of a picture; None if it was not made by this program.
     """
 
     def __init__(
@@ -74,11 +74,11 @@ class History:
         self.describe = describe
 
     def refresh(self) -> Iterator[int]:
-        """Read the pictures that are new, newest first, and forget those that are gone.
+        """Index new and changed pictures, newest first, and drop those that are gone.
 
         Yields:
-            How many are still to be read, now and after each BATCH; a search in between finds
-            those that were.
+            The number of pictures still to be read, first and after each BATCH; a search in between
+            finds those already read.
 
         Raises:
             LDMError: If the index cannot be written.
@@ -94,7 +94,7 @@ class History:
             yield max(0, len(new) - start - BATCH)
 
     def forget_gone(self) -> None:
-        """Forget the pictures that are gone; none is read.
+        """Drop the pictures that are gone from the index, without reading any.
 
         Raises:
             LDMError: If the index cannot be written.
@@ -102,7 +102,7 @@ class History:
         self._forget({f"{day.name}/{entry.name}" for day, entry in _files(self.folder)})
 
     def _forget(self, there: Container[str]) -> dict[str, int]:
-        """Forget the pictures that are not among these; gives what was known, path -> ns."""
+        """Drop pictures that are not in `there`; return what was indexed before, path -> ns."""
         with self._open() as index:
             known = dict(index.execute("SELECT path, made FROM pictures"))
             gone = [(path,) for path in known if path not in there]
@@ -111,7 +111,7 @@ class History:
         return known
 
     def _about(self, path: str) -> tuple[str | None, ...]:
-        """The columns of what a picture says."""
+        """Return the columns of a picture; all are None if it was not made by this program."""
         about = self.describe(self.folder / path)
         if about is None:
             return (None,) * len(fields(About))
@@ -127,13 +127,13 @@ class History:
     def find(
         self, words: str = "", task: str = "", *, after: Entry | None = None, limit: int = 40
     ) -> list[Entry]:
-        """Pictures with all of some words, newest first.
+        """Find the pictures that match all words, newest first.
 
         Args:
-            words: Parts of words, in any order; nothing finds all.
-            task: Of this task alone; nothing is any.
-            after: Those that come after this one.
-            limit: No more than so many.
+            words: Parts of words, in any order; empty: all pictures match.
+            task: Only pictures of this task; empty: of any task.
+            after: Only pictures that come after this one in the order.
+            limit: Most pictures to return.
 
         Raises:
             LDMError: If the index cannot be read.
@@ -148,7 +148,7 @@ class History:
         return [Entry(self.folder / path, made, About(*about)) for path, made, *about in rows]
 
     def count(self, words: str = "", task: str = "") -> int:
-        """How many pictures `find` would find without a limit.
+        """Count the pictures that `find` would return without a limit.
 
         Raises:
             LDMError: If the index cannot be read.
@@ -159,7 +159,7 @@ class History:
             return index.execute(query, values).fetchone()[0]
 
     def remove(self, entry: Entry) -> None:
-        """Take a picture out of its folder; nothing is deleted.
+        """Move a picture to the folder of removed ones; nothing is deleted.
 
         Raises:
             LDMError: If it cannot be moved.
@@ -167,7 +167,7 @@ class History:
         _move(entry.path, self._place(entry))
 
     def put_back(self, entry: Entry) -> None:
-        """Put a picture back that was removed.
+        """Move a removed picture back to its place.
 
         Raises:
             LDMError: If it cannot be moved.
@@ -175,12 +175,12 @@ class History:
         _move(self._place(entry), entry.path)
 
     def _place(self, entry: Entry) -> Path:
-        """Where a picture is when it is removed."""
+        """Return the path of a picture while it is removed."""
         return self.removed / entry.path.relative_to(self.folder)
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        """The index, written down at the end; made anew if it is damaged or of another version."""
+        """Open the index and commit at the end; rebuild it if damaged or of another version."""
         try:
             try:
                 index = self._connect()
@@ -216,17 +216,17 @@ class History:
 
 
 def _is_damage(error: Exception) -> bool:
-    """Whether an index is none, or holds no such table; not that it is locked or the disk full."""
+    """Whether an error means a damaged index or a missing table, not a lock or a full disk."""
     if isinstance(error, sqlite3.OperationalError):
         return "no such" in str(error)
     return type(error) is sqlite3.DatabaseError
 
 
 def _move(path: Path, target: Path) -> None:
-    """Move a file to where none is yet.
+    """Move a file to a path where there is none yet.
 
     Raises:
-        LDMError: In one sentence.
+        LDMError: If it cannot be moved; in one sentence.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -239,21 +239,21 @@ def _move(path: Path, target: Path) -> None:
 
 
 def _pictures(folder: Path) -> Iterator[tuple[str, int]]:
-    """The PNG files of a folder's folders, with the time when each was written in ns."""
+    """Yield the pictures in subfolders as (path relative to `folder`, time of writing in ns)."""
     for day, entry in _files(folder):
         if (made := _written(entry)) is not None:
             yield f"{day.name}/{entry.name}", made
 
 
 def _files(folder: Path) -> Iterator[tuple[os.DirEntry[str], os.DirEntry[str]]]:
-    """What is called a PNG in a folder's folders, with its folder."""
+    """Yield (subfolder, entry) for every name in a subfolder that ends in ".png"."""
     for day in _entries(folder):
         if _is_text(day.name) and day.is_dir():
             yield from ((day, one) for one in _entries(Path(day.path)) if one.name.endswith(".png"))
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What is in a folder; nothing in one that is gone or cannot be read."""
+    """List the entries of a folder; empty if it is gone or cannot be read."""
     try:
         with os.scandir(folder) as entries:
             return list(entries)
@@ -262,9 +262,9 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _written(entry: os.DirEntry[str]) -> int | None:
-    """When a picture was written, in ns; None of what is none, or is gone meanwhile.
+    """Return when a picture was written, in ns; None if it is no picture or is gone meanwhile.
 
-    A file of no bytes is a picture still to come, and a name may be of any: not all are text.
+    An empty file only reserves the name of a picture that is still to be written.
     """
     try:
         about = entry.stat()
@@ -275,12 +275,12 @@ def _written(entry: os.DirEntry[str]) -> int | None:
 
 
 def _is_text(name: str) -> bool:
-    """Whether a name can be written down: a disk may hold any bytes."""
+    """Whether a file name is valid Unicode; on a disk, it may consist of any bytes."""
     return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _where(words: str, task: str) -> tuple[str, list[str | int]]:
-    """The condition of a search, and its values."""
+    """Return the SQL condition of a search, and its values."""
     some = words.casefold().split()[:MAX_WORDS]
     where = " AND ".join(["words IS NOT NULL", *(["instr(words, ?)"] * len(some))])
     return (f"{where} AND task = ?", [*some, task]) if task else (where, [*some])

@@ -1,4 +1,4 @@
-"""One request on its way through the queue, and what is kept of it when it is over."""
+"""A job of the queue, and which finished jobs are kept."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 
 from ldm.events import ENDS, Event, Progress, Result
 
-KEPT_JOBS = 200  # finished ones that can still be asked for
-KEPT_BYTES = 256 * 2**20  # of the pictures in their requests; the newest job is always kept
-PATIENCE = 60.0  # s: a job that nobody has looked at for so long gives way to one that waits
+KEPT_JOBS = 200  # finished jobs that can still be queried
+KEPT_BYTES = 256 * 2**20  # of pictures that finished jobs hold; the newest is kept anyway
+PATIENCE = 60.0  # s after its last look from which an unfollowed job gives way to a waiting one
 
 
 @dataclass(eq=False)
 class Job:
-    """One request, its latest event, and who looks at it."""
+    """One request, its latest event and its followers."""
 
     id: str
     request: Any
     event: Event
     version: int = 0  # counts the events, so that a follower knows which it has seen
-    preview: Any = None  # the latest one
+    preview: Any = None  # the latest preview
     cancelled: bool = False
     followers: int = 0
     seen: float = field(default_factory=time.monotonic)  # when somebody last looked, in s
@@ -33,17 +33,17 @@ class Job:
 
     @property
     def is_abandoned(self) -> bool:
-        """Whether its page was closed: nobody but this page knows its id."""
+        """Whether nobody has looked at it for PATIENCE seconds: its page must have been closed."""
         return not self.followers and time.monotonic() - self.seen > PATIENCE
 
     def meets(self, request: Any) -> bool:
-        """Whether it is the run of a request with all fields filled in, as far as it tells."""
+        """Whether it runs `request`: as submitted, or filled in as its latest event states."""
         unfinished = getattr(self.event, "unfinished", None)
         return request in (self.request, unfinished and unfinished.request)
 
     @property
     def request_bytes(self) -> int:
-        """Of the pictures in its request and in those of its result, each once."""
+        """Bytes of the pictures in its request and its result's requests, each counted once."""
         requests = [self.request, *getattr(self.event, "requests", ())]
         fields = [
             vars(getattr(one, "request", one)) for one in requests if hasattr(one, "__dict__")
@@ -53,7 +53,7 @@ class Job:
 
 
 def forgotten(jobs: Iterable[Job]) -> list[Job]:
-    """Those of all jobs, the oldest first, that need not be kept."""
+    """Return the finished jobs beyond the limits; `jobs` are all jobs, the oldest first."""
     gone, requested = [], 0
     newest_first = reversed([job for job in jobs if job.is_done])
     for number, job in enumerate(newest_first, start=1):
@@ -64,10 +64,10 @@ def forgotten(jobs: Iterable[Job]) -> list[Job]:
 
 
 def published(job: Job, event: Event) -> Event:
-    """An event as followers see it.
+    """Return an event as followers see it.
 
-    Progress without a new preview keeps the last one, so that no follower can miss it; pictures
-    that are saved are left to their files.
+    Progress without a new preview repeats the last one, so that no follower can miss it. A result
+    whose pictures are saved goes without their pixels.
     """
     if isinstance(event, Result):
         return replace(event, images=()) if event.paths else event

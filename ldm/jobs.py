@@ -1,7 +1,7 @@
 """The queue in front of the studio: any page can submit, follow and cancel a job by its id.
 
-One worker thread runs the jobs in order; one that nobody follows any more is given up when another
-one waits. What followers see is the job's latest event: a slow reader misses some previews, never
+One worker thread runs the jobs in order. A job that nobody follows any more is cancelled when
+another one waits. Followers see the job's latest event: a slow reader misses some previews, never
 the end. Importing this module needs no torch; the studio is made in the worker.
 """
 
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class JobQueue:
-    """Jobs in order, in one worker thread.
+    """A queue of jobs that one worker thread runs in order.
 
     Args:
         studio_factory: Makes the studio, in the worker, when the first job or `warm_up` comes.
@@ -44,14 +44,14 @@ class JobQueue:
         self._waiting: deque[Job] = deque()
         self._running: Job | None = None
         self._changed = threading.Condition()
-        self._warm: deque[str] = deque()  # presets to prepare
-        self._asked: dict[str, float] = {}  # all that were ever to be prepared, and when, in s
-        self._warmed: set[str] = set()  # those that were, or could not be when last asked for
+        self._warm: deque[str] = deque()  # presets still to be loaded
+        self._asked: dict[str, float] = {}  # preset -> time of the latest request to load it, in s
+        self._warmed: set[str] = set()  # presets whose latest loading is over, even if it failed
         self._closed = False
         self._worker: threading.Thread | None = None
 
     def submit(self, request: Any) -> str:
-        """Put a request at the end of the queue; returns the job's id.
+        """Put a request at the end of the queue and return the job's id.
 
         Raises:
             RequestError: If the queue is full or closed.
@@ -71,14 +71,13 @@ class JobQueue:
         return job.id
 
     def follow(self, job_id: str, pace: float = 0.0) -> Iterator[Event]:
-        """The job's events from now to its end; at least the latest one.
+        """Iterate over the job's events, from the latest one so far to its end.
 
-        Any number of followers, from any thread, at any time. Closing it does not stop the job.
+        A job may have any number of followers, in any threads. Closing the iterator does not cancel.
 
         Args:
-            job_id: As `submit` gave it.
-            pace: Seconds at least from when an event was dealt with to the next, which is then the
-                newest; the end does not wait for it.
+            job_id: As returned by `submit`.
+            pace: Least seconds from handling an event to the next; the job's end does not wait.
 
         Raises:
             RequestError: If there is no such job.
@@ -106,7 +105,7 @@ class JobQueue:
                 job.seen = time.monotonic()
 
     def status(self, job_id: str) -> Event:
-        """The job's latest event.
+        """Return the job's latest event.
 
         Raises:
             RequestError: If there is no such job.
@@ -116,7 +115,7 @@ class JobQueue:
         return job.event
 
     def request(self, job_id: str) -> Any:
-        """What was asked for.
+        """Return the job's request.
 
         Raises:
             RequestError: If there is no such job.
@@ -124,8 +123,9 @@ class JobQueue:
         return self._find(job_id).request
 
     def cancel(self, job_id: str) -> bool:
-        """Stop a job: a waiting one at once, the running one within a step; a comparison that was
-        running ends in the pictures that it has made.
+        """Stop a job: a waiting one at once, the running one within a step.
+
+        If its latest progress has `kept` pictures, it ends with a result of these.
 
         Returns:
             False if it was over already.
@@ -145,7 +145,7 @@ class JobQueue:
             return True
 
     def is_busy_with(self, request: Any) -> bool:
-        """Whether a job runs or waits for the request of an unfinished run."""
+        """Whether a running or waiting job is for this request; see `Job.meets`."""
         with self._changed:
             going = [*self._waiting, *([self._running] if self._running else [])]
         return any(job.meets(request) for job in going)
@@ -160,14 +160,14 @@ class JobQueue:
             self._changed.notify_all()
 
     def estimate(self, request: Any, wait: float = 0.0) -> Estimate | None:
-        """What a request will take.
+        """Estimate the time and memory of a request.
 
         Args:
             request: Any request, or a comparison.
-            wait: Seconds for a model to be loaded and measured that nothing is known of.
+            wait: Most seconds to wait until an unmeasured model is loaded and measured.
 
         Returns:
-            None while nothing is known of its model; it is measured as soon as no job waits.
+            None while its model is not measured; that happens as soon as no job waits.
 
         Raises:
             LDMError: If the request cannot be met; in one sentence.
@@ -175,7 +175,7 @@ class JobQueue:
         found, name = self._known(request), request.preset
         if found is not None:
             return found
-        if time.monotonic() - self._asked.get(name, -math.inf) > RETRY:  # it may be there by now
+        if time.monotonic() - self._asked.get(name, -math.inf) > RETRY:  # may succeed by now
             self.warm_up(name)
         with self._changed:
             self._changed.wait_for(lambda: name in self._warmed or self._closed, wait)
@@ -186,7 +186,7 @@ class JobQueue:
         return None if studio is None else studio.estimate(request)
 
     def close(self, timeout: float = 10.0) -> bool:
-        """Cancel everything and end the worker; whether it has ended within `timeout` seconds."""
+        """Cancel all jobs and end the worker; return whether it ended within `timeout` seconds."""
         with self._changed:
             self._closed = True
             for job in list(self._waiting):
@@ -214,7 +214,7 @@ class JobQueue:
             self._worker.start()
 
     def _set(self, job: Job, event: Event) -> None:
-        """Publish an event. The lock is held."""
+        """Publish an event; the caller holds the lock."""
         job.event = event
         job.version += 1
         if job.is_done:
@@ -231,7 +231,7 @@ class JobQueue:
                 self._set(job, Queued(position))
 
     def _forget_old(self) -> None:
-        """Keep memory bounded. The lock is held."""
+        """Drop finished jobs to keep memory bounded; the caller holds the lock."""
         for job in forgotten(self._jobs.values()):
             del self._jobs[job.id]
 
@@ -257,7 +257,7 @@ class JobQueue:
     def _warm_studio(self, preset_name: str) -> None:
         try:
             self._make_studio().load(preset_name)
-        except LDMError as error:  # the first job will say it again
+        except LDMError as error:  # the first job will report it again
             log.warning("could not prepare %s: %s", preset_name, error)
         except Exception:
             log.exception("could not prepare %s", preset_name)
@@ -289,7 +289,7 @@ class JobQueue:
             self._publish(job, Failed(f"the run ended without a picture ({job.id})."))
 
     def _fail(self, job: Job, why: str) -> None:
-        """End a job with an error, or in what it has made."""
+        """End a job with an error, or with the pictures that it has made and a note."""
         kept = job.event.kept if isinstance(job.event, Progress) else None
         if kept is None:
             left = self._studio.left_by(job.event) if self._studio else None
