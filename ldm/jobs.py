@@ -73,7 +73,7 @@ class JobQueue:
     def follow(self, job_id: str, pace: float = 0.0) -> Iterator[Event]:
         """Iterate over the job's events, from the latest one so far to its end.
 
-        A job may have any number of followers, in any threads. Closing the iterator does not cancel.
+        A job may have many followers, in any threads. Closing the iterator does not stop the job.
 
         Args:
             job_id: As returned by `submit`.

@@ -1,4 +1,4 @@
-"""What this machine takes for its models: estimates before a run, lessons after it."""
+"""Time and memory of the models on this machine: estimated before a run, learned after it."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ log = logging.getLogger(__name__)
 
 
 class Machine:
-    """What is known of the models on this machine, kept from day to day.
+    """The calibrations of the models on this machine.
 
     Args:
-        path: A JSON file; None: what is learned is forgotten at the end.
-        kind: Device and precision: each kind is known by itself.
-        device: Whose memory is watched; None: that of the process.
+        path: JSON file of the calibrations; None: they are kept in memory only.
+        kind: Device and precision; each kind is calibrated separately.
+        device: Device whose memory is measured; None: the memory of the process.
     """
 
     def __init__(self, path: Path | None, kind: str = "", device: Any = None) -> None:
         self.store = Store(path)
         self.kind = kind
         self.device = device
-        self._resident: int | None = None  # bytes between two runs
+        self._resident: int | None = None  # bytes in use between two runs
 
     def key(self, name: str) -> str:
-        """What a model is called in the file."""
+        """Return the key of a model in the store."""
         return f"{name}, {self.kind}" if self.kind else name
 
     def of(self, name: str) -> Calibration | None:
-        """What is known of a model; None: nothing."""
+        """Return the calibration of a model; None: there is none."""
         return self.store.get(self.key(name))
 
     def know(self, name: str, model: Any) -> Calibration:
-        """What is known of a loaded model; measured now if nothing is."""
+        """Return the calibration of a loaded model; measure it now if there is none."""
         known = self.of(name)
         if known is None:
             known = calibration_of(model)
@@ -56,10 +56,10 @@ class Machine:
         return known
 
     def estimate(self, name: str, request: Any, room: Room) -> Estimate | None:
-        """What a resolved request will take; None: nothing is known of its model.
+        """Estimate a resolved request; None: there is no calibration of its model.
 
         Raises:
-            MemoryBudgetError: If it cannot be made in this room; says what could.
+            MemoryBudgetError: If it cannot be made in this room; the message says what could.
         """
         known = self.of(name)
         if known is None:
@@ -70,18 +70,18 @@ class Machine:
         return Estimate(found.seconds, memory, found.plan.why)
 
     def watch(self, name: str, model: Any, request: Any, room: Room) -> Watch:
-        """Begin to watch a run."""
+        """Begin to measure a run."""
         self._resident = resident(self.device)
         return Watch(self, name, model, request, room)
 
     def facts(self, name: str, model: Any) -> Facts:
-        """Of a loaded model."""
+        """Return the facts of a loaded model."""
         known = self.of(name) or self.know(name, model)
         return known.facts
 
 
 class Watch:
-    """One run: what was expected of it and what it took."""
+    """One run: its estimate, and the time and memory that it takes."""
 
     def __init__(self, machine: Machine, name: str, model: Any, request: Any, room: Room) -> None:
         self.machine, self.name, self.model, self.request = machine, name, model, request
@@ -92,19 +92,19 @@ class Watch:
         self._begin = time.perf_counter()
 
     def _facts(self) -> Facts:
-        """Of the model; measuring them is no part of the run."""
+        """Return the facts of the model; measuring them does not count as time of the run."""
         with self.paused():
             return self.machine.facts(self.name, self.model)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Time that is no part of the run, as that of whoever reads its events."""
+        """Leave out the time spent in the context, such as that of whoever reads the events."""
         begin = time.perf_counter()
         yield
         self._begin += time.perf_counter() - begin
 
     def finished(self, result: Result) -> Result:
-        """The result with what is known of the run."""
+        """Return the result with the notes, the estimate and the peak memory of the run."""
         self.seconds = time.perf_counter() - self._begin
         return replace(
             result,
@@ -120,7 +120,7 @@ class Watch:
         return ["What was kept of it could not be used; it began anew."] * was_there
 
     def learn(self, event: Any) -> None:
-        """After the result: next time the estimate knows what this run took."""
+        """Add the times of the run to the calibration, given its last event."""
         is_known = self.machine.of(self.name) is not None
         if not (isinstance(event, Result) and is_known and self.site.is_usual):
             return
@@ -142,5 +142,5 @@ class Watch:
 
 
 def _left_of(room: Room, request: Any) -> Room:
-    """The room for a request's canvases."""
+    """Return the room for a request's canvases: what it holds beside them is taken off."""
     return replace(room, memory=max(0, room.memory - bytes_beside(request)))

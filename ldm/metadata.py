@@ -1,4 +1,4 @@
-"""The request inside the picture: a PNG that says how it was made, and can be made again from it.
+"""Metadata in a PNG: the request from which the picture was made and can be made again.
 
 The `latent_canvas` text chunk holds JSON with a schema version; `parameters` repeats it in the
 one-line form that other programs show.
@@ -30,32 +30,32 @@ SCHEMA = 1
 KEY = "latent_canvas"
 PACKAGES = ("torch", "numpy", "tokenizers", "pillow", "opencv-python-headless")
 MAX_RECORD_CHARACTERS = 1_000_000
-EARLIER = {"temperature": 1.0, "coarse": 0.0}  # of pictures from before requests had the field
-PICTURE = "sha256:"  # how the record names a picture that the request holds
-PICTURE_CHUNK = b"lcIm"  # of the PNG: 32 bytes of SHA-256, then the picture's own PNG
-FRAME_MS, LAST_MS = 200, 2000  # how long a frame of a film is seen, and the last one
+EARLIER = {"temperature": 1.0, "coarse": 0.0}  # for records older than the field
+PICTURE = "sha256:"  # then its hash: the name of a request's picture in the record
+PICTURE_CHUNK = b"lcIm"  # type of a chunk: 32 bytes of SHA-256, then a picture's PNG
+FRAME_MS, LAST_MS = 200, 2000  # duration of a film's frames, and of its last one
 PICTURE_FIELDS = ("image", "mask", "label_map")
 
 
 @dataclass(frozen=True)
 class Record:
-    """What a picture says of itself."""
+    """The metadata of a picture."""
 
     request: Any
     weights_sha256: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     compared: dict[str, list[Any]] = field(default_factory=dict)  # of a sheet, see `save`
-    frames: int = 0  # of a sheet of a picture's steps
+    frames: int = 0  # of a progression's sheet, see `save`; 0: it is none
 
     @property
     def made(self) -> Any:
-        """The request, or the comparison or progression of a sheet."""
+        """What made the picture: a request or, of a sheet, a comparison or a progression."""
         try:
             if self.frames:
                 return Progression(self.request, self.frames)
             if self.compared:
                 return recorded(self.request, self.compared)
-        except RequestError:  # of another version
+        except RequestError:  # a sheet of another version
             pass
         return self.request
 
@@ -69,17 +69,17 @@ def save(
     frames: int = 0,
     film: Sequence[np.ndarray] = (),
 ) -> None:
-    """Write a picture as a PNG with its request, whole or not at all.
+    """Write a picture as a PNG with its request, atomically.
 
     Args:
-        path: Where to.
+        path: File to write.
         image: (H, W, 3) uint8.
-        request: What makes exactly this picture; of a sheet, the first picture on it.
-        weights_sha256: Of the model that made it.
-        compared: Of a sheet of pictures: in which fields they differ, and their values.
-        frames: Of a sheet of a picture's steps: how many were asked for.
-        film: Pictures of the same size that play, again and again, where it is shown by a program
-            that can; to others there is `image` alone.
+        request: Request that makes exactly this picture; of a sheet, its first picture.
+        weights_sha256: Hash of the weights of the model that made it.
+        compared: Of a comparison's sheet: the fields that differ, and their values.
+        frames: Of a progression's sheet: the number of frames that were requested.
+        film: Pictures of the same size that play in a loop in programs that show animated PNGs;
+            others show `image` alone.
     """
     values, pictures = _apart(to_dict(request))
     record = {
@@ -107,7 +107,7 @@ def save(
 
 
 def _playing(film: Sequence[np.ndarray]) -> dict[str, Any]:
-    """How Pillow writes an animated PNG, whose first image is none of the film's."""
+    """Return Pillow's options for an animated PNG whose default image is not in the film."""
     if not film:
         return {}
     durations = [FRAME_MS] * (len(film) - 1) + [LAST_MS]
@@ -116,9 +116,9 @@ def _playing(film: Sequence[np.ndarray]) -> dict[str, Any]:
 
 
 def _apart(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """A request's values with each picture replaced by its name, and the pictures by name.
+    """Replace each picture in a request's values by a name; return the values and PNGs by name.
 
-    Text is no place for a photograph: it would grow by a third, and readers limit its length.
+    As base64 text a photograph would grow by a third, and readers limit the length of text.
     """
     pictures = {}
     for key in PICTURE_FIELDS:
@@ -130,14 +130,14 @@ def _apart(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, bytes]]:
 
 
 def _as_earlier(values: dict[str, Any]) -> dict[str, Any]:
-    """What a request meant before it could say it, of the fields that requests of its task have."""
+    """Return the values that older records imply for fields that they lack, for their task."""
     kind = REQUESTS.get(str(values.get("task")))
     names = {field.name for field in fields(kind)} if kind else set()
     return {name: value for name, value in EARLIER.items() if name in names}
 
 
 def _together(values: dict[str, Any], chunks: list[bytes]) -> dict[str, Any]:
-    """The values with the pictures in place of their names; the inverse of `_apart`."""
+    """Put the pictures in place of their names; the inverse of `_apart`."""
     pictures = {PICTURE + hashlib.sha256(chunk[32:]).hexdigest(): chunk[32:] for chunk in chunks}
     named = {key: values[key] for key in PICTURE_FIELDS if isinstance(values.get(key), str)}
     for key, name in named.items():
@@ -148,10 +148,10 @@ def _together(values: dict[str, Any], chunks: list[bytes]) -> dict[str, Any]:
 
 
 def load(path: Path) -> Record:
-    """Read what a PNG says of itself.
+    """Read the metadata of a PNG.
 
     Raises:
-        RequestError: If it is no PNG, carries no request, or one that this version cannot read.
+        RequestError: If it is no PNG, holds no request, or one that this version cannot read.
     """
     path = Path(path)
     text, chunks = _chunks(path)
@@ -176,7 +176,7 @@ def load(path: Path) -> Record:
 
 
 def _record(path: Path, text: str | None) -> dict[str, Any]:
-    """The JSON object in our text chunk."""
+    """Parse the JSON object in the text chunk KEY."""
     if text is None:
         raise RequestError(f"{path.name} carries no parameters; it was not made here.")
     try:
@@ -189,7 +189,7 @@ def _record(path: Path, text: str | None) -> dict[str, Any]:
 
 
 def _chunks(path: Path) -> tuple[str | None, list[bytes]]:
-    """Our text chunk and pictures; they stand before the pixels, so none of them is decoded."""
+    """Read the text chunk KEY and the pictures, which come before the pixels; decode no pixels."""
     try:
         with Image.open(path) as image:
             kind, text = image.format, image.info.get(KEY)
@@ -211,7 +211,7 @@ def _damaged(path: Path) -> RequestError:
 
 
 def parameters_text(values: Mapping[str, Any]) -> str:
-    """A request in the form that other programs show: prompts, then one line of settings."""
+    """Format a request as other programs show it: prompts, then one line of settings."""
     values = dict(values)
     lines = [values.pop("prompt", "")]
     if negative := values.pop("negative_prompt", ""):
@@ -221,7 +221,7 @@ def parameters_text(values: Mapping[str, Any]) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Python and the libraries that a result depends on."""
+    """Return the versions of Python and of the libraries that a result depends on."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:

@@ -1,6 +1,6 @@
-"""How one picture comes to be: what it holds and what it expects, step by step.
+"""Progressions: x_t and the predicted x0 of one picture, step by step, as a sheet and a film.
 
-Progressive generation (DDPM Sec. 4.3, Fig. 6). This module needs no torch.
+This is progressive generation (DDPM Sec. 4.3, Fig. 6). This module needs no torch.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from ldm.events import Frame, Result
 from ldm.requests import REQUESTS, starts
 from ldm.sheet import fitted, sheet
 
-FRAMES = 10  # unless told otherwise
-MOST = 50
-FILM_SIDE = 512  # px: the longest of a picture whose file plays its steps
+FRAMES = 10  # default number of frames
+MOST = 50  # most frames
+FILM_SIDE = 512  # px: the longest side of a picture whose file plays its steps
 ROWS = ("expected", "with its noise")
-WIDE = 1.5  # a picture so many times as wide as high has its frames from top to bottom
+WIDE = 1.5  # frames of pictures with a larger aspect ratio go from top to bottom
 
 
 @dataclass(frozen=True)
 class Progression(StandsForRequest):
-    """A picture whose steps are shown; it can stand where a request can.
+    """A picture whose sampling steps are shown; it can be used like a request.
 
     Args:
-        request: Of a task that starts from noise.
-        frames: Steps that are shown, evenly spread, the last among them; all if there are fewer.
+        request: Request whose task allows a picture to start from, see `starts`.
+        frames: Number of steps to show, evenly spread from first to last; all if there are fewer.
 
     Raises:
         RequestError: If the request is of another task, or the number is out of range.
@@ -54,11 +54,11 @@ class Progression(StandsForRequest):
         self.settle()
 
     def sheet(self, frames: Sequence[Frame], picture: np.ndarray) -> np.ndarray:
-        """All frames side by side: above what is expected, below what there is.
+        """Draw all frames side by side: the predicted x0 above, x_t below (WIDE: left and right).
 
         Args:
-            frames: In their order.
-            picture: The finished one (H, W, 3). Frames of a smaller canvas before it are enlarged.
+            frames: Frames in their order; those of a smaller canvas are enlarged.
+            picture: The finished picture (H, W, 3).
         """
         above = [f"step {frame.step} of {frame.total}, t = {frame.t}" for frame in frames]
         rows = [[frame.expected for frame in frames], [frame.noisy for frame in frames]]
@@ -70,26 +70,28 @@ class Progression(StandsForRequest):
         return sheet(shown, above, beside, title=title_of(self.request))
 
     def film(self, frames: Sequence[Frame], picture: np.ndarray) -> list[np.ndarray]:
-        """What is expected, frame by frame, and the finished picture; nothing of a large picture,
-        whose film would take many times its file."""
+        """Return the predicted x0 of each frame, then the finished picture.
+
+        There is no film of a picture larger than FILM_SIDE: it would take many times its file.
+        """
         if max(picture.shape) > FILM_SIDE:
             return []
         return [*(_as_large(frame.expected, picture.shape) for frame in frames), picture]
 
 
 def shown_steps(total: int, frames: int) -> set[int]:
-    """Which of the steps from 1 to `total` are shown: evenly spread, the first and the last too."""
+    """Choose the steps to show, from 1 to `total`: evenly spread, with the first and the last."""
     return {round(at) for at in np.linspace(1, total, min(frames, total))}
 
 
 def lacks_sheet(asked: Any, made: Result) -> bool:
-    """Whether a comparison or a progression was asked for, and it ended without its sheet."""
+    """Whether a comparison or a progression was requested and ended without its sheet."""
     sheets = (Comparison, Progression)
     return isinstance(asked, sheets) and not any(isinstance(one, sheets) for one in made.requests)
 
 
 def _as_large(frame: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """A frame at another size."""
+    """Scale a frame to the size of an array of this shape."""
     if frame.shape == shape:
         return frame
     return np.asarray(Image.fromarray(frame).resize(shape[1::-1], Image.Resampling.BICUBIC))
