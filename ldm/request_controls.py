@@ -1,4 +1,4 @@
-"""Controls that several requests have, each made in one place, and what they may hold.
+"""Controls that several requests share, and the values that they allow.
 
 This module needs no torch.
 """
@@ -27,24 +27,24 @@ def height() -> Any:
 
 
 def preset(name: str) -> Any:
-    """The model that makes it."""
+    """Name of the preset that makes the picture."""
     return control(name, label="Model", help="The preset that makes it")
 
 
 def steps() -> Any:
-    """How many steps the sampler takes."""
+    """Number of steps that the sampler takes."""
     return control(
         None, label="Steps", help="More steps, more time", minimum=1, maximum=1000, step=1
     )
 
 
 def sampler() -> Any:
-    """Which sampler."""
+    """Name of the sampler."""
     return control(None, label="Sampler", help="How noise becomes a picture", choices=SAMPLER_NAMES)
 
 
 def guidance_scale(what: str) -> Any:
-    """Guidance; `what` says what is followed, with its verb: "the boxes are"."""
+    """Guidance scale; `what` names the condition with its verb for the help: "the boxes are"."""
     return control(
         None,
         label="Guidance",
@@ -56,7 +56,7 @@ def guidance_scale(what: str) -> Any:
 
 
 def eta(default: float | None) -> Any:
-    """Fresh noise per step; a default of None is the preset's own."""
+    """Share of fresh noise per step; a default of None means the preset's own."""
     return control(
         default,
         label="Eta",
@@ -69,7 +69,7 @@ def eta(default: float | None) -> Any:
 
 
 def temperature() -> Any:
-    """Strength of all noise that is drawn."""
+    """Factor of all noise that is drawn."""
     return control(
         None,
         label="Temperature",
@@ -95,7 +95,7 @@ def seed() -> Any:
 
 
 def variations() -> Any:
-    """Seeds that the noise is turned towards."""
+    """Seeds towards whose noise the picture's noise is interpolated, see `ldm.seeds`."""
     return control(
         "",
         label="Variations",
@@ -109,7 +109,7 @@ def variations() -> Any:
 
 
 def count() -> Any:
-    """How many pictures."""
+    """Number of pictures."""
     return control(1, label="Pictures", minimum=1, maximum=16, step=1)
 
 
@@ -126,7 +126,7 @@ def cover() -> Any:
 
 
 def seamless(help_text: str = "Opposite edges meet, as a texture or a panorama needs it") -> Any:
-    """Which opposite edges meet."""
+    """Which opposite edges of the canvas meet."""
     return control(
         "no",
         label="Seamless",
@@ -137,7 +137,7 @@ def seamless(help_text: str = "Opposite edges meet, as a texture or a panorama n
 
 
 def coarse() -> Any:
-    """Share of the steps that make a large picture out of a small one."""
+    """Share of the steps that regenerate an enlarged small picture at full size."""
     return control(
         None,
         label="Small first",

@@ -1,4 +1,4 @@
-"""A request's fields as flags of the command line, and the request that flags make.
+"""Command line flags for the fields of a request, and the request that is built from them.
 
 This module needs no torch.
 """
@@ -20,14 +20,14 @@ from ldm.requests import Control, controls
 def add_flags(
     parser: argparse.ArgumentParser, request_type: type, without: Collection[str] = ()
 ) -> None:
-    """One flag per field but those `without`, with the field's own type, default and help."""
+    """Add a flag for each field not in `without`, with the field's type, default and help."""
     for name, about in controls(request_type).items():
         if name not in without:
             _add_flag(parser, request_type, name, about)
 
 
 def from_flags(request_type: type, arguments: argparse.Namespace) -> Any:
-    """The request that the flags make; pictures and boxes are read from their files.
+    """Build the request from parsed flags; pictures and boxes are read from their files.
 
     Raises:
         RequestError: If a file cannot be used, or a field is out of range.

@@ -1,4 +1,4 @@
-"""Requests as JSON, and their fields from files. This module needs no torch."""
+"""Requests to and from JSON, and field values from files. This module needs no torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if typing.TYPE_CHECKING:
 
 
 def to_dict(request: Any) -> dict[str, Any]:
-    """The request's fields as JSON-ready values, `task` first; pictures as data URLs."""
+    """Return the fields as values for JSON, `task` first; pictures as data URLs."""
     return {"task": request.task} | {
         field.name: _plain(getattr(request, field.name)) for field in fields(request)
     }
@@ -33,7 +33,7 @@ def _plain(value: Any) -> Any:
 
 
 def from_dict(values: dict[str, Any]) -> Any:
-    """The request that `to_dict` wrote.
+    """Rebuild the request that `to_dict` wrote.
 
     Raises:
         RequestError: If the task or a field is unknown, missing or out of range.
@@ -56,7 +56,7 @@ def from_dict(values: dict[str, Any]) -> Any:
 
 
 def _typed(hint: Any, value: Any) -> Any:
-    """A JSON value as the field's type; what does not fit is left for the request to refuse."""
+    """Convert a JSON value to the field's type; leave a misfit for the request to refuse."""
     if isinstance(value, str) and EncodedImage in (hint, *typing.get_args(hint)):
         return EncodedImage.from_data_url(value)
     if isinstance(value, (list, tuple)) and typing.get_origin(hint) is tuple:
@@ -74,10 +74,10 @@ def _box(value: Any) -> Box:
 
 
 def read_file(name: str, path: Path) -> Any:
-    """The value of a field that is given as a file: a picture, a label map or a list of boxes.
+    """Read the value of a field from a file: a picture, a label map or a list of boxes.
 
     Raises:
-        RequestError: If the file holds no such thing.
+        RequestError: If the file cannot be read as such.
     """
     if name == "boxes":
         return _read_boxes(path)
@@ -99,10 +99,10 @@ def _read_boxes(path: Path) -> tuple[Box, ...]:
 
 
 def boxes_of(values: Any) -> tuple[Box, ...]:
-    """Boxes from a JSON list.
+    """Build boxes from a JSON list.
 
     Raises:
-        RequestError: If it is something else.
+        RequestError: If it is no list of boxes.
     """
     if not isinstance(values, (list, tuple)):
         raise RequestError(f"boxes must be a list, got {values!r:.80}.")

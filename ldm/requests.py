@@ -1,9 +1,9 @@
-"""What a person may ask for: a frozen dataclass per task.
+"""Requests of the user: one frozen dataclass per task.
 
-None in a field means "the preset's own default" (for `seed`: drawn anew); `ldm.studio` fills it in
-before the run, so the request that is stored with a result holds every number that made it. What a
-field is called and may hold stands in its `control(...)`, see `ldm.fields`; those that several
-requests have are made in `ldm.request_controls`. This module needs no torch.
+None in a setting means the preset's default (for `seed`: a new one). `ldm.resolve` fills it in
+before the run, so the request that is stored with a result holds every number that made it. The
+label and range of a field are in its `control(...)`, see `ldm.fields`; fields that several requests
+share are made in `ldm.request_controls`. This module needs no torch.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from ldm import request_controls as shared
 from ldm.errors import RequestError
 from ldm.fields import Box, check, control
-from ldm.fields import Control as Control  # what a caller needs beside the requests
+from ldm.fields import Control as Control  # re-exported for callers
 from ldm.fields import controls as controls
 from ldm.images import EncodedImage
 from ldm.request_controls import MAX_SIDE_PX
@@ -273,12 +273,12 @@ class ClassConditional:
 
 
 def starts(request_type: type) -> bool:
-    """Whether such a request may start from a picture: what others call one is another thing."""
+    """Whether requests of this type may start from a picture; others use `image` differently."""
     return hasattr(request_type, "strength")
 
 
 def start_of(request: Any) -> EncodedImage | None:
-    """The picture that a request starts from."""
+    """Return the picture that a request starts from; None: it starts from noise."""
     return request.image if starts(type(request)) else None
 
 
@@ -294,4 +294,4 @@ MET_BY: dict[str, tuple[str, ...]] = {
     **{task: (task,) for task in REQUESTS},
     "class-conditional": ("class-conditional", "unconditional"),
 }
-"""Task name -> the tasks of the presets that meet such a request."""
+"""Task name -> the tasks of the presets that can run such a request."""
