@@ -1,4 +1,4 @@
-"""Finished pictures on the disk: each a new file, whole or not at all."""
+"""Saving of finished pictures: each is a new file, written atomically."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ldm.progression import Progression
 
 
 def save_pictures(result: Result, folder: Path, weights_sha256: str) -> Result:
-    """Write each picture as a new file; returns the result with their paths.
+    """Write each picture as a new file; return the result with their paths.
 
-    Where the disk is full half-way, the result is what was saved, with a note.
+    If writing fails half-way, the result holds what was saved, with a note.
 
     Raises:
-        LDMError: If none can be written.
+        LDMError: If no picture can be written.
     """
     paths: list[Path] = []
     made = list(zip(result.requests, result.images, strict=True))
@@ -40,12 +40,12 @@ def save_pictures(result: Result, folder: Path, weights_sha256: str) -> Result:
 
 
 def save_sheet(image: np.ndarray, first: Result, folder: Path, **about: Any) -> Path:
-    """Write a sheet of compared pictures, of which `first` is the first one.
+    """Write a sheet of compared pictures.
 
     Args:
-        image: (H, W, 3) uint8.
-        first: It is saved already, by the same model.
-        folder: Where to.
+        image: The sheet, (H, W, 3) uint8.
+        first: Saved result of its first picture; the sheet takes over its request and weights hash.
+        folder: Folder to write to.
         about: `compared` of `ldm.metadata.save`.
 
     Raises:
@@ -59,11 +59,11 @@ def save_sheet(image: np.ndarray, first: Result, folder: Path, **about: Any) -> 
 
 
 def save_steps(result: Result, progression: Progression, frames: list[Frame]) -> Result:
-    """Write a sheet of a saved picture's steps beside it, and let its own file play them.
+    """Write a sheet of a saved picture's steps beside it, and rewrite its file as a film of them.
 
-    Without room for one of them the result is what there is, with a note.
+    If one of these fails, the result holds what was written, with a note.
     """
-    result = replace(result, estimate=None)  # it was of the picture alone
+    result = replace(result, estimate=None)  # it covers the picture alone
     request, picture, path = result.requests[0], result.images[0], result.paths[0]
     try:
         weights = metadata.load(path).weights_sha256
@@ -97,18 +97,18 @@ def _saved(
     try:
         metadata.save(path, image, request, weights_sha256, **about)
     except BaseException:
-        path.unlink()  # it holds nothing yet
+        path.unlink()  # the file that reserves the name is empty
         raise
     return path
 
 
 def unwritable(folder: Path, error: OSError) -> LDMError:
-    """What is said when nothing can be written there."""
+    """Return the error for a folder that no picture can be saved in."""
     return LDMError(f"no picture can be saved in {folder}: {error.strerror or error}.")
 
 
 def new_path(folder: Path, stem: str) -> Path:
-    """A PNG path that nobody uses, in this process or another: `<stem>-<n>.png`.
+    """Reserve a PNG path that no process uses: `<stem>-<n>.png`.
 
     The empty file that reserves the name is replaced when `metadata.save` has written the picture.
     """

@@ -1,7 +1,7 @@
-"""Seeds, and variations: seeds that a picture's noise is turned towards.
+"""Seeds, and variations: further seeds towards whose noise a picture's noise is interpolated.
 
-Written "7:0.3, 8:0.2": three tenths of the way from the seed's noise to that of seed 7, then two
-tenths of the way from there to seed 8's. This module needs no torch.
+"7:0.3, 8:0.2" means three tenths of the way from the seed's noise to that of seed 7, then two
+tenths of the way from there to that of seed 8. This module needs no torch.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from typing import Any
 from ldm.errors import RequestError
 
 MAX_SEED = 2**32 - 1
-MOST = 16  # variations of variations
-NEW = "new"  # stands for a seed that is drawn
+MOST = 16  # most variations of a request
+NEW = "new"  # stands for a seed that is still to be drawn
 Turns = Sequence[tuple[int | None, float]]  # seed (None: a new one) and share of the way to it
 
 
 def drawn() -> int:
-    """A new seed."""
+    """Draw a new seed."""
     return secrets.randbelow(MAX_SEED + 1)
 
 
 def read_variations(text: str) -> Turns:
-    """Variations as they are written.
+    """Parse variations, such as "7:0.3, new:0.2".
 
     Raises:
-        RequestError: If a part is none.
+        RequestError: If a part is no variation, or there are more than MOST.
     """
     turns = [_turn(part.strip()) for part in text.split(",") if part.strip()]
     if len(turns) > MOST:
@@ -43,19 +43,20 @@ def write_variations(turns: Turns) -> str:
 
 
 def settled(text: str) -> str:
-    """The same variations, new seeds drawn.
+    """Replace each "new" in variations by a seed that is drawn now.
 
     Raises:
-        RequestError: If they are none.
+        RequestError: If the text holds no valid variations.
     """
     turns = read_variations(text)
     return write_variations([(drawn() if seed is None else seed, share) for seed, share in turns])
 
 
 def one_by_one(request: Any) -> list[Any]:
-    """A request of several pictures, whose seeds are all known, as one request for each.
+    """Split a request whose seeds are all known into one request for each picture.
 
-    Picture i has the seed + i; with variations all have the one seed, and the last variation's + i.
+    Picture i has seed + i; with variations, all have the same seed, and i is added to the last
+    variation's seed.
     """
     turns = read_variations(request.variations)
     if not turns:

@@ -1,4 +1,4 @@
-"""Pictures side by side on one sheet, with what each column and row is.
+"""Sheets: pictures side by side, with labels for the columns and rows.
 
 This module needs no torch.
 """
@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-LONGEST = 8192  # px of a sheet's pictures side by side
+LONGEST = 8192  # px: most for all pictures of a row, or of a column, together
 GAP = 8  # px
 MARGIN = 20  # px
-SHARE = 22  # a letter is so many times smaller than a picture, ...
-LETTERS = (13, 40)  # ... within these heights in px
-LINE = 1.35  # letters from one line to the next
-WIDEST = 14  # letters wide, about: what stands beside a row
-LINES = 3  # of a label at most
+SHARE = 22  # a picture's shorter side / font size, ...
+LETTERS = (13, 40)  # ... with font sizes within these limits in px
+LINE = 1.35  # line spacing / font size
+WIDEST = 14  # width of a row's label / font size, about
+LINES = 3  # most lines of a label
 PAPER, INK, QUIET = (250, 248, 244), (45, 50, 58), (110, 116, 124)
 
 
@@ -30,13 +30,13 @@ def sheet(
     beside: Sequence[str] = (),
     title: str = "",
 ) -> np.ndarray:
-    """All pictures in a grid on paper.
+    """Draw pictures in a labelled grid.
 
     Args:
-        rows: (H, W, 3) uint8 each, as many in every row; each stands in the middle of its cell.
-        above: What the columns are.
-        beside: What the rows are; none: there is nothing to say.
-        title: A line over all of it.
+        rows: Pictures (H, W, 3) uint8, the same number in every row; each is centred in its cell.
+        above: Labels of the columns.
+        beside: Labels of the rows; empty: the rows have none.
+        title: Text above the grid.
 
     Returns:
         (H, W, 3) uint8.
@@ -71,7 +71,7 @@ def sheet(
 
 
 def fitted(image: np.ndarray, down: int, across: int) -> np.ndarray:
-    """A picture (H, W, 3) for a sheet of so many rows and columns: smaller if it is too large."""
+    """Shrink a picture (H, W, 3) if `down` rows or `across` columns of it exceed LONGEST px."""
     height, width, _ = image.shape
     share = min(LONGEST / (across * width), LONGEST / (down * height))
     if share >= 1:
@@ -88,9 +88,9 @@ def _write(
 
 
 def _lines(text: str, width: int, font: ImageFont.FreeTypeFont, most: int = LINES) -> list[str]:
-    """A label in a few lines that fit; the last ends in dots if there is more to say.
+    """Wrap a label to `width` px and at most `most` lines; an ellipsis marks text that is cut.
 
-    The font that comes with Pillow has no accents: letters are written without.
+    The font that comes with Pillow has no accents: they are removed.
     """
     text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
     about = {"max_lines": most, "placeholder": " …", "break_on_hyphens": False}
