@@ -1,4 +1,4 @@
-"""A request goes in; progress and finished, saved pictures come out."""
+"""The studio: runs requests, reports their progress and saves the finished pictures."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ class Studio:
 
     Args:
         device: "auto", "cpu", "cuda" or "mps".
-        memory_budget: For loaded models: bytes, or text like "4GiB"; None takes a share of what is
-            free.
+        memory_budget: Budget for loaded models: bytes, or text like "4GiB"; None: a share of the
+            free memory.
         precision: "auto", "float32" or "bfloat16".
-        data_dir: Pictures are saved in `outputs/<date>/` under it, runs that have not come to their
-            end in `unfinished/`.
-        out_dir: Where to save them instead, with `unfinished/` beside them.
-        canvas_budget: For what a model computes, likewise.
-        manager: Owner of the models; None makes one.
+        data_dir: Pictures are saved in `outputs/<date>/` under it, unfinished runs in
+            `unfinished/`.
+        out_dir: Folder to save pictures in instead, with `unfinished/` beside them.
+        canvas_budget: Budget for the computations of a model, in the form of `memory_budget`.
+        manager: Owner of the models; None: a new one.
 
     Raises:
-        RequestError: If an argument is none of these.
+        RequestError: If an argument has none of these values.
     """
 
     def __init__(
@@ -81,14 +81,16 @@ class Studio:
         self.machine = Machine(known, f"{device.type} {dtype}", device)
 
     def run(self, request: Any) -> Iterator[Progress | Result]:
-        """Meet a request, a comparison or a progression; closing the iterator stops the work within
-        a step. A request whose run was ended goes on where that stood.
+        """Run a request, a comparison or a progression.
+
+        Closing the iterator stops the work within a step. A request whose earlier run did not
+        finish resumes where that run was kept.
 
         Yields:
             Progress, then one Result with the paths of the saved pictures.
 
         Raises:
-            LDMError: In one sentence, if the request cannot be met.
+            LDMError: If the request cannot be run; in one sentence.
         """
         if isinstance(request, Comparison):
             return self._compare(request)
@@ -99,18 +101,21 @@ class Studio:
         return self._meet(request, is_kept=True)
 
     def make(self, request: Any) -> Result:
-        """The same, waited for: the pictures are in `images` and `paths` of what it returns."""
+        """Run a request to its end and return its result, which has the `images` and `paths`."""
         *_, result = self.run(request)
         return result
 
     def left_by(self, event: Any) -> Unfinished | None:
-        """Return what can go on of a run that is over, given its last event; None: nothing."""
+        """Return the run that can resume, given the last event of a run; None: there is none."""
         rest = getattr(event, "unfinished", None)
         return rest if rest is not None and self.unfinished.has(rest.request) else None
 
     def _compare(self, comparison: Comparison) -> Iterator[Progress | Result]:
-        """Its pictures are requests of their own; whether their models are there is seen before
-        any is made, what only a loaded model can tell when its turn comes."""
+        """Run the pictures of a comparison as requests of their own.
+
+        Presets and weights are checked before any picture is made; what only a loaded model can
+        check, when the picture's turn comes.
+        """
         for request in (request for row in comparison.rows() for request in row):
             preset = preset_of(request)
             resolve(request, preset)
@@ -123,7 +128,7 @@ class Studio:
         yield from compared(comparison, self._meet, save)
 
     def _progress(self, progression: Progression) -> Iterator[Progress | Result]:
-        """The picture, in whose file its steps play as a film, and a sheet of them."""
+        """Run a progression: a picture whose file plays its steps as a film, and their sheet."""
         watched = Watched(lambda total: shown_steps(total, progression.frames))
         for event in self._meet(progression.request, watched):
             if isinstance(event, Result):
@@ -136,17 +141,17 @@ class Studio:
     def _meet(
         self, request: Any, watched: Watched | None = None, *, is_kept: bool = False
     ) -> Iterator[Progress | Result]:
-        """One request, which goes on where it was ended if its steps are kept."""
+        """Run one request; if `is_kept`, store its steps and resume from stored ones."""
         begin = time.perf_counter()
         preset = preset_of(request)
         request = start_fitted(resolve(request, preset))
-        folder = self._folder()  # told before the work if it cannot be written
+        folder = self._folder()  # before the work: an unusable folder is an error
         yield Progress(f"loading {preset.title}")
         too_large = f"{preset.name} needs more memory than there is; take a smaller model."
         try:
             with self.manager.use(preset.name) as model:
                 too_large = _too_large(request)
-                weights = weights_sha256(preset)  # now: the file may be replaced meanwhile
+                weights = weights_sha256(preset)  # now: the file may be replaced during the run
                 loading = time.perf_counter() - begin
                 watch = self.machine.watch(known_as(preset), model, request, self._room(folder))
                 if watched is not None:
@@ -175,19 +180,19 @@ class Studio:
             raise
 
     def load(self, preset_name: str) -> None:
-        """Bring a model into memory before it is asked for, and what its first run needs."""
+        """Load a model in advance; calibrate it and fit its preview, which its first run needs."""
         with self.cores.fit(), self.manager.use(preset_name) as model:
             self.machine.know(known_as(load_preset(preset_name)), model)
             model.fit_preview()
 
     def estimate(self, request: Any) -> Estimate | None:
-        """What a request or a comparison will take, of a progression its picture alone.
+        """Estimate a request or a comparison; of a progression, its picture alone.
 
-        None while nothing is known of its model. Cheap, and safe to call from any thread while a
-        request runs.
+        The estimate is None while the model is not calibrated. The call is cheap, and safe from any
+        thread while a request runs.
 
         Raises:
-            LDMError: If the request cannot be met; in one sentence.
+            LDMError: If the request cannot be run; in one sentence.
         """
         if isinstance(request, Comparison):
             return expected(request, self.estimate)
@@ -196,14 +201,14 @@ class Studio:
         return self.machine.estimate(known_as(preset), resolve(request, preset), self._room(None))
 
     def _room(self, folder: Path | None) -> Room:
-        """Memory and disk for a run; maps that do not fit go beside the pictures."""
+        """Return the memory and disk for a run; maps that do not fit go beside the pictures."""
         budget, device = self.canvas_budget, self.manager.device
         memory = default_budget(device) if budget is None else budget
         there = next(p for p in (folder or self.data_dir, self.data_dir, Path()) if p.exists())
         return Room(memory, shutil.disk_usage(there).free, there)
 
     def _folder(self) -> Path:
-        """Where pictures of now go, made if need be."""
+        """Return the folder for pictures that are made now; create it if necessary."""
         folder = self.out_dir or self.data_dir / "outputs" / datetime.now().strftime("%Y-%m-%d")
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -213,13 +218,13 @@ class Studio:
 
 
 def known_as(preset: Preset) -> str:
-    """What a model is called among those that were measured: one of another shape is another."""
+    """Return the calibration key: the preset's name plus a hash of its architecture."""
     shape = hashlib.sha256(repr(preset.architecture).encode()).hexdigest()[:8]
     return f"{preset.name} {shape}"
 
 
 def _with_loading(result: Result, seconds: float) -> Result:
-    """What was expected does not count the loading, so a long one is told."""
+    """Add a note if loading the model took long, which the estimate does not include."""
     if seconds < LONG_LOADING:
         return result
     return replace(result, notes=(*result.notes, f"The model was loaded in {seconds:.0f} s."))
@@ -232,13 +237,13 @@ def _timed(
     *,
     is_resumed: bool = False,
 ) -> Iterator[Progress | Result]:
-    """The events with the seconds since `begin` and, from the speed so far, those still to go.
+    """Add the seconds since `begin` to the events and, from the speed so far, the seconds left.
 
-    The steps of a small picture tell nothing of the large one's, nor any of the decode: no less
-    is to go than what was expected of the whole run. Of a run that goes on, the first event tells
-    where it begins.
+    The steps of a small picture predict neither the large one's nor the decode: at least the rest
+    of the time `expected` for the whole run is left. In a resumed run, the first event tells the
+    step at which it begins.
     """
-    loaded = start = time.perf_counter()  # what is expected does not count the loading
+    loaded = start = time.perf_counter()  # `expected` does not include loading the model
     first, stage = 0, "" if is_resumed else None
     for event in events:
         now = time.perf_counter()
@@ -246,7 +251,7 @@ def _timed(
             yield replace(event, seconds=now - begin)
             continue
         if stage not in (None, event.stage):
-            start, first = now, event.step  # bands are no steps, nor are those before an encode
+            start, first = now, event.step  # each stage has its own unit: steps or bands
         stage = event.stage
         done = event.step - first
         left = (now - start) / done * (event.total - event.step) if done > 0 else None

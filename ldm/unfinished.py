@@ -1,8 +1,8 @@
-"""Runs that ended before their end, and can go on: a file each, named after the whole request.
+"""Unfinished runs that can resume: one file each, named by a hash of the whole request.
 
-A file is a safetensors file of latents, which `ldm.tasks.bookmark` writes and reads, and of the
-request's JSON as bytes, since it may hold pictures; what stands in its head tells of the run. This
-module needs no torch.
+A safetensors file holds the latents, which `ldm.tasks.bookmark` writes and reads, and the request's
+JSON as bytes, since it may contain pictures; metadata in its header describe the run. This module
+needs no torch.
 """
 
 from __future__ import annotations
@@ -20,35 +20,35 @@ from ldm.events import Unfinished
 from ldm.request_json import from_dict, to_dict
 
 FOLDER = "unfinished"
-KEPT = 16  # files; older ones go
+KEPT = 16  # most files; older ones are deleted
 SUFFIX = ".unfinished"
-PART_SECONDS = 3600.0  # a file that was being written so long ago was never finished
-KEY = "unfinished"  # of the head's metadata: JSON
-REQUEST = "request"  # the tensor of the request's bytes
+PART_SECONDS = 3600.0  # age of a half-written file from which it counts as abandoned
+KEY = "unfinished"  # key of the header's metadata; its value is JSON
+REQUEST = "request"  # name of the tensor of the request's bytes
 MAX_HEAD_BYTES = 2**20
 MAX_REQUEST_BYTES = 2**30
 
 
 @dataclass(frozen=True)
 class UnfinishedRuns:
-    """Those in a folder, which need not exist."""
+    """The unfinished runs in a folder, which need not exist."""
 
     folder: Path
 
     def path_of(self, request: Any) -> Path:
-        """Where the run of a request is kept whose fields are all filled in."""
+        """Return the file for the run of a request whose fields are all filled in."""
         text = json.dumps(_canonical(to_dict(request)), sort_keys=True)
         return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}{SUFFIX}"
 
     def paths(self) -> list[Path]:
-        """All files, the newest first."""
+        """Return all files, the newest first."""
         return [path for _, path in sorted(_aged(self.folder, SUFFIX), reverse=True)]
 
     def newest(self, task: str) -> Unfinished | None:
-        """The latest run of a task.
+        """Return the latest unfinished run of a task; None: there is none.
 
-        Passed over is what tells nothing, and what another version began: its request would not
-        find it.
+        Unreadable files are skipped, and those of other versions, whose name does not match their
+        request.
         """
         for path in self.paths():
             found = _read(path, task)
@@ -57,15 +57,15 @@ class UnfinishedRuns:
         return None
 
     def has(self, request: Any) -> bool:
-        """Whether the run of a request can go on."""
+        """Whether there is an unfinished run of a request."""
         return self.path_of(request).exists()
 
     def forget(self, request: Any) -> None:
-        """Let go of what a request's run has computed, if anything is kept of it."""
+        """Delete the unfinished run of a request, if there is one."""
         self.path_of(request).unlink(missing_ok=True)
 
     def prune(self) -> None:
-        """Let go of the oldest runs, and of what was left half-written.
+        """Delete the oldest runs beyond KEPT, and abandoned half-written files.
 
         Raises:
             OSError: If a file cannot be removed.
@@ -78,16 +78,16 @@ class UnfinishedRuns:
 
 
 def head_of(unfinished: Unfinished) -> str:
-    """What the head of a file says of its run."""
+    """Return the JSON that describes a run in the header of its file."""
     about = {"task": unfinished.request.task, "step": unfinished.step, "total": unfinished.total}
     return json.dumps(about)
 
 
 def place_in(about: Any) -> tuple[int, int]:
-    """Step and total that a head says.
+    """Return step and total from the description in a header.
 
     Raises:
-        ValueError: If they are none.
+        ValueError: If they are invalid.
     """
     step, total = about["step"], about["total"]
     if not all(isinstance(number, int) for number in (step, total)) or not 0 < step <= total:
@@ -96,7 +96,7 @@ def place_in(about: Any) -> tuple[int, int]:
 
 
 def _aged(folder: Path, suffix: str) -> list[tuple[int, Path]]:
-    """Files with the time at which they were written, in ns."""
+    """Return (time of writing in ns, path) of the files with a suffix."""
     aged = []
     for path in folder.glob(f"*{suffix}"):
         try:
@@ -107,7 +107,7 @@ def _aged(folder: Path, suffix: str) -> list[tuple[int, Path]]:
 
 
 def _canonical(values: Any) -> Any:
-    """Requests that are equal are written alike: a guidance of 3 is one of 3.0."""
+    """Convert integers to floats, so that equal requests are written alike: 3 and 3.0."""
     if isinstance(values, dict):
         return {key: _canonical(value) for key, value in values.items()}
     if isinstance(values, list):
@@ -116,7 +116,7 @@ def _canonical(values: Any) -> Any:
 
 
 def _read(path: Path, task: str) -> Unfinished | None:
-    """What a file tells, if it is of this task; whatever else is in it, nothing."""
+    """Read the run in a file; None: the file is of another task or damaged."""
     try:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
