@@ -1,4 +1,4 @@
-"""How each kind of request is met: task name -> run(model, request)."""
+"""The implementation of each task: task name -> run(model, request, site)."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""The part of a canvas that a model works on, and how what it makes is put back."""
+"""The part of a canvas that a model works on, and how its output is blended back."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from ldm.images import to_arrays, to_tensor
 from ldm.tasks.joining import joined
 from ldm.tasks.settings import WRAPS, rounded_up
 
-STRIP_ROWS = 64  # of a canvas that are blended at a time
+STRIP_ROWS = 64  # rows of a canvas that are blended at a time
 
 
 @dataclass(frozen=True)
 class Area:
-    """The part of the canvas that the model works on, and the size in px at which it does.
+    """The part of the canvas that the model works on, scaled to `height` x `width` px.
 
-    `wrap`: which of its edges meet, as it goes around the whole canvas.
+    `wrap`: which of its edges meet, since it spans the whole canvas.
     """
 
     rows: slice
@@ -32,11 +32,11 @@ class Area:
     wrap: Wrap = WRAPS["no"]
 
     def of(self, array: np.ndarray) -> np.ndarray:
-        """That part of a canvas; a view."""
+        """Return this part of a canvas, as a view."""
         return array[self.rows, self.columns]
 
     def fitted(self, multiple: int) -> Area:
-        """The same, its sides multiples where they meet: nothing can be added to those."""
+        """Round up the working size where edges meet, since these sides cannot be padded."""
         down, across = (multiple if meets else 1 for meets in (self.wrap.down, self.wrap.across))
         return replace(
             self, height=rounded_up(self.height, down), width=rounded_up(self.width, across)
@@ -45,12 +45,12 @@ class Area:
 
 @dataclass(frozen=True)
 class Hole:
-    """What is made anew of a canvas that is turned around until the hole does not cross its edges.
+    """A hole to fill, in a canvas that is rolled until the hole does not cross edges that meet.
 
     Args:
-        turn: By how many rows and columns; 0 where edges do not meet.
-        alpha: (H, W) float32 of the turned canvas, 1 in the mask, falling to 0 around it.
-        area: What the model sees of it.
+        turn: Rows and columns by which the canvas is rolled; 0 where edges do not meet.
+        alpha: (H, W) float32 of the rolled canvas, 1 in the mask, falling to 0 around it.
+        area: The part of the rolled canvas that the model sees.
     """
 
     turn: tuple[int, int]
@@ -59,20 +59,20 @@ class Hole:
 
 
 def turned(array: np.ndarray, turn: tuple[int, ...]) -> np.ndarray:
-    """(H, W, ...), every pixel so many rows and columns farther, around the edges."""
+    """Roll (H, W, ...) by `turn` rows and columns."""
     return np.roll(array, turn, axis=(0, 1)) if any(turn) else array
 
 
 def scaled(area: Area, array: np.ndarray) -> np.ndarray:
-    """The area of a canvas at its working size."""
+    """Return the area of a canvas (H, W, ...), scaled to its working size."""
     return cv2.resize(area.of(array), (area.width, area.height), interpolation=cv2.INTER_AREA)
 
 
 def without_seam(area: Area, canvas: np.ndarray, alpha: np.ndarray, made: np.ndarray) -> np.ndarray:
-    """What was made (h, w, 3), at the working size, moved to meet what is around the hole."""
+    """Shift the colours of a filling (h, w, 3), at the working size, to meet those around it."""
     made = np.ascontiguousarray(made[: area.height, : area.width])
     parts = (made, scaled(area, canvas), scaled(area, alpha) > 0)
-    # edges that meet are continued by half the area, so that each sees all there is around
+    # edges that meet are continued by half the area, so that each sees its surroundings
     above = area.height // 2 if area.wrap.down else 0
     left = area.width // 2 if area.wrap.across else 0
     made, given, hole = (continued(part, above, left) for part in parts)
@@ -82,7 +82,7 @@ def without_seam(area: Area, canvas: np.ndarray, alpha: np.ndarray, made: np.nda
 
 
 def continued(array: np.ndarray, above: int, left: int) -> np.ndarray:
-    """(H, W, ...) with so many rows and columns more at both ends, from the opposite one."""
+    """Pad (H, W, ...) by `above` rows and `left` columns at both ends, from the opposite end."""
     if not above and not left:
         return array
     ends = ((above, above), (left, left), *[(0, 0)] * (array.ndim - 2))
@@ -90,14 +90,20 @@ def continued(array: np.ndarray, above: int, left: int) -> np.ndarray:
 
 
 def put_back(area: Area, canvas: np.ndarray, alpha: np.ndarray, made: np.ndarray) -> np.ndarray:
-    """The canvas with the made part, at the area's working size, blended in by `alpha`; where that
-    is 0, nothing changes."""
+    """Blend a filling of the area into a canvas; where `alpha` is 0, nothing changes.
+
+    Args:
+        area: The area that is filled.
+        canvas: (H, W, 3) uint8.
+        alpha: (H, W) float32, the weight of the filling.
+        made: The filling (h, w, 3); it is scaled to the size of the area in the canvas.
+    """
     before, weights = area.of(canvas), area.of(alpha)[:, :, None]
     if made.shape != before.shape:
         size = (before.shape[1], before.shape[0])
         made = cv2.resize(made, size, interpolation=cv2.INTER_CUBIC)
     after = canvas.copy()
-    for top in range(0, len(before), STRIP_ROWS):  # in floats, a photograph is large
+    for top in range(0, len(before), STRIP_ROWS):  # all of a photograph in floats is large
         rows = slice(top, top + STRIP_ROWS)
         weight = weights[rows]
         blended = np.rint(weight * made[rows] + (1 - weight) * before[rows]).astype(np.uint8)
@@ -108,19 +114,20 @@ def put_back(area: Area, canvas: np.ndarray, alpha: np.ndarray, made: np.ndarray
 def standing_in(
     hole: Hole, area: Area, canvas: np.ndarray, size: tuple[int, int]
 ) -> Callable[[np.ndarray, int], np.ndarray]:
-    """How a preview of the area is shown: in its place in what was given, which stands as it is.
+    """Return a function that shows a preview of the area in its place in the given picture.
 
-    A preview's colours are not quite the decoded ones; they too are moved to those around the hole.
+    The colours of a preview are only close to the decoded ones; like these, they are shifted to
+    meet those around the hole.
 
     Args:
-        hole: Of the canvas.
-        area: What is made of it.
-        canvas: (H, W, 3), turned as the hole's is.
-        size: Height and width in px of what is made: the area, padded.
+        hole: The hole of the canvas.
+        area: The area that is filled.
+        canvas: (H, W, 3), rolled by the hole's `turn`.
+        size: Height and width in px of what the model makes: the area at its working size, padded.
 
     Returns:
-        (h, w, 3), the area at any scale, and the longer side in px that there is room for -> the
-        canvas. A small area takes as little time as its latents take.
+        (preview (h, w, 3) of the padded area at any scale, longest side in px) -> the canvas, not
+        rolled, at most as large. Its time depends on the size of the preview.
     """
 
     @functools.cache  # one canvas serves all previews of a run
@@ -150,6 +157,6 @@ def standing_in(
 
 
 def _less(part: slice, scale: float) -> slice:
-    """A part of a side, of the same side at a smaller scale."""
+    """Scale a slice of a side by `scale` <= 1; it keeps at least one pixel."""
     start = int(scale * part.start)
     return slice(start, max(start + 1, round(scale * part.stop)))

@@ -1,9 +1,8 @@
-"""An enlarged picture that, shrunk again, is the one that was given.
+"""Iterative back-projection: correct an enlarged picture so that, shrunk, it is the given one.
 
-Iterative back-projection (Irani & Peleg 1991, "Improving resolution by image registration"): what
-is missing after shrinking is enlarged and added. A first stage loses a little of every colour, and
-of those the given picture knows the mean over each of its pixels; a blurred and noisy one knows it
-over squares of some of them.
+The difference after shrinking is enlarged and added (Irani & Peleg 1991, "Improving resolution by
+image registration"). The first stage changes every colour a little; the given picture states the
+mean colour over each of its pixels, or if it is blurred and noisy, over squares of several pixels.
 
 B, h, w: batch, rows and columns of the given picture.
 """
@@ -13,16 +12,16 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-ROUNDS = 2  # a third one changes less than a level of 255
+ROUNDS = 2  # a third round changes less than a level of 255
 
 
 def back_projected(images: Tensor, low: Tensor, squares: int = 1) -> Tensor:
-    """Correct pictures by what they were made of.
+    """Correct enlarged pictures by the pictures from which they were made.
 
     Args:
-        images: (B, 3, f h, f w) in [-1, 1].
-        low: (B, 3, h, w) or (1, 3, h, w) in [-1, 1], shrunk by an antialiased bicubic.
-        squares: Px of `low` to a side of the squares whose means are kept; 0: nothing is corrected.
+        images: (B, 3, f h, f w) in [-1, 1]; they are shrunk by antialiased bicubic interpolation.
+        low: The given pictures, (B, 3, h, w) or (1, 3, h, w) in [-1, 1].
+        squares: Side in px of `low` of the squares whose means are kept; 0: nothing is corrected.
 
     Returns:
         (B, 3, f h, f w) in [-1, 1].

@@ -1,8 +1,8 @@
-"""Where a run stands, kept on the disk from time to time: after a cancel, an error or the end of
-the process the same request goes on from there, to the same picture.
+"""Bookmarks: the last steps of a run, saved to disk from time to time.
 
-A step's latents are all that the next one needs, since noise is tied to its place and not to what
-was drawn before. They are as small as the picture, and a step that is worth keeping takes seconds.
+After a cancel, an error or the end of the process, the same request resumes from there and gives
+the same picture. A step's tensors are all that the next one needs, since noise is tied to seed,
+step and place and not to earlier draws. They are about as small as the picture.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from ldm.events import Unfinished
 from ldm.request_json import to_dict
 from ldm.unfinished import KEY, REQUEST, UnfinishedRuns, head_of, place_in
 
-WORTH = 5.0  # s: what took less is made again as quickly
-EVERY = 10.0  # s of a run between two writings
+WORTH = 5.0  # s: a run that took less is not worth saving
+EVERY = 10.0  # s between two writes of a run
 RUN = "run"  # key of the file's metadata, beside what `ldm.unfinished` reads
 NEEDED = ("x_t", "x0")
 
@@ -36,20 +36,20 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Page:
-    """One sampling's place in a bookmark, or in none."""
+    """The part of a bookmark that belongs to one sampling."""
 
     total: int  # steps
-    since: Step | None = None  # the step to go on after
-    bookmark: Bookmark | None = None
+    since: Step | None = None  # the step to resume after; None: begin
+    bookmark: Bookmark | None = None  # None: nothing is kept
     name: str = ""
 
     @property
     def left(self) -> range:
-        """The steps that are to be taken."""
+        """Indices of the steps that are still to be taken."""
         return range(0 if self.since is None else self.since.index + 1, self.total)
 
     def mark(self, step: Step, done: int, total: int) -> None:
-        """The sampling has come to a step, and its run to `done` of `total`."""
+        """Keep a step that the sampling has finished; its run is at `done` of `total` steps."""
         if self.bookmark is not None:
             self.bookmark.mark(self.name, step, done, total)
 
@@ -60,16 +60,16 @@ class Bookmark:
     Args:
         path: The file, see `ldm.unfinished`; written when there is something to keep. None:
             nothing is kept.
-        request: What is met, with all fields filled in.
-        model: Names it and its weights; with others nothing is gone on with.
-        device: Where latents are to be.
+        request: The request of the run, with all fields filled in.
+        model: Identifies the model and its weights; steps of another one are not resumed.
+        device: Device to load latents to.
     """
 
     def __init__(
         self, path: Path | None, request: Any, model: str, device: torch.device | str = "cpu"
     ) -> None:
         self.path, self.request, self.model = path, request, model
-        # the steps by sampling; how many of the run are done, and of how many
+        # the last step by sampling; (done, total) of the run's steps
         self.steps, self._place = ({}, (0, 0)) if path is None else _read(path, model, device)
         self.was_there = path is not None and path.exists()
         self.is_resumed = bool(self.steps)
@@ -80,19 +80,21 @@ class Bookmark:
 
     @property
     def unfinished(self) -> Unfinished | None:
-        """Where the run stands, if it is one that may be kept and has taken a step. Whether it was
-        worth keeping is known when it is over: then there is a file."""
+        """State of the run; None: it may not be kept or has taken no step.
+
+        Whether the run was worth keeping is known when it is over: only then is there a file.
+        """
         is_begun = self.path is not None and self.steps
         return Unfinished(self.request, *self._place) if is_begun else None
 
     def page(self, name: str, shape: tuple[int, ...], total: int, memory: int) -> Page:
-        """The place of one sampling.
+        """Return the page of one sampling, with the stored step if it fits the sampling.
 
         Args:
-            name: What it is called in its run.
+            name: Identifies the sampling in its run.
             shape: (B, C, h, w) of its latents.
-            total: Its steps.
-            memory: How much of the steps before its sampler remembers at most.
+            total: Number of its steps.
+            memory: Most tensors that its sampler remembers from earlier steps.
         """
         since = self.steps.get(name)
         if since is not None:
@@ -104,18 +106,18 @@ class Bookmark:
         return Page(total, since, self, name)
 
     def mark(self, sampling: str, step: Step, done: int, total: int) -> None:
-        """A sampling has come to a step, its run to `done` of `total` steps."""
+        """Keep a finished step of a sampling; write the file if it is due."""
         self.steps[sampling] = step
         self._place = done, total
         now, before = time.monotonic(), self._marked
         self._marked = now
-        if now + (now - before) >= self._due:  # the next step would come too late
+        if now + (now - before) >= self._due:  # due before the next step ends
             self.write()
 
     def write(self) -> None:
-        """Put it on the disk; a run does not fail for want of room."""
+        """Write the file; an error of the disk is logged and does not end the run."""
         self._due = time.monotonic() + EVERY
-        # numbers that grew without bound are nothing to go on with
+        # a run cannot resume from latents that are not finite
         steps = {name: step for name, step in self.steps.items() if _is_finite(step)}
         if self.path is None or not steps:
             return
@@ -133,24 +135,24 @@ class Bookmark:
             part.unlink(missing_ok=True)
 
     def finish(self) -> None:
-        """The pictures are saved: there is nothing to go on with."""
+        """Delete the file, since the pictures are saved."""
         self.is_done = True
         if self.path is None:
             return
         try:
             self.path.unlink(missing_ok=True)
             self.path.parent.rmdir()
-        except OSError:  # it was never there, or others are
+        except OSError:  # there is no such folder, or it holds other files
             pass
 
     def close(self) -> None:
-        """The run is over; what it has not finished is kept, if that is worth it."""
+        """End the bookmark; write the file if the run is not finished and worth keeping."""
         if not self.is_done and (self._is_written or time.monotonic() >= self._due):
             self.write()
 
     @cached_property
     def _request(self) -> Tensor:
-        """As bytes: it may hold pictures of a hundred megabytes."""
+        """The request's JSON as bytes: it may hold pictures of a hundred megabytes."""
         text = json.dumps(to_dict(self.request)).encode()
         return torch.frombuffer(bytearray(text), dtype=torch.uint8)
 
@@ -169,14 +171,14 @@ def _tensors(steps: dict[str, Step]) -> dict[str, Tensor]:
     for name, step in steps.items():
         tensors |= {f"{name}/x_t": step.x_t, f"{name}/x0": step.x0}
         tensors |= {f"{name}/{number}": part for number, part in enumerate(step.memory)}
-    # safetensors takes no two names of the same memory
+    # safetensors refuses tensors that share memory
     return {name: part.detach().cpu().contiguous().clone() for name, part in tensors.items()}
 
 
 def _read(
     path: Path, model: str, device: torch.device | str
 ) -> tuple[dict[str, Step], tuple[int, int]]:
-    """The steps in a file, and where its run stood; none if it is damaged or of another model."""
+    """Read the steps and (done, total) of a file; no steps if damaged or of another model."""
     nothing = {}, (0, 0)
     if not path.exists():
         return nothing
@@ -191,7 +193,7 @@ def _read(
                 parts.setdefault(name, {})[part] = file.get_tensor(key).to(device)
         steps = {name: _step(run["places"][name], found) for name, found in parts.items()}
         return steps, place_in(about)
-    except Exception as error:  # whatever is in it: the run begins anew
+    except Exception as error:  # a file may hold anything: then the run begins anew
         log.warning("%s is damaged, its run begins anew: %s", path.name, error)
         return nothing
 

@@ -1,4 +1,4 @@
-"""Pictures of a class, or of any (LDM App. D.4); or of a model without classes (Sec. 4.2)."""
+"""Pictures of a given or any class (LDM App. D.4), or of a model without classes (Sec. 4.2)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run(
         Progress after every step, then one Result.
 
     Raises:
-        RequestError: If the model has no such class, or cannot do without one.
+        RequestError: If the model has no such class, needs one, or cannot use the settings.
     """
     sampling, null = of_request(request), model.null_class
     chosen = _class_of(model, request.class_index)
@@ -50,7 +50,7 @@ def _condition(model: LatentDiffusion, number: int | None) -> Conditioning:
 
 
 def _class_of(model: LatentDiffusion, index: int | None) -> int | None:
-    """The number that the embedding takes; None for a model without one."""
+    """Return the index in the class embedding; None for a model without classes."""
     if model.conditioning == "none":
         if index is not None:
             raise RequestError(

@@ -1,4 +1,4 @@
-"""Where a run takes place: how its canvas is covered, and pauses while it is computed in bands."""
+"""The setting of a run: how its canvas is covered, and pauses between the strips of bands."""
 
 from __future__ import annotations
 
@@ -15,45 +15,44 @@ from ldm.canvas.workspace import Workspace
 from ldm.events import Frame, Progress
 from ldm.tasks.bookmark import Bookmark
 
-SURE = 64 * 64  # latent cells: so small a canvas is whole without a look at the memory
-LONG = 2**16  # latent cells: a step of so large a canvas takes a CPU two seconds or so
+SURE = 64 * 64  # latent cells: a canvas up to this size runs whole; memory is not checked
 Made = TypeVar("Made")
 Event = TypeVar("Event")
 
 
 @dataclass(frozen=True)
 class Took:
-    """The work of one network and the time it took."""
+    """Work of one network in a run, and the time that it took."""
 
     part: str  # "unet" or "decoder"
-    pictures: int  # in a call
-    cells: int  # of each
+    pictures: int  # per call
+    cells: int  # latent cells per picture
     seconds: float  # of one call
     times: int = 1  # calls
-    passes: int = 1  # conditions of each picture in a call
+    passes: int = 1  # conditions per picture in a call
 
 
 @dataclass
 class Watched:
-    """The frames of a run whose steps are to be seen; filled by the run."""
+    """The frames of a run whose steps are recorded; filled by the run."""
 
-    shown: Callable[[int], Container[int]]  # number of all steps -> those that are wanted, from 1
+    shown: Callable[[int], Container[int]]  # number of all steps -> steps to record, from 1
     frames: list[Frame] = field(default_factory=list)
 
 
 @dataclass
 class Site:
-    """What a run may know and take; the studio makes one for each.
+    """The resources and facts that one run may use, and what it reports back. One per run.
 
     Args:
-        facts: What is known of the model; measured when it is first asked for.
+        facts: Returns the facts of the model, which are measured at the first call.
         room: Memory and disk.
-        notes: What a person should know afterwards; filled by the run.
-        took: What was done; filled by the run too.
-        is_usual: Whether another run would take the same; said by the run.
-        watched: Whose steps are to be seen; None: nobody looks.
-        bookmark: Where the run stands, for another to go on from; None: it is not kept.
-        resumed: After which steps of how many its samplings went on; filled by the run.
+        notes: Notes for the user; filled by the run.
+        took: Work and time of the networks; filled by the run.
+        is_usual: Whether another such run would take the same time; set by the run.
+        watched: Records the steps of the run as frames; None: none are recorded.
+        bookmark: Keeps the run, so that it can resume later; None: it is not kept.
+        resumed: (step, total) after which each resumed sampling went on; filled by the run.
     """
 
     facts: Callable[[], Facts]
@@ -66,23 +65,23 @@ class Site:
     resumed: list[tuple[int, int]] = field(default_factory=list)
 
     def watch(self, watched: Watched) -> None:
-        """Let the run's steps be seen, which takes time that others do not take."""
+        """Record the run's steps, which takes extra time."""
         self.watched, self.is_usual = watched, False
 
     def go_on(self, step: int, total: int) -> None:
-        """The run is after this step of all without having made it; another would make it."""
+        """Note that the run resumed after this step of all, which it did not make itself."""
         self.is_usual = False
         self.resumed.append((step, total))
 
     def tell(self, note: str) -> None:
-        """Note it, once."""
+        """Add a note for the user, once."""
         if note not in self.notes:
             self.notes.append(note)
 
 
 @dataclass(frozen=True)
 class Covered:
-    """A model whose parts run as planned, and the memory of its bands; None: it has none."""
+    """A model whose networks run as planned, and the workspace of its bands; None: no bands."""
 
     model: Any
     bare: Any  # the same model, without bands
@@ -91,7 +90,7 @@ class Covered:
 
 
 def is_sure(canvas: Canvas, asked: str) -> bool:
-    """Whether a canvas is so small that it is made whole without a look at the memory."""
+    """Whether a canvas is so small that it runs whole without a check of the memory."""
     return asked == "auto" and canvas.together * canvas.passes * canvas.cells <= SURE
 
 
@@ -101,12 +100,12 @@ def cover(model: Any, canvas: Canvas, site: Site | None, asked: str = "auto") ->
     Args:
         model: A `LatentDiffusion`.
         canvas: What has to be covered.
-        site: Memory and what else is known; None: it is not looked at.
+        site: Memory and facts of the model; None: memory is not checked.
         asked: A way to cover the canvas, or "auto".
 
     Raises:
-        MemoryBudgetError: If the canvas cannot be made in this room; says what could.
-        RequestError: If this model cannot be asked for that way.
+        MemoryBudgetError: If the canvas cannot be made in this room; the message says what could.
+        RequestError: If this model cannot be covered in the way `asked`.
     """
     if site is None:
         windows = windows_of(canvas) if asked == "windows" else None
@@ -132,12 +131,12 @@ def _pauses(model: Any, canvas: Canvas) -> LayerPauses | None:
 
 @dataclass
 class Clock:
-    """Time that work takes, without that of whoever reads its events."""
+    """The time that work takes, without the time of whoever reads its events."""
 
     seconds: float = 0.0
 
     def counting(self, work: Generator[Event, None, Made]) -> Generator[Event, None, Made]:
-        """The same work, counted."""
+        """Run the work, add its time to `seconds` and return what it returned."""
         try:
             while True:
                 begin = time.perf_counter()
@@ -155,12 +154,12 @@ class Clock:
 def pausing(
     work: Callable[[], Made], space: Pausing | None, event: Callable[[int], Progress]
 ) -> Generator[Progress, None, Made]:
-    """Do some work; where it goes in bands, say so before each strip, so that it can be ended.
+    """Do some work; if it runs in bands, yield an event before each strip, so that it can be ended.
 
     Args:
-        work: What to do.
-        space: Memory of the bands; None: the work does not pause.
-        event: What to say, from the number of strips that are done.
+        work: The work.
+        space: Workspace of the bands; None: the work does not pause.
+        event: Makes the event, from the number of strips that are done.
 
     Returns:
         What `work` returned.
