@@ -1,4 +1,4 @@
-"""One batch of pictures on a covered canvas: the steps with previews, and the decode."""
+"""Sampling of one batch of pictures on a covered canvas, with previews, and its decoding."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from ldm.tasks.bookmark import Page
 from ldm.tasks.covering import Clock, Covered, Site, Took, Watched, pausing
 from ldm.tasks.settings import Sampling
 
-PREVIEWS = 12  # per batch, about
+PREVIEWS = 12  # previews per batch, about
 PREVIEW_SIDE = 1024  # px: the longer side of a preview
-FRAME_SIDE = 512  # px: the longer side of what is shown of a step
-ANEW = 2**20  # draw of the noise on a picture to start from; steps have those from 1 on
-HELD_CELLS = 4  # cells of the canvas to one that is held to the small picture
-Conditions = tuple[Conditioning, Conditioning]  # what to follow, and the empty or negative one
+FRAME_SIDE = 512  # px: the longer side of a recorded frame
+ANEW = 2**20  # draw of the noise on a picture to start from; steps use draws 1, 2, ...
+HELD_CELLS = 4  # side of the squares of latent cells whose mean follows `start`
+Conditions = tuple[Conditioning, Conditioning]  # condition, and the empty or negative one
 
 
 @dataclass(frozen=True)
 class Track:
-    """Where a run of steps stands among all of them."""
+    """The position of one sampling among all steps of the run."""
 
-    done: int  # steps before it
+    done: int  # steps of the run before it
     total: int
 
     def after(self, steps: int) -> Track:
-        """Where it stands so many steps later."""
+        """Return the position `steps` steps later."""
         return Track(self.done + steps, self.total)
 
 
@@ -52,16 +52,16 @@ def denoised(
     site: Site | None,
     start: Tensor | None = None,
 ) -> Generator[Progress, None, Tensor]:
-    """The latents of one batch.
+    """Sample the latents of one batch.
 
     Args:
         on: The model and how its canvas is covered.
-        sampling: How, for the seeds of this batch.
-        conditions: For the batch, or one that all pictures share.
-        track: For the progress.
-        site: Learns the time that it took.
-        start: (B, C, h, w) latents to be noised and made again in the last `sampling.again` steps;
-            None: from noise.
+        sampling: Settings, with the seeds of this batch.
+        conditions: For each picture of the batch, or one that all pictures share.
+        track: Position among the steps of the run, for the progress.
+        site: Receives the time that it took; None: nothing is kept.
+        start: Latents (B, C, h, w) to be noised and denoised in the last `sampling.again` steps;
+            None: start from noise.
 
     Yields:
         Progress after every step, with a preview after some.
@@ -83,7 +83,7 @@ def denoised(
 
 
 def _page(on: Covered, sampling: Sampling, start: Tensor | None, site: Site | None) -> Page:
-    """Where its steps are kept: a run has several samplings, of batches and small pictures."""
+    """Return the bookmark's page of this sampling; each batch and small picture has its own."""
     total = sampling.steps if start is None else sampling.again
     if site is None or site.bookmark is None:
         return Page(total)
@@ -94,7 +94,7 @@ def _page(on: Covered, sampling: Sampling, start: Tensor | None, site: Site | No
     return site.bookmark.page(name, (len(seeds), C, h, w), total, memory)
 
 
-def _stepped(  # noqa: PLR0913  (those of `denoised`)
+def _stepped(  # noqa: PLR0913  (the arguments of `denoised`)
     on: Covered,
     sampling: Sampling,
     steps: Iterator[Step],
@@ -102,7 +102,7 @@ def _stepped(  # noqa: PLR0913  (those of `denoised`)
     track: Track,
     site: Site | None,
 ) -> Generator[Progress, None, Step]:
-    """The steps that are left; returns the last one."""
+    """Take the steps that are left and return the last one."""
     step, watched = page.since, site and site.watched
     for index in page.left:
         before = Progress("sampling", track.done + index, track.total)
@@ -121,7 +121,7 @@ def _stepped(  # noqa: PLR0913  (those of `denoised`)
 def _looked_at(
     on: Covered, sampling: Sampling, step: Step, track: Track, watched: Watched
 ) -> Generator[Progress, None, None]:
-    """The first picture of the batch as it is after a step, and as it is expected to become."""
+    """Record a frame of the batch's first picture: its predicted x0 and its x_t after a step."""
     height, width = sampling.inner or (sampling.height, sampling.width)
     scale = min(1.0, FRAME_SIDE / max(height, width))
     size = [max(1, round(scale * side)) for side in (height, width)]
@@ -132,14 +132,14 @@ def _looked_at(
         image = yield from _told_as(Progress("sampling", track.done, track.total), work)
         image = image[:, :, :height, :width]
         made += to_arrays(image if scale == 1 else F.interpolate(image, size, mode="area"))
-    watched.frames = [frame for frame in watched.frames if frame.step < track.done]  # begun anew
+    watched.frames = [frame for frame in watched.frames if frame.step < track.done]  # on retry
     watched.frames.append(Frame(track.done, track.total, step.t, *made))
 
 
 def _told_as(
     event: Progress, work: Generator[Progress, None, Tensor]
 ) -> Generator[Progress, None, Tensor]:
-    """A part of something else: its own progress is not told. Returns what it returns."""
+    """Run `work` with `event` in place of its own progress; return what it returns."""
     while True:
         try:
             next(work)
@@ -156,9 +156,9 @@ def decoded(
     site: Site | None,
     stage: str = "decoding",
 ) -> Generator[Progress, None, Tensor]:
-    """The pictures of latents (B, C, h, w): (B, 3, H, W); whole after one word, or band by band.
+    """Decode latents (B, C, h, w) to pictures (B, 3, H, W): whole, or strip by strip in bands.
 
-    `track`: of the steps that were taken; `stage`: what this is called.
+    `track`: position after the steps that were taken; `stage`: name of the stage in the progress.
     """
     h, w = latents.shape[2:]
     padded, clock = sampling.wrap.pad(latents), Clock()
@@ -172,7 +172,7 @@ def decoded(
 def _pictures(
     on: Covered, padded: Tensor, track: Track, stage: str
 ) -> Generator[Progress, None, Tensor]:
-    """Latents with their margins -> pictures with theirs."""
+    """Decode latents with margins to pictures with margins."""
     if on.plan.decoder:
         strips = on.model.first_stage.strips(padded)
         yield Progress(stage, 0, strips)
@@ -205,7 +205,7 @@ def _steps(
     start: Tensor | None,
     since: Step | None,
 ) -> Iterator[Step]:
-    """The sampler's steps for one batch; latents stay in float32 between network calls."""
+    """Return the sampler's steps for one batch; latents stay in float32 between network calls."""
     model, seeds, shape = on.model, sampling.seeds, _shape(on, sampling)
     cond, uncond = (part.expand(len(seeds)) for part in conditions)
     denoise = model.denoise
@@ -217,7 +217,7 @@ def _steps(
     def noise(draw: int) -> Tensor:
         return batch_noise(seeds, draw, shape, sampling.temperature).to(model.device)
 
-    # with the noise that a picture was made of, its own seed would only make it once more
+    # with the noise from which a picture was made, its own seed would only reproduce it
     x = noise(0 if sampling.image is None else ANEW)
     if start is not None:
         timesteps = timesteps[-sampling.again :]
@@ -250,7 +250,7 @@ def _took_steps(on: Covered, sampling: Sampling, steps: int, seconds: float) -> 
 
 
 def _preview(model: LatentDiffusion, x0: Tensor, sampling: Sampling) -> np.ndarray:
-    """The pictures as far as they are, in a block, at their full size up to PREVIEW_SIDE px."""
+    """Preview predicted x0 of all pictures in a grid, at full size up to PREVIEW_SIDE px."""
     across = math.ceil(math.sqrt(len(x0)))
     if sampling.shown is not None:
         cells = to_arrays(model.preview(x0))

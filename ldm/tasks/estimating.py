@@ -1,4 +1,4 @@
-"""What a request will take, before it runs: its canvases, their plans, memory and seconds."""
+"""Estimates of a request before it runs: its canvases, their plans, memory and seconds."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ from ldm.tasks.settings import (
     small_of,
 )
 
-ENCODED, PUT_BACK = 2.0, 0.3  # what such a px takes, of one that is made, measured on a CPU
+ENCODED, PUT_BACK = 2.0, 0.3  # cost of such a px / cost of a generated one, measured on a CPU
 HELD, RESULT = (
     12,
     4,
-)  # bytes of a px of the picture around a hole, and of one of each result: measured
+)  # bytes per px of the picture around a hole, and per px of each result: measured
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What a run should take."""
+    """The estimate of a run."""
 
-    seconds: float | None
+    seconds: float | None  # None: not known
     memory: int  # bytes above the loaded model
-    plan: Plan  # of its largest canvas
+    plan: Plan  # of the canvas that takes the most memory
 
 
 def canvases(request: Any, facts: Facts) -> list[Canvas]:
-    """The canvases that a request is made on, one after the other.
+    """Return the canvases on which a request is made, one after the other.
 
     Args:
         request: Any request whose fields are all filled in.
-        facts: Of its model.
+        facts: Facts of its model.
     """
     if isinstance(request, Upscale):
         return _enlarged(request, facts)
@@ -59,10 +59,10 @@ def canvases(request: Any, facts: Facts) -> list[Canvas]:
 
 
 def pixels(request: Any, facts: Facts, found: Sequence[Canvas]) -> int:
-    """What the rest goes by: px that are made, those that are encoded or put back by their weight.
+    """Return the work outside of UNet and decoder, in px: generated, encoded and put back.
 
-    A hole's area is encoded, a picture to start from once for each batch, and each small picture
-    that comes first; `found` are the canvases.
+    The latter two are weighted by ENCODED and PUT_BACK. Encoded are a hole's area, a picture to
+    start from once per batch, and each small picture that comes first. `found`: the canvases.
     """
     made = sum(canvas.count * canvas.cells for canvas in found) * facts.factor**2
     area = found[-1].cells * facts.factor**2
@@ -76,12 +76,12 @@ def pixels(request: Any, facts: Facts, found: Sequence[Canvas]) -> int:
 
 
 def bytes_beside(request: Any) -> int:
-    """What a request holds beside its canvases: a whole picture, to fill a hole in it."""
+    """Return the bytes that a request holds beside its canvases: an inpainting's whole picture."""
     return (HELD + RESULT * request.count) * _put_back_to(request)
 
 
 def _put_back_to(request: Any) -> int:
-    """Px of the whole picture that a hole's area is put back to; 0 for other requests."""
+    """Return the px of the whole picture around a hole; 0 for requests that do not inpaint."""
     if not isinstance(request, Inpaint):
         return 0
     left, top, right, bottom = request.outpaint
@@ -89,7 +89,7 @@ def _put_back_to(request: Any) -> int:
 
 
 def _sampling(request: Any, facts: Facts) -> Sampling:
-    """At a size in px that is padded to what the model takes."""
+    """Return the settings of a request, at a size in px that is padded for the model."""
     if isinstance(request, Inpaint):
         area = hole_of(request).area
         sides = (area.height, area.width)
@@ -121,17 +121,17 @@ def _enlarged(request: Upscale, facts: Facts) -> list[Canvas]:
 
 
 def expected(request: Any, known: Calibration, room: Room) -> Expected:
-    """Plan a request and say what it will take.
+    """Plan a request and estimate its time and memory.
 
     Raises:
-        MemoryBudgetError: If it cannot be made in this room; says what could.
-        RequestError: If this model cannot cover a canvas as it is asked to.
+        MemoryBudgetError: If it cannot be made in this room; the message says what could.
+        RequestError: If this model cannot be covered as requested.
     """
     seconds: float | None = 0.0
     plans = []
     found = canvases(request, known.facts)
     for canvas in found:
-        # a small picture that only helps is covered as it fits
+        # the small picture that comes first is always covered by "auto"
         is_made = canvas is found[-1] or isinstance(request, Upscale)
         asked = getattr(request, "cover", "auto") if is_made else "auto"
         there = replace(room, memory=sys.maxsize) if is_sure(canvas, asked) else room

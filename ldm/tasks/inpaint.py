@@ -1,6 +1,6 @@
-"""Filling a hole in a picture, or what lies beyond its edges (LDM Sec. 4.5).
+"""Inpainting of a hole in a picture, and outpainting beyond its edges (LDM Sec. 4.5).
 
-The model sees the area around the hole, scaled to its working size; what it makes is put back at
+The model sees the area around the hole, scaled to its working size; its output is blended back at
 the picture's own resolution. Outside the feathered mask not one pixel changes.
 """
 
@@ -34,7 +34,7 @@ from ldm.tasks.covering import Site, cover, pausing
 from ldm.tasks.sampling import padded, result, sample
 from ldm.tasks.settings import WRAPS, Sampling, canvas_of, check, of_request
 
-CONTEXT = 2.0  # the area that the model sees, in sides of the hole's box
+CONTEXT = 2.0  # side of the area that the model sees / longer side of the hole's box
 
 
 @torch.no_grad()
@@ -47,7 +47,7 @@ def run(
         Progress after every step, then one Result, at the size of the (grown) canvas.
 
     Raises:
-        RequestError: If nothing is left of the mask.
+        RequestError: If the mask, grown or shrunk, is empty, or the settings do not fit the model.
     """
     hole = hole_of(request)
     area, alpha = hole.area.fitted(model.size_multiple), hole.alpha
@@ -64,19 +64,19 @@ def run(
 
 
 def hole_of(request: Inpaint) -> Hole:
-    """What is made anew, without the work.
+    """Return the hole of a request and the area around it.
 
     Raises:
-        RequestError: If nothing is left of the mask.
+        RequestError: If the mask, grown or shrunk, is empty.
     """
     mask, wrap = grown_mask(request), WRAPS[request.seamless]
     sides = ((mask.any(axis=1), wrap.down), (mask.any(axis=0), wrap.across))
     turn = tuple(_turn(marked) if meets else 0 for marked, meets in sides)
-    # what is soft or grown at an edge that meets another goes on there
+    # where edges meet, growth and feather continue across them
     more = abs(request.mask_grow) + request.mask_feather + 1
     above, left = (more if meets else 0 for meets in (wrap.down, wrap.across))
     mask = changed(continued(turned(mask, turn), above, left), request.mask_grow)
-    if request.mask_grow < 0:  # what is painted shrinks, what was added to the canvas does not
+    if request.mask_grow < 0:  # the painted mask shrinks, the canvas' new margins do not
         mask |= continued(turned(grown_mask(request, painted=False), turn), above, left)
     height, width = mask.shape
     alpha = feathered(mask, request.mask_feather)[above : height - above, left : width - left]
@@ -86,7 +86,7 @@ def hole_of(request: Inpaint) -> Hole:
 
 
 def sampling_on(area: Area, request: Inpaint, size: tuple[int, int]) -> Sampling:
-    """How an area is sampled, at `size` px: edges meet if it goes around the whole canvas."""
+    """Return the settings for an area at `size` px, with the wrap of the area."""
     return replace(of_request(request, size), wrap=area.wrap)
 
 
@@ -97,7 +97,7 @@ def _read(
     sampling: Sampling,
     site: Site | None,
 ) -> Generator[Progress, None, Conditioning]:
-    """What is known around a hole: image (H, W, 3) uint8, touched (H, W) bool."""
+    """Encode what is known around a hole: image (H, W, 3) uint8, touched (H, W) bool."""
     on = cover(model, canvas_of(model, sampling, encodes=True), site)
     wrap, factor = sampling.wrap, model.factor
     around = wrap.pad(to_tensor([image]), factor)
@@ -112,7 +112,7 @@ def _read(
 
 
 def _turn(marked: np.ndarray) -> int:
-    """How far to turn a side for the middle of its longest unmarked stretch to be at its ends."""
+    """Return how far to roll a side to bring the middle of its longest unmarked gap to its ends."""
     places = np.flatnonzero(marked)
     if not len(places):
         return 0
@@ -122,9 +122,9 @@ def _turn(marked: np.ndarray) -> int:
 
 
 def grown_mask(request: Inpaint, *, painted: bool = True) -> np.ndarray:
-    """The mask (H, W) bool of the canvas with its new margins, which are all made anew.
+    """Return the mask (H, W) bool of the canvas with its new margins, which are all marked.
 
-    `painted`: whether what was painted is, too.
+    `painted`: whether to mark the painted mask, too.
     """
     size = (request.image.height, request.image.width)
     is_bare = request.mask is None or not painted
@@ -134,7 +134,7 @@ def grown_mask(request: Inpaint, *, painted: bool = True) -> np.ndarray:
 
 
 def grown_canvas(request: Inpaint) -> np.ndarray:
-    """The canvas (H, W, 3) with its new margins, edges repeated."""
+    """Return the canvas (H, W, 3) with its new margins, which repeat the edges."""
     image = request.image.array()
     if image.ndim == 2:
         image = np.repeat(image[:, :, None], 3, axis=2)
@@ -144,28 +144,28 @@ def grown_canvas(request: Inpaint) -> np.ndarray:
 
 
 def changed(mask: np.ndarray, grow: int) -> np.ndarray:
-    """A mask (H, W) bool, grown by so many px in every direction, or shrunk if negative."""
+    """Grow a mask (H, W) bool by `grow` px in every direction; shrink it if negative."""
     if not grow:
         return mask
     return _distance_to(mask) <= grow if grow > 0 else _distance_to(~mask) > -grow
 
 
 def _distance_to(mask: np.ndarray) -> np.ndarray:
-    """(H, W) px from the middle of each pixel to that of the nearest one in the mask."""
+    """Return the distance (H, W) in px of each pixel to the nearest one in the mask."""
     return cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
 
 
 def feathered(mask: np.ndarray, feather: int) -> np.ndarray:
-    """(H, W) float32: 1 in the mask, falling to 0 over `feather` px around it."""
+    """Return (H, W) float32: 1 in the mask, falling to 0 over `feather` px around it."""
     if not feather or not mask.any():
         return mask.astype(np.float32)
     return np.clip(1 - _distance_to(mask) / (feather + 1), 0, 1).astype(np.float32)
 
 
 def area_around(hole: np.ndarray, working_size: int, wrap: Wrap = WRAPS["no"]) -> Area:
-    """What the model sees of a hole (H, W) bool: its box with room around it, scaled to fit.
+    """Return the area around a hole (H, W) bool: its bounding box with context, scaled down to fit.
 
-    Edges of the canvas that meet by `wrap` are edges of an area that meet if it goes around.
+    Its edges meet where they do by `wrap` and the area spans the whole canvas.
     """
     places = [np.flatnonzero(hole.any(axis=axis)) for axis in (1, 0)]
     longest = max(int(np.ptp(place)) + 1 for place in places)
@@ -180,7 +180,7 @@ def area_around(hole: np.ndarray, working_size: int, wrap: Wrap = WRAPS["no"]) -
 
 
 def _around(places: np.ndarray, side: int, length: int) -> slice:
-    """`side` px around the middle of the places, moved to lie within `length`, or all of it."""
+    """Return a slice of `side` px around the middle of the places, moved to lie in 0..length."""
     if side >= length:
         return slice(0, length)
     first = int(places[0] + places[-1] + 1 - side) // 2
@@ -191,7 +191,7 @@ def _around(places: np.ndarray, side: int, length: int) -> slice:
 def _at_work(
     area: Area, canvas: np.ndarray, alpha: np.ndarray, model: LatentDiffusion
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The area (h, w, 3) at its working size and its hole (h, w) bool in whole latent cells."""
+    """Return the padded area (h, w, 3) at its working size, and its hole (h, w) in whole cells."""
     cell = model.factor
     parts = (scaled(area, canvas), scaled(area, alpha) > 0)
     image, touched = (padded(array, model.size_multiple) for array in parts)

@@ -1,7 +1,7 @@
-"""What was made for a hole, moved smoothly so that it meets the picture around it.
+"""Seamless filling: the colours in a hole are shifted smoothly to meet the picture around it.
 
-A first stage gives back the known part of a picture almost, not quite. The difference along the
-hole's rim is carried on into the hole, falling off as Laplace's equation has it: the membrane of
+The first stage reproduces the known part of a picture only approximately. The difference along the
+hole's rim is continued into the hole as a solution of Laplace's equation: the membrane of
 Perez et al. 2003, "Poisson image editing", Sec. 2.
 
 B, H, W: batch, rows and columns in px.
@@ -14,14 +14,14 @@ from torch import Tensor
 
 from ldm.models.hole import pull_push
 
-RELAXATIONS = 4  # at each size; more change nothing that can be seen
+RELAXATIONS = 4  # per size of `pull_push`; more make no visible difference
 
 
 def joined(made: Tensor, given: Tensor, hole: Tensor) -> Tensor:
-    """A filling without a seam.
+    """Join a filling with the picture around the hole, without a seam.
 
     Args:
-        made: (B, 3, H, W) in [-1, 1], the decoded picture, of the hole and of what is around it.
+        made: (B, 3, H, W) in [-1, 1], the decoded picture of the hole and its surroundings.
         given: (B, 3, H, W) in [-1, 1], the true picture; its values in the hole do not matter.
         hole: (B, 1, H, W), 1 where `made` counts, 0 where `given` does.
 
@@ -34,6 +34,6 @@ def joined(made: Tensor, given: Tensor, hole: Tensor) -> Tensor:
 
 
 def _joined(made: Tensor, given: Tensor, hole: Tensor) -> Tensor:
-    """One channel, for what is in between takes several times its memory."""
+    """Join one channel alone, since intermediate maps take several times its memory."""
     gap = pull_push(given - made, hole, RELAXATIONS)
     return torch.where(hole.bool(), (made + gap).clamp(-1, 1), given)

@@ -25,7 +25,8 @@ def run(
         Progress after every step, then one Result.
 
     Raises:
-        RequestError: If there are too many boxes or one has a class that the model does not know.
+        RequestError: If there are too many boxes, the model does not know the class of one, or the
+            settings do not fit the model.
     """
     sampling, tokens = of_request(request), model.tokenizer
     check(model, sampling)
@@ -45,7 +46,7 @@ def run(
 
 
 def _number(model: LatentDiffusion, box: Box) -> int:
-    """The number of a box's class; where the names are not published, the label is the number."""
+    """Return the class number of a box; where class names are not published, it is the label."""
     if box.label in model.classes:
         return model.classes.index(box.label)
     last = model.tokenizer.none - 1

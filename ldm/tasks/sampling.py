@@ -1,4 +1,4 @@
-"""What tasks share: sampling in batches, small pictures first, decoding."""
+"""Work that tasks share: sampling in batches, small pictures first, decoding."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ _UNBOUNDED = "the model's numbers grew without bound; take another seed or sampl
 
 
 def result(request: Any, images: Sequence[np.ndarray], notes: Sequence[str] = ()) -> Result:
-    """The pictures, each with the request that makes exactly that one."""
+    """Return the pictures, each with the request that makes exactly that one."""
     return Result(tuple(one_by_one(request)), tuple(images), notes=tuple(notes))
 
 
 def padded(
     array: np.ndarray, multiple: int, *, down: bool = True, across: bool = True
 ) -> np.ndarray:
-    """(H, W, ...) with its last row and column repeated up to a multiple of `multiple`.
+    """Pad an array to a multiple of `multiple` px by repeating its last row and column.
 
     Args:
-        array: A picture or a mask.
+        array: (H, W, ...), such as a picture or a mask.
         multiple: Px.
-        down: Whether there is to be such a number of rows.
-        across: Likewise of columns.
+        down: Whether to pad the height.
+        across: Whether to pad the width.
     """
     below, right = (
         -side % multiple if wanted else 0
@@ -61,11 +61,11 @@ def sample(
 
     Args:
         model: The model.
-        sampling: How; `check` has passed.
+        sampling: Settings that have passed `check`.
         cond: The condition that all pictures share, or one for each, if all fit one batch.
         uncond: The empty or negative condition.
-        site: Memory and what else is known; None: all is done whole.
-        among: Which of how many such calls this is, for the progress.
+        site: Memory and facts of the model; None: nothing runs in bands.
+        among: (index, number) of this call among those of the run, for the progress.
 
     Yields:
         Progress after every step, with a preview after some, and before each decode; where the
@@ -76,7 +76,7 @@ def sample(
 
     Raises:
         MemoryBudgetError: Before anything is done, if the canvas cannot be made.
-        LDMError: If the model's numbers are not finite, in float32 either.
+        LDMError: If the model's numbers are not finite, even in float32.
     """
     on = cover(model, canvas_of(model, sampling), site, sampling.cover)
     arrays: list[np.ndarray] = []
@@ -103,7 +103,7 @@ def _batch(
     place: tuple[int, int],
     site: Site | None,
 ) -> Generator[Progress, None, Tensor]:
-    """One batch, (B, 3, H, W); `place`: which one of how many."""
+    """Make one batch of pictures (B, 3, H, W); `place`: its index and the number of batches."""
     small = small_of(on.bare, sampling)
     steps = sampling.first + (sampling.refined.again if small else 0)
     track = Track(place[0] * steps, place[1] * steps)
@@ -124,7 +124,7 @@ def _small_first(
     track: Track,
     site: Site | None,
 ) -> Generator[Progress, None, Tensor]:
-    """A small picture, enlarged and encoded, as latents of the full size: (B, C, h, w)."""
+    """Make small pictures, enlarge and encode them: latents (B, C, h, w) of the full size."""
     small, full = sizes
     model = on.bare
     canvas = canvas_of(model, small)
@@ -142,7 +142,7 @@ def _small_first(
 def _given(
     on: Covered, sampling: Sampling, track: Track
 ) -> Generator[Progress, None, Tensor | None]:
-    """The latents (1, C, h, w) of the picture to start from; None: there is none."""
+    """Return the latents (1, C, h, w) of the picture to start from; None: there is none."""
     if sampling.image is None:
         return None
     height, width = sampling.inner or (sampling.height, sampling.width)
@@ -155,7 +155,7 @@ def _given(
 def _encoded(
     on: Covered, sampling: Sampling, image: Tensor, track: Track, stage: str
 ) -> Generator[Progress, None, Tensor]:
-    """Pictures (B, 3, H, W), with the margins that the canvas has, as latents (B, C, h, w)."""
+    """Encode pictures (B, 3, H, W), padded where edges meet, to latents (B, C, h, w)."""
     model = on.bare
     around = sampling.wrap.pad(image.to(model.device, model.dtype), model.factor)
     yield Progress(stage, track.done, track.total)
@@ -168,8 +168,9 @@ def _encoded(
 
 
 def _in_float32(model: LatentDiffusion, site: Site | None) -> tuple[LatentDiffusion, Site | None]:
-    """After numbers that were too large for half precision: the same model in float32, and a site
-    that knows it to take twice as much.
+    """Return the same model in float32, and a site that knows that it takes twice the memory.
+
+    It is called after the numbers of a run grew too large for half precision.
 
     Raises:
         LDMError: If it was in float32 already, or in bfloat16 on the CPU, whose range is the same.

@@ -19,15 +19,16 @@ from ldm.tasks.settings import WRAPS, check, of_request
 def run(
     model: LatentDiffusion, request: Semantic, site: Site | None = None
 ) -> Iterator[Progress | Result]:
-    """Make `request.count` pictures at the map's size; an edge that meets no other is padded to
-    what the model takes.
+    """Make `request.count` pictures at the map's size.
+
+    Sides whose edges do not meet are padded for the model; the padding is cut off again.
 
     Yields:
         Progress after every step, then one Result.
 
     Raises:
-        RequestError: If the map holds a class that the model does not know, or a side that meets
-            itself is no multiple of a latent cell's.
+        RequestError: If the map holds a class that the model does not know, or the settings do not
+            fit the model, such as a side whose edges meet and that is not in whole latent cells.
     """
     labels = request.label_map.array()
     height, width = inner = labels.shape

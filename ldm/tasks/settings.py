@@ -1,4 +1,4 @@
-"""How a request is to be sampled, what its canvas is, and what a model or sampler cannot do."""
+"""Sampling settings and canvas of a request, and checks of what a model or sampler can do."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ WRAPS = {
     "down": Wrap(down=True),
     "both": Wrap(down=True, across=True),
 }
-"""What `seamless` means."""
+"""Value of `seamless` -> edges that meet."""
 
 
 class Measures(Protocol):
-    """What a canvas depends on: a `LatentDiffusion` has it, and what is known of one."""
+    """The properties that a canvas depends on, of a `LatentDiffusion` or of its `Facts`."""
 
     factor: int  # px per latent cell
     size_multiple: int  # px: sides are multiples of it
     trained_size: tuple[int, int] | None  # height and width in px
-    cells_at_once: int  # latent cells of a batch; 0: as on a CPU
+    cells_at_once: int  # latent cells of a batch; 0: the default of the CPU
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to get from noise to latents; the fields of a request of the same names."""
+    """Settings for sampling latents; those of a request have the names of its fields."""
 
     sampler: str
     steps: int
@@ -55,40 +55,40 @@ class Sampling:
     coarse_hold: float = 0.0
     image: EncodedImage | None = None  # to start from
     strength: float = 0.0
-    inner: tuple[int, int] | None = None  # height and width in px, where the rest is padding
-    # a picture, a px per latent cell, and the longest side in px -> what a preview shows of it
+    inner: tuple[int, int] | None = None  # height and width in px without padding; None: all
+    # (picture of one px per latent cell, longest side in px) -> what a preview shows
     shown: Callable[[np.ndarray, int], np.ndarray] | None = None
 
     @property
     def again(self) -> int:
-        """Steps that make the picture to start from anew, or at full size after a small one.
+        """Steps that regenerate the picture to start from, or the enlarged small picture.
 
-        The last one alone starts at t = 1 and makes nothing anew: after a small picture there are
-        two at least.
+        The last step alone starts at t = 1 and changes nothing: after a small picture there are at
+        least two.
         """
         share, least = (self.coarse, 2) if self.image is None else (self.strength, 1)
         return min(self.steps, max(least, round(share * self.steps)))
 
     @property
     def first(self) -> int:
-        """Steps from the picture to start from, or from noise."""
+        """Steps of the first sampling: from the picture to start from, or from noise."""
         return self.steps if self.image is None else self.again
 
     @property
     def refined(self) -> Sampling:
-        """How a small picture is made anew at full size."""
+        """Return the settings that regenerate an enlarged small picture at full size."""
         return replace(self, image=None)
 
 
 def of_request(
     request: Any, size: tuple[int, int] | None = None, inner: tuple[int, int] | None = None
 ) -> Sampling:
-    """The sampling part of a request whose fields are all filled in.
+    """Return the sampling settings of a request whose fields are all filled in.
 
     Args:
         request: Any request.
         size: (height, width) in px, for tasks whose size follows from a picture.
-        inner: What of it is not padding, if not all.
+        inner: (height, width) in px without padding; None: there is no padding.
     """
     height, width = size or (request.height, request.width)
     return Sampling(
@@ -108,14 +108,13 @@ def of_request(
 
 
 def _seed_of(request: Any) -> Seed:
-    """Of the one picture of a request."""
+    """Return the seed of a request for one picture, with its variations."""
     turns = tuple(read_variations(request.variations))
     return Varied(request.seed, turns) if turns else request.seed
 
 
 def start_fitted(request: Any) -> Any:
-    """The request with no more of a picture to start from than its canvas shows: every result
-    carries it."""
+    """Fit the picture to start from to the canvas if it is larger, since every result stores it."""
     image = start_of(request)
     if image is None:
         return request
@@ -127,7 +126,7 @@ def start_fitted(request: Any) -> Any:
 
 
 def canvas_of(about: Measures, sampling: Sampling, *, encodes: bool = False) -> Canvas:
-    """What has to be covered."""
+    """Return the canvas to be covered; `encodes`: whether a picture is encoded in any case."""
     rows, columns = sampling.height // about.factor, sampling.width // about.factor
     rows, columns = sampling.wrap.size(rows, columns)
     return Canvas(
@@ -142,18 +141,18 @@ def canvas_of(about: Measures, sampling: Sampling, *, encodes: bool = False) -> 
 
 
 def multiples_of(about: Measures, wrap: Wrap) -> tuple[int, int]:
-    """Px that height and width are multiples of; sides that meet are continued to more of them."""
+    """Return the multiples in px for height and width: whole latent cells where edges meet."""
     sides = (wrap.down, wrap.across)
     return tuple(about.factor if meets else about.size_multiple for meets in sides)
 
 
 def rounded_up(side: int, multiple: int) -> int:
-    """The next multiple of a number of px."""
+    """Round a side in px up to the next multiple."""
     return -(-side // multiple) * multiple
 
 
 def _windows(about: Measures) -> EvenWindows | None:
-    """Windows of the size that the model was trained at."""
+    """Return windows of the size that the model was trained at; None: it is not known."""
     if about.trained_size is None:
         return None
     height, width = (side // about.factor for side in about.trained_size)
@@ -161,10 +160,10 @@ def _windows(about: Measures) -> EvenWindows | None:
 
 
 def small_of(about: Measures, sampling: Sampling) -> Sampling | None:
-    """How to make the small picture that comes first, its shorter side as it was trained.
+    """Return the settings of the small picture that comes first, its shorter side as trained.
 
-    None: there is none, since nobody asked for it, the canvas is no larger, or less of a picture to
-    start from is made anew than would be after a small one.
+    None: there is no small picture, since `coarse` is 0, the trained size is not known, the canvas
+    is no larger than it, or of a picture to start from, `strength` regenerates at most `coarse`.
     """
     if not sampling.coarse or about.trained_size is None:
         return None
@@ -179,7 +178,7 @@ def small_of(about: Measures, sampling: Sampling) -> Sampling | None:
         for side in (sampling.height, sampling.width)
     )
     inner = None
-    if sampling.inner is not None:  # the same share of it is padding
+    if sampling.inner is not None:  # scaled, so that the same share is padding
         of = (height / sampling.height, width / sampling.width)
         inner = tuple(round(share * side) for share, side in zip(of, sampling.inner, strict=True))
     sides = {"height": height, "width": width, "inner": inner}
@@ -187,10 +186,10 @@ def small_of(about: Measures, sampling: Sampling) -> Sampling | None:
 
 
 def check(model: LatentDiffusion, sampling: Sampling) -> None:
-    """Refuse what this model or sampler cannot do.
+    """Refuse settings that this model or sampler does not support.
 
     Raises:
-        RequestError: Naming the value and what would work.
+        RequestError: If there is one; the message states the value and what would work.
     """
     down, across = multiples_of(model, sampling.wrap)
     _check_side("width", sampling.width, across)

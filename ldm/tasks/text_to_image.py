@@ -13,7 +13,7 @@ from ldm.tasks.covering import Site
 from ldm.tasks.sampling import result, sample
 from ldm.tasks.settings import check, of_request
 
-NAMED_WORDS = 8  # at most, of those that the model does not know
+NAMED_WORDS = 8  # most unknown words that a note lists
 
 
 @torch.no_grad()
@@ -26,7 +26,7 @@ def run(
         Progress after every step, then one Result.
 
     Raises:
-        RequestError: If the model cannot make this size, or the sampler this request.
+        RequestError: If the settings do not fit the model or the sampler.
     """
     sampling = of_request(request)
     check(model, sampling)
@@ -37,7 +37,7 @@ def run(
 
 
 def _notes(model: LatentDiffusion, request: TextToImage) -> tuple[str, ...]:
-    """What of the request had no effect."""
+    """Return notes on the parts of the request that had no effect."""
     notes = []
     for name in ("prompt", "negative_prompt"):
         text = getattr(request, name)

@@ -1,4 +1,4 @@
-"""A picture at four times the size, or sixteen times (LDM Sec. 4.4)."""
+"""Super-resolution: a picture at four or sixteen times its size (LDM Sec. 4.4)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run(
     """
     low = request.image.array()
     low = low if low.ndim == 3 else np.repeat(low[:, :, None], 3, axis=2)
-    sampling = of_request(request, (0, 0))  # the size is each pass's own
+    sampling = of_request(request, (0, 0))  # each pass sets its own size
     runs = 1 + (request.passes - 1) * request.count
     images = yield from _enlarged(model, sampling, low, site, (0, runs))
     if request.passes == 2:
@@ -50,7 +50,7 @@ def _enlarged(
     site: Site | None,
     among: tuple[int, int],
 ) -> Images:
-    """One pass: a picture per seed, cut to exactly `factor` times the size of `low`."""
+    """Run one pass: a picture per seed, cut to exactly `factor` times the size of `low`."""
     factor, (height, width), wrap = model.factor, low.shape[:2], sampling.wrap
     edged = padded(low, model.unet.factor, down=not wrap.down, across=not wrap.across)
     h, w = edged.shape[:2]
