@@ -82,7 +82,7 @@ def _inpaint():
 
 
 def _hole(scene: scenes.Sample, kind: str) -> np.ndarray:
-    """A mask (H, W) uint8 of 0 and 1."""
+    """Return a mask (H, W) uint8 of 0 and 1."""
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
     if kind == "object":
         box = max(scene.boxes, key=lambda box: (box.x1 - box.x0) * (box.y1 - box.y0))

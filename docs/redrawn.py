@@ -1,8 +1,8 @@
-"""Make `docs/redrawn.jpg`, pictures and what other words make of them:
+"""Make `docs/redrawn.jpg`, pictures that are regenerated with other prompts:
 
     PYTHONPATH=. python docs/redrawn.py
 
-Left the picture to start from, then what strengths of 0.5, 0.67 and 0.9 make of it.
+Each row shows the picture to start from, then the results at strengths of 0.5, 0.67 and 0.9.
 """
 
 import tempfile
@@ -16,7 +16,7 @@ from ldm.requests import TextToImage
 from ldm.studio import Studio
 
 EXAMPLES = Path(__file__).parents[1] / "ui" / "examples"
-# picture to start from, sentence
+# picture to start from, prompt
 ROWS = (
     ("semantic/1-mountain-lake", "a lake and mountains in the snow at night"),
     ("text-to-image/2-oaks", "oaks in the snow at sunset"),
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def _row(studio: Studio, start: str, prompt: str) -> np.ndarray:
-    """(H, W, 3) uint8, each picture WIDTH px wide with a white edge on its right and below."""
+    """Return a row (H, W, 3) uint8 of pictures WIDTH px wide, with a white edge right and below."""
     image = EncodedImage.from_file(EXAMPLES / f"{start}.png")
     pictures = [image.array()]
     for strength in STRENGTHS:

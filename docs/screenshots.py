@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from tests.browser import CHROMIUM
 
 FOLDER = Path(__file__).parent / "screenshots"
-WIDTH, HEIGHT = 384, 256  # px, of the pictures of sentences
+WIDTH, HEIGHT = 384, 256  # px, of the pictures from prompts
 SHOTS = {"light": (1440, 960), "dark": (1440, 960), "phone": (390, 844)}
 PROMPTS = (
     ("several conifers, a snowy field at night, the moon, mountains", 12),
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def picture_tab(browser: Browser, url: str, name: str, use: Callable[[Page], None]) -> None:
-    """Open the page, use a tab and picture it."""
+    """Open the page, use a tab and take its screenshot."""
     context = browser.new_context(viewport={"width": 1440, "height": 1000})
     context.set_default_timeout(120_000)
     page = context.new_page()
@@ -82,13 +82,13 @@ def generate(page: Page, task: str, seed: int) -> None:
     """Press Generate on a tab and wait for its picture."""
     page.locator(f"#{task}-seed textarea, #{task}-seed input").first.fill(str(seed))
     page.locator(f"#{task}-go:not([disabled])").click()
-    page.locator(f"#{task}-strip .strip.busy").wait_for()  # another than the run before
+    page.locator(f"#{task}-strip .strip.busy").wait_for()  # not the run before
     page.locator(f"#{task}-strip .strip.done").wait_for()
     page.locator(f"#{task}-go:not([disabled])").wait_for()
 
 
 def use_layout(page: Page) -> None:
-    """A scene, drawn under its boxes."""
+    """Generate a scene from boxes; the boxes lie over it."""
     page.locator("#tab-layout-button").click()
     page.locator("#layout-examples img").first.click()
     page.locator("#layout-boxes [data-part=count]", has_text="4 of").wait_for()
@@ -97,7 +97,7 @@ def use_layout(page: Page) -> None:
 
 
 def use_upscale(page: Page) -> None:
-    """A small picture at four times its size, beside bicubic interpolation."""
+    """Enlarge a small picture four times, shown beside bicubic interpolation."""
     page.locator("#tab-upscale-button").click()
     page.locator("#upscale-examples img").first.click()
     page.get_by_text("becomes").wait_for()
@@ -105,7 +105,7 @@ def use_upscale(page: Page) -> None:
 
 
 def use_classes(page: Page) -> None:
-    """Pictures of two classes."""
+    """Generate pictures of two classes."""
     page.locator("#tab-class-conditional-button").click()
     for name, seed in (("autumn at sunset", 1), ("snow at night", 2)):
         page.locator("#class-conditional-class-index .tile", has_text=name).click()
@@ -113,7 +113,7 @@ def use_classes(page: Page) -> None:
 
 
 def use_inpaint(page: Page) -> None:
-    """Another sky, and the slider between before and after."""
+    """Replace a sky, and show the slider between before and after."""
     page.locator("#tab-inpaint-button").click()
     page.locator("#inpaint-examples img").last.click()
     page.locator("#inpaint-painting .painter.filled").wait_for()
@@ -122,7 +122,7 @@ def use_inpaint(page: Page) -> None:
 
 
 def use_semantic(page: Page) -> None:
-    """One of the maps, and its picture."""
+    """Generate a picture from one of the maps."""
     page.locator("#tab-semantic-button").click()
     page.locator("#semantic-label-map .painter[data-ready]").wait_for()
     page.locator("#semantic-examples img").nth(4).click()
@@ -131,7 +131,7 @@ def use_semantic(page: Page) -> None:
 
 
 def use_history(page: Page) -> None:
-    """What was made for the others, and one of it on show."""
+    """Show the pictures that the other tabs made, and one of them in detail."""
     page.locator("#tab-history-button").click()
     page.locator("#history-results img").nth(1).click()
     page.locator("#history-plate .plate").wait_for()
@@ -144,19 +144,19 @@ TABS = {
     "upscale": use_upscale,
     "class": use_classes,
 }
-LAST = {"history": use_history}  # of all that was made for the others
+LAST = {"history": use_history}  # after the others, whose pictures it shows
 NAMES = (*SHOTS, *TABS, *LAST)
 
 
 def use_history(page: Page) -> None:
-    """What the others made, and one of them on show."""
+    """Show the pictures that the other tabs made, and one of them in detail."""
     page.locator("#tab-history-button").click()
     page.locator("#history-results img").nth(1).click()
     page.locator("#history-plate .plate").wait_for()
 
 
 def make(page: Page, prompt: str, seed: int) -> None:
-    """Type, press Generate and wait for the picture."""
+    """Enter a prompt, press Generate and wait for the picture."""
     page.locator("#text-to-image-prompt textarea").fill(prompt)
     generate(page, "text-to-image", seed)
 

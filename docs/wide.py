@@ -1,7 +1,8 @@
 """Make the large pictures of docs/large-canvas.md: `PYTHONPATH=. python docs/wide.py`.
 
-A painted land of 2048 x 512 px under its map, and one painted at a quarter of that and upscaled; a
-scene of 512 x 512 px at 2048 x 2048. It prints how long each took on this machine.
+The first shows a label map of 2048 x 512 px, the picture made from it, and one that is made at a
+quarter of its sides and upscaled. The second shows a scene of 512 x 512 px at 2048 x 2048: bicubic
+interpolation beside the upscaled picture. It prints how long each took on this machine.
 """
 
 from pathlib import Path
@@ -17,8 +18,8 @@ from ldm.requests import EncodedImage, Semantic, Upscale
 from ldm.studio import Studio
 
 FOLDER = Path(__file__).parent
-SCENE = 25  # number of the land that is painted
-SHOWN = 768  # px, the cut of the large picture that is shown at its own size
+SCENE = 25  # number of the scene
+SHOWN = 768  # px: side of the crop of the large picture, shown at full size
 
 
 def main() -> None:
