@@ -33,7 +33,7 @@ def compared(
         Progress counted in pictures, then one Result: first the sheet, whose request is the
         comparison, then the pictures, row by row. Its only image is the sheet; the pictures, which
         may be many and large, are in their files. After an error, the Result holds the pictures
-        made before it, with a note and no sheet; so does `kept` of each Progress.
+        made before it, with a note and no sheet; `kept` of a Progress is such a Result, too.
 
     Raises:
         LDMError: If the first picture cannot be made.

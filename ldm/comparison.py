@@ -66,7 +66,7 @@ class StandsForRequest:
 
 @dataclass(frozen=True)
 class Comparison(StandsForRequest):
-    """Pictures of one request that differ only in the values of the axes; the seed is shared.
+    """Pictures of one request that differ only in the values of the axes; the seed is drawn once.
 
     It can be used like a request, and has its task and preset.
 
@@ -179,7 +179,7 @@ def read_axis(request_type: type, name: str, text: str) -> Axis:
     hints = typing.get_type_hints(request_type)
     kinds = _kinds(hints[name]) if name in hints else {str}
     if not parts[-1]:
-        del parts[-1]  # a last "|" or comma ends a value and begins none
+        del parts[-1]  # a last separator ends a value and begins none
     if "|" not in text or str not in kinds:
         parts = [part for part in parts if part]
     return Axis(name, tuple(dict.fromkeys(_value(name, part, kinds) for part in parts)))

@@ -36,12 +36,12 @@ class Unfinished:
 class Progress:
     """The run is at `step` of `total` in `stage`."""
 
-    stage: str  # "loading the model", "sampling", "enlarging", "decoding"
+    stage: str  # for the user, such as "sampling", "enlarging" or "decoding"
     step: int = 0
     total: int = 0
     seconds: float = 0.0  # since the run began
     seconds_left: float | None = None  # None: not known yet
-    # (H, W, 3) uint8, all pictures of the batch side by side
+    # (H, W, 3) uint8, all pictures of the batch in a grid
     preview: np.ndarray | None = field(default=None, repr=False)
     # the result if the run is cancelled now; its pictures are saved already
     kept: Result | None = field(default=None, repr=False)

@@ -94,7 +94,7 @@ class History:
             yield max(0, len(new) - start - BATCH)
 
     def forget_gone(self) -> None:
-        """Drop the pictures that are gone from the index, without reading any.
+        """Drop pictures whose files are gone from the index, without reading any.
 
         Raises:
             LDMError: If the index cannot be written.

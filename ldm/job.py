@@ -10,8 +10,8 @@ from typing import Any
 from ldm.events import ENDS, Event, Progress, Result
 
 KEPT_JOBS = 200  # finished jobs that can still be queried
-KEPT_BYTES = 256 * 2**20  # of pictures that finished jobs hold; the newest is kept anyway
-PATIENCE = 60.0  # s after its last look from which an unfollowed job gives way to a waiting one
+KEPT_BYTES = 256 * 2**20  # of pictures in finished jobs; the newest job is always kept
+PATIENCE = 60.0  # s without a look, after which an unfollowed job gives way to a waiting one
 
 
 @dataclass(eq=False)

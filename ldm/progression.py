@@ -54,7 +54,7 @@ class Progression(StandsForRequest):
         self.settle()
 
     def sheet(self, frames: Sequence[Frame], picture: np.ndarray) -> np.ndarray:
-        """Draw all frames side by side: the predicted x0 above, x_t below (WIDE: left and right).
+        """Draw all frames: predicted x0 above x_t, or beside it if the picture is wide (see WIDE).
 
         Args:
             frames: Frames in their order; those of a smaller canvas are enlarged.

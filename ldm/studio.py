@@ -36,7 +36,7 @@ from ldm.tasks.covering import Watched
 from ldm.tasks.settings import start_fitted
 from ldm.unfinished import FOLDER, UnfinishedRuns
 
-LONG_LOADING = 3.0  # s
+LONG_LOADING = 3.0  # s from which the result notes how long loading took
 
 
 class Studio:
@@ -84,7 +84,7 @@ class Studio:
         """Run a request, a comparison or a progression.
 
         Closing the iterator stops the work within a step. A request whose earlier run did not
-        finish resumes where that run was kept.
+        finish resumes after the last stored step of that run.
 
         Yields:
             Progress, then one Result with the paths of the saved pictures.

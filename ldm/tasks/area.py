@@ -22,7 +22,7 @@ STRIP_ROWS = 64  # rows of a canvas that are blended at a time
 class Area:
     """The part of the canvas that the model works on, scaled to `height` x `width` px.
 
-    `wrap`: which of its edges meet, since it spans the whole canvas.
+    `wrap`: which of its edges meet; only a side that spans the whole canvas can wrap.
     """
 
     rows: slice
@@ -82,7 +82,7 @@ def without_seam(area: Area, canvas: np.ndarray, alpha: np.ndarray, made: np.nda
 
 
 def continued(array: np.ndarray, above: int, left: int) -> np.ndarray:
-    """Pad (H, W, ...) by `above` rows and `left` columns at both ends, from the opposite end."""
+    """Pad (H, W, ...) periodically: `above` rows at both ends, `left` columns at both sides."""
     if not above and not left:
         return array
     ends = ((above, above), (left, left), *[(0, 0)] * (array.ndim - 2))

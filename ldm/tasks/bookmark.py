@@ -2,7 +2,8 @@
 
 After a cancel, an error or the end of the process, the same request resumes from there and gives
 the same picture. A step's tensors are all that the next one needs, since noise is tied to seed,
-step and place and not to earlier draws. They are about as small as the picture.
+step and place and not to earlier draws. Saving is cheap: the tensors are about as small as the
+picture, and a step of a run that is worth saving takes seconds.
 """
 
 from __future__ import annotations

@@ -132,7 +132,8 @@ def _looked_at(
         image = yield from _told_as(Progress("sampling", track.done, track.total), work)
         image = image[:, :, :height, :width]
         made += to_arrays(image if scale == 1 else F.interpolate(image, size, mode="area"))
-    watched.frames = [frame for frame in watched.frames if frame.step < track.done]  # on retry
+    # a batch that is repeated in float32 records its steps again
+    watched.frames = [frame for frame in watched.frames if frame.step < track.done]
     watched.frames.append(Frame(track.done, track.total, step.t, *made))
 
 

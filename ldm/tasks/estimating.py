@@ -59,7 +59,7 @@ def canvases(request: Any, facts: Facts) -> list[Canvas]:
 
 
 def pixels(request: Any, facts: Facts, found: Sequence[Canvas]) -> int:
-    """Return the work outside of UNet and decoder, in px: generated, encoded and put back.
+    """Return the work outside of UNet and decoder, in px that are made, encoded and put back.
 
     The latter two are weighted by ENCODED and PUT_BACK. Encoded are a hole's area, a picture to
     start from once per batch, and each small picture that comes first. `found`: the canvases.

@@ -165,7 +165,7 @@ def feathered(mask: np.ndarray, feather: int) -> np.ndarray:
 def area_around(hole: np.ndarray, working_size: int, wrap: Wrap = WRAPS["no"]) -> Area:
     """Return the area around a hole (H, W) bool: its bounding box with context, scaled down to fit.
 
-    Its edges meet where they do by `wrap` and the area spans the whole canvas.
+    Its edges meet where those of the canvas do by `wrap` and it spans that whole side.
     """
     places = [np.flatnonzero(hole.any(axis=axis)) for axis in (1, 0)]
     longest = max(int(np.ptp(place)) + 1 for place in places)

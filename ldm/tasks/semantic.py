@@ -28,7 +28,7 @@ def run(
 
     Raises:
         RequestError: If the map holds a class that the model does not know, or the settings do not
-            fit the model, such as a side whose edges meet and that is not in whole latent cells.
+            fit the model, such as a side that wraps and is no multiple of a latent cell's px.
     """
     labels = request.label_map.array()
     height, width = inner = labels.shape

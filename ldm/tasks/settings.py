@@ -53,7 +53,7 @@ class Sampling:
     wrap: Wrap = WRAPS["no"]  # which edges of the canvas meet
     coarse: float = 0.0
     coarse_hold: float = 0.0
-    image: EncodedImage | None = None  # to start from
+    image: EncodedImage | None = None  # the picture to start from
     strength: float = 0.0
     inner: tuple[int, int] | None = None  # height and width in px without padding; None: all
     # (picture of one px per latent cell, longest side in px) -> what a preview shows
@@ -163,7 +163,7 @@ def small_of(about: Measures, sampling: Sampling) -> Sampling | None:
     """Return the settings of the small picture that comes first, its shorter side as trained.
 
     None: there is no small picture, since `coarse` is 0, the trained size is not known, the canvas
-    is no larger than it, or of a picture to start from, `strength` regenerates at most `coarse`.
+    is no larger than it, or `strength`, with a picture to start from, is at most `coarse`.
     """
     if not sampling.coarse or about.trained_size is None:
         return None
