@@ -16,6 +16,7 @@ from ldm.events import Frame, Progress
 from ldm.tasks.bookmark import Bookmark
 
 SURE = 64 * 64  # latent cells: a canvas up to this size runs whole; memory is not checked
+LONG = 2**16  # latent cells: one step of so large a canvas takes a CPU about two seconds
 Made = TypeVar("Made")
 Event = TypeVar("Event")
 
@@ -122,7 +123,10 @@ def cover(model: Any, canvas: Canvas, site: Site | None, asked: str = "auto") ->
 
 
 def _pauses(model: Any, canvas: Canvas) -> LayerPauses | None:
-    """Pauses of a whole canvas whose steps take long; a GPU computes them fast, in one graph."""
+    """Return pauses for a whole canvas whose steps take long on the CPU; None elsewhere.
+
+    On a GPU a step is short, and recorded in a graph, which hooks would disturb.
+    """
     is_long = canvas.together * canvas.passes * canvas.cells >= LONG
     if model.device.type != "cpu" or not is_long:
         return None
