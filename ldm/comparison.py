@@ -84,10 +84,10 @@ class Comparison(StandsForRequest):
             raise RequestError(f"what is compared must be a request, got {self.request!r:.40}.")
         for axis in self.axes:
             _check_axis(axis, type(self.request))
-            if axis.name == "strength" and start_of(self.request) is None:
+            if axis.name in ("strength", "inversion") and start_of(self.request) is None:
                 raise RequestError(
-                    "strength is how much of a picture to start from is made anew, and there is no "
-                    f"picture; got {', '.join(axis.said())}."
+                    f"{axis.name} is for a picture to start from, and there is none; got "
+                    f"{', '.join(axis.said())}."
                 )
         if self.down and self.down.name == self.across.name:
             raise RequestError(

@@ -174,13 +174,26 @@ def image() -> Any:
     )
 
 
+def inversion() -> Any:
+    """How much of the starting noise is the picture's own (DDIM inversion)."""
+    return control(
+        0.0,
+        label="Keep its shapes",
+        help="How much of the noise is the picture's own (DDIM inversion): at 1 things stay where "
+        "they are while colours, light and season follow the words; takes about half as long again",
+        minimum=0.0,
+        maximum=1.0,
+        step=0.05,
+    )
+
+
 def strength() -> Any:
     """How much of the picture to start from is made anew."""
     return control(
-        0.75,
+        0.8,
         label="Strength",
-        help="How much of the picture to start from is made anew: 0.4 changes small things, 0.75 "
-        "follows other words and keeps where things are, 1 keeps next to nothing",
+        help="How much of the picture to start from is made anew: 0.4 changes small things, 0.8 "
+        "follows other words, 1 keeps next to nothing",
         minimum=0.0,
         maximum=1.0,
         step=0.05,

@@ -58,6 +58,7 @@ class TextToImage:
     coarse_hold: float = shared.coarse_hold()
     image: EncodedImage | None = shared.image()
     strength: float = shared.strength()
+    inversion: float = shared.inversion()
 
     def __post_init__(self) -> None:
         check(self)
@@ -151,6 +152,7 @@ class Semantic:
     coarse_hold: float = shared.coarse_hold()
     image: EncodedImage | None = shared.image()
     strength: float = shared.strength()
+    inversion: float = shared.inversion()
 
     def __post_init__(self) -> None:
         check(self)
@@ -190,6 +192,7 @@ class Layout:
     coarse_hold: float = shared.coarse_hold()
     image: EncodedImage | None = shared.image()
     strength: float = shared.strength()
+    inversion: float = shared.inversion()
 
     def __post_init__(self) -> None:
         check(self)
@@ -267,6 +270,7 @@ class ClassConditional:
     coarse_hold: float = shared.coarse_hold()
     image: EncodedImage | None = shared.image()
     strength: float = shared.strength()
+    inversion: float = shared.inversion()
 
     def __post_init__(self) -> None:
         check(self)

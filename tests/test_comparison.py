@@ -77,7 +77,8 @@ def test_a_sheet_says_what_it_compares():
         (Axis("steps", (5, 0)), None, "steps must be 1 to 1000, got 0"),
         (STEPS, Axis("sampler", ("ddim", "euler")), "sampler must be one of ddim, .* 'euler'"),
         (Axis(["steps"], (1,)), None, "must be one of prompt, .* got \\['steps'\\]"),
-        (Axis("strength", (0.3, 0.9)), None, "there is no picture; got 0.3, 0.9"),
+        (Axis("strength", (0.3, 0.9)), None, "strength is for a picture .* none; got 0.3, 0.9"),
+        (Axis("inversion", (0, 1)), None, "inversion is for a picture .* none; got 0, 1"),
     ],
 )
 def test_what_it_cannot_be_is_told(across, down, words):

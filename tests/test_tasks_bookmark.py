@@ -131,6 +131,16 @@ def test_fresh_noise_is_the_same_when_it_goes_on(made):
     assert np.array_equal(result.images[0], whole.images[0])
 
 
+def test_the_noise_of_a_picture_is_not_looked_for_again(made):
+    start = EncodedImage.from_array(np.zeros((32, 32, 3), np.uint8))
+    request = replace(REQUEST, image=start, strength=1.0, inversion=0.6, sampler="dpmpp_2m")
+    *_, whole = made.run(request)
+    stopped(made, request, 3)
+    *events, result = made.run(request)
+    assert not any(event.stage == "inverting" for event in events)
+    assert np.array_equal(result.images[0], whole.images[0])
+
+
 def test_it_goes_on_in_bands(made):
     """Where the memory is too short for the whole canvas."""
     made.canvas_budget = 2**21

@@ -81,7 +81,7 @@ def test_a_request_names_one_seed_per_picture():
         temperature=0.5,
         coarse=0.0,
     )
-    wanted = Sampling("plms", 9, 2.0, 0.0, (MAX_SEED, 0, 1), 32, 64, 0.5, strength=0.75)
+    wanted = Sampling("plms", 9, 2.0, 0.0, (MAX_SEED, 0, 1), 32, 64, 0.5, strength=0.8)
     assert of_request(request) == wanted
 
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from ldm import metadata
+from ldm.canvas.calibration import Calibration, Rates
 from ldm.canvas.estimate import facts_of
-from ldm.canvas.plan import Room
+from ldm.canvas.plan import Plan, Room
 from ldm.canvas.wrapped import MARGIN
 from ldm.catalog.registry import load_preset
 from ldm.images import EncodedImage, fitted
@@ -26,6 +27,7 @@ EXAMPLES = "ui/examples/text-to-image"
 START = EncodedImage.from_array(
     np.random.default_rng(0).integers(256, size=(64, 96, 3), dtype=np.uint8)
 )
+PICTURE = fitted(EncodedImage.from_file(Path(EXAMPLES) / "2-oaks.png").array(), 64, 64)
 
 
 @pytest.fixture
@@ -206,3 +208,52 @@ def test_a_size_that_is_left_open_is_the_picture_s(sides, size):
     odd = EncodedImage.from_array(np.zeros((70, 5000), np.uint8))
     request = resolve(TextToImage(prompt="a lake", image=odd), preset)
     assert (request.width, request.height) == (4096, 64)
+
+
+def redrawn(model, **changes):
+    request = ClassConditional(
+        width=64, height=64, steps=10, sampler="ddim", seed=1, eta=0.0, temperature=1.0,
+        guidance_scale=1.0, coarse=0.0, strength=1.0, image=EncodedImage.from_array(PICTURE),
+    )  # fmt: skip
+    *progress, result = RUNNERS["class-conditional"](model, replace(request, **changes))
+    return progress, result.images[0].astype(float)
+
+
+def test_the_noise_of_a_picture_keeps_its_shapes():
+    """Under one condition it leads back to the picture, whatever the seed; noise of its own, or a
+    share of it, lies between."""
+    with ModelManager(device="cpu").use("demo-class-conditional") as model:
+        progress, own = redrawn(model, inversion=1.0)
+        _, other_seed = redrawn(model, inversion=1.0, seed=9)
+        _, most = redrawn(model, inversion=0.8)
+        _, new = redrawn(model)
+    told = [(event.step, event.total) for event in progress if event.stage == "inverting"]
+    assert told == [(step, 10) for step in range(10)]
+    assert np.array_equal(own, other_seed)
+    errors = [np.abs(picture - PICTURE).mean() for picture in (own, most, new)]
+    assert max(errors[:2]) < 13 < 25 < errors[2]
+
+
+def test_finding_the_noise_is_estimated_and_measured(tiny_model):
+    facts = facts_of(tiny_model)
+    request = replace(REQUEST, image=START, strength=0.67, inversion=1.0)
+    site = Site(lambda: facts, Room(2**30))
+    made(tiny_model, request, site)
+    work = [(took.part, took.pictures, took.times, took.passes) for took in site.took]
+    assert work == [("unet", 1, 2, 1), ("unet", 1, 2, 2), ("decoder", 1, 1, 1)]
+    known = Calibration(facts, {part: Rates([(1e6, 1.0)]) for part in ("unet", "decoder")})
+    (canvas,) = canvases(request, facts)
+    (without,) = canvases(replace(request, inversion=0.0), facts)
+    plan = Plan("whole", 1)
+    single = known.seconds(replace(without, passes=1), 2, plan)
+    decode = known.seconds(without, 0, plan)
+    more = known.seconds(canvas, 2, plan) - known.seconds(without, 2, plan)
+    assert more == pytest.approx(single - decode)
+
+
+def test_of_a_large_canvas_the_small_picture_is_inverted(trained_small):
+    request = replace(REQUEST, steps=10, image=START, strength=0.8, coarse=0.3, inversion=1.0)
+    progress, _ = made(trained_small, request)
+    assert sum(event.stage == "inverting" for event in progress) == 8
+    small, large = canvases(request, facts_of(trained_small))
+    assert (small.inverts, large.inverts) == (True, False)

@@ -37,7 +37,7 @@ def test_it_is_made_anew_varied_and_sent_on(page, tmp_path):
     set_steps(page, TASK, 5)
     page.locator(f"{TAB}-go").click()
     wait_done(page, TASK)
-    expect(page.locator(f"{TAB}-plate")).to_contain_text("from a picture, strength 0.75")
+    expect(page.locator(f"{TAB}-plate")).to_contain_text("from a picture, strength 0.8")
     first = newest(page, TASK, tmp_path / "first.png")
     request = metadata.load(first).request
     assert np.array_equal(request.image.array(), np.asarray(Image.open(given)))

@@ -33,6 +33,7 @@ SUGGESTED = {
     "seed": "1, 2, 3, 4",
     "variations": "7:0, 7:0.25, 7:0.5, 7:0.75, 7:1",
     "strength": "0.25, 0.5, 0.75, 1",
+    "inversion": "0, 0.5, 0.8, 1",
     "coarse": "0, 0.2, 0.4",
     "passes": "1, 2",
     "mask_grow": "0, 8, 16",

@@ -21,7 +21,7 @@ WHOLE = "whole"  # start of the plan text of an untiled canvas, which is not sho
 # inputs that affect the estimate, besides the advanced fields
 DECISIVE = (
     *("preset", "width", "height", "steps", "sampler", "guidance_scale", "count", "passes"),
-    *("image", "strength"),
+    *("image", "strength", "inversion"),
 )
 # task -> the input that determines the canvas size
 SIZED_BY = {"inpaint": "painting", "semantic": "label_map"}

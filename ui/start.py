@@ -33,7 +33,7 @@ def widgets(request_type: type, inputs: Mapping[str, Component]) -> dict[str, Co
             height, which follow the shape of an uploaded picture.
 
     Returns:
-        The two widgets by name.
+        The widgets by name.
     """
     task = request_type.task
     with gr.Accordion(TITLE, open=False, **named(task, "start")) as fold:
@@ -48,14 +48,15 @@ def widgets(request_type: type, inputs: Mapping[str, Component]) -> dict[str, Co
                 elem_classes=["field-image", "takes-picture"],
             )
         )
-        strength = widget(request_type, "strength", value=request_type.strength)
+        names = ("strength", "inversion")
+        sliders = {n: widget(request_type, n, value=getattr(request_type, n)) for n in names}
     image.change(lambda file: gr.Accordion(open=True) if file else gr.skip(), image, fold, **QUIET)
     if "width" in inputs:
         given, sides = [image, inputs["preset"]], [inputs["width"], inputs["height"]]
         image.upload(
             lambda file, name: [*shape_of(file, find_preset(name)).values()], given, sides, **QUIET
         )
-    return {IMAGE: image, "strength": strength}
+    return {IMAGE: image} | sliders
 
 
 def added(

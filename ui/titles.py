@@ -43,7 +43,10 @@ def settings(request: Any) -> str:
     if getattr(request, "guidance_scale", None) is not None:
         about.append(f"guidance {request.guidance_scale:g}")
     if start_of(request) is not None:
-        about.append(f"from a picture, strength {request.strength:g}")
+        kept = f", shapes kept {request.inversion:g}" if request.inversion else ""
+        about.append(f"from a picture, strength {request.strength:g}{kept}")
+    if request.seamless != "no":
+        about.append(f"seamless {request.seamless}")
     return " · ".join([*about, f"eta {request.eta:g}"] if request.eta else about)
 
 

@@ -75,8 +75,7 @@ def normal(
     if isinstance(seed, Varied):
         values = normal(seed.seed, step, shape, origin)
         for other, share in seed.turns:
-            angle = share * math.pi / 2
-            values = math.cos(angle) * values + math.sin(angle) * normal(other, step, shape, origin)
+            values = turned(values, normal(other, step, shape, origin), share)
         return values
     for name, value in (("seed", seed), ("step", step)):
         if not 0 <= value <= LARGEST:
@@ -92,6 +91,14 @@ def normal(
     angle = b.astype(np.float64) * (2.0 * np.pi / 4294967296.0)
     values = np.sqrt(-2.0 * np.log(uniform)) * np.cos(angle)
     return torch.from_numpy(values.astype(np.float32))
+
+
+def turned(noise: Tensor, other: Tensor, share: float) -> Tensor:
+    """Interpolate noise spherically towards another one; `share`: of a right angle, 0 to 1."""
+    if share == 1:
+        return other.expand_as(noise)
+    angle = share * math.pi / 2
+    return math.cos(angle) * noise + math.sin(angle) * other
 
 
 def _places(start: int, count: int) -> np.ndarray:

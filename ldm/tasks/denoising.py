@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ldm.canvas.windows import windowed
 from ldm.canvas.wrapped import wrapped
 from ldm.diffusion.conditioning import Conditioning
-from ldm.diffusion.guidance import classifier_free, held
-from ldm.diffusion.noise import batch_noise
+from ldm.diffusion.guidance import Denoise, classifier_free, conditioned, held
+from ldm.diffusion.inversion import ddim_inversion
+from ldm.diffusion.noise import batch_noise, turned
 from ldm.diffusion.samplers import REMEMBERED, SAMPLERS, Step
 from ldm.diffusion.timesteps import timesteps_of
 from ldm.events import Frame, Progress
@@ -75,7 +77,10 @@ def denoised(
         site.go_on(place.done, place.total)
         seen = _preview(on.model, page.since.x0, sampling)
         yield Progress("sampling", place.done, place.total, preview=seen)
-    steps = _steps(on, sampling, conditions, start, page.since)
+    own = None
+    if sampling.inverts and start is not None and page.since is None:
+        own = yield from _own_noise(on, sampling, conditions[1], start, site)
+    steps = _steps(on, sampling, conditions, (start, own), page.since)
     step = yield from clock.counting(_stepped(on, sampling, steps, page, track, site))
     if site is not None and page.left:
         site.took.append(_took_steps(on, sampling, len(page.left), clock.seconds))
@@ -203,25 +208,26 @@ def _steps(
     on: Covered,
     sampling: Sampling,
     conditions: Conditions,
-    start: Tensor | None,
+    starts: tuple[Tensor | None, Tensor | None],
     since: Step | None,
 ) -> Iterator[Step]:
-    """Return the sampler's steps for one batch; latents stay in float32 between network calls."""
+    """Return the sampler's steps for one batch; latents stay in float32 between network calls.
+
+    `starts`: the latents to start from, and their own noise; None: there are none.
+    """
     model, seeds, shape = on.model, sampling.seeds, _shape(on, sampling)
+    (start, own), timesteps = starts, _timesteps(on, sampling, starts[0])
     cond, uncond = (part.expand(len(seeds)) for part in conditions)
-    denoise = model.denoise
-    if on.plan.windows is not None:
-        denoise = windowed(denoise, on.plan.windows)
-    eps = classifier_free(wrapped(denoise, sampling.wrap), cond, uncond, sampling.guidance_scale)
-    timesteps = timesteps_of(sampling.sampler, sampling.steps, model.schedule.length)
+    eps = classifier_free(_denoiser(on, sampling), cond, uncond, sampling.guidance_scale)
 
     def noise(draw: int) -> Tensor:
         return batch_noise(seeds, draw, shape, sampling.temperature).to(model.device)
 
     # with the noise from which a picture was made, its own seed would only reproduce it
     x = noise(0 if sampling.image is None else ANEW)
+    if own is not None:
+        x = turned(x, own, sampling.inversion)
     if start is not None:
-        timesteps = timesteps[-sampling.again :]
         start = start.float()
         size = [max(1, side // HELD_CELLS) for side in start.shape[2:]]
         small = F.interpolate(start, size, mode="area")
@@ -238,6 +244,48 @@ def _steps(
         timesteps=timesteps,
         after=since,
     )
+
+
+def _denoiser(on: Covered, sampling: Sampling) -> Denoise:
+    """Return the denoiser on the whole canvas, in windows if planned, and with edges that meet."""
+    denoise = on.model.denoise
+    if on.plan.windows is not None:
+        denoise = windowed(denoise, on.plan.windows)
+    return wrapped(denoise, sampling.wrap)
+
+
+def _timesteps(on: Covered, sampling: Sampling, start: Tensor | None) -> list[int]:
+    """Return the time steps that the sampler visits, the last ones if it starts from latents."""
+    timesteps = timesteps_of(sampling.sampler, sampling.steps, on.model.schedule.length)
+    return timesteps if start is None else timesteps[-sampling.again :]
+
+
+def _own_noise(
+    on: Covered, sampling: Sampling, uncond: Conditioning, start: Tensor, site: Site | None
+) -> Generator[Progress, None, Tensor]:
+    """Return the noise (1, C, h, w) in the latents to start from, by DDIM inversion.
+
+    Under the empty or negative condition, from which guidance then leads away: what the condition
+    does not ask to change stays as it is.
+    """
+    schedule, timesteps = on.model.schedule, _timesteps(on, sampling, start)
+    eps = conditioned(_denoiser(on, sampling), uncond.expand(1))
+    clock, start, total = Clock(), start.float(), len(timesteps)
+    steps = ddim_inversion(eps, start, schedule, timesteps=timesteps)
+
+    def inverted() -> Generator[Progress, None, Step]:
+        for index in range(total):
+            at = Progress("inverting", index, total)
+            yield at
+            step = yield from pausing(lambda: next(steps), on.space, lambda _: at)  # noqa: B023
+        return step
+
+    step = yield from clock.counting(inverted())
+    if site is not None:
+        one = replace(sampling, seeds=sampling.seeds[:1], guidance_scale=1.0)
+        site.took.append(_took_steps(on, one, total, clock.seconds))
+    t = torch.full((1,), timesteps[0], device=start.device)
+    return schedule.predict_eps(step.x_t, t, start)
 
 
 def _took_steps(on: Covered, sampling: Sampling, steps: int, seconds: float) -> Took:

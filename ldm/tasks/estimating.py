@@ -55,7 +55,7 @@ def canvases(request: Any, facts: Facts) -> list[Canvas]:
     if small is None:
         return [replace(canvas, share=sampling.first / steps)]
     first = replace(canvas_of(facts, small), share=small.first / steps)
-    return [first, replace(canvas, share=sampling.refined.again / steps)]
+    return [first, replace(canvas, share=sampling.refined.again / steps, inverts=False)]
 
 
 def pixels(request: Any, facts: Facts, found: Sequence[Canvas]) -> int:

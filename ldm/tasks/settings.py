@@ -18,7 +18,8 @@ from ldm.latent_diffusion import LatentDiffusion
 from ldm.requests import start_of
 from ldm.seeds import one_by_one, read_variations
 
-SOME_HAVE = ("cover", "coarse", "coarse_hold", "strength")  # fields that not all requests have
+# fields that not all requests have
+SOME_HAVE = ("cover", "coarse", "coarse_hold", "strength", "inversion")
 WRAPS = {
     "no": Wrap(),
     "across": Wrap(across=True),
@@ -55,6 +56,7 @@ class Sampling:
     coarse_hold: float = 0.0
     image: EncodedImage | None = None  # the picture to start from
     strength: float = 0.0
+    inversion: float = 0.0
     inner: tuple[int, int] | None = None  # height and width in px without padding; None: all
     # (picture of one px per latent cell, longest side in px) -> what a preview shows
     shown: Callable[[np.ndarray, int], np.ndarray] | None = None
@@ -73,6 +75,11 @@ class Sampling:
     def first(self) -> int:
         """Steps of the first sampling: from the picture to start from, or from noise."""
         return self.steps if self.image is None else self.again
+
+    @property
+    def inverts(self) -> bool:
+        """Whether the noise of the picture to start from is found first."""
+        return self.image is not None and self.inversion > 0
 
     @property
     def refined(self) -> Sampling:
@@ -135,6 +142,7 @@ def canvas_of(about: Measures, sampling: Sampling, *, encodes: bool = False) -> 
         count=len(sampling.seeds),
         passes=1 if sampling.guidance_scale == 1 else 2,
         encodes=encodes or sampling.image is not None or small_of(about, sampling) is not None,
+        inverts=sampling.inverts,
         windows=_windows(about),
         at_once=about.cells_at_once,
     )
