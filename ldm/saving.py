@@ -52,6 +52,7 @@ def save_sheet(image: np.ndarray, first: Result, folder: Path, **about: Any) -> 
         LDMError: If it cannot be written.
     """
     weights = metadata.load(first.paths[0]).weights_sha256
+    about["stem"] = f"{first.paths[0].stem}-compared"
     try:
         return _saved(folder, image, first.requests[0], weights, **about)
     except OSError as error:

@@ -20,11 +20,20 @@ def test_time_lies_between_the_known_ones():
 
 def test_new_times_of_the_same_work_are_averaged():
     rates = Rates([(100.0, 1.0)])
-    rates.learn(110.0, 3.3)
+    rates.learn(110.0, 1.98)
     assert len(rates.times) == 1
-    assert rates.seconds(110) == pytest.approx(0.5 * (3.3 + 1.1))
+    assert rates.seconds(110) == pytest.approx(0.5 * (1.98 + 1.1))
     rates.learn(1000.0, 3.0)
     assert len(rates.times) == 2
+
+
+def test_one_slow_run_hardly_counts_but_several_do():
+    rates = Rates([(100.0, 1.0)])
+    rates.learn(100.0, 5.0)
+    assert 1 < rates.seconds(100) < 1.7
+    for _ in range(5):
+        rates.learn(100.0, 5.0)
+    assert rates.seconds(100) > 3.5
 
 
 def test_the_oldest_measurements_go():
@@ -59,8 +68,8 @@ def test_a_part_that_all_models_share_is_known_from_any_of_them():
     store = Store(None)
     assert store.times("rest").seconds(100) is None
     store.put("a", Calibration(FACTS, {"rest": Rates([(100.0, 1.0)]), "unet": Rates([(1.0, 9.0)])}))
-    store.put("b", Calibration(FACTS, {"rest": Rates([(105.0, 3.15), (900.0, 5.0)])}))
-    assert store.times("rest").times == [(105.0, pytest.approx(2.1)), (900.0, 5.0)]
+    store.put("b", Calibration(FACTS, {"rest": Rates([(105.0, 1.89), (900.0, 5.0)])}))
+    assert store.times("rest").times == [(105.0, pytest.approx(1.47)), (900.0, 5.0)]
     assert store.get("a").rates["rest"].times == [(100.0, 1.0)]
 
 

@@ -83,12 +83,14 @@ latentCanvas.filled = (task, isThere) => setTimeout(() => {
   startWanted(studio, isThere); // held once more if another example is on its way
 }, SHOWN_MS);
 
-// On a phone what an example fills in may be far above it, and where the picture comes far below.
+// On a phone what an example fills in may be far above it, and where the picture comes far below; with
+// many settings open that is so on a desk, too.
+const isInWindow = ({ top, bottom }) => bottom > 120 && top < innerHeight - 120;
 document.addEventListener("click", (event) => {
-  if (!matchMedia("(max-width: 820px)").matches) return;
-  const studio = event.target.closest?.(".lc-studio");
-  if (event.target.closest?.(".lc-examples .thumbnail-lg")) studio.scrollIntoView({ behavior: "smooth" });
+  const studio = event.target.closest?.(".lc-studio"), isPhone = matchMedia("(max-width: 820px)").matches;
+  if (isPhone && event.target.closest?.(".lc-examples .thumbnail-lg")) studio.scrollIntoView({ behavior: "smooth" });
   if (event.target.closest?.(`${STARTS}, #history-results .thumbnail-lg`)) {
-    [...studio.querySelectorAll(".lc-wall, .lc-compare")].find(isVisible)?.scrollIntoView({ behavior: "smooth" });
+    const place = [...studio.querySelectorAll(".lc-wall, .lc-compare")].find(isVisible);
+    if (place && (isPhone || !isInWindow(place.getBoundingClientRect()))) place.scrollIntoView({ behavior: "smooth" });
   }
 });

@@ -23,6 +23,8 @@ from ldm.canvas.plan import Canvas, Plan
 KEPT = 16  # times that are kept per part
 NEAR = 1.15  # amounts of work whose ratio is below this share one time
 TRUST = 0.5  # weight of a new time against the stored one
+DOUBT = 0.15  # the same for one that took over SLOW times as long: another program may have run
+SLOW = 2.0
 LONGEST = 0.2  # seconds: after a run that takes longer, no larger size is calibrated
 REST = (0.02, 3e-7)  # default time outside of the networks: seconds per request and per px
 log = logging.getLogger(__name__)
@@ -61,7 +63,9 @@ class Rates:
         near = (time for time in self.times if 1 / NEAR < work / time[0] < NEAR)
         if (before := next(near, None)) is not None:
             self.times.remove(before)
-            seconds = work * (TRUST * seconds / work + (1 - TRUST) * before[1] / before[0])
+            new, old = seconds / work, before[1] / before[0]
+            trust = DOUBT if new > SLOW * old else TRUST
+            seconds = work * (trust * new + (1 - trust) * old)
         self.times = [*self.times, (work, seconds)][-KEPT:]
 
 
