@@ -16,7 +16,7 @@ from ldm.events import Result, Unfinished
 from ldm.progression import FRAMES, MOST, Progression, lacks_sheet
 from ldm.request_flags import add_flags, from_flags
 from ldm.request_json import to_dict
-from ldm.requests import REQUESTS, starts
+from ldm.requests import REQUESTS, takes_start_image
 from ldm.runtime.device import PRECISIONS
 
 
@@ -39,7 +39,7 @@ def add_compare(verbs: Any) -> None:
 def add_progression(verbs: Any) -> None:
     """Add `progression TASK`: a picture and its sampling steps, for tasks that support it."""
     text = "make a picture whose file plays its steps, and a sheet of them"
-    able = {task: kind for task, kind in REQUESTS.items() if starts(kind)}
+    able = {task: kind for task, kind in REQUESTS.items() if takes_start_image(kind)}
     for parser in _by_task(verbs, "progression", text, _progression, NOT_COMPARED, able):
         parser.set_defaults(count=1)
         about = f"steps that are shown, 2 to {MOST} (default: {FRAMES})"
@@ -111,7 +111,7 @@ def _run(arguments: Any, request: Any) -> int:
                 print(f"\r{event.stage} {event.step}/{event.total}  ", end=end, file=sys.stderr)
     except (KeyboardInterrupt, LDMError):
         events.close()  # stores the unfinished run
-        if (unfinished := studio.left_by(event)) is not None:
+        if (unfinished := studio.resumable(event)) is not None:
             print(f"\n{_how_to_go_on(unfinished)}", file=sys.stderr)
         raise
     return code

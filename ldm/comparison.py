@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ldm.errors import RequestError
-from ldm.requests import REQUESTS, Control, controls, start_of
-from ldm.seeds import drawn, settled
+from ldm.requests import REQUESTS, Control, controls, start_image
+from ldm.seeds import new_seed, with_seeds_drawn
 
 MOST = 64  # most pictures of one comparison
 NOT_COMPARED = ("count",)
@@ -59,8 +59,8 @@ class StandsForRequest:
 
     def settle(self) -> None:
         """Draw the open seeds of the request and set its count to one picture."""
-        seed = drawn() if self.request.seed is None else self.request.seed
-        about = {"seed": seed, "variations": settled(self.request.variations), "count": 1}
+        seed = new_seed() if self.request.seed is None else self.request.seed
+        about = {"seed": seed, "variations": with_seeds_drawn(self.request.variations), "count": 1}
         object.__setattr__(self, "request", replace(self.request, **about))
 
 
@@ -84,7 +84,7 @@ class Comparison(StandsForRequest):
             raise RequestError(f"what is compared must be a request, got {self.request!r:.40}.")
         for axis in self.axes:
             _check_axis(axis, type(self.request))
-            if axis.name in ("strength", "inversion") and start_of(self.request) is None:
+            if axis.name in ("strength", "inversion") and start_image(self.request) is None:
                 raise RequestError(
                     f"{axis.name} is for a picture to start from, and there is none; got "
                     f"{', '.join(axis.said())}."
@@ -103,7 +103,7 @@ class Comparison(StandsForRequest):
             if axis := getattr(self, way):  # as the requests converted them
                 values = tuple(getattr(request, axis.name) for request in requests)
                 if axis.name == "variations":  # draw new seeds now, for the sheet's labels
-                    values = tuple(map(settled, values))
+                    values = tuple(map(with_seeds_drawn, values))
                 object.__setattr__(self, way, Axis(axis.name, values))
 
     @property

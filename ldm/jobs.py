@@ -277,7 +277,7 @@ class JobQueue:
                 given_up = self._waiting and job.is_abandoned
                 if (job.cancelled or given_up) and not isinstance(event, Result):
                     events.close()
-                    self._publish(job, event.kept or Cancelled(self._studio.left_by(event)))
+                    self._publish(job, event.kept or Cancelled(self._studio.resumable(event)))
                     return
                 self._publish(job, published(job, event))
         except LDMError as error:
@@ -292,7 +292,7 @@ class JobQueue:
         """End a job with an error, or with the pictures that it has made and a note."""
         kept = job.event.kept if isinstance(job.event, Progress) else None
         if kept is None:
-            left = self._studio.left_by(job.event) if self._studio else None
+            left = self._studio.resumable(job.event) if self._studio else None
             self._publish(job, Failed(why, left))
             return
         number = len(kept.requests)

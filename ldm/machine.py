@@ -13,10 +13,10 @@ from typing import Any
 from ldm.canvas.calibration import Calibration, Store
 from ldm.canvas.estimate import calibration_of
 from ldm.canvas.facts import Facts
-from ldm.canvas.plan import Room
+from ldm.canvas.plan import Resources
 from ldm.events import Estimate, Result
 from ldm.runtime.memory import peak_resident, reset_peak, resident
-from ldm.tasks.covering import Site
+from ldm.tasks.covering import RunContext
 from ldm.tasks.estimating import bytes_beside, canvases, expected, pixels
 
 log = logging.getLogger(__name__)
@@ -55,24 +55,24 @@ class Machine:
         self._resident = resident(self.device)
         return known
 
-    def estimate(self, name: str, request: Any, room: Room) -> Estimate | None:
+    def estimate(self, name: str, request: Any, resources: Resources) -> Estimate | None:
         """Estimate a resolved request; None: there is no calibration of its model.
 
         Raises:
-            MemoryBudgetError: If it cannot be made in this room; the message says what could.
+            MemoryBudgetError: If it cannot be made with these resources; says what could.
         """
         known = self.of(name)
         if known is None:
             return None
-        found = expected(request, known, _left_of(room, request))
+        found = expected(request, known, _left_of(resources, request))
         now = resident(self.device) if self._resident is None else self._resident
         memory = now + bytes_beside(request) + found.memory
         return Estimate(found.seconds, memory, found.plan.why)
 
-    def watch(self, name: str, model: Any, request: Any, room: Room) -> Watch:
+    def watch(self, name: str, model: Any, request: Any, resources: Resources) -> Watch:
         """Begin to measure a run."""
         self._resident = resident(self.device)
-        return Watch(self, name, model, request, room)
+        return Watch(self, name, model, request, resources)
 
     def facts(self, name: str, model: Any) -> Facts:
         """Return the facts of a loaded model."""
@@ -83,11 +83,13 @@ class Machine:
 class Watch:
     """One run: its estimate, and the time and memory that it takes."""
 
-    def __init__(self, machine: Machine, name: str, model: Any, request: Any, room: Room) -> None:
+    def __init__(
+        self, machine: Machine, name: str, model: Any, request: Any, resources: Resources
+    ) -> None:
         self.machine, self.name, self.model, self.request = machine, name, model, request
-        self.site = Site(self._facts, _left_of(room, request))
+        self.context = RunContext(self._facts, _left_of(resources, request))
         known = machine.of(name)
-        self.estimate = known and machine.estimate(name, request, room)
+        self.estimate = known and machine.estimate(name, request, resources)
         reset_peak(machine.device)
         self._begin = time.perf_counter()
 
@@ -108,21 +110,21 @@ class Watch:
         self.seconds = time.perf_counter() - self._begin
         return replace(
             result,
-            notes=(*result.notes, *self.site.notes, *self._resumed()),
-            estimate=None if self.site.resumed else self.estimate,
+            notes=(*result.notes, *self.context.notes, *self._resumed()),
+            estimate=None if self.context.resumed else self.estimate,
             memory_bytes=peak_resident(self.machine.device),
         )
 
     def _resumed(self) -> list[str]:
-        if self.site.resumed:
-            return ["It went on after step {} of {}.".format(*self.site.resumed[-1])]
-        was_there = self.site.bookmark is not None and self.site.bookmark.was_there
+        if self.context.resumed:
+            return ["It went on after step {} of {}.".format(*self.context.resumed[-1])]
+        was_there = self.context.bookmark is not None and self.context.bookmark.was_there
         return ["What was kept of it could not be used; it began anew."] * was_there
 
     def learn(self, event: Any) -> None:
         """Add the times of the run to the calibration, given its last event."""
         is_known = self.machine.of(self.name) is not None
-        if not (isinstance(event, Result) and is_known and self.site.is_usual):
+        if not (isinstance(event, Result) and is_known and self.context.is_usual):
             return
         try:
             self._learn()
@@ -132,15 +134,15 @@ class Watch:
     def _learn(self) -> None:
         known = self.machine.know(self.name, self.model)
         networks = 0.0
-        for took in self.site.took:
-            work = known.facts.operations(took.part, took.pictures, took.cells, took.passes)
-            known.learn(took.part, work, took.seconds)
-            networks += took.seconds * took.times
+        for timing in self.context.timings:
+            work = known.facts.operations(timing.part, timing.pictures, timing.cells, timing.passes)
+            known.learn(timing.part, work, timing.seconds)
+            networks += timing.seconds * timing.times
         made = pixels(self.request, known.facts, canvases(self.request, known.facts))
         known.learn("rest", made, self.seconds - networks)
         self.machine.store.put(self.machine.key(self.name), known)
 
 
-def _left_of(room: Room, request: Any) -> Room:
-    """Return the room for a request's canvases: what it holds beside them is taken off."""
-    return replace(room, memory=max(0, room.memory - bytes_beside(request)))
+def _left_of(resources: Resources, request: Any) -> Resources:
+    """Return the resources for a request's canvases: what it holds beside them is taken off."""
+    return replace(resources, memory=max(0, resources.memory - bytes_beside(request)))

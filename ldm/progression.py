@@ -15,7 +15,7 @@ from PIL import Image
 from ldm.comparison import Comparison, StandsForRequest, title_of
 from ldm.errors import RequestError
 from ldm.events import Frame, Result
-from ldm.requests import REQUESTS, starts
+from ldm.requests import REQUESTS, takes_start_image
 from ldm.sheet import fitted, sheet
 
 FRAMES = 10  # default number of frames
@@ -30,7 +30,7 @@ class Progression(StandsForRequest):
     """A picture whose sampling steps are shown; it can be used like a request.
 
     Args:
-        request: Request whose task allows a picture to start from, see `starts`.
+        request: Request whose task allows a picture to start from, see `takes_start_image`.
         frames: Number of steps to show, evenly spread from first to last; all if there are fewer.
 
     Raises:
@@ -43,7 +43,7 @@ class Progression(StandsForRequest):
     def __post_init__(self) -> None:
         if type(self.request) not in REQUESTS.values():
             raise RequestError(f"only a request has steps, got {self.request!r:.40}.")
-        if not starts(type(self.request)):
+        if not takes_start_image(type(self.request)):
             raise RequestError(
                 "the steps of text-to-image, semantic, layout and class-conditional can be shown, "
                 f"got {self.request.task!r}."

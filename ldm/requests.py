@@ -276,14 +276,14 @@ class ClassConditional:
         check(self)
 
 
-def starts(request_type: type) -> bool:
+def takes_start_image(request_type: type) -> bool:
     """Whether requests of this type may start from a picture; others use `image` differently."""
     return hasattr(request_type, "strength")
 
 
-def start_of(request: Any) -> EncodedImage | None:
+def start_image(request: Any) -> EncodedImage | None:
     """Return the picture that a request starts from; None: it starts from noise."""
-    return request.image if starts(type(request)) else None
+    return request.image if takes_start_image(type(request)) else None
 
 
 def _by(image: EncodedImage) -> str:
@@ -294,7 +294,7 @@ _TYPES = (TextToImage, Inpaint, Semantic, Layout, Upscale, ClassConditional)
 REQUESTS: dict[str, type] = {request_type.task: request_type for request_type in _TYPES}
 """Task name -> request type."""
 
-MET_BY: dict[str, tuple[str, ...]] = {
+PRESET_TASKS: dict[str, tuple[str, ...]] = {
     **{task: (task,) for task in REQUESTS},
     "class-conditional": ("class-conditional", "unconditional"),
 }

@@ -9,8 +9,8 @@ from ldm.catalog.registry import load_preset
 from ldm.catalog.schema import Preset
 from ldm.errors import RequestError
 from ldm.request_controls import MAX_SIDE_PX
-from ldm.requests import MET_BY, start_of
-from ldm.seeds import drawn, settled
+from ldm.requests import PRESET_TASKS, start_image
+from ldm.seeds import new_seed, with_seeds_drawn
 
 
 def preset_of(request: Any) -> Preset:
@@ -19,7 +19,7 @@ def preset_of(request: Any) -> Preset:
     Raises:
         PresetError: If there is none of this name that meets the request's task.
     """
-    return load_preset(request.preset, tasks=MET_BY[request.task])
+    return load_preset(request.preset, tasks=PRESET_TASKS[request.task])
 
 
 def resolve(request: Any, preset: Preset) -> Any:
@@ -28,7 +28,7 @@ def resolve(request: Any, preset: Preset) -> Any:
     Raises:
         RequestError: If the preset is for another task.
     """
-    if preset.task not in MET_BY[request.task]:
+    if preset.task not in PRESET_TASKS[request.task]:
         raise RequestError(f"{preset.name} does {preset.task}, not {request.task}.")
     width, height = _size(request, preset)
     defaults = {
@@ -40,11 +40,11 @@ def resolve(request: Any, preset: Preset) -> Any:
         "temperature": preset.defaults.temperature,
         "coarse": preset.defaults.coarse,
         "working_size": 2 * max(preset.width, preset.height),
-        "seed": drawn(),
+        "seed": new_seed(),
     }
     names = {field.name for field in fields(request)}
     missing = {n: v for n, v in defaults.items() if n in names and getattr(request, n) is None}
-    request = replace(request, variations=settled(request.variations), **missing)
+    request = replace(request, variations=with_seeds_drawn(request.variations), **missing)
     if request.eta is None:
         request = replace(request, eta=preset.defaults.eta_for(request.sampler))
     return request
@@ -55,7 +55,7 @@ def _size(request: Any, preset: Preset) -> tuple[int, int]:
 
     With a picture to start from they follow its shape; otherwise they are the trained size.
     """
-    start = start_of(request)
+    start = start_image(request)
     chosen = [getattr(request, side, None) for side in ("width", "height")]
     if start is None or chosen != [None, None]:
         return preset.width, preset.height

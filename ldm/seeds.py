@@ -20,7 +20,7 @@ NEW = "new"  # stands for a seed that is still to be drawn
 Turns = Sequence[tuple[int | None, float]]  # seed (None: a new one) and share of the way to it
 
 
-def drawn() -> int:
+def new_seed() -> int:
     """Draw a new seed."""
     return secrets.randbelow(MAX_SEED + 1)
 
@@ -42,17 +42,19 @@ def write_variations(turns: Turns) -> str:
     return ", ".join(f"{NEW if seed is None else seed}:{share:.12g}" for seed, share in turns)
 
 
-def settled(text: str) -> str:
+def with_seeds_drawn(text: str) -> str:
     """Replace each "new" in variations by a seed that is drawn now.
 
     Raises:
         RequestError: If the text holds no valid variations.
     """
     turns = read_variations(text)
-    return write_variations([(drawn() if seed is None else seed, share) for seed, share in turns])
+    return write_variations(
+        [(new_seed() if seed is None else seed, share) for seed, share in turns]
+    )
 
 
-def one_by_one(request: Any) -> list[Any]:
+def split_by_picture(request: Any) -> list[Any]:
     """Split a request whose seeds are all known into one request for each picture.
 
     Picture i has seed + i; with variations, all have the same seed, and i is added to the last

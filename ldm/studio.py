@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ldm.canvas.plan import Room
+from ldm.canvas.plan import Resources
 from ldm.catalog.hashes import weights_sha256
 from ldm.catalog.registry import load_preset
 from ldm.catalog.schema import Preset
@@ -32,7 +32,7 @@ from ldm.runtime.memory import default_budget, in_bytes, is_out_of_memory
 from ldm.saving import save_pictures, save_sheet, save_steps, unwritable
 from ldm.tasks import RUNNERS
 from ldm.tasks.bookmark import Bookmark
-from ldm.tasks.covering import Watched
+from ldm.tasks.covering import FrameRecorder
 from ldm.tasks.settings import start_fitted
 from ldm.unfinished import FOLDER, UnfinishedRuns
 
@@ -98,14 +98,14 @@ class Studio:
             return self._progress(request)
         if type(request) not in REQUESTS.values():
             raise RequestError(f"only a request can be run, got {request!r:.80}.")
-        return self._meet(request, is_kept=True)
+        return self._run_one(request, is_kept=True)
 
     def make(self, request: Any) -> Result:
         """Run a request to its end and return its result, which has the `images` and `paths`."""
         *_, result = self.run(request)
         return result
 
-    def left_by(self, event: Any) -> Unfinished | None:
+    def resumable(self, event: Any) -> Unfinished | None:
         """Return the run that can resume, given the last event of a run; None: there is none."""
         rest = getattr(event, "unfinished", None)
         return rest if rest is not None and self.unfinished.has(rest.request) else None
@@ -125,21 +125,21 @@ class Studio:
         def save(image: np.ndarray, first: Result) -> Path:
             return save_sheet(image, first, self._folder(), compared=comparison.record())
 
-        yield from compared(comparison, self._meet, save)
+        yield from compared(comparison, self._run_one, save)
 
     def _progress(self, progression: Progression) -> Iterator[Progress | Result]:
         """Run a progression: a picture whose file plays its steps as a film, and their sheet."""
-        watched = Watched(lambda total: shown_steps(total, progression.frames))
-        for event in self._meet(progression.request, watched):
+        recorder = FrameRecorder(lambda total: shown_steps(total, progression.frames))
+        for event in self._run_one(progression.request, recorder):
             if isinstance(event, Result):
                 begin = time.perf_counter()
                 yield Progress("saving its steps", seconds=event.seconds, kept=event)
-                event = save_steps(event, progression, watched.frames)
+                event = save_steps(event, progression, recorder.frames)
                 event = replace(event, seconds=event.seconds + time.perf_counter() - begin)
             yield event
 
-    def _meet(
-        self, request: Any, watched: Watched | None = None, *, is_kept: bool = False
+    def _run_one(
+        self, request: Any, recorder: FrameRecorder | None = None, *, is_kept: bool = False
     ) -> Iterator[Progress | Result]:
         """Run one request; if `is_kept`, store its steps and resume from stored ones."""
         begin = time.perf_counter()
@@ -153,14 +153,16 @@ class Studio:
                 too_large = _too_large(request)
                 weights = weights_sha256(preset)  # now: the file may be replaced during the run
                 loading = time.perf_counter() - begin
-                watch = self.machine.watch(known_as(preset), model, request, self._room(folder))
-                if watched is not None:
-                    watch.site.watch(watched)
-                events = self.cores.fitted(RUNNERS[request.task](model, request, watch.site))
+                watch = self.machine.watch(
+                    calibration_key(preset), model, request, self._resources(folder)
+                )
+                if recorder is not None:
+                    watch.context.record_frames(recorder)
+                events = self.cores.fitted(RUNNERS[request.task](model, request, watch.context))
                 kept_at = self.unfinished.path_of(request) if is_kept else None
-                made_by = f"{known_as(preset)} {weights}"
+                made_by = f"{calibration_key(preset)} {weights}"
                 bookmark = Bookmark(kept_at, request, made_by, self.manager.device)
-                watch.site.bookmark = bookmark
+                watch.context.bookmark = bookmark
                 resumed = bookmark.is_resumed
                 expected = watch.estimate.seconds if watch.estimate and not resumed else None
                 with closing(bookmark):
@@ -182,7 +184,7 @@ class Studio:
     def load(self, preset_name: str) -> None:
         """Load a model in advance; calibrate it and fit its preview, which its first run needs."""
         with self.cores.fit(), self.manager.use(preset_name) as model:
-            self.machine.know(known_as(load_preset(preset_name)), model)
+            self.machine.know(calibration_key(load_preset(preset_name)), model)
             model.fit_preview()
 
     def estimate(self, request: Any) -> Estimate | None:
@@ -198,14 +200,16 @@ class Studio:
             return expected(request, self.estimate)
         request = request.request if isinstance(request, Progression) else request
         preset = preset_of(request)
-        return self.machine.estimate(known_as(preset), resolve(request, preset), self._room(None))
+        return self.machine.estimate(
+            calibration_key(preset), resolve(request, preset), self._resources(None)
+        )
 
-    def _room(self, folder: Path | None) -> Room:
+    def _resources(self, folder: Path | None) -> Resources:
         """Return the memory and disk for a run; maps that do not fit go beside the pictures."""
         budget, device = self.canvas_budget, self.manager.device
         memory = default_budget(device) if budget is None else budget
         there = next(p for p in (folder or self.data_dir, self.data_dir, Path()) if p.exists())
-        return Room(memory, shutil.disk_usage(there).free, there)
+        return Resources(memory, shutil.disk_usage(there).free, there)
 
     def _folder(self) -> Path:
         """Return the folder for pictures that are made now; create it if necessary."""
@@ -217,7 +221,7 @@ class Studio:
         return folder
 
 
-def known_as(preset: Preset) -> str:
+def calibration_key(preset: Preset) -> str:
     """Return the calibration key: the preset's name plus a hash of its architecture."""
     shape = hashlib.sha256(repr(preset.architecture).encode()).hexdigest()[:8]
     return f"{preset.name} {shape}"

@@ -10,7 +10,7 @@ def stopped(made, request, after):
     events = made.run(request)
     last = next(e for e in events if (e.stage, e.step) == ("sampling", after))
     events.close()
-    return made.left_by(last)
+    return made.resumable(last)
 
 
 def steps_of(events):

@@ -17,7 +17,7 @@ class FakeStudio:
     def run(self, request):
         return request()
 
-    def left_by(self, event):
+    def resumable(self, event):
         return getattr(event, "unfinished", None)
 
     def load(self, preset_name):

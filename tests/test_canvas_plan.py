@@ -3,7 +3,7 @@
 import pytest
 
 from ldm.canvas.facts import MOST_GAPS, Bands, Facts, Line, Work
-from ldm.canvas.plan import BANDS_BUDGET, Canvas, Room, plan
+from ldm.canvas.plan import BANDS_BUDGET, Canvas, Resources, plan
 from ldm.canvas.windows import EvenWindows
 from ldm.errors import MemoryBudgetError, RequestError
 
@@ -27,9 +27,9 @@ PIXELS = 16 * 16  # bytes of a cell's pixels
 def test_whole_while_it_fits():
     canvas = Canvas(128, 128)
     need = canvas.cells * (12288 + PIXELS)
-    assert plan(canvas, FACTS, Room(need)).cover == "whole"
-    assert plan(canvas, FACTS, Room(need)).memory == need
-    chosen = plan(canvas, FACTS, Room(need - 1))
+    assert plan(canvas, FACTS, Resources(need)).cover == "whole"
+    assert plan(canvas, FACTS, Resources(need)).memory == need
+    chosen = plan(canvas, FACTS, Resources(need - 1))
     assert (chosen.cover, chosen.unet, chosen.decoder) == ("bands", False, True)
     assert "the same picture" in chosen.why
 
@@ -44,17 +44,17 @@ def test_gaps_between_tensors_stop_growing():
 def test_a_batch_shrinks_before_anything_goes_in_bands():
     canvas = Canvas(32, 32, count=8)
     one = canvas.cells * 12288
-    room = Room(3 * one + 8 * canvas.cells * PIXELS)
-    chosen = plan(canvas, FACTS, room)
+    resources = Resources(3 * one + 8 * canvas.cells * PIXELS)
+    chosen = plan(canvas, FACTS, resources)
     assert (chosen.cover, chosen.batch) == ("whole", 3)
-    assert plan(canvas, FACTS, Room(2**40)).batch == 8
+    assert plan(canvas, FACTS, Resources(2**40)).batch == 8
 
 
 @pytest.mark.parametrize("side", [128, 512, 1024, 4096])
 @pytest.mark.parametrize("memory", [128 * MIB, 600 * MIB, 5000 * MIB])
 def test_a_plan_never_takes_more_than_there_is(side, memory):
     try:
-        chosen = plan(Canvas(side, side, passes=2, encodes=True), FACTS, Room(memory))
+        chosen = plan(Canvas(side, side, passes=2, encodes=True), FACTS, Resources(memory))
     except MemoryBudgetError:
         assert side * side * PIXELS + 8192 * side > memory
         return
@@ -65,20 +65,20 @@ def test_a_plan_never_takes_more_than_there_is(side, memory):
 def test_guidance_counts_twice_for_the_denoiser():
     need = 2048 * 2 * 64 * 64
     facts = Facts(**{**FACTS.__dict__, "decoder": Line(0, 1)})
-    room = Room(need + 64 * 64 * PIXELS - 1)
-    assert plan(Canvas(64, 64, passes=2), facts, room).unet
-    assert not plan(Canvas(64, 64, passes=1), facts, room).unet
+    resources = Resources(need + 64 * 64 * PIXELS - 1)
+    assert plan(Canvas(64, 64, passes=2), facts, resources).unet
+    assert not plan(Canvas(64, 64, passes=1), facts, resources).unet
 
 
 def test_what_cannot_fit_is_refused_with_what_could():
     with pytest.raises(MemoryBudgetError, match=r"4096 x 4096 px needs at least 264 MiB, even in"):
-        plan(Canvas(1024, 1024), FACTS, Room(64 * MIB))
+        plan(Canvas(1024, 1024), FACTS, Resources(64 * MIB))
     with pytest.raises(MemoryBudgetError, match="or about 20[0-9][0-9] x 20[0-9][0-9] px"):
-        plan(Canvas(1024, 1024), FACTS, Room(64 * MIB))
+        plan(Canvas(1024, 1024), FACTS, Resources(64 * MIB))
     with pytest.raises(MemoryBudgetError, match="on the disk while it is made and 100 MiB are fr"):
-        plan(Canvas(1024, 1024), FACTS, Room(600 * MIB, disk=100 * MIB))
+        plan(Canvas(1024, 1024), FACTS, Resources(600 * MIB, disk=100 * MIB))
     with pytest.raises(MemoryBudgetError, match="in bands it is the same picture in less"):
-        plan(Canvas(1024, 1024), FACTS, Room(600 * MIB), "whole")
+        plan(Canvas(1024, 1024), FACTS, Resources(600 * MIB), "whole")
 
 
 @pytest.mark.parametrize(
@@ -94,17 +94,17 @@ def test_what_cannot_fit_is_refused_with_what_could():
 )
 def test_how_little_memory_there_is_is_told(memory, says):
     with pytest.raises(MemoryBudgetError, match="needs at least 264 MiB, even in bands") as caught:
-        plan(Canvas(1024, 1024), FACTS, Room(memory))
+        plan(Canvas(1024, 1024), FACTS, Resources(memory))
     assert str(caught.value).endswith(says)
 
 
 def test_bands_can_be_asked_for():
-    chosen = plan(Canvas(16, 16), FACTS, Room(2**30), "bands")
+    chosen = plan(Canvas(16, 16), FACTS, Resources(2**30), "bands")
     assert (chosen.cover, chosen.unet, chosen.decoder) == ("bands", True, True)
     with pytest.raises(
         RequestError, match="cover must be one of auto, whole, bands, windows, got 'til"
     ):
-        plan(Canvas(16, 16), FACTS, Room(2**30), "tiles")
+        plan(Canvas(16, 16), FACTS, Resources(2**30), "tiles")
 
 
 WINDOWS = EvenWindows((32, 32), 4)
@@ -112,28 +112,30 @@ WINDOWS = EvenWindows((32, 32), 4)
 
 def test_windows_are_taken_only_when_asked():
     canvas = Canvas(32, 128, windows=WINDOWS)
-    assert plan(canvas, FACTS, Room(2**30)).windows is None
-    chosen = plan(canvas, FACTS, Room(2**30), "windows")
+    assert plan(canvas, FACTS, Resources(2**30)).windows is None
+    chosen = plan(canvas, FACTS, Resources(2**30), "windows")
     assert (chosen.cover, chosen.windows, chosen.is_bounded) == ("windows", WINDOWS, False)
     assert chosen.why.startswith("in 7 windows of 128 x 128 px that overlap; whole, it takes")
 
 
 def test_one_window_that_holds_it_all_is_whole():
-    assert plan(Canvas(32, 16, windows=WINDOWS), FACTS, Room(2**30), "windows").cover == "whole"
+    assert (
+        plan(Canvas(32, 16, windows=WINDOWS), FACTS, Resources(2**30), "windows").cover == "whole"
+    )
 
 
 def test_the_denoiser_in_windows_takes_the_memory_of_one():
     canvas = Canvas(32, 4096, windows=WINDOWS)
     facts = Facts(**{**FACTS.__dict__, "decoder": Line(0, 1)})
-    room = Room(canvas.cells * PIXELS + 32 * 32 * 2048)
-    assert not plan(canvas, facts, room, "windows").unet
+    resources = Resources(canvas.cells * PIXELS + 32 * 32 * 2048)
+    assert not plan(canvas, facts, resources, "windows").unet
     with pytest.raises(MemoryBudgetError, match="needs at least 48 MiB, even in bands"):
-        plan(canvas, facts, room)
+        plan(canvas, facts, resources)
 
 
 def test_windows_need_a_trained_size():
     with pytest.raises(RequestError, match="cover must be auto, whole or bands for this model"):
-        plan(Canvas(32, 128), FACTS, Room(2**30), "windows")
+        plan(Canvas(32, 128), FACTS, Resources(2**30), "windows")
 
 
 def test_facts_tell_the_trained_size_in_px():

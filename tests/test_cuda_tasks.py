@@ -22,7 +22,7 @@ from ldm.requests import (
 from ldm.runtime.manager import ModelManager
 from ldm.studio import Studio
 from ldm.tasks.covering import Covered
-from ldm.tasks.denoising import Track, decoded, denoised
+from ldm.tasks.denoising import StepPosition, decoded, denoised
 from ldm.tasks.settings import Sampling
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
@@ -49,8 +49,8 @@ def pictures(model, seeds, bands=False):
     plan = Plan("bands" if bands else "whole", len(seeds), bands, bands, budget=2**22)
     space = Workspace(plan.budget) if bands else None
     on = Covered(in_bands(model, plan, space) if bands else model, model, plan, space)
-    latents = finished(denoised(on, sampling, (cond, uncond), Track(0, STEPS), None))
-    return finished(decoded(on, sampling, latents, Track(STEPS, STEPS), None)).float().cpu()
+    latents = finished(denoised(on, sampling, (cond, uncond), StepPosition(0, STEPS), None))
+    return finished(decoded(on, sampling, latents, StepPosition(STEPS, STEPS), None)).float().cpu()
 
 
 @torch.no_grad()
@@ -153,8 +153,8 @@ def test_a_model_that_goes_leaves_nothing(tmp_path):
 def test_a_model_goes_when_another_needs_its_room():
     sizes = ModelManager(device="cuda")
     with sizes.use("demo-text-to-image"), sizes.use("demo-semantic"):
-        room = max(sizes.loaded().values())
-    manager = ModelManager(device="cuda", memory_budget=room)
+        resources = max(sizes.loaded().values())
+    manager = ModelManager(device="cuda", memory_budget=resources)
     for name in ("demo-text-to-image", "demo-semantic", "demo-text-to-image"):
         with manager.use(name):
             assert list(manager.loaded()) == [name]

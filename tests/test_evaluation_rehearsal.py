@@ -3,7 +3,7 @@ import pytest
 from ldm.catalog.registry import list_presets
 from ldm.errors import PresetError
 from ldm.evaluation.rehearsal import EXAMPLES, rehearse
-from ldm.requests import MET_BY
+from ldm.requests import PRESET_TASKS
 from ldm.resolve import resolve
 
 
@@ -15,7 +15,7 @@ def test_a_task_runs_without_its_weight_file(name):
 
 
 def test_every_task_can_be_rehearsed_and_nothing_else():
-    assert set(EXAMPLES) == {task for tasks in MET_BY.values() for task in tasks}
+    assert set(EXAMPLES) == {task for tasks in PRESET_TASKS.values() for task in tasks}
     with pytest.raises(PresetError, match="does first-stage; rehearsed are text-to-image"):
         rehearse("kl-f8")
 

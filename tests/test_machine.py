@@ -8,7 +8,7 @@ import pytest
 from ldm import machine, studio
 from ldm.canvas.calibration import Calibration
 from ldm.canvas.estimate import calibration_of
-from ldm.canvas.plan import Room
+from ldm.canvas.plan import Resources
 from ldm.catalog.registry import load_preset
 from ldm.errors import MemoryBudgetError
 from ldm.events import Result
@@ -17,7 +17,7 @@ from ldm.machine import Machine
 from ldm.requests import EncodedImage, Inpaint, TextToImage
 from ldm.resolve import resolve
 from ldm.runtime.manager import ModelManager
-from ldm.studio import Studio, known_as
+from ldm.studio import Studio, calibration_key
 from ldm.tasks.estimating import bytes_beside
 
 REQUEST = TextToImage(prompt="a red house", width=16, height=16, steps=4, seed=5)
@@ -50,7 +50,7 @@ def test_an_estimate_is_known_once_the_model_is(tiny_studio, tmp_path):
     again = Studio(data_dir=tmp_path, manager=tiny_studio.manager)
     assert again.estimate(REQUEST).seconds > 0
     known = again.machine.store
-    name = known_as(load_preset(REQUEST.preset))
+    name = calibration_key(load_preset(REQUEST.preset))
     assert Machine(tmp_path / "machine.json", "cpu bfloat16").of(name) is None
     assert known.get(f"{name}, cpu float32") is not None
 
@@ -67,15 +67,17 @@ def test_measuring_a_model_is_no_part_of_its_run(tiny_studio, monkeypatch):
     monkeypatch.setattr(machine.time, "perf_counter", lambda: now[0])
     list(tiny_studio.run(replace(REQUEST, cover="whole")))
     assert now[0] == 100
-    assert not tiny_studio.machine.of(known_as(load_preset(REQUEST.preset))).rates["rest"].times
+    assert (
+        not tiny_studio.machine.of(calibration_key(load_preset(REQUEST.preset))).rates["rest"].times
+    )
 
 
 def test_a_model_of_another_shape_is_measured_by_itself():
     preset = load_preset(REQUEST.preset)
     deeper = replace(preset.architecture.unet, num_res_blocks=3)
     other = replace(preset, architecture=replace(preset.architecture, unet=deeper))
-    assert known_as(other) != known_as(preset)
-    assert known_as(replace(preset, title="Another")) == known_as(preset)
+    assert calibration_key(other) != calibration_key(preset)
+    assert calibration_key(replace(preset, title="Another")) == calibration_key(preset)
 
 
 def test_a_second_model_begins_with_what_the_first_one_took_beside_its_networks(tiny_studio):
@@ -83,7 +85,7 @@ def test_a_second_model_begins_with_what_the_first_one_took_beside_its_networks(
     list(tiny_studio.run(REQUEST))
     with tiny_studio.manager.use(REQUEST.preset) as model:
         second = tiny_studio.machine.know("another", model)
-    first = tiny_studio.machine.of(known_as(load_preset(REQUEST.preset)))
+    first = tiny_studio.machine.of(calibration_key(load_preset(REQUEST.preset)))
     assert second.rates["rest"] == first.rates["rest"]
     assert [pixels for pixels, _ in second.rates["rest"].times] == [16 * 16]
 
@@ -101,26 +103,26 @@ def test_what_cannot_fit_is_said_by_the_estimate_and_the_run(tiny_studio):
 def test_the_photograph_around_a_hole_counts(tiny_studio):
     """Twice: it takes memory, and leaves less for the canvas."""
     tiny_studio.load(REQUEST.preset)
-    name, found = known_as(load_preset(REQUEST.preset)), []
+    name, found = calibration_key(load_preset(REQUEST.preset)), []
     for side in (200, 1000):
         mask = np.zeros((side, side), np.uint8)
         mask[80:100, 80:100] = 255
         image = EncodedImage.from_array(np.zeros((side, side, 3), np.uint8))
         hole = Inpaint(image=image, mask=EncodedImage.from_array(mask), working_size=64, steps=2)
         request = resolve(replace(hole, count=2), load_preset("demo-inpaint"))
-        found.append(tiny_studio.machine.estimate(name, request, Room(2**30)).memory_bytes)
+        found.append(tiny_studio.machine.estimate(name, request, Resources(2**30)).memory_bytes)
         least = bytes_beside(request)
     assert found[1] - found[0] == (12 + 2 * 4) * (1000**2 - 200**2)
     with pytest.raises(MemoryBudgetError):
-        tiny_studio.machine.estimate(name, replace(request, working_size=512), Room(least))
+        tiny_studio.machine.estimate(name, replace(request, working_size=512), Resources(least))
 
 
 def test_so_small_a_canvas_is_whole_in_any_room(tiny_studio):
-    """As it will be made, see `is_sure`."""
+    """As it will be made, see `is_small`."""
     tiny_studio.load(REQUEST.preset)
-    name = known_as(load_preset(REQUEST.preset))
+    name = calibration_key(load_preset(REQUEST.preset))
     request = resolve(replace(REQUEST, width=64, height=64), load_preset(REQUEST.preset))
-    assert tiny_studio.machine.estimate(name, request, Room(1)).plan.startswith("whole")
+    assert tiny_studio.machine.estimate(name, request, Resources(1)).plan.startswith("whole")
 
 
 def test_the_time_of_whoever_reads_is_not_the_models(tiny_studio, monkeypatch):

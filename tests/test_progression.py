@@ -129,16 +129,16 @@ def test_a_wide_picture_has_its_frames_from_top_to_bottom():
 
 
 def test_a_run_that_begins_anew_has_its_steps_once(studio, monkeypatch):
-    from ldm.tasks.covering import Watched  # noqa: PLC0415  (torch)
+    from ldm.tasks.covering import FrameRecorder  # noqa: PLC0415  (torch)
 
-    watched = Watched(lambda total: range(1, total + 1))
+    recorder = FrameRecorder(lambda total: range(1, total + 1))
     for _ in range(2):
-        events = studio._meet(TextToImage(**vars(REQUEST) | {"count": 1}), watched)
+        events = studio._run_one(TextToImage(**vars(REQUEST) | {"count": 1}), recorder)
         with closing(events):
             for event in events:
                 if isinstance(event, Progress) and event.step == 3:
                     break
-    assert [frame.step for frame in watched.frames] in ([1, 2], [1, 2, 3])
+    assert [frame.step for frame in recorder.frames] in ([1, 2], [1, 2, 3])
 
 
 @pytest.mark.parametrize(
@@ -219,16 +219,20 @@ def test_of_a_large_picture_there_is_a_sheet_and_no_film(studio, monkeypatch):
 
 def test_the_padding_of_a_map_is_not_shown(tiny_model, monkeypatch):
     from ldm.diffusion.samplers import Step  # noqa: PLC0415
-    from ldm.tasks.covering import Covered, Plan, Watched  # noqa: PLC0415  (torch)
-    from ldm.tasks.denoising import Track, _looked_at  # noqa: PLC0415
+    from ldm.tasks.covering import Covered, FrameRecorder, Plan  # noqa: PLC0415  (torch)
+    from ldm.tasks.denoising import StepPosition, _record_frame  # noqa: PLC0415
     from ldm.tasks.settings import Sampling, small_of  # noqa: PLC0415
 
     sampling = Sampling("ddim", 1, 1.0, 0.0, (5,), 16, 16, inner=(13, 10))
-    latents, watched = torch.zeros(1, 3, 8, 8), Watched(lambda total: {1})
+    latents, recorder = torch.zeros(1, 3, 8, 8), FrameRecorder(lambda total: {1})
     on = Covered(tiny_model, tiny_model, Plan("whole", 1))
     with torch.inference_mode():
-        list(_looked_at(on, sampling, Step(0, 1, 1, latents, latents), Track(1, 1), watched))
-    assert watched.frames[0].noisy.shape == (13, 10, 3)
+        list(
+            _record_frame(
+                on, sampling, Step(0, 1, 1, latents, latents), StepPosition(1, 1), recorder
+            )
+        )
+    assert recorder.frames[0].noisy.shape == (13, 10, 3)
 
     monkeypatch.setattr(tiny_model, "trained_size", (16, 16))
     canvas = Sampling("ddim", 6, 1.0, 0.0, (5,), 32, 48, inner=(30, 44), coarse=0.5)

@@ -8,10 +8,16 @@ import pytest
 import torch
 
 from ldm.comparison import Axis, Comparison
-from ldm.diffusion.noise import Varied, batch_noise, normal
+from ldm.diffusion.noise import InterpolatedSeed, batch_noise, normal
 from ldm.errors import RequestError
 from ldm.requests import REQUESTS, TextToImage, controls
-from ldm.seeds import MAX_SEED, one_by_one, read_variations, settled, write_variations
+from ldm.seeds import (
+    MAX_SEED,
+    read_variations,
+    split_by_picture,
+    with_seeds_drawn,
+    write_variations,
+)
 from ldm.tasks.settings import of_request
 
 REQUEST = TextToImage(
@@ -54,33 +60,33 @@ def test_every_task_has_them():
 
 
 def test_new_ones_are_drawn_once():
-    one, other = settled("7:0.3, new:0.2"), settled("7:0.3, new:0.2")
+    one, other = with_seeds_drawn("7:0.3, new:0.2"), with_seeds_drawn("7:0.3, new:0.2")
     assert one != other
-    assert settled(one) == one
+    assert with_seeds_drawn(one) == one
     (first, share), (second, also) = read_variations(one)
     assert (first, share, also) == (7, 0.3, 0.2)
     assert isinstance(second, int)
 
 
 def test_pictures_of_a_batch_differ_in_the_last_seed():
-    plain = one_by_one(replace(REQUEST, seed=MAX_SEED, count=2))
+    plain = split_by_picture(replace(REQUEST, seed=MAX_SEED, count=2))
     assert [(request.seed, request.count) for request in plain] == [(MAX_SEED, 1), (0, 1)]
-    varied = one_by_one(replace(REQUEST, variations=f"7:0.3, {MAX_SEED}:0.2", count=2))
+    varied = split_by_picture(replace(REQUEST, variations=f"7:0.3, {MAX_SEED}:0.2", count=2))
     assert {request.seed for request in varied} == {5}
     assert [r.variations for r in varied] == [f"7:0.3, {MAX_SEED}:0.2", "7:0.3, 0:0.2"]
     seeds = of_request(replace(REQUEST, variations="7:0.5", count=2)).seeds
-    assert seeds == (Varied(5, ((7, 0.5),)), Varied(5, ((8, 0.5),)))
+    assert seeds == (InterpolatedSeed(5, ((7, 0.5),)), InterpolatedSeed(5, ((8, 0.5),)))
     assert of_request(replace(REQUEST, count=2)).seeds == (5, 6)
 
 
 def test_noise_goes_from_one_seeds_to_the_others():
     shape = (3, 40, 50)
     a, b, c = (normal(seed, 2, shape) for seed in (1, 2, 3))
-    assert torch.equal(normal(Varied(1, ((2, 0.0),)), 2, shape), a)
-    assert (normal(Varied(1, ((2, 1.0),)), 2, shape) - b).abs().max() < 1e-6
-    third = normal(Varied(1, ((2, 1 / 3),)), 2, shape)
+    assert torch.equal(normal(InterpolatedSeed(1, ((2, 0.0),)), 2, shape), a)
+    assert (normal(InterpolatedSeed(1, ((2, 1.0),)), 2, shape) - b).abs().max() < 1e-6
+    third = normal(InterpolatedSeed(1, ((2, 1 / 3),)), 2, shape)
     assert torch.allclose(third, math.sqrt(3) / 2 * a + b / 2, atol=1e-6)
-    twice = normal(Varied(1, ((2, 1 / 3), (3, 0.5))), 2, shape)
+    twice = normal(InterpolatedSeed(1, ((2, 1 / 3), (3, 0.5))), 2, shape)
     assert torch.allclose(twice, (third + c) / math.sqrt(2), atol=1e-6)
     for noise in (third, twice):  # normal still: the samplers count on it
         assert abs(float(noise.std()) - 1) < 0.02
@@ -88,7 +94,7 @@ def test_noise_goes_from_one_seeds_to_the_others():
 
 
 def test_noise_with_variations_is_tied_to_its_place():
-    seed = Varied(4, ((9, 0.4),))
+    seed = InterpolatedSeed(4, ((9, 0.4),))
     large = normal(seed, 1, (3, 30, 20), (-5, -6))
     assert torch.equal(normal(seed, 1, (3, 10, 12)), large[:, 5:15, 6:18])
     assert torch.equal(batch_noise([3, seed], 1, (3, 10, 12))[1], large[:, 5:15, 6:18])

@@ -177,7 +177,7 @@ def test_the_model_is_pinned_while_it_works_and_let_go_when_closed(tiny_studio):
 def test_closing_stops_the_task(tiny_studio, monkeypatch):
     closed = []
 
-    def task(model, request, site):
+    def task(model, request, context):
         try:
             while True:
                 yield Progress("sampling", 1, 2)
@@ -249,7 +249,7 @@ def test_what_was_saved_before_the_disk_was_full_is_not_lost(tmp_path, monkeypat
     "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
 )
 def test_running_out_of_memory_is_told(tiny_studio, monkeypatch, error):
-    def task(model, request, site):
+    def task(model, request, context):
         yield Progress("sampling", 1, 4)
         raise error
 
@@ -262,7 +262,7 @@ def test_running_out_of_memory_is_told(tiny_studio, monkeypatch, error):
 
 
 def test_other_errors_are_not_disguised(tiny_studio, monkeypatch):
-    def task(model, request, site):
+    def task(model, request, context):
         raise RuntimeError("a shape is wrong")
         yield
 

@@ -58,7 +58,7 @@ def test_the_upscaling_task_corrects_where_the_preset_says_so(monkeypatch, keeps
     image = picture()
     paler = (0.8 * image).astype(np.uint8)
 
-    def sample(model, sampling, cond, uncond, site, among):
+    def sample(model, sampling, cond, uncond, context, among):
         yield Progress("sampling", 1, 1)
         return [paler]
 

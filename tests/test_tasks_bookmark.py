@@ -14,7 +14,7 @@ from ldm import studio
 from ldm.canvas import plan
 from ldm.comparison import Axis, Comparison
 from ldm.diffusion.noise import batch_noise
-from ldm.diffusion.samplers import REMEMBERED, SAMPLERS, Step
+from ldm.diffusion.samplers import HISTORY_LENGTH, SAMPLERS, Step
 from ldm.errors import LDMError
 from ldm.events import Result
 from ldm.images import EncodedImage
@@ -36,7 +36,7 @@ def test_a_sampler_goes_on_after_any_step_to_the_same_end(name):
 
     whole = run(x_T=batch_noise([4], 0, (2, 8, 8)).double())
     for step in whole:
-        assert len(step.memory) == min(REMEMBERED.get(name, 0), step.index + 1)
+        assert len(step.memory) == min(HISTORY_LENGTH.get(name, 0), step.index + 1)
         rest = run(after=step)
         assert [one.index for one in rest] == list(range(step.index + 1, 9))
         for one, other in zip(rest, whole[step.index + 1 :], strict=True):
@@ -119,7 +119,7 @@ def test_a_run_that_is_first_written_at_its_end_says_so(made, monkeypatch):
     later = time.monotonic() + 2000
     monkeypatch.setattr(bookmark, "time", SimpleNamespace(monotonic=lambda: later))
     events.close()
-    assert made.left_by(event) == event.unfinished
+    assert made.resumable(event) == event.unfinished
     assert event.unfinished.step == 6
 
 

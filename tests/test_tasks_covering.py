@@ -10,13 +10,13 @@ import torch
 from ldm.canvas import stepwise
 from ldm.canvas.calibration import Calibration, Rates
 from ldm.canvas.estimate import facts_of
-from ldm.canvas.plan import Room, plan
+from ldm.canvas.plan import Resources, plan
 from ldm.errors import LDMError, MemoryBudgetError
 from ldm.events import Progress, Result
 from ldm.images import EncodedImage
 from ldm.requests import ClassConditional, Inpaint, TextToImage, Upscale
 from ldm.tasks import covering, estimating
-from ldm.tasks.covering import Site
+from ldm.tasks.covering import RunContext
 from ldm.tasks.estimating import canvases, expected, pixels
 from ldm.tasks.text_to_image import run
 
@@ -24,7 +24,7 @@ REQUEST = TextToImage(
     prompt="a red house", preset="tiny", width=96, height=64, steps=3, sampler="ddim",
     guidance_scale=3.0, eta=0.0, temperature=1.0, seed=7,
 )  # fmt: skip
-LITTLE = Room(2**20)
+LITTLE = Resources(2**20)
 
 
 @pytest.fixture(scope="module")
@@ -34,32 +34,32 @@ def facts(tiny_model):
 
 @pytest.fixture
 def small_canvases_count(monkeypatch):
-    monkeypatch.setattr(covering, "SURE", 0)
+    monkeypatch.setattr(covering, "SMALL_CELLS", 0)
 
 
-def made(model, request=REQUEST, site=None):
-    *progress, result = run(model, request, site)
+def made(model, request=REQUEST, context=None):
+    *progress, result = run(model, request, context)
     return progress, result
 
 
 def test_a_clock_is_read_when_the_device_is_done(tiny_model, facts, monkeypatch):
     waited = []
     monkeypatch.setattr(type(tiny_model), "wait", lambda model: waited.append(1))
-    site = Site(lambda: facts, LITTLE)
-    made(tiny_model, site=site)
-    assert len(waited) == len(site.took) == 2
+    context = RunContext(lambda: facts, LITTLE)
+    made(tiny_model, context=context)
+    assert len(waited) == len(context.timings) == 2
 
 
 @pytest.mark.usefixtures("small_canvases_count")
 def test_bands_whole_batch_and_single_make_the_same_picture(tiny_model, facts):
     _, whole = made(tiny_model)
     _, batch = made(tiny_model, replace(REQUEST, seed=5, count=4))
-    site = Site(lambda: facts, LITTLE)
-    progress, bands = made(tiny_model, site=site)
+    context = RunContext(lambda: facts, LITTLE)
+    progress, bands = made(tiny_model, context=context)
     for other in (bands.images[0], batch.images[2]):
         assert np.abs(other.astype(int) - whole.images[0]).max() <= 1
-    assert len(site.notes) == 1
-    assert site.notes[0].startswith("Made in bands, the same picture within ")
+    assert len(context.notes) == 1
+    assert context.notes[0].startswith("Made in bands, the same picture within ")
     decoding = [event for event in progress if event.stage == "decoding"]
     assert [event.step for event in decoding] == sorted(event.step for event in decoding)
     assert decoding[0].step == 0
@@ -69,18 +69,18 @@ def test_bands_whole_batch_and_single_make_the_same_picture(tiny_model, facts):
 
 @pytest.mark.usefixtures("small_canvases_count")
 def test_it_is_whole_and_without_a_word_where_there_is_room(tiny_model, facts):
-    site = Site(lambda: facts, Room(2**30))
-    progress, result = made(tiny_model, site=site)
-    assert site.notes == []
+    context = RunContext(lambda: facts, Resources(2**30))
+    progress, result = made(tiny_model, context=context)
+    assert context.notes == []
     assert isinstance(result, Result)
-    assert [took.part for took in site.took] == ["unet", "decoder"]
-    first = site.took[0]
+    assert [took.part for took in context.timings] == ["unet", "decoder"]
+    first = context.timings[0]
     assert (first.pictures, first.passes, first.cells, first.times) == (1, 2, 32 * 48, 3)
 
 
 @pytest.mark.usefixtures("small_canvases_count")
 def test_a_decode_can_be_stopped_within_a_band(tiny_model, facts):
-    events = run(tiny_model, REQUEST, Site(lambda: facts, LITTLE))
+    events = run(tiny_model, REQUEST, RunContext(lambda: facts, LITTLE))
     for event in events:
         if event.stage == "decoding" and event.step == 2:
             break
@@ -90,13 +90,15 @@ def test_a_decode_can_be_stopped_within_a_band(tiny_model, facts):
 
 @pytest.mark.usefixtures("small_canvases_count")
 def test_what_cannot_fit_is_refused_before_it_starts(tiny_model, facts):
-    events = run(tiny_model, replace(REQUEST, width=2048), Site(lambda: facts, Room(2**17)))
+    events = run(
+        tiny_model, replace(REQUEST, width=2048), RunContext(lambda: facts, Resources(2**17))
+    )
     with pytest.raises(MemoryBudgetError, match="2048 x 64 px needs at least"):
         next(events)
 
 
 def test_small_canvases_do_not_ask(tiny_model):
-    made(tiny_model, site=Site(lambda: pytest.fail("measured"), LITTLE))
+    made(tiny_model, context=RunContext(lambda: pytest.fail("measured"), LITTLE))
 
 
 def test_half_precision_that_overflows_is_made_again_in_float32(tiny_model, monkeypatch):
@@ -108,15 +110,17 @@ def test_half_precision_that_overflows_is_made_again_in_float32(tiny_model, monk
         return image * torch.inf if self.dtype == torch.bfloat16 else image
 
     monkeypatch.setattr(type(half), "decode", overflowing)
-    site = Site(lambda: None, LITTLE)
-    _, result = made(half, site=site)
-    assert site.notes == ["Half precision was too coarse for this picture; it was made in float32."]
+    context = RunContext(lambda: None, LITTLE)
+    _, result = made(half, context=context)
+    assert context.notes == [
+        "Half precision was too coarse for this picture; it was made in float32."
+    ]
     assert result.images[0].std() > 1
     monkeypatch.setattr(type(half), "decode", lambda self, z: decode(self, z) * torch.nan)
     with pytest.raises(LDMError, match="grew without bound"):
-        made(tiny_model, site=site)
+        made(tiny_model, context=context)
     with pytest.raises(LDMError, match="grew without bound"):  # in float32, too
-        made(half, site=site)
+        made(half, context=context)
 
 
 def test_a_prepared_model_is_read_again_in_float32(tiny_model, monkeypatch):
@@ -129,13 +133,15 @@ def test_a_prepared_model_is_read_again_in_float32(tiny_model, monkeypatch):
         return decode(self, latents) * (torch.inf if self.dtype == torch.float16 else 1)
 
     monkeypatch.setattr(type(half), "decode", overflowing)
-    site = Site(lambda: None, LITTLE)
-    _, result = made(half, site=site)
-    assert site.notes == ["Half precision was too coarse for this picture; it was made in float32."]
+    context = RunContext(lambda: None, LITTLE)
+    _, result = made(half, context=context)
+    assert context.notes == [
+        "Half precision was too coarse for this picture; it was made in float32."
+    ]
     assert result.images[0].std() > 1
     half.in_float32 = None
     with pytest.raises(LDMError, match="grew without bound"):
-        made(half, site=site)
+        made(half, context=context)
 
 
 @pytest.mark.usefixtures("small_canvases_count")
@@ -148,14 +154,14 @@ def test_float32_is_planned_with_twice_the_memory(tiny_model, facts, monkeypatch
     )  # fmt: skip
     request = replace(REQUEST, count=2)
     (canvas,) = canvases(request, facts)
-    room = Room(round(1.2 * plan(canvas, facts, Room(2**40)).memory))
-    site = Site(lambda: facts, room)
-    progress, result = made(half, request, site)
+    resources = Resources(round(1.2 * plan(canvas, facts, Resources(2**40)).memory))
+    context = RunContext(lambda: facts, resources)
+    progress, result = made(half, request, context)
     assert len(result.images) == 2
-    assert site.notes[0].startswith("Half precision")
+    assert context.notes[0].startswith("Half precision")
     # both at once in half precision, then one after the other
     assert [event.total for event in progress if event.stage == "sampling"] == [3] * 3 + [6] * 6
-    assert not site.is_usual
+    assert not context.is_usual
 
 
 def test_windows_are_the_requests_alone(trained_small, facts):
@@ -163,11 +169,11 @@ def test_windows_are_the_requests_alone(trained_small, facts):
     facts = replace(facts, trained_rows=16, trained_columns=16)
     request = replace(REQUEST, cover="windows")
     _, bare = made(trained_small, request)
-    site = Site(lambda: facts, Room(2**30))
-    _, sited = made(trained_small, request, site)
+    context = RunContext(lambda: facts, Resources(2**30))
+    _, sited = made(trained_small, request, context)
     assert (bare.images[0] == sited.images[0]).all()
-    assert site.notes[0].startswith("Made in 15 windows of 32 x 32 px that overlap; whole")
-    assert site.took[0].times == 3 * 15
+    assert context.notes[0].startswith("Made in 15 windows of 32 x 32 px that overlap; whole")
+    assert context.timings[0].times == 3 * 15
     _, whole = made(trained_small)
     assert (bare.images[0] != whole.images[0]).any()
 
@@ -215,7 +221,7 @@ def test_both_passes_of_an_enlargement_are_covered_as_it_is_asked(facts, monkeyp
     asked = []
     monkeypatch.setattr(estimating, "plan", lambda *about: asked.append(about[-1]) or plan(*about))
     known = Calibration(replace(facts, factor=4, multiple=16), {})
-    estimating.expected(request, known, Room(2**40))
+    estimating.expected(request, known, Resources(2**40))
     assert asked == ["bands", "bands"]
 
 
@@ -255,9 +261,13 @@ def test_a_large_picture_with_a_small_hole_is_read_and_written_all_the_same(fact
 def test_the_rest_is_expected_beside_the_networks(facts):
     networks = {"unet": Rates([(1e6, 1e-3)]), "decoder": Rates([(1e6, 1e-3)])}
     slow = {"rest": Rates([(96.0 * 64, 100.0)])}
-    fast = expected(REQUEST, Calibration(facts, networks), Room(2**30)).seconds
+    fast = expected(REQUEST, Calibration(facts, networks), Resources(2**30)).seconds
     assert fast < 50
-    assert 100 <= expected(REQUEST, Calibration(facts, networks | slow), Room(2**30)).seconds < 150
+    assert (
+        100
+        <= expected(REQUEST, Calibration(facts, networks | slow), Resources(2**30)).seconds
+        < 150
+    )
 
 
 def test_canvases_of_requests(facts):
@@ -267,17 +277,17 @@ def test_canvases_of_requests(facts):
 
 @pytest.mark.usefixtures("small_canvases_count")
 def test_a_long_step_of_a_whole_canvas_can_be_ended_within(tiny_model, facts, monkeypatch):
-    _, plain = made(tiny_model, site=Site(lambda: facts, Room(2**30)))
+    _, plain = made(tiny_model, context=RunContext(lambda: facts, Resources(2**30)))
     monkeypatch.setattr(covering, "LONG", 1)
     monkeypatch.setattr(stepwise, "PAUSE_SECONDS", 0)
-    progress, result = made(tiny_model, site=Site(lambda: facts, Room(2**30)))
+    progress, result = made(tiny_model, context=RunContext(lambda: facts, Resources(2**30)))
     assert np.array_equal(result.images[0], plain.images[0])
     for stage, step in (("sampling", 0), ("sampling", 1), ("decoding", 3)):
         assert sum((event.stage, event.step) == (stage, step) for event in progress) > 20
 
     work = []
     hook = tiny_model.unet.register_forward_hook(lambda *_: work.append("step"))
-    events = run(tiny_model, REQUEST, Site(lambda: facts, Room(2**30)))
+    events = run(tiny_model, REQUEST, RunContext(lambda: facts, Resources(2**30)))
     for _ in range(12):
         next(events)
     events.close()

@@ -21,8 +21,8 @@ from tests.test_tasks_covering import REQUEST, made
 def test_after_a_small_picture_something_is_made_anew(coarse, steps):
     """The last step begins where there is next to no noise."""
     sampling = Sampling("ddim", 10, 1.0, 0.0, (1,), 64, 64, coarse=coarse)
-    assert sampling.again == steps
-    assert replace(sampling, steps=1).again == 1
+    assert sampling.resampled_steps == steps
+    assert replace(sampling, steps=1).resampled_steps == 1
 
 
 def test_a_seamless_picture_is_begun_seamless(trained_small, monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 from ldm import metadata
 from ldm.canvas.calibration import Calibration, Rates
 from ldm.canvas.estimate import facts_of
-from ldm.canvas.plan import Plan, Room
+from ldm.canvas.plan import Plan, Resources
 from ldm.canvas.wrapped import MARGIN
 from ldm.catalog.registry import load_preset
 from ldm.images import EncodedImage, fitted
@@ -18,7 +18,7 @@ from ldm.resolve import resolve
 from ldm.runtime.manager import ModelManager
 from ldm.studio import Studio
 from ldm.tasks import RUNNERS, covering
-from ldm.tasks.covering import Site
+from ldm.tasks.covering import RunContext
 from ldm.tasks.estimating import canvases, pixels
 from ldm.tasks.settings import Sampling, start_fitted
 from tests.test_tasks_covering import REQUEST, made
@@ -46,8 +46,8 @@ def as_array(tensor):
 @pytest.mark.parametrize(("strength", "steps"), [(0.0, 1), (0.25, 2), (0.5, 5), (1.0, 10)])
 def test_strength_is_a_share_of_the_steps(strength, steps):
     sampling = Sampling("ddim", 10, 1.0, 0.0, (1,), 64, 96, image=START, strength=strength)
-    assert sampling.again == sampling.first == steps
-    assert replace(sampling, image=None).first == 10
+    assert sampling.resampled_steps == sampling.first_pass_steps == steps
+    assert replace(sampling, image=None).first_pass_steps == 10
 
 
 def test_the_steps_are_told_and_estimated(tiny_model, encoded):
@@ -86,14 +86,14 @@ def test_what_is_hardly_changed_does_not_go_through_a_small_picture(trained_smal
 
 
 def test_whole_bands_batch_and_single_are_the_same_picture(tiny_model, monkeypatch):
-    monkeypatch.setattr(covering, "SURE", 0)
+    monkeypatch.setattr(covering, "SMALL_CELLS", 0)
     request = replace(REQUEST, image=START, strength=0.67, seed=7)
     _, whole = made(tiny_model, request)
     _, batch = made(tiny_model, replace(request, seed=5, count=4))
     facts = facts_of(tiny_model)
-    site = Site(lambda: facts, Room(2**20))
-    _, bands = made(tiny_model, request, site)
-    assert "in bands" in site.notes[0]
+    context = RunContext(lambda: facts, Resources(2**20))
+    _, bands = made(tiny_model, request, context)
+    assert "in bands" in context.notes[0]
     for other in (bands.images[0], batch.images[2]):
         assert np.abs(other.astype(int) - whole.images[0]).max() <= 1
 
@@ -237,9 +237,9 @@ def test_the_noise_of_a_picture_keeps_its_shapes():
 def test_finding_the_noise_is_estimated_and_measured(tiny_model):
     facts = facts_of(tiny_model)
     request = replace(REQUEST, image=START, strength=0.67, inversion=1.0)
-    site = Site(lambda: facts, Room(2**30))
-    made(tiny_model, request, site)
-    work = [(took.part, took.pictures, took.times, took.passes) for took in site.took]
+    context = RunContext(lambda: facts, Resources(2**30))
+    made(tiny_model, request, context)
+    work = [(took.part, took.pictures, took.times, took.passes) for took in context.timings]
     assert work == [("unet", 1, 2, 1), ("unet", 1, 2, 2), ("decoder", 1, 1, 1)]
     known = Calibration(facts, {part: Rates([(1e6, 1.0)]) for part in ("unet", "decoder")})
     (canvas,) = canvases(request, facts)

@@ -13,7 +13,7 @@ from ldm.comparison import Axis, Comparison, comparable, said
 from ldm.errors import LDMError
 from ldm.jobs import JobQueue
 from ldm.progression import Progression
-from ldm.requests import MET_BY
+from ldm.requests import PRESET_TASKS
 from ui.controls import COMPARED, QUIET, check_filled, named, on_choice
 from ui.estimate import told, writable
 from ui.run import Visit, make_request
@@ -113,7 +113,7 @@ def suggested(request_type: type, name: str) -> str:
     if name == NOTHING:
         return ""
     if name == "preset":
-        presets = list_presets(tasks=MET_BY[request_type.task])
+        presets = list_presets(tasks=PRESET_TASKS[request_type.task])
         return ", ".join(preset.name for preset in presets if preset.is_on_disk)
     return SUGGESTED.get(name) or ", ".join(comparable(request_type)[name].choices or ())
 

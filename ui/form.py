@@ -16,7 +16,7 @@ import gradio as gr
 from ldm.catalog.registry import list_presets
 from ldm.catalog.schema import Preset
 from ldm.jobs import JobQueue
-from ldm.requests import MET_BY, controls, starts
+from ldm.requests import PRESET_TASKS, controls, takes_start_image
 from ui import compare, stage, start, vary
 from ui import tab as tabs
 from ui.compare import Comparing
@@ -61,7 +61,7 @@ class Form:
     by_hand: gr.Checkbox = field(init=False)  # whether the user chose the preset
 
     def __post_init__(self) -> None:
-        self.presets = list_presets(tasks=MET_BY[self.task])
+        self.presets = list_presets(tasks=PRESET_TASKS[self.task])
         chosen = next(f.default for f in fields(self.request_type) if f.name == "preset")
         on_disk = [preset for preset in self.presets if preset.is_on_disk] or self.presets
         self.start = next((preset for preset in on_disk if preset.name == chosen), on_disk[0])
@@ -96,7 +96,7 @@ class Form:
             count: Initial number of pictures.
         """
         self._model(sized)
-        if starts(self.request_type):
+        if takes_start_image(self.request_type):
             self.inputs |= start.widgets(self.request_type, self.inputs)
         self._seed_and_count(count)
         self._sampling()
@@ -110,7 +110,7 @@ class Form:
         """Add the stage, see `ui.stage.create`, and the task's example pictures under it."""
         labels = labels_of(self.request_type, self.inputs)
         buttons = self.go, self.stop
-        about["has_steps"] = starts(self.request_type)
+        about["has_steps"] = takes_start_image(self.request_type)
         about["starters"] = (self.comparing.go,)
         self.stage = stage.create(self.task, *buttons, hint=hint, labels=labels, **about)
         paths = example_paths(self.task)
@@ -132,7 +132,7 @@ class Form:
             jobs: The job queue.
             about: Further fields of `Tab`, if the widgets are not simply the request's fields.
         """
-        if starts(self.request_type):
+        if takes_start_image(self.request_type):
             about = start.added(**about)
         about = compare.added(**about)
         kept = (self.stage, self.restore, self.link, self.undo, self.estimate, self.examples)
@@ -219,16 +219,16 @@ class Form:
 
     def _defaults_follow(self) -> None:
         """Fill in a preset's defaults when the user chooses it, and note that the user chose it."""
-        names = [name for name in brought_by(self.start) if name in self.inputs]
+        names = [name for name in preset_values(self.start) if name in self.inputs]
         self.by_hand = gr.Checkbox(visible=False)  # the browser remembers it, see ui/page.js
 
         def choose(name: str, image: Any = None) -> list[Any]:
             preset = find_preset(name)
-            values = brought_by(preset) | (start.shape_of(image, preset) if image else {})
+            values = preset_values(preset) | (start.shape_of(image, preset) if image else {})
             return [True, *(values[n] for n in names)]
 
         widgets = [self.by_hand, *(self.inputs[name] for name in names)]
-        images = [self.inputs[start.IMAGE]] if starts(self.request_type) else []
+        images = [self.inputs[start.IMAGE]] if takes_start_image(self.request_type) else []
         kept = f"(name) => latentCanvas.chose({self.task!r}, name)"
         on_choice(self.inputs["preset"], choose, images, widgets, kept)
 
@@ -267,7 +267,7 @@ def about_model(preset: Preset) -> str:
     )
 
 
-def brought_by(preset: Preset) -> Values:
+def preset_values(preset: Preset) -> Values:
     """A preset's size and defaults, by input name; no tab has all of these inputs."""
     return {"width": preset.width, "height": preset.height} | asdict(preset.defaults)
 

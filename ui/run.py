@@ -19,7 +19,7 @@ from ldm.events import Result, Unfinished
 from ldm.jobs import JobQueue
 from ldm.progression import Progression
 from ldm.requests import EncodedImage
-from ldm.seeds import MAX_SEED, one_by_one
+from ldm.seeds import MAX_SEED, split_by_picture
 from ui.titles import settings, title
 
 NEW_SEED = -1  # also means a new seed each time, as in other programs
@@ -101,12 +101,12 @@ class Visit:
             self.keep(event)
             self._let_go(list(event.requests))
         elif (rest := getattr(event, "unfinished", None)) is not None:
-            self._let_go(one_by_one(rest.request))
+            self._let_go(split_by_picture(rest.request))
             self.unfinished.append(rest)
 
     def _let_go(self, requests: list[Any]) -> None:
         """Drop the unfinished run of these requests: it finished, or stopped at a later step."""
-        others = (rest for rest in self.unfinished if one_by_one(rest.request) != requests)
+        others = (rest for rest in self.unfinished if split_by_picture(rest.request) != requests)
         self.unfinished = list(others)
 
     def keep(self, result: Result) -> None:

@@ -18,8 +18,8 @@ from ui.controls import QUIET, check_filled, named
 from ui.gallery import Row, row_of_pictures, zipped
 from ui.run import Picture, Visit, in_words, make_request
 from ui.unfinished import GoOn, Kept
-from ui.wall import look_closer, onward, wall
-from ui.words import plate_of, strip
+from ui.wall import look_closer, send_buttons, wall
+from ui.words import caption_html, strip
 
 FOLLOWERS = 32  # pages that can follow their runs at the same time
 STOPPING = "Stopping…"  # until the run has come to its next pause
@@ -112,7 +112,7 @@ class Stage:
         """Updates that show a picture and its plate; a sheet has no comparison beside it."""
         image = gr.Image(shown.path, alt_text=shown.title) if shown else None
         compared = self.compare(None if shown and shown.is_sheet else shown)
-        return {self.picture: image, self.plate: plate_of(shown)} | compared
+        return {self.picture: image, self.plate: caption_html(shown)} | compared
 
 
 def create(
@@ -150,7 +150,7 @@ def create(
             steps = None
             if has_steps:
                 steps = gr.Button(STEPS, size="sm", scale=0, **named(task, "see"))
-            send = onward(task)
+            send = send_buttons(task)
     row = row_of_pictures(task)
     parts = (picture, status, plate, row, use, vary, steps, send, go, stop, rest, labels)
     others = (*starters, vary, *([steps] if steps else []))

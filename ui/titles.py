@@ -17,7 +17,7 @@ from ldm.requests import (
     Semantic,
     TextToImage,
     Upscale,
-    start_of,
+    start_image,
 )
 
 MANY = 4  # class names in a title; further classes are only counted
@@ -42,7 +42,7 @@ def settings(request: Any) -> str:
     about.append(f"{request.steps} steps {request.sampler}")
     if getattr(request, "guidance_scale", None) is not None:
         about.append(f"guidance {request.guidance_scale:g}")
-    if start_of(request) is not None:
+    if start_image(request) is not None:
         kept = f", shapes kept {request.inversion:g}" if request.inversion else ""
         about.append(f"from a picture, strength {request.strength:g}{kept}")
     if request.seamless != "no":

@@ -46,7 +46,7 @@ def look_closer(task: str) -> None:
     closer.click(None, None, None, js=f"() => latentCanvas.lookCloser({task!r})", **QUIET)
 
 
-def onward(task: str) -> dict[str, gr.Button]:
+def send_buttons(task: str) -> dict[str, gr.Button]:
     """Add the buttons that send the picture to another tab, keyed by that tab's task."""
     return {
         target: gr.Button(f"{name} it", size="sm", scale=0, **named(task, f"to-{target}"))

@@ -97,7 +97,7 @@ def _strip(  # noqa: PLR0913  (the parts of one line)
     )
 
 
-def plate_of(picture: Picture | None, more: str = "") -> str:
+def caption_html(picture: Picture | None, more: str = "") -> str:
     """Render the caption under a picture as HTML, with `more` as its last line."""
     if picture is None:
         return ""

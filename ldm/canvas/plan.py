@@ -24,7 +24,7 @@ PIXEL_BYTES = 16  # bytes per px of a result: as floats, as uint8 and in between
 
 
 @dataclass(frozen=True)
-class Room:
+class Resources:
     """The memory and disk that a run may take.
 
     Args:
@@ -106,21 +106,21 @@ class Plan:
         return self.unet or self.decoder or self.encoder
 
 
-def plan(canvas: Canvas, facts: Facts, room: Room, asked: str = "auto") -> Plan:
+def plan(canvas: Canvas, facts: Facts, resources: Resources, asked: str = "auto") -> Plan:
     """Decide how to cover a canvas.
 
     Networks run whole if that fits, since it is the simplest, else in bands. Windows are used only
     when asked for, since their picture differs from that of the whole canvas.
 
     Raises:
-        MemoryBudgetError: If the canvas cannot be made in this room; the message says what could.
+        MemoryBudgetError: If it cannot be made with these resources; the message says what could.
         RequestError: If `asked` is not in COVERS, or windows are asked for and their size is not
             known.
     """
     if asked not in COVERS:
         raise RequestError(f"cover must be one of {', '.join(COVERS)}, got {asked!r:.40}.")
     windows = windows_of(canvas) if asked == "windows" else None
-    made = _covered(replace(canvas, windows=windows), facts, room, asked)
+    made = _covered(replace(canvas, windows=windows), facts, resources, asked)
     if windows is None:
         return made
     number = len(windows.corners(canvas.rows, canvas.columns))
@@ -144,10 +144,10 @@ def windows_of(canvas: Canvas) -> EvenWindows | None:
     return None if windows.size == (canvas.rows, canvas.columns) else windows
 
 
-def _covered(canvas: Canvas, facts: Facts, room: Room, asked: str) -> Plan:
+def _covered(canvas: Canvas, facts: Facts, resources: Resources, asked: str) -> Plan:
     """Plan a canvas whose denoiser sees `canvas.windows` one at a time; None: all of it."""
     pixels = PIXEL_BYTES * canvas.count * canvas.cells * facts.factor**2
-    free = room.memory - pixels
+    free = resources.memory - pixels
     batch = canvas.together
     while batch > 1 and _most(_whole(canvas, facts, batch)) > free:
         batch -= 1
@@ -159,9 +159,9 @@ def _covered(canvas: Canvas, facts: Facts, room: Room, asked: str) -> Plan:
     if asked == "whole":
         raise MemoryBudgetError(
             f"{_size(canvas, facts)} whole needs about {_mib(_most(need) + pixels)} and there are "
-            f"{_mib(room.memory)}; in bands it is the same picture in less."
+            f"{_mib(resources.memory)}; in bands it is the same picture in less."
         )
-    return _bands(canvas, facts, room, in_bands, need, pixels)
+    return _bands(canvas, facts, resources, in_bands, need, pixels)
 
 
 def _whole(canvas: Canvas, facts: Facts, batch: int) -> dict[str, int]:
@@ -185,7 +185,7 @@ def _most(need: dict[str, int]) -> int:
 def _bands(  # noqa: PLR0913  (what `plan` found so far)
     canvas: Canvas,
     facts: Facts,
-    room: Room,
+    resources: Resources,
     in_bands: dict[str, bool],
     need: dict[str, int],
     pixels: int,
@@ -199,15 +199,15 @@ def _bands(  # noqa: PLR0913  (what `plan` found so far)
     }
     used = [ways[name] for name in in_bands if in_bands[name]]
     least = max(times * bands.least(columns) for bands, times, columns, _ in used)
-    free = room.memory - pixels
+    free = resources.memory - pixels
     if least > free:
-        raise MemoryBudgetError(_too_little(canvas, facts, room, least + pixels))
+        raise MemoryBudgetError(_too_little(canvas, facts, resources, least + pixels))
     spilled = max(round(times * bands.spilled * cells) for bands, times, _, cells in used)
     spilled += BEHIND if spilled else 0
-    if spilled > room.disk:
+    if spilled > resources.disk:
         raise MemoryBudgetError(
             f"{_size(canvas, facts)} needs up to {_mib(spilled)} on the disk while it is made and "
-            f"{_mib(room.disk)} are free; make room or take a smaller size."
+            f"{_mib(resources.disk)} are free; make room or take a smaller size."
         )
     budget = min(free, max(BANDS_BUDGET, least))
     rest = [need[name] for name in need if not in_bands[name]]
@@ -219,12 +219,12 @@ def _bands(  # noqa: PLR0913  (what `plan` found so far)
     return Plan("bands", 1, **in_bands, budget=budget, memory=memory, why=why)
 
 
-def _too_little(canvas: Canvas, facts: Facts, room: Room, least: int) -> str:
-    side = math.isqrt(max(0, round(canvas.cells * room.memory / least))) * facts.factor
+def _too_little(canvas: Canvas, facts: Facts, resources: Resources, least: int) -> str:
+    side = math.isqrt(max(0, round(canvas.cells * resources.memory / least))) * facts.factor
     smaller = f" or about {side} x {side} px" if side >= SMALLEST_PX else ""
     return (
         f"{_size(canvas, facts)} needs at least {_mib(least)}, even in bands, and there are "
-        f"{_mib(room.memory)}; take more memory{smaller}."
+        f"{_mib(resources.memory)}; take more memory{smaller}."
     )
 
 

@@ -25,7 +25,7 @@ SHIFT = np.uint64(32)
 
 
 @dataclass(frozen=True)
-class Varied:
+class InterpolatedSeed:
     """A seed whose noise is interpolated spherically towards that of other seeds, in turn.
 
     In so many dimensions independent normal noises are nearly orthogonal: weights cos and sin of a
@@ -37,7 +37,7 @@ class Varied:
     turns: tuple[tuple[int, float], ...]  # other seed, and share of the right angle, 0 to 1
 
 
-Seed = int | Varied
+Seed = int | InterpolatedSeed
 
 
 def philox(counter: tuple[np.ndarray, ...], key: tuple[int, int]) -> tuple[np.ndarray, ...]:
@@ -72,7 +72,7 @@ def normal(
     Raises:
         ValueError: If seed or step is out of range.
     """
-    if isinstance(seed, Varied):
+    if isinstance(seed, InterpolatedSeed):
         values = normal(seed.seed, step, shape, origin)
         for other, share in seed.turns:
             values = turned(values, normal(other, step, shape, origin), share)

@@ -244,7 +244,7 @@ SAMPLERS: dict[str, Callable[..., Iterator[Step]]] = {
 }
 """Sampler name -> generator."""
 
-REMEMBERED = {"plms": 3, "dpmpp_2m": 1}
+HISTORY_LENGTH = {"plms": 3, "dpmpp_2m": 1}
 """Sampler name -> most tensors in a step's `memory`; other samplers keep none."""
 
 

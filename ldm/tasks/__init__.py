@@ -1,4 +1,4 @@
-"""The implementation of each task: task name -> run(model, request, site)."""
+"""The implementation of each task: task name -> run(model, request, context)."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

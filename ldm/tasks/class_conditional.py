@@ -12,14 +12,14 @@ from ldm.errors import RequestError
 from ldm.events import Progress, Result
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.requests import ClassConditional
-from ldm.tasks.covering import Site
+from ldm.tasks.covering import RunContext
 from ldm.tasks.sampling import result, sample
 from ldm.tasks.settings import check, of_request
 
 
 @torch.no_grad()
 def run(
-    model: LatentDiffusion, request: ClassConditional, site: Site | None = None
+    model: LatentDiffusion, request: ClassConditional, context: RunContext | None = None
 ) -> Iterator[Progress | Result]:
     """Make `request.count` pictures.
 
@@ -41,7 +41,7 @@ def run(
         )
     cond = _condition(model, chosen)
     uncond = cond if null is None else _condition(model, null)
-    images = yield from sample(model, sampling, cond, uncond, site)
+    images = yield from sample(model, sampling, cond, uncond, context)
     yield result(request, images)
 
 

@@ -9,20 +9,20 @@ from typing import Any, TypeVar
 
 from ldm.canvas.bounded import in_bands
 from ldm.canvas.facts import Facts
-from ldm.canvas.plan import Canvas, Plan, Room, plan, windows_of
+from ldm.canvas.plan import Canvas, Plan, Resources, plan, windows_of
 from ldm.canvas.stepwise import LayerPauses, Pausing, stepwise
 from ldm.canvas.workspace import Workspace
 from ldm.events import Frame, Progress
 from ldm.tasks.bookmark import Bookmark
 
-SURE = 64 * 64  # latent cells: a canvas up to this size runs whole; memory is not checked
+SMALL_CELLS = 64 * 64  # latent cells: a canvas up to this size runs whole; memory is not checked
 LONG = 2**16  # latent cells: one step of so large a canvas takes a CPU about two seconds
 Made = TypeVar("Made")
 Event = TypeVar("Event")
 
 
 @dataclass(frozen=True)
-class Took:
+class NetworkTiming:
     """Work of one network in a run, and the time that it took."""
 
     part: str  # "unet" or "decoder"
@@ -34,7 +34,7 @@ class Took:
 
 
 @dataclass
-class Watched:
+class FrameRecorder:
     """The frames of a run whose steps are recorded; filled by the run."""
 
     shown: Callable[[int], Container[int]]  # number of all steps -> steps to record, from 1
@@ -42,39 +42,39 @@ class Watched:
 
 
 @dataclass
-class Site:
+class RunContext:
     """The resources and facts that one run may use, and what it reports back. One per run.
 
     Args:
         facts: Returns the facts of the model, which are measured at the first call.
-        room: Memory and disk.
+        resources: Memory and disk.
         notes: Notes for the user; filled by the run.
-        took: Work and time of the networks; filled by the run.
+        timings: Work and time of the networks; filled by the run.
         is_usual: Whether another such run would take the same time; set by the run.
-        watched: Records the steps of the run as frames; None: none are recorded.
+        recorder: Records the steps of the run as frames; None: none are recorded.
         bookmark: Keeps the run, so that it can resume later; None: it is not kept.
         resumed: (step, total) after which each resumed sampling went on; filled by the run.
     """
 
     facts: Callable[[], Facts]
-    room: Room
+    resources: Resources
     notes: list[str] = field(default_factory=list)
-    took: list[Took] = field(default_factory=list)
+    timings: list[NetworkTiming] = field(default_factory=list)
     is_usual: bool = True
-    watched: Watched | None = None
+    recorder: FrameRecorder | None = None
     bookmark: Bookmark | None = None
     resumed: list[tuple[int, int]] = field(default_factory=list)
 
-    def watch(self, watched: Watched) -> None:
+    def record_frames(self, recorder: FrameRecorder) -> None:
         """Record the run's steps, which takes extra time."""
-        self.watched, self.is_usual = watched, False
+        self.recorder, self.is_usual = recorder, False
 
-    def go_on(self, step: int, total: int) -> None:
+    def note_resumed(self, step: int, total: int) -> None:
         """Note that the run resumed after this step of all, which it did not make itself."""
         self.is_usual = False
         self.resumed.append((step, total))
 
-    def tell(self, note: str) -> None:
+    def add_note(self, note: str) -> None:
         """Add a note for the user, once."""
         if note not in self.notes:
             self.notes.append(note)
@@ -90,35 +90,35 @@ class Covered:
     space: Pausing | None = None
 
 
-def is_sure(canvas: Canvas, asked: str) -> bool:
+def is_small(canvas: Canvas, asked: str) -> bool:
     """Whether a canvas is so small that it runs whole without a check of the memory."""
-    return asked == "auto" and canvas.together * canvas.passes * canvas.cells <= SURE
+    return asked == "auto" and canvas.together * canvas.passes * canvas.cells <= SMALL_CELLS
 
 
-def cover(model: Any, canvas: Canvas, site: Site | None, asked: str = "auto") -> Covered:
+def cover(model: Any, canvas: Canvas, context: RunContext | None, asked: str = "auto") -> Covered:
     """Plan a canvas and prepare the model for it.
 
     Args:
         model: A `LatentDiffusion`.
         canvas: What has to be covered.
-        site: Memory and facts of the model; None: memory is not checked.
+        context: Memory and facts of the model; None: memory is not checked.
         asked: A way to cover the canvas, or "auto".
 
     Raises:
-        MemoryBudgetError: If the canvas cannot be made in this room; the message says what could.
+        MemoryBudgetError: If it cannot be made with these resources; the message says what could.
         RequestError: If this model cannot be covered in the way `asked`.
     """
-    if site is None:
+    if context is None:
         windows = windows_of(canvas) if asked == "windows" else None
         return Covered(model, model, Plan("whole", canvas.together, windows=windows))
-    if is_sure(canvas, asked):
+    if is_small(canvas, asked):
         return Covered(model, model, Plan("whole", canvas.together))
-    chosen = plan(canvas, site.facts(), site.room, asked)
+    chosen = plan(canvas, context.facts(), context.resources, asked)
     if chosen.cover != "whole":
-        site.tell(f"Made {chosen.why}.")
+        context.add_note(f"Made {chosen.why}.")
     if not chosen.is_bounded:
         return Covered(model, model, chosen, _pauses(model, canvas))
-    space = Workspace(chosen.budget, site.room.folder)
+    space = Workspace(chosen.budget, context.resources.folder)
     return Covered(in_bands(model, chosen, space), model, chosen, space)
 
 
@@ -134,12 +134,12 @@ def _pauses(model: Any, canvas: Canvas) -> LayerPauses | None:
 
 
 @dataclass
-class Clock:
+class Stopwatch:
     """The time that work takes, without the time of whoever reads its events."""
 
     seconds: float = 0.0
 
-    def counting(self, work: Generator[Event, None, Made]) -> Generator[Event, None, Made]:
+    def timed(self, work: Generator[Event, None, Made]) -> Generator[Event, None, Made]:
         """Run the work, add its time to `seconds` and return what it returned."""
         try:
             while True:

@@ -17,41 +17,41 @@ from ldm.diffusion.conditioning import Conditioning
 from ldm.diffusion.guidance import Denoise, classifier_free, conditioned, held
 from ldm.diffusion.inversion import ddim_inversion
 from ldm.diffusion.noise import batch_noise, turned
-from ldm.diffusion.samplers import REMEMBERED, SAMPLERS, Step
+from ldm.diffusion.samplers import HISTORY_LENGTH, SAMPLERS, Step
 from ldm.diffusion.timesteps import timesteps_of
 from ldm.events import Frame, Progress
 from ldm.images import grid, to_arrays
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.tasks.bookmark import Page
-from ldm.tasks.covering import Clock, Covered, Site, Took, Watched, pausing
+from ldm.tasks.covering import Covered, FrameRecorder, NetworkTiming, RunContext, Stopwatch, pausing
 from ldm.tasks.settings import Sampling
 
 PREVIEWS = 12  # previews per batch, about
 PREVIEW_SIDE = 1024  # px: the longer side of a preview
 FRAME_SIDE = 512  # px: the longer side of a recorded frame
-ANEW = 2**20  # draw of the noise on a picture to start from; steps use draws 1, 2, ...
+START_DRAW = 2**20  # draw of the noise on a picture to start from; steps use draws 1, 2, ...
 HELD_CELLS = 4  # side of the squares of latent cells whose mean follows `start`
 Conditions = tuple[Conditioning, Conditioning]  # condition, and the empty or negative one
 
 
 @dataclass(frozen=True)
-class Track:
+class StepPosition:
     """The position of one sampling among all steps of the run."""
 
     done: int  # steps of the run before it
     total: int
 
-    def after(self, steps: int) -> Track:
+    def after(self, steps: int) -> StepPosition:
         """Return the position `steps` steps later."""
-        return Track(self.done + steps, self.total)
+        return StepPosition(self.done + steps, self.total)
 
 
 def denoised(
     on: Covered,
     sampling: Sampling,
     conditions: Conditions,
-    track: Track,
-    site: Site | None,
+    position: StepPosition,
+    context: RunContext | None,
     start: Tensor | None = None,
 ) -> Generator[Progress, None, Tensor]:
     """Sample the latents of one batch.
@@ -60,9 +60,9 @@ def denoised(
         on: The model and how its canvas is covered.
         sampling: Settings, with the seeds of this batch.
         conditions: For each picture of the batch, or one that all pictures share.
-        track: Position among the steps of the run, for the progress.
-        site: Receives the time that it took; None: nothing is kept.
-        start: Latents (B, C, h, w) to be noised and denoised in the last `sampling.again` steps;
+        position: Position among the steps of the run, for the progress.
+        context: Receives the time that it took; None: nothing is kept.
+        start: Latents (B, C, h, w) to be noised and denoised in `sampling.resampled_steps`;
             None: start from noise.
 
     Yields:
@@ -71,60 +71,62 @@ def denoised(
     Returns:
         (B, C, h, w).
     """
-    clock, page = Clock(), _page(on, sampling, start, site)
+    stopwatch, page = Stopwatch(), _page(on, sampling, start, context)
     if page.since is not None:
-        place = track.after(page.since.index + 1)
-        site.go_on(place.done, place.total)
+        place = position.after(page.since.index + 1)
+        context.note_resumed(place.done, place.total)
         seen = _preview(on.model, page.since.x0, sampling)
         yield Progress("sampling", place.done, place.total, preview=seen)
     own = None
     if sampling.inverts and start is not None and page.since is None:
-        own = yield from _own_noise(on, sampling, conditions[1], start, site)
+        own = yield from _own_noise(on, sampling, conditions[1], start, context)
     steps = _steps(on, sampling, conditions, (start, own), page.since)
-    step = yield from clock.counting(_stepped(on, sampling, steps, page, track, site))
-    if site is not None and page.left:
-        site.took.append(_took_steps(on, sampling, len(page.left), clock.seconds))
+    step = yield from stopwatch.timed(_run_steps(on, sampling, steps, page, position, context))
+    if context is not None and page.left:
+        context.timings.append(_timing_of(on, sampling, len(page.left), stopwatch.seconds))
     return step.x_t.to(on.model.device, on.model.dtype)
 
 
-def _page(on: Covered, sampling: Sampling, start: Tensor | None, site: Site | None) -> Page:
+def _page(
+    on: Covered, sampling: Sampling, start: Tensor | None, context: RunContext | None
+) -> Page:
     """Return the bookmark's page of this sampling; each batch and small picture has its own."""
-    total = sampling.steps if start is None else sampling.again
-    if site is None or site.bookmark is None:
+    total = sampling.steps if start is None else sampling.resampled_steps
+    if context is None or context.bookmark is None:
         return Page(total)
     seeds, (C, h, w) = sampling.seeds, _shape(on, sampling)
     origin = "noise" if start is None else "latents"
     name = f"{len(seeds)} from seed {seeds[0]}, {h} x {w}, from {origin}, {on.model.dtype}"
-    memory = REMEMBERED.get(sampling.sampler, 0)
-    return site.bookmark.page(name, (len(seeds), C, h, w), total, memory)
+    memory = HISTORY_LENGTH.get(sampling.sampler, 0)
+    return context.bookmark.page(name, (len(seeds), C, h, w), total, memory)
 
 
-def _stepped(  # noqa: PLR0913  (the arguments of `denoised`)
+def _run_steps(  # noqa: PLR0913  (the arguments of `denoised`)
     on: Covered,
     sampling: Sampling,
     steps: Iterator[Step],
     page: Page,
-    track: Track,
-    site: Site | None,
+    position: StepPosition,
+    context: RunContext | None,
 ) -> Generator[Progress, None, Step]:
     """Take the steps that are left and return the last one."""
-    step, watched = page.since, site and site.watched
+    step, recorder = page.since, context and context.recorder
     for index in page.left:
-        before = Progress("sampling", track.done + index, track.total)
+        before = Progress("sampling", position.done + index, position.total)
         step = yield from pausing(lambda: next(steps), on.space, lambda _, before=before: before)
         show = step.index % max(1, step.total // PREVIEWS) == 0
         picture = _preview(on.model, step.x0, sampling) if show else None
-        number = track.done + step.index + 1
-        page.mark(step, number, track.total)
-        yield Progress("sampling", number, track.total, preview=picture)
-        if watched is not None and number in watched.shown(track.total):
-            yield from _looked_at(on, sampling, step, track.after(step.index + 1), watched)
+        number = position.done + step.index + 1
+        page.mark(step, number, position.total)
+        yield Progress("sampling", number, position.total, preview=picture)
+        if recorder is not None and number in recorder.shown(position.total):
+            yield from _record_frame(on, sampling, step, position.after(step.index + 1), recorder)
     on.model.wait()
     return step
 
 
-def _looked_at(
-    on: Covered, sampling: Sampling, step: Step, track: Track, watched: Watched
+def _record_frame(
+    on: Covered, sampling: Sampling, step: Step, position: StepPosition, recorder: FrameRecorder
 ) -> Generator[Progress, None, None]:
     """Record a frame of the batch's first picture: its predicted x0 and its x_t after a step."""
     height, width = sampling.inner or (sampling.height, sampling.width)
@@ -133,16 +135,16 @@ def _looked_at(
     made = []
     for latents in (step.x0, step.x_t):
         part = latents[:1].to(on.model.dtype)
-        work = decoded(on, sampling, part, track, None)
-        image = yield from _told_as(Progress("sampling", track.done, track.total), work)
+        work = decoded(on, sampling, part, position, None)
+        image = yield from _with_progress(Progress("sampling", position.done, position.total), work)
         image = image[:, :, :height, :width]
         made += to_arrays(image if scale == 1 else F.interpolate(image, size, mode="area"))
     # a batch that is repeated in float32 records its steps again
-    watched.frames = [frame for frame in watched.frames if frame.step < track.done]
-    watched.frames.append(Frame(track.done, track.total, step.t, *made))
+    recorder.frames = [frame for frame in recorder.frames if frame.step < position.done]
+    recorder.frames.append(Frame(position.done, position.total, step.t, *made))
 
 
-def _told_as(
+def _with_progress(
     event: Progress, work: Generator[Progress, None, Tensor]
 ) -> Generator[Progress, None, Tensor]:
     """Run `work` with `event` in place of its own progress; return what it returns."""
@@ -158,25 +160,25 @@ def decoded(
     on: Covered,
     sampling: Sampling,
     latents: Tensor,
-    track: Track,
-    site: Site | None,
+    position: StepPosition,
+    context: RunContext | None,
     stage: str = "decoding",
 ) -> Generator[Progress, None, Tensor]:
     """Decode latents (B, C, h, w) to pictures (B, 3, H, W): whole, or strip by strip in bands.
 
-    `track`: position after the steps that were taken; `stage`: name of the stage in the progress.
+    `position`: after the steps that were taken; `stage`: name of the stage in the progress.
     """
     h, w = latents.shape[2:]
-    padded, clock = sampling.wrap.pad(latents), Clock()
-    made = yield from clock.counting(_pictures(on, padded, track, stage))
-    if site is not None:
+    padded, stopwatch = sampling.wrap.pad(latents), Stopwatch()
+    made = yield from stopwatch.timed(_pictures(on, padded, position, stage))
+    if context is not None:
         cells = padded.shape[2] * padded.shape[3]
-        site.took.append(Took("decoder", len(latents), cells, clock.seconds))
+        context.timings.append(NetworkTiming("decoder", len(latents), cells, stopwatch.seconds))
     return sampling.wrap.cut(made, h, w, on.model.factor)
 
 
 def _pictures(
-    on: Covered, padded: Tensor, track: Track, stage: str
+    on: Covered, padded: Tensor, position: StepPosition, stage: str
 ) -> Generator[Progress, None, Tensor]:
     """Decode latents with margins to pictures with margins."""
     if on.plan.decoder:
@@ -188,11 +190,11 @@ def _pictures(
             lambda count: Progress(stage, min(count + 1, strips), strips),
         )
     else:
-        yield Progress(stage, track.done, track.total)
+        yield Progress(stage, position.done, position.total)
         made = yield from pausing(
             lambda: on.model.decode(padded),
             on.space,
-            lambda _: Progress(stage, track.done, track.total),
+            lambda _: Progress(stage, position.done, position.total),
         )
     on.model.wait()
     return made
@@ -224,7 +226,7 @@ def _steps(
         return batch_noise(seeds, draw, shape, sampling.temperature).to(model.device)
 
     # with the noise from which a picture was made, its own seed would only reproduce it
-    x = noise(0 if sampling.image is None else ANEW)
+    x = noise(0 if sampling.image is None else START_DRAW)
     if own is not None:
         x = turned(x, own, sampling.inversion)
     if start is not None:
@@ -257,11 +259,11 @@ def _denoiser(on: Covered, sampling: Sampling) -> Denoise:
 def _timesteps(on: Covered, sampling: Sampling, start: Tensor | None) -> list[int]:
     """Return the time steps that the sampler visits, the last ones if it starts from latents."""
     timesteps = timesteps_of(sampling.sampler, sampling.steps, on.model.schedule.length)
-    return timesteps if start is None else timesteps[-sampling.again :]
+    return timesteps if start is None else timesteps[-sampling.resampled_steps :]
 
 
 def _own_noise(
-    on: Covered, sampling: Sampling, uncond: Conditioning, start: Tensor, site: Site | None
+    on: Covered, sampling: Sampling, uncond: Conditioning, start: Tensor, context: RunContext | None
 ) -> Generator[Progress, None, Tensor]:
     """Return the noise (1, C, h, w) in the latents to start from, by DDIM inversion.
 
@@ -270,7 +272,7 @@ def _own_noise(
     """
     schedule, timesteps = on.model.schedule, _timesteps(on, sampling, start)
     eps = conditioned(_denoiser(on, sampling), uncond.expand(1))
-    clock, start, total = Clock(), start.float(), len(timesteps)
+    stopwatch, start, total = Stopwatch(), start.float(), len(timesteps)
     steps = ddim_inversion(eps, start, schedule, timesteps=timesteps)
 
     def inverted() -> Generator[Progress, None, Step]:
@@ -280,22 +282,22 @@ def _own_noise(
             step = yield from pausing(lambda: next(steps), on.space, lambda _: at)  # noqa: B023
         return step
 
-    step = yield from clock.counting(inverted())
-    if site is not None:
+    step = yield from stopwatch.timed(inverted())
+    if context is not None:
         one = replace(sampling, seeds=sampling.seeds[:1], guidance_scale=1.0)
-        site.took.append(_took_steps(on, one, total, clock.seconds))
+        context.timings.append(_timing_of(on, one, total, stopwatch.seconds))
     t = torch.full((1,), timesteps[0], device=start.device)
     return schedule.predict_eps(step.x_t, t, start)
 
 
-def _took_steps(on: Covered, sampling: Sampling, steps: int, seconds: float) -> Took:
+def _timing_of(on: Covered, sampling: Sampling, steps: int, seconds: float) -> NetworkTiming:
     h, w = sampling.height // on.model.factor, sampling.width // on.model.factor
     h, w = sampling.wrap.size(h, w)
     pictures, passes = len(sampling.seeds), 1 if sampling.guidance_scale == 1 else 2
     windows = on.plan.windows
     seen = h * w if windows is None else math.prod(windows.size)
     times = steps * (1 if windows is None else len(windows.corners(h, w)))
-    return Took("unet", pictures, seen, seconds / times, times, passes)
+    return NetworkTiming("unet", pictures, seen, seconds / times, times, passes)
 
 
 def _preview(model: LatentDiffusion, x0: Tensor, sampling: Sampling) -> np.ndarray:

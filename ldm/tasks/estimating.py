@@ -10,9 +10,9 @@ from typing import Any
 
 from ldm.canvas.calibration import Calibration
 from ldm.canvas.facts import Facts
-from ldm.canvas.plan import Canvas, Plan, Room, plan
-from ldm.requests import ClassConditional, Inpaint, Semantic, Upscale, start_of
-from ldm.tasks.covering import is_sure
+from ldm.canvas.plan import Canvas, Plan, Resources, plan
+from ldm.requests import ClassConditional, Inpaint, Semantic, Upscale, start_image
+from ldm.tasks.covering import is_small
 from ldm.tasks.inpaint import hole_of, sampling_on
 from ldm.tasks.settings import (
     WRAPS,
@@ -25,10 +25,8 @@ from ldm.tasks.settings import (
 )
 
 ENCODED, PUT_BACK = 2.0, 0.3  # cost of such a px / cost of a generated one, measured on a CPU
-HELD, RESULT = (
-    12,
-    4,
-)  # bytes per px of the picture around a hole, and per px of each result: measured
+HELD = 12  # bytes per px of the picture around a hole, measured
+RESULT = 4  # the same for each result
 
 
 @dataclass(frozen=True)
@@ -53,9 +51,12 @@ def canvases(request: Any, facts: Facts) -> list[Canvas]:
     canvas = canvas_of(facts, sampling, encodes=isinstance(request, Inpaint))
     small, steps = small_of(facts, sampling), sampling.steps
     if small is None:
-        return [replace(canvas, share=sampling.first / steps)]
-    first = replace(canvas_of(facts, small), share=small.first / steps)
-    return [first, replace(canvas, share=sampling.refined.again / steps, inverts=False)]
+        return [replace(canvas, share=sampling.first_pass_steps / steps)]
+    first = replace(canvas_of(facts, small), share=small.first_pass_steps / steps)
+    return [
+        first,
+        replace(canvas, share=sampling.second_pass.resampled_steps / steps, inverts=False),
+    ]
 
 
 def pixels(request: Any, facts: Facts, found: Sequence[Canvas]) -> int:
@@ -69,7 +70,7 @@ def pixels(request: Any, facts: Facts, found: Sequence[Canvas]) -> int:
     encoded = (len(found) - 1) * request.count * area if not isinstance(request, Upscale) else 0
     if isinstance(request, Inpaint):
         encoded += area
-    if start_of(request) is not None:
+    if start_image(request) is not None:
         batches = math.ceil(request.count / found[0].together)
         encoded += batches * found[0].cells * facts.factor**2
     return round(made + ENCODED * encoded + PUT_BACK * request.count * _put_back_to(request))
@@ -120,11 +121,11 @@ def _enlarged(request: Upscale, facts: Facts) -> list[Canvas]:
     return made
 
 
-def expected(request: Any, known: Calibration, room: Room) -> Expected:
+def expected(request: Any, known: Calibration, resources: Resources) -> Expected:
     """Plan a request and estimate its time and memory.
 
     Raises:
-        MemoryBudgetError: If it cannot be made in this room; the message says what could.
+        MemoryBudgetError: If it cannot be made with these resources; the message says what could.
         RequestError: If this model cannot be covered as requested.
     """
     seconds: float | None = 0.0
@@ -134,7 +135,7 @@ def expected(request: Any, known: Calibration, room: Room) -> Expected:
         # the small picture that comes first is always covered by "auto"
         is_made = canvas is found[-1] or isinstance(request, Upscale)
         asked = getattr(request, "cover", "auto") if is_made else "auto"
-        there = replace(room, memory=sys.maxsize) if is_sure(canvas, asked) else room
+        there = replace(resources, memory=sys.maxsize) if is_small(canvas, asked) else resources
         chosen = plan(canvas, known.facts, there, asked)
         plans.append(chosen)
         part = known.seconds(canvas, max(1, round(canvas.share * request.steps)), chosen)

@@ -30,7 +30,7 @@ from ldm.tasks.area import (
     turned,
     without_seam,
 )
-from ldm.tasks.covering import Site, cover, pausing
+from ldm.tasks.covering import RunContext, cover, pausing
 from ldm.tasks.sampling import padded, result, sample
 from ldm.tasks.settings import WRAPS, Sampling, canvas_of, check, of_request
 
@@ -39,7 +39,7 @@ CONTEXT = 2.0  # side of the area that the model sees / longer side of the hole'
 
 @torch.no_grad()
 def run(
-    model: LatentDiffusion, request: Inpaint, site: Site | None = None
+    model: LatentDiffusion, request: Inpaint, context: RunContext | None = None
 ) -> Iterator[Progress | Result]:
     """Make `request.count` fillings of the same hole.
 
@@ -55,9 +55,9 @@ def run(
     image, touched = _at_work(area, canvas, alpha, model)
     sampling = sampling_on(area, request, touched.shape)
     check(model, sampling)
-    cond = yield from _read(model, image, touched, sampling, site)
+    cond = yield from _read(model, image, touched, sampling, context)
     sampling = replace(sampling, shown=standing_in(hole, area, canvas, touched.shape))
-    made = yield from sample(model, sampling, cond, cond, site)
+    made = yield from sample(model, sampling, cond, cond, context)
     made = [without_seam(area, canvas, alpha, image) for image in made]
     back = tuple(-by for by in hole.turn)
     yield result(request, [turned(put_back(area, canvas, alpha, image), back) for image in made])
@@ -95,10 +95,10 @@ def _read(
     image: np.ndarray,
     touched: np.ndarray,
     sampling: Sampling,
-    site: Site | None,
+    context: RunContext | None,
 ) -> Generator[Progress, None, Conditioning]:
     """Encode what is known around a hole: image (H, W, 3) uint8, touched (H, W) bool."""
-    on = cover(model, canvas_of(model, sampling, encodes=True), site)
+    on = cover(model, canvas_of(model, sampling, encodes=True), context)
     wrap, factor = sampling.wrap, model.factor
     around = wrap.pad(to_tensor([image]), factor)
     mask = wrap.pad(torch.from_numpy(touched)[None, None].float(), factor)

@@ -10,14 +10,14 @@ from ldm.errors import RequestError
 from ldm.events import Progress, Result
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.requests import Box, Layout
-from ldm.tasks.covering import Site
+from ldm.tasks.covering import RunContext
 from ldm.tasks.sampling import result, sample
 from ldm.tasks.settings import check, of_request
 
 
 @torch.no_grad()
 def run(
-    model: LatentDiffusion, request: Layout, site: Site | None = None
+    model: LatentDiffusion, request: Layout, context: RunContext | None = None
 ) -> Iterator[Progress | Result]:
     """Make `request.count` pictures.
 
@@ -41,7 +41,7 @@ def run(
     cond, uncond = (
         model.condition_layout(ids, *cells) for ids in (tokens([boxes]), tokens.unconditional())
     )
-    images = yield from sample(model, sampling, cond, uncond, site)
+    images = yield from sample(model, sampling, cond, uncond, context)
     yield result(request, images)
 
 

@@ -18,9 +18,9 @@ from ldm.errors import LDMError
 from ldm.events import Progress, Result
 from ldm.images import fitted, to_arrays, to_tensor
 from ldm.latent_diffusion import LatentDiffusion
-from ldm.seeds import one_by_one
-from ldm.tasks.covering import Covered, Site, cover, pausing
-from ldm.tasks.denoising import Conditions, Track, decoded, denoised
+from ldm.seeds import split_by_picture
+from ldm.tasks.covering import Covered, RunContext, cover, pausing
+from ldm.tasks.denoising import Conditions, StepPosition, decoded, denoised
 from ldm.tasks.settings import Sampling, canvas_of, small_of
 
 _UNBOUNDED = "the model's numbers grew without bound; take another seed or sampler."
@@ -28,7 +28,7 @@ _UNBOUNDED = "the model's numbers grew without bound; take another seed or sampl
 
 def result(request: Any, images: Sequence[np.ndarray], notes: Sequence[str] = ()) -> Result:
     """Return the pictures, each with the request that makes exactly that one."""
-    return Result(tuple(one_by_one(request)), tuple(images), notes=tuple(notes))
+    return Result(tuple(split_by_picture(request)), tuple(images), notes=tuple(notes))
 
 
 def padded(
@@ -54,7 +54,7 @@ def sample(
     sampling: Sampling,
     cond: Conditioning,
     uncond: Conditioning,
-    site: Site | None = None,
+    context: RunContext | None = None,
     among: tuple[int, int] = (0, 1),
 ) -> Generator[Progress, None, list[np.ndarray]]:
     """Sample and decode all pictures, in batches that share each step.
@@ -64,7 +64,7 @@ def sample(
         sampling: Settings that have passed `check`.
         cond: The condition that all pictures share, or one for each, if all fit one batch.
         uncond: The empty or negative condition.
-        site: Memory and facts of the model; None: nothing runs in bands.
+        context: Memory and facts of the model; None: nothing runs in bands.
         among: (index, number) of this call among those of the run, for the progress.
 
     Yields:
@@ -78,20 +78,20 @@ def sample(
         MemoryBudgetError: Before anything is done, if the canvas cannot be made.
         LDMError: If the model's numbers are not finite, even in float32.
     """
-    on = cover(model, canvas_of(model, sampling), site, sampling.cover)
+    on = cover(model, canvas_of(model, sampling), context, sampling.cover)
     arrays: list[np.ndarray] = []
     number, left = 0, sampling.seeds
     while left:
         part = replace(sampling, seeds=left[: on.plan.batch])
         batches = number + math.ceil(len(left) / on.plan.batch)
         place = (among[0] * batches + number, among[1] * batches)
-        made = yield from _batch(on, part, (cond, uncond), place, site)
+        made = yield from _batch(on, part, (cond, uncond), place, context)
         if torch.isfinite(made).all():
             arrays += to_arrays(made)
             number, left = number + 1, left[len(part.seeds) :]
             continue
-        model, site = _in_float32(model, site)
-        on = cover(model, canvas_of(model, replace(sampling, seeds=left)), site, sampling.cover)
+        model, context = _in_float32(model, context)
+        on = cover(model, canvas_of(model, replace(sampling, seeds=left)), context, sampling.cover)
         cond, uncond = (part.to(model.device, torch.float32) for part in (cond, uncond))
     return arrays
 
@@ -101,46 +101,46 @@ def _batch(
     sampling: Sampling,
     conditions: Conditions,
     place: tuple[int, int],
-    site: Site | None,
+    context: RunContext | None,
 ) -> Generator[Progress, None, Tensor]:
     """Make one batch of pictures (B, 3, H, W); `place`: its index and the number of batches."""
     small = small_of(on.bare, sampling)
-    steps = sampling.first + (sampling.refined.again if small else 0)
-    track = Track(place[0] * steps, place[1] * steps)
+    steps = sampling.first_pass_steps + (sampling.second_pass.resampled_steps if small else 0)
+    position = StepPosition(place[0] * steps, place[1] * steps)
     if small is None:
-        start = yield from _given(on, sampling, track)
+        start = yield from _given(on, sampling, position)
     else:
-        start = yield from _small_first(on, (small, sampling), conditions, track, site)
-        track, sampling = track.after(small.first), sampling.refined
-    latents = yield from denoised(on, sampling, conditions, track, site, start)
-    taken = sampling.steps if start is None else sampling.again
-    return (yield from decoded(on, sampling, latents, track.after(taken), site))
+        start = yield from _small_first(on, (small, sampling), conditions, position, context)
+        position, sampling = position.after(small.first_pass_steps), sampling.second_pass
+    latents = yield from denoised(on, sampling, conditions, position, context, start)
+    taken = sampling.steps if start is None else sampling.resampled_steps
+    return (yield from decoded(on, sampling, latents, position.after(taken), context))
 
 
 def _small_first(
     on: Covered,
     sizes: tuple[Sampling, Sampling],
     conditions: Conditions,
-    track: Track,
-    site: Site | None,
+    position: StepPosition,
+    context: RunContext | None,
 ) -> Generator[Progress, None, Tensor]:
     """Make small pictures, enlarge and encode them: latents (B, C, h, w) of the full size."""
     small, full = sizes
     model = on.bare
     canvas = canvas_of(model, small)
-    there = cover(model, canvas, site)
+    there = cover(model, canvas, context)
     h, w = small.height // model.factor, small.width // model.factor
     some = tuple(part.resized(h, w) for part in conditions)
-    start = yield from _given(there, small, track)
-    latents = yield from denoised(there, small, some, track, site, start)
-    track = track.after(small.first)
-    image = yield from decoded(there, small, latents, track, site, "enlarging")
+    start = yield from _given(there, small, position)
+    latents = yield from denoised(there, small, some, position, context, start)
+    position = position.after(small.first_pass_steps)
+    image = yield from decoded(there, small, latents, position, context, "enlarging")
     image = F.interpolate(image, (full.height, full.width), mode="bicubic").clamp(-1, 1)
-    return (yield from _encoded(on, full, image, track, "enlarging"))
+    return (yield from _encoded(on, full, image, position, "enlarging"))
 
 
 def _given(
-    on: Covered, sampling: Sampling, track: Track
+    on: Covered, sampling: Sampling, position: StepPosition
 ) -> Generator[Progress, None, Tensor | None]:
     """Return the latents (1, C, h, w) of the picture to start from; None: there is none."""
     if sampling.image is None:
@@ -149,26 +149,28 @@ def _given(
     array = fitted(sampling.image.array(), height, width)
     below, right = sampling.height - height, sampling.width - width
     image = to_tensor([np.pad(array, ((0, below), (0, right), (0, 0)), mode="edge")])
-    return (yield from _encoded(on, sampling, image, track, "encoding"))
+    return (yield from _encoded(on, sampling, image, position, "encoding"))
 
 
 def _encoded(
-    on: Covered, sampling: Sampling, image: Tensor, track: Track, stage: str
+    on: Covered, sampling: Sampling, image: Tensor, position: StepPosition, stage: str
 ) -> Generator[Progress, None, Tensor]:
     """Encode pictures (B, 3, H, W), padded where edges meet, to latents (B, C, h, w)."""
     model = on.bare
     around = sampling.wrap.pad(image.to(model.device, model.dtype), model.factor)
-    yield Progress(stage, track.done, track.total)
+    yield Progress(stage, position.done, position.total)
     start = yield from pausing(
         lambda: on.model.encode(around),
         on.space,
-        lambda _: Progress(stage, track.done, track.total),
+        lambda _: Progress(stage, position.done, position.total),
     )
     return sampling.wrap.cut(start, sampling.height // model.factor, sampling.width // model.factor)
 
 
-def _in_float32(model: LatentDiffusion, site: Site | None) -> tuple[LatentDiffusion, Site | None]:
-    """Return the same model in float32, and a site that knows that it takes twice the memory.
+def _in_float32(
+    model: LatentDiffusion, context: RunContext | None
+) -> tuple[LatentDiffusion, RunContext | None]:
+    """Return the same model in float32, and a context that knows that it takes twice the memory.
 
     It is called after the numbers of a run grew too large for half precision.
 
@@ -179,9 +181,9 @@ def _in_float32(model: LatentDiffusion, site: Site | None) -> tuple[LatentDiffus
     if model.dtype == torch.float32 or not can_try:
         raise LDMError(_UNBOUNDED)
     wider = copy.deepcopy(model).float() if model.in_float32 is None else model.in_float32()
-    if site is None:
+    if context is None:
         return wider, None
-    site.tell("Half precision was too coarse for this picture; it was made in float32.")
-    site.is_usual = False
-    facts = site.facts
-    return wider, replace(site, facts=lambda: facts().in_float32())
+    context.add_note("Half precision was too coarse for this picture; it was made in float32.")
+    context.is_usual = False
+    facts = context.facts
+    return wider, replace(context, facts=lambda: facts().in_float32())

@@ -10,14 +10,14 @@ from ldm.errors import RequestError
 from ldm.events import Progress, Result
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.requests import Semantic
-from ldm.tasks.covering import Site
+from ldm.tasks.covering import RunContext
 from ldm.tasks.sampling import padded, result, sample
 from ldm.tasks.settings import WRAPS, check, of_request
 
 
 @torch.no_grad()
 def run(
-    model: LatentDiffusion, request: Semantic, site: Site | None = None
+    model: LatentDiffusion, request: Semantic, context: RunContext | None = None
 ) -> Iterator[Progress | Result]:
     """Make `request.count` pictures at the map's size.
 
@@ -42,5 +42,5 @@ def run(
             f"label_map must hold the numbers 0 to {classes - 1}, got {labels.max()}."
         )
     cond = model.condition_map(torch.tensor(labels)[None])
-    images = yield from sample(model, sampling, cond, cond, site)
+    images = yield from sample(model, sampling, cond, cond, context)
     yield result(request, [image[:height, :width] for image in images])

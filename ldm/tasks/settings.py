@@ -11,15 +11,15 @@ import numpy as np
 from ldm.canvas.plan import Canvas
 from ldm.canvas.windows import EvenWindows
 from ldm.canvas.wrapped import MARGIN, Wrap
-from ldm.diffusion.noise import Seed, Varied
+from ldm.diffusion.noise import InterpolatedSeed, Seed
 from ldm.errors import RequestError
 from ldm.images import EncodedImage, fitted
 from ldm.latent_diffusion import LatentDiffusion
-from ldm.requests import start_of
-from ldm.seeds import one_by_one, read_variations
+from ldm.requests import start_image
+from ldm.seeds import read_variations, split_by_picture
 
 # fields that not all requests have
-SOME_HAVE = ("cover", "coarse", "coarse_hold", "strength", "inversion")
+OPTIONAL_FIELDS = ("cover", "coarse", "coarse_hold", "strength", "inversion")
 WRAPS = {
     "no": Wrap(),
     "across": Wrap(across=True),
@@ -62,7 +62,7 @@ class Sampling:
     shown: Callable[[np.ndarray, int], np.ndarray] | None = None
 
     @property
-    def again(self) -> int:
+    def resampled_steps(self) -> int:
         """Steps that regenerate the picture to start from, or the enlarged small picture.
 
         The last step alone starts at t = 1 and changes nothing: after a small picture there are at
@@ -72,9 +72,9 @@ class Sampling:
         return min(self.steps, max(least, round(share * self.steps)))
 
     @property
-    def first(self) -> int:
+    def first_pass_steps(self) -> int:
         """Steps of the first sampling: from the picture to start from, or from noise."""
-        return self.steps if self.image is None else self.again
+        return self.steps if self.image is None else self.resampled_steps
 
     @property
     def inverts(self) -> bool:
@@ -82,7 +82,7 @@ class Sampling:
         return self.image is not None and self.inversion > 0
 
     @property
-    def refined(self) -> Sampling:
+    def second_pass(self) -> Sampling:
         """Return the settings that regenerate an enlarged small picture at full size."""
         return replace(self, image=None)
 
@@ -103,26 +103,26 @@ def of_request(
         steps=request.steps,
         guidance_scale=getattr(request, "guidance_scale", 1.0),
         eta=request.eta,
-        seeds=tuple(map(_seed_of, one_by_one(request))),
+        seeds=tuple(map(_seed_of, split_by_picture(request))),
         height=height,
         width=width,
         temperature=request.temperature,
         wrap=WRAPS[request.seamless],
-        image=start_of(request),
+        image=start_image(request),
         inner=inner,
-        **{name: getattr(request, name) for name in SOME_HAVE if hasattr(request, name)},
+        **{name: getattr(request, name) for name in OPTIONAL_FIELDS if hasattr(request, name)},
     )
 
 
 def _seed_of(request: Any) -> Seed:
     """Return the seed of a request for one picture, with its variations."""
     turns = tuple(read_variations(request.variations))
-    return Varied(request.seed, turns) if turns else request.seed
+    return InterpolatedSeed(request.seed, turns) if turns else request.seed
 
 
 def start_fitted(request: Any) -> Any:
     """Fit the picture to start from to the canvas if it is larger, since every result stores it."""
-    image = start_of(request)
+    image = start_image(request)
     if image is None:
         return request
     canvas = getattr(request, "label_map", None) or request

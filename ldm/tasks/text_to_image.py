@@ -9,7 +9,7 @@ import torch
 from ldm.events import Progress, Result
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.requests import TextToImage
-from ldm.tasks.covering import Site
+from ldm.tasks.covering import RunContext
 from ldm.tasks.sampling import result, sample
 from ldm.tasks.settings import check, of_request
 
@@ -18,7 +18,7 @@ NAMED_WORDS = 8  # most unknown words that a note lists
 
 @torch.no_grad()
 def run(
-    model: LatentDiffusion, request: TextToImage, site: Site | None = None
+    model: LatentDiffusion, request: TextToImage, context: RunContext | None = None
 ) -> Iterator[Progress | Result]:
     """Make `request.count` pictures; every field of the request is filled in.
 
@@ -32,7 +32,7 @@ def run(
     check(model, sampling)
     cond = model.condition([request.prompt])
     uncond = model.condition([request.negative_prompt])
-    images = yield from sample(model, sampling, cond, uncond, site)
+    images = yield from sample(model, sampling, cond, uncond, context)
     yield result(request, images, _notes(model, request))
 
 

@@ -13,7 +13,7 @@ from ldm.images import to_arrays, to_tensor
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.requests import Upscale
 from ldm.tasks.back_projection import back_projected
-from ldm.tasks.covering import Site
+from ldm.tasks.covering import RunContext
 from ldm.tasks.sampling import padded, result, sample
 from ldm.tasks.settings import Sampling, check, of_request
 
@@ -22,7 +22,7 @@ Images = Generator[Progress, None, list[np.ndarray]]
 
 @torch.no_grad()
 def run(
-    model: LatentDiffusion, request: Upscale, site: Site | None = None
+    model: LatentDiffusion, request: Upscale, context: RunContext | None = None
 ) -> Iterator[Progress | Result]:
     """Make `request.count` pictures of `model.factor` (4) times the size, per pass.
 
@@ -33,13 +33,13 @@ def run(
     low = low if low.ndim == 3 else np.repeat(low[:, :, None], 3, axis=2)
     sampling = of_request(request, (0, 0))  # each pass sets its own size
     runs = 1 + (request.passes - 1) * request.count
-    images = yield from _enlarged(model, sampling, low, site, (0, runs))
+    images = yield from _enlarged(model, sampling, low, context, (0, runs))
     if request.passes == 2:
         firsts, images = images, []
         for seed, first in zip(sampling.seeds, firsts, strict=True):
             among = (1 + len(images), runs)
             again = replace(sampling, seeds=(seed,))
-            images += yield from _enlarged(model, again, first, site, among)
+            images += yield from _enlarged(model, again, first, context, among)
     yield result(request, images)
 
 
@@ -47,7 +47,7 @@ def _enlarged(
     model: LatentDiffusion,
     sampling: Sampling,
     low: np.ndarray,
-    site: Site | None,
+    context: RunContext | None,
     among: tuple[int, int],
 ) -> Images:
     """Run one pass: a picture per seed, cut to exactly `factor` times the size of `low`."""
@@ -58,7 +58,7 @@ def _enlarged(
     check(model, sampling)
     given = to_tensor([edged])
     cond = model.condition(given)
-    images = yield from sample(model, sampling, cond, cond, site, among)
+    images = yield from sample(model, sampling, cond, cond, context, among)
     if keeps := model.keeps_means:
         around = wrap.pad(given)
         kept = (

@@ -19,8 +19,8 @@ from ui.gallery import strip_of_pictures
 from ui.run import Picture, Visit, fail
 from ui.stage import Updates
 from ui.thumbnails import Thumbnails
-from ui.wall import look_closer, onward, wall
-from ui.words import plate_of
+from ui.wall import look_closer, send_buttons, wall
+from ui.words import caption_html
 
 TASK = "history"  # used like a task name in element ids
 TITLE = "History"
@@ -168,7 +168,7 @@ def _chosen() -> Chosen:
         with gr.Row(**named(TASK, "onward")):
             look_closer(TASK)
             reopen = gr.Button("Open in its tab", **small, **named(TASK, "reopen"))
-            send = onward(TASK)
+            send = send_buttons(TASK)
             remove = gr.Button("Remove", **small, **named(TASK, "take-out"))
     back = gr.Button("Put back", **small, visible=False, **named(TASK, "back"))
     parts = (picture, plate, reopen, send, remove, back)
@@ -243,7 +243,7 @@ def _connect(finder: Finder, chosen: Chosen, titles: dict[str, str]) -> None:
         visit.shown = picture_of(entry) if entry else None
         image = gr.Image(visit.shown.path, alt_text=name_of(entry)) if entry else None
         more = f"{titles[entry.about.task]}, {when(entry)}" if entry else ""
-        return {chosen.picture: image, chosen.plate: plate_of(visit.shown, more)}
+        return {chosen.picture: image, chosen.plate: caption_html(visit.shown, more)}
 
     def choose(visit: Visit, found: list[Entry], event: gr.SelectData) -> Updates:
         return show(found[event.index], visit)

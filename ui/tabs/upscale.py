@@ -18,7 +18,7 @@ from ldm.request_controls import MAX_SIDE_PX
 from ldm.request_json import read_file
 from ldm.requests import Upscale
 from ui.controls import QUIET, unchecked
-from ui.form import Form, brought_by
+from ui.form import Form, preset_values
 from ui.run import Picture, Visit, find_preset, in_words
 from ui.slider import BeforeAfter, Pair
 from ui.stage import Updates, or_skip
@@ -90,7 +90,7 @@ def model_for(made_here: bool) -> Values:
     them; the other preset keeps them.
     """
     preset = find_preset(WORN if made_here else CLEAN)
-    return {"preset": preset.name} | brought_by(preset) if preset.is_on_disk else {}
+    return {"preset": preset.name} | preset_values(preset) if preset.is_on_disk else {}
 
 
 def is_made_here(path: Path) -> bool:
