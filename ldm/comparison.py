@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 import textwrap
-import typing
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ldm.errors import RequestError
+from ldm.fields import field_types
 from ldm.requests import REQUESTS, Control, controls, start_image
 from ldm.seeds import new_seed, with_seeds_drawn
 
@@ -157,11 +157,11 @@ def title_of(request: Any, varied: Container[str] = ()) -> str:
 
 def comparable(request_type: type) -> dict[str, Control]:
     """Return the controls of the fields that can be compared, by name: numbers and texts."""
-    hints = typing.get_type_hints(request_type)
+    types = field_types(request_type)
     return {
         name: about
         for name, about in controls(request_type).items()
-        if name not in NOT_COMPARED and _kinds(hints[name]) <= SIMPLE
+        if name not in NOT_COMPARED and types[name].kind in SIMPLE
     }
 
 
@@ -176,13 +176,13 @@ def read_axis(request_type: type, name: str, text: str) -> Axis:
     """
     name = name.strip().lower().replace("-", "_").replace(" ", "_")
     parts = [part.strip() for part in text.split("|" if "|" in text else ",")]
-    hints = typing.get_type_hints(request_type)
-    kinds = _kinds(hints[name]) if name in hints else {str}
+    types = field_types(request_type)
+    kind = types[name].kind if name in types else str
     if not parts[-1]:
         del parts[-1]  # a last separator ends a value and begins none
-    if "|" not in text or str not in kinds:
+    if "|" not in text or kind is not str:
         parts = [part for part in parts if part]
-    return Axis(name, tuple(dict.fromkeys(_value(name, part, kinds) for part in parts)))
+    return Axis(name, tuple(dict.fromkeys(_value(name, part, kind) for part in parts)))
 
 
 def said(request: Any, across: str, down: str) -> Comparison:
@@ -212,18 +212,12 @@ def recorded(request: Any, compared: Mapping[str, Any]) -> Any:
         return request
 
 
-def _value(name: str, text: str, kinds: set[type]) -> Any:
-    if str in kinds:
-        return text
+def _value(name: str, text: str, kind: type) -> Any:
     try:
-        return int(text) if kinds == {int} else float(text)
+        return kind(text)
     except ValueError as error:
-        wanted = "whole numbers" if kinds == {int} else "numbers"
+        wanted = "whole numbers" if kind is int else "numbers"
         raise RequestError(f"{name} takes {wanted}, got {text!r:.40}.") from error
-
-
-def _kinds(hint: Any) -> set[type]:
-    return set(typing.get_args(hint) or (hint,)) - {type(None)}
 
 
 def _check_axis(axis: Axis, request_type: type) -> None:

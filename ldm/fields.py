@@ -5,6 +5,7 @@ The page's widgets, the CLI's flags and the checks here are all made from it.
 
 from __future__ import annotations
 
+import functools
 import math
 import types
 import typing
@@ -16,7 +17,6 @@ from typing import Any
 from ldm.errors import RequestError
 
 MAX_LABEL_CHARACTERS = 80
-NONE = type(None)
 TYPES = {
     "int": "a whole number",
     "float": "a number",
@@ -92,34 +92,47 @@ def _plain(value: Any) -> Any:
     return int(value) if isinstance(value, Integral) else float(value)
 
 
+@dataclass(frozen=True)
+class FieldType:
+    """The type of a field's values, and whether None is one of them."""
+
+    kind: type  # int, float, str, tuple (of boxes) or `ldm.images.EncodedImage`
+    is_optional: bool
+
+
+@functools.cache
+def field_types(request_type: type) -> dict[str, FieldType]:
+    """Return the type of each field of a request by name."""
+    hints = typing.get_type_hints(request_type)
+    return {name: _field_type(hints[name]) for name in controls(request_type)}
+
+
+def _field_type(hint: Any) -> FieldType:
+    hints = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    (kind,) = (one for one in hints if one is not type(None))
+    return FieldType(typing.get_origin(kind) or kind, len(hints) > 1)
+
+
 def check(request: Any) -> None:
     """Convert the fields of a request to plain Python values; check their types and controls.
 
     Raises:
         RequestError: If a value is wrong; states the field, the value and what is allowed.
     """
-    hints = typing.get_type_hints(type(request))
+    allowed = field_types(type(request))
     for name, about in controls(type(request)).items():
         value = _plain(getattr(request, name))
         object.__setattr__(request, name, value)
-        allowed_types = _types(hints[name])
-        if value is None and type(None) in allowed_types:
+        if value is None and allowed[name].is_optional:
             continue
-        _check_type(name, value, allowed_types)
+        _check_type(name, value, allowed[name].kind)
         _check_range(name, value, about)
 
 
-def _types(hint: Any) -> tuple[type, ...]:
-    hints = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    return tuple(typing.get_origin(hint) or hint for hint in hints)
-
-
-def _check_type(name: str, value: Any, allowed: tuple[type, ...]) -> None:
-    numbers = (int, float) if float in allowed else allowed
-    if isinstance(value, bool) or not isinstance(value, tuple({*allowed, *numbers})):
-        wanted = " or ".join(TYPES.get(t.__name__, t.__name__) for t in allowed if t is not NONE)
+def _check_type(name: str, value: Any, kind: type) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind):
         got = " ".join(repr(value).split())  # the repr of an array has many lines
-        raise RequestError(f"{name} must be {wanted}, got {got:.80}.")
+        raise RequestError(f"{name} must be {TYPES[kind.__name__]}, got {got:.80}.")
     if isinstance(value, tuple) and not all(isinstance(part, Box) for part in value):
         raise RequestError(f"{name} must be {TYPES['tuple']}, got {value!r:.80}.")
     if isinstance(value, float) and not math.isfinite(value):

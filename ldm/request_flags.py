@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import types
-import typing
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from ldm.fields import field_types
 from ldm.request_json import read_file
 from ldm.requests import Control, controls
 
@@ -41,9 +40,7 @@ def from_flags(request_type: type, arguments: argparse.Namespace) -> Any:
 def _add_flag(
     parser: argparse.ArgumentParser, request_type: type, name: str, about: Control
 ) -> None:
-    hint = typing.get_type_hints(request_type)[name]
-    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    kind = next(kind for kind in kinds if kind is not type(None))
+    kind = field_types(request_type)[name].kind
     default = next(f.default for f in dataclasses.fields(request_type) if f.name == name)
     required = default is dataclasses.MISSING
     parser.add_argument(

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import typing
 from dataclasses import MISSING, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ldm.errors import RequestError
-from ldm.fields import Box
+from ldm.fields import Box, field_types
 from ldm.images import EncodedImage
 from ldm.requests import REQUESTS
 
-if typing.TYPE_CHECKING:
+if TYPE_CHECKING:
     from pathlib import Path
 
 
@@ -51,15 +50,15 @@ def from_dict(values: dict[str, Any]) -> Any:
     required = {f.name for f in fields(request_type) if f.default is MISSING}
     if missing := sorted(required - set(values)):
         raise RequestError(f"{task} needs the field {missing[0]!r}.")
-    hints = typing.get_type_hints(request_type)
-    return request_type(**{name: _typed(hints[name], value) for name, value in values.items()})
+    types = field_types(request_type)
+    return request_type(**{name: _typed(types[name].kind, value) for name, value in values.items()})
 
 
-def _typed(hint: Any, value: Any) -> Any:
+def _typed(kind: type, value: Any) -> Any:
     """Convert a JSON value to the field's type; leave a misfit for the request to refuse."""
-    if isinstance(value, str) and EncodedImage in (hint, *typing.get_args(hint)):
+    if isinstance(value, str) and kind is EncodedImage:
         return EncodedImage.from_data_url(value)
-    if isinstance(value, (list, tuple)) and typing.get_origin(hint) is tuple:
+    if isinstance(value, (list, tuple)) and kind is tuple:
         return boxes_of(value)
     return value
 

@@ -165,7 +165,7 @@ class Studio:
                 watch.context.bookmark = bookmark
                 resumed = bookmark.is_resumed
                 expected = watch.estimate.seconds if watch.estimate and not resumed else None
-                with closing(bookmark):
+                with closing(bookmark), closing(events):  # the run ends before its model is free
                     for event in _timed(events, begin, expected, is_resumed=resumed):
                         if isinstance(event, Result):
                             event = watch.finished(save_pictures(event, folder, weights))

@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "requests": {"request_controls", "fields", "images"},
     "events": set(),
     "request_json": {"requests", "fields", "images"},
-    "request_flags": {"requests"},
+    "request_flags": {"requests", "fields"},
     # a comparison is asked for as a request is; running one needs only what meets each request
     "comparison": {"requests", "fields"},
     "sheet": set(),
@@ -140,6 +140,7 @@ MAY_IMPORT = {
     "__main__": {"cli"},
     # the page shows presets and reads requests from pictures; it computes nothing itself
     "ui": {
+        "fields",
         "requests",
         "comparison",
         "progression",

@@ -12,7 +12,7 @@ from ldm import metadata
 from ldm.catalog.registry import load_preset
 from ldm.requests import TextToImage
 from ui.run import Picture
-from ui.start import _shape, sides_like
+from ui.start import shape_of, sides_like
 from ui.titles import settings
 from ui.vary import varied
 
@@ -23,7 +23,7 @@ def test_a_file_that_is_no_picture_is_told_when_it_comes(tmp_path):
     path = tmp_path / "no.png"
     path.write_text("no picture")
     with pytest.raises(gr.Error, match=r"no\.png is no readable picture; PNG and JPEG work"):
-        _shape(SimpleNamespace(path=str(path)), NAME)
+        shape_of(SimpleNamespace(path=str(path)), load_preset(NAME))
 
 
 def test_a_photograph_on_its_side_is_upright(tmp_path):

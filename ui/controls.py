@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 import functools
 import inspect
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
@@ -15,6 +14,7 @@ import gradio as gr
 from gradio.components.json_component import JsonData
 
 from ldm.errors import RequestError
+from ldm.fields import field_types
 from ldm.request_json import boxes_of, read_file
 from ldm.requests import Control, EncodedImage, controls
 
@@ -76,8 +76,7 @@ def widget(
         options: Passed on to the widget; they override the field's control.
     """
     about = controls(request_type)[name]
-    hint = str(typing.get_type_hints(request_type)[name])
-    kind = kind or _kind(about, hint)
+    kind = kind or _kind(about, field_types(request_type)[name].kind)
     common = {
         "label": about.label,
         "info": about.help or None,
@@ -104,8 +103,7 @@ def limits(request_type: type, name: str, box: gr.components.Component) -> dict[
         return told | {"choices": [value for _, value in choices]}
     if about is None or about.minimum is None:
         return told | {"longest": about and about.max_length}
-    hint = typing.get_type_hints(request_type)[name]
-    is_whole = float not in (hint, *typing.get_args(hint))
+    is_whole = field_types(request_type)[name].kind is int
     extremes = [about.minimum, about.maximum]
     return told | {"range": extremes, "isWhole": is_whole, "other": box.value}
 
@@ -143,10 +141,10 @@ class EndpointWidget:
 
 def endpoint_widgets(request_type: type) -> dict[str, EndpointWidget]:
     """The parameters of a request's API endpoint, by name."""
-    hints = typing.get_type_hints(request_type)
+    types = field_types(request_type)
     return {
         field.name: EndpointWidget(
-            _endpoint_kind(hints[field.name]),
+            _endpoint_kind(types[field.name].kind),
             controls(request_type)[field.name].label,
             None if field.default is MISSING else field.default,
         )
@@ -157,12 +155,8 @@ def endpoint_widgets(request_type: type) -> dict[str, EndpointWidget]:
     }
 
 
-def _endpoint_kind(hint: Any) -> type[gr.components.Component]:
-    if EncodedImage in (hint, *typing.get_args(hint)):
-        return gr.File
-    if typing.get_origin(hint) is tuple:
-        return gr.JSON
-    return gr.Textbox if "str" in str(hint) else gr.Number
+def _endpoint_kind(kind: type) -> type[gr.components.Component]:
+    return {EncodedImage: gr.File, tuple: gr.JSON, str: gr.Textbox}.get(kind, gr.Number)
 
 
 def from_files(values: dict[str, Any]) -> dict[str, Any]:
@@ -225,12 +219,10 @@ def _as_it_came(_: Any, payload: Any) -> Any:
     return payload
 
 
-def _kind(about: Control, hint: str) -> type[gr.components.Component]:
+def _kind(about: Control, kind: type) -> type[gr.components.Component]:
     if about.choices is not None:
         return gr.Dropdown
-    if "bool" in hint:
-        return gr.Checkbox
-    if "str" in hint:
+    if kind is str:
         return gr.Textbox
     if about.maximum > MAX_SLIDER:
         return gr.Textbox  # a slider would be too coarse, and gr.Number cannot be left empty

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ldm.catalog.schema import Preset
 from ldm.comparison import Comparison
 from ldm.errors import LDMError, RequestError
 from ldm.events import Result, Unfinished
+from ldm.fields import field_types
 from ldm.jobs import JobQueue
 from ldm.progression import Progression
 from ldm.requests import EncodedImage
@@ -225,8 +226,8 @@ def make_request(request_type: type, values: Mapping[str, Any]) -> Any:
     Raises:
         RequestError: If a value is of the wrong type or out of range.
     """
-    types = {f.name: str(f.type) for f in fields(request_type)}
-    plain = {name: _plain(value, "int" in types[name]) for name, value in values.items()}
+    types = field_types(request_type)
+    plain = {name: _plain(value, types[name].kind is int) for name, value in values.items()}
     if isinstance(values.get("seed"), str):  # from the page's text box
         plain["seed"] = _typed_seed(plain["seed"])
     return request_type(**plain)
