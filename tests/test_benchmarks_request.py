@@ -20,7 +20,7 @@ def _computes_in_bfloat16(monkeypatch):
 def test_the_librarys_pipeline_makes_our_picture():
     """Or the comparison of times would mean nothing."""
     with torch.inference_mode():
-        made = {way: make() for way, make in pictures(against=True, steps=5).items()}
+        made = {way: make() for way, make in pictures(against=True, steps=10).items()}
     want = made["diffusers, float32"].astype(int)
     assert np.abs(made["ours, float32"].astype(int) - want).max() <= 1
     assert psnr(made["ours, bfloat16"], made["diffusers, float32"]) > 35

@@ -70,7 +70,8 @@ def test_what_was_made_before_an_unexpected_error_is_the_result(queue, error):
     why = "enough." if isinstance(error, LDMError) else f"the log says what ({job_id})."
     ended = end(queue, job_id)
     assert (ended.requests, ended.paths) == (made.requests, made.paths)
-    assert ended.notes[0].endswith(why)
+    assert ended.notes[0] == "cancelled"
+    assert ended.notes[1].endswith(why)
 
 
 def test_cancel_while_the_model_is_loading(queue):

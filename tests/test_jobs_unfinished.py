@@ -49,7 +49,7 @@ def test_a_failed_run_says_what_can_go_on(queue):
 
 
 def test_what_is_not_kept_cannot_go_on(queue, half, monkeypatch):
-    monkeypatch.setattr("tests.gate.FakeStudio.left_by", lambda self, event: None)
+    monkeypatch.setattr("tests.gate.FakeStudio.resumable", lambda self, event: None)
     queue.cancel(half.id)
     half.may_go_on.set()
     assert end(queue, half.id) == Cancelled()

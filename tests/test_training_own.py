@@ -10,7 +10,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from ldm import studio
+from ldm import resolve, studio
 from ldm.catalog import registry
 from ldm.catalog.registry import load_preset
 from ldm.checkpoints.read import read_checkpoint
@@ -59,7 +59,7 @@ def models(tmp_path, monkeypatch):
     """The folder of models of this test alone, for all that looks a preset up by its name."""
     there = tmp_path / "models"
     known = functools.partial(registry.load_preset, models_dir=there)
-    for module in (autoencoder, diffusion, manager, studio):
+    for module in (autoencoder, diffusion, manager, resolve, studio):
         monkeypatch.setattr(module, "load_preset", known)
     return there
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ldm.canvas.plan import Canvas, Room, plan
+from ldm.canvas.plan import Canvas, Resources, plan
 from ldm.errors import MemoryBudgetError, RequestError
 from ldm.requests import EncodedImage, Inpaint, Semantic
 from tests.test_canvas_plan import FACTS, MIB
@@ -74,7 +74,7 @@ def test_a_painting_is_a_label_map():
 )
 def test_an_area_that_does_not_fit_is_told_by_what_is_set(room, asked, says):
     with pytest.raises(MemoryBudgetError) as caught:
-        plan(Canvas(rows=128, columns=256, encodes=True), FACTS, Room(int(room * MIB)), asked)
+        plan(Canvas(rows=128, columns=256, encodes=True), FACTS, Resources(int(room * MIB)), asked)
     told = inpaint.about_the_area(str(caught.value))
     assert told.startswith("the area around the mask, at 1024 x 512 px, ")
     assert told.endswith(says), told
