@@ -98,14 +98,15 @@ def _run(arguments: Any, request: Any) -> int:
     )
     is_line_open, code = False, 0  # whether a progress line is not ended yet
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: the run is kept
-    event, events = None, studio.run(request)
+    event, told, events = None, None, studio.run(request)
     try:
         for event in events:
             if isinstance(event, Result):
                 print(end="\n" if is_line_open else "", file=sys.stderr)
                 _report(event, as_json=arguments.json)
                 code = int(lacks_sheet(request, event))
-            elif sys.stderr.isatty():
+            elif sys.stderr.isatty() and (event.stage, event.step, event.total) != told:
+                told = event.stage, event.step, event.total  # pauses within a step tell it again
                 is_line_open = event.step != event.total
                 end = "" if is_line_open else "\n"
                 print(f"\r{event.stage} {event.step}/{event.total}  ", end=end, file=sys.stderr)

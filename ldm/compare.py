@@ -120,7 +120,8 @@ def _progress(event: Progress, made: list[Result], total: int, seconds: float) -
     """
     if not made and not event.total:
         return replace(event, seconds=seconds)
-    share = event.step / event.total if event.total else 0.0
+    is_begun = event.total and event.stage != "inverting"  # its steps come before all others
+    share = event.step / event.total if is_begun else 0.0
     done = len(made) + (1.0 if event.stage == "decoding" else share)  # only the decode is left
     left = seconds / done * (total - done) if made else None
     kept = _without_sheet(made, total, seconds) if made else None

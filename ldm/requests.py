@@ -152,7 +152,6 @@ class Semantic:
     coarse_hold: float = shared.coarse_hold()
     image: EncodedImage | None = shared.image()
     strength: float = shared.strength()
-    inversion: float = shared.inversion()
 
     def __post_init__(self) -> None:
         check(self)

@@ -246,7 +246,7 @@ def test_pure_noise_is_taken_for_what_it_is():
 @pytest.mark.parametrize(
     ("name", "counts"), [("ddim", range(1, 11)), ("dpmpp_2m", range(1, 9)), ("plms", (1, 3, 5, 8))]
 )
-def test_more_steps_are_better_from_the_first_on(name, counts):
+def test_of_few_steps_more_are_better(name, counts):
     """Of Gaussian data, whose samples are known."""
     x_T = batch_noise([3], 0, (4, 16, 16)).double()
     (m_T, s_T), (m_0, s_0) = (marginal(float(SCHEDULE.alphas_cumprod[t])) for t in (-1, 0))

@@ -293,4 +293,11 @@ def test_a_long_step_of_a_whole_canvas_can_be_ended_within(tiny_model, facts, mo
     events.close()
     hook.remove()
     assert work == []  # it was in the middle of its first step
+
+    left_open = run(tiny_model, REQUEST, RunContext(lambda: facts, Resources(2**30)))
+    for _ in range(12):
+        next(left_open)
+    _, other = made(tiny_model)  # the layers are those of the run that waits
+    assert np.array_equal(other.images[0], plain.images[0])
+    left_open.close()
     assert not any(layer._forward_pre_hooks for layer in tiny_model.unet.modules())

@@ -11,6 +11,7 @@ from ldm.diffusion.samplers import SAMPLERS
 from ldm.diffusion.schedule import NoiseSchedule
 from ldm.errors import RequestError
 from ldm.events import Progress
+from ldm.images import EncodedImage
 from ldm.request_controls import SAMPLER_NAMES
 from ldm.requests import TextToImage
 from ldm.seeds import MAX_SEED
@@ -18,6 +19,7 @@ from ldm.tasks.sampling import sample
 from ldm.tasks.settings import Sampling, check, of_request
 
 SAMPLING = Sampling("ddim", 8, 3.0, 0.0, (5,), 16, 24)
+INVERTED = {"inversion": 0.7, "image": EncodedImage.from_array(np.zeros((16, 24, 3), np.uint8))}
 
 
 class Gaussian:
@@ -93,6 +95,8 @@ def test_a_request_names_one_seed_per_picture():
         ({"steps": 1001}, "steps must be at most 1000 for this model, got 1001"),
         ({"eta": 0.5, "sampler": "plms"}, "eta must be 0 for plms, got 0.5; only ddim uses it"),
         ({"eta": 0.5, "sampler": "ddpm"}, "eta must be 0 for ddpm"),
+        (INVERTED | {"sampler": "ddpm"}, "inversion must be 0 for ddpm, which draws new noise"),
+        (INVERTED | {"eta": 0.5}, "inversion must be 0 for ddim with an eta of 0.5, .* got 0.7"),
     ],
 )
 def test_what_a_model_cannot_do_is_refused(changes, says):

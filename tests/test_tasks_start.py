@@ -257,3 +257,37 @@ def test_of_a_large_canvas_the_small_picture_is_inverted(trained_small):
     assert sum(event.stage == "inverting" for event in progress) == 8
     small, large = canvases(request, facts_of(trained_small))
     assert (small.inverts, large.inverts) == (True, False)
+
+
+def test_noise_is_found_under_the_negative_condition(tiny_model, monkeypatch):
+    """Guidance then leads away from there."""
+    seen, kind = [], type(tiny_model)
+    denoise = kind.denoise
+    monkeypatch.setattr(kind, "denoise", lambda self, *of: seen.append(of) or denoise(self, *of))
+    request = replace(REQUEST, image=START, strength=1.0, inversion=0.5, negative_prompt="trees")
+    made(tiny_model, request)
+    empty = tiny_model.condition(["trees"]).context
+    assert [len(x) for x, _, _ in seen] == 3 * [1] + 3 * [2]
+    assert all(np.array_equal(cond.context, empty) for _, _, cond in seen[:3])
+    times = [int(t[0]) for _, t, _ in seen]
+    assert times[:3] == times[:2:-1]  # the sampler's own
+
+
+def test_what_its_own_noise_cannot_do_is_told(tiny_model):
+    request = replace(REQUEST, image=START, strength=0.67, inversion=1.0, count=2)
+    facts = facts_of(tiny_model)
+    for changes, notes in (
+        ({}, ["With all of the picture's own noise, every seed gives one picture."]),
+        ({"inversion": 0.8}, []),
+        ({"count": 1}, []),
+    ):
+        context = RunContext(lambda: facts, Resources(2**30))
+        made(tiny_model, replace(request, **changes), context)
+        assert context.notes == notes
+
+
+def test_a_share_of_its_own_noise_is_another_picture(tiny_model):
+    request = replace(REQUEST, image=START, strength=1.0, inversion=1.0)
+    _, all_of_it = made(tiny_model, request)
+    _, most_of_it = made(tiny_model, replace(request, inversion=0.8))
+    assert not np.array_equal(all_of_it.images[0], most_of_it.images[0])

@@ -1,5 +1,6 @@
 """What the page is told of a run, without a page."""
 
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 import gradio as gr
@@ -13,6 +14,7 @@ from ldm.events import Progress, Result
 from ldm.requests import REQUESTS, TextToImage
 from ui.controls import labels_of, limits
 from ui.run import Picture, Visit, fail, in_words, make_request
+from ui.stage import Stage
 from ui.words import strip
 
 STEP = 0.002  # s
@@ -160,3 +162,15 @@ def test_a_result_is_kept_once_however_many_follow_its_run():
     visit.keep(result)
     visit.keep(result)
     assert [picture.path for picture in visit.pictures] == ["b.png", "a.png"]
+
+
+def test_after_cancel_the_button_says_so_until_the_next_run():
+    parts = {"go": gr.Button(), "stop": gr.Button(), "status": gr.HTML()}
+    needed = [f.name for f in fields(Stage) if f.default is MISSING]
+    stage = Stage(**dict.fromkeys(needed) | parts)
+    visit = Visit(job_id="a", wants_stop=True)
+    told = stage.running(Progress("sampling", 1, 3), visit, previewed=False)[stage.stop]
+    assert (told["value"], told["interactive"]) == ("Stopping…", False)
+    visit.wants_stop = False
+    told = stage.running(Progress("sampling", 1, 3), visit, previewed=False)[stage.stop]
+    assert (told["value"], told["interactive"]) == ("Cancel", True)

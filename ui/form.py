@@ -224,7 +224,9 @@ class Form:
 
         def choose(name: str, image: Any = None) -> list[Any]:
             preset = find_preset(name)
-            values = preset_values(preset) | (start.shape_of(image, preset) if image else {})
+            values = preset_values(preset) | (
+                start.sides_like(Path(image.path), preset) if image else {}
+            )
             return [True, *(values[n] for n in names)]
 
         widgets = [self.by_hand, *(self.inputs[name] for name in names)]

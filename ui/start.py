@@ -13,7 +13,7 @@ from PIL import ExifTags, Image
 from ldm.catalog.schema import Preset
 from ldm.request_controls import MAX_SIDE_PX
 from ldm.request_json import read_file
-from ldm.requests import EncodedImage
+from ldm.requests import EncodedImage, controls
 from ui.controls import QUIET, named, unchecked, widget
 from ui.run import fail, find_preset
 from ui.tab import Component, Values, fields_of
@@ -48,7 +48,7 @@ def widgets(request_type: type, inputs: Mapping[str, Component]) -> dict[str, Co
                 elem_classes=["field-image", "takes-picture"],
             )
         )
-        names = ("strength", "inversion")
+        names = [name for name in ("strength", "inversion") if name in controls(request_type)]
         sliders = {n: widget(request_type, n, value=getattr(request_type, n)) for n in names}
     image.change(lambda file: gr.Accordion(open=True) if file else gr.skip(), image, fold, **QUIET)
     if "width" in inputs:

@@ -43,7 +43,8 @@ def settings(request: Any) -> str:
     if getattr(request, "guidance_scale", None) is not None:
         about.append(f"guidance {request.guidance_scale:g}")
     if start_image(request) is not None:
-        kept = f", shapes kept {request.inversion:g}" if request.inversion else ""
+        inversion = getattr(request, "inversion", 0.0)
+        kept = f", shapes kept {inversion:g}" if inversion else ""
         about.append(f"from a picture, strength {request.strength:g}{kept}")
     if request.seamless != "no":
         about.append(f"seamless {request.seamless}")

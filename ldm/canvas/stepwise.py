@@ -118,7 +118,12 @@ class _Turns:
         self.thread.join()
 
     def pause(self) -> None:
-        """Hand the turn to the caller and wait for the next one; called by the work."""
+        """Hand the turn to the caller and wait for the next one; called by the work.
+
+        Layers that have hooks may be used by others meanwhile: their threads go on.
+        """
+        if threading.current_thread() is not self.thread:
+            return
         self._caller.release()
         self._worker.acquire()
         if self._wants_stop:

@@ -41,6 +41,8 @@ def run(
         )
     cond = _condition(model, chosen)
     uncond = cond if null is None else _condition(model, null)
+    if sampling.inverts and chosen == null and context is not None:
+        context.add_note("Without a class, the picture's own noise leads back to the picture.")
     images = yield from sample(model, sampling, cond, uncond, context)
     yield result(request, images)
 

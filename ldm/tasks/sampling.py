@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ldm.diffusion.conditioning import Conditioning
+from ldm.diffusion.noise import InterpolatedSeed
 from ldm.errors import LDMError
 from ldm.events import Progress, Result
 from ldm.images import fitted, to_arrays, to_tensor
@@ -79,6 +80,10 @@ def sample(
         LDMError: If the model's numbers are not finite, even in float32.
     """
     on = cover(model, canvas_of(model, sampling), context, sampling.cover)
+    is_fixed = sampling.inverts and sampling.inversion == 1  # no noise is drawn
+    varied = len(sampling.seeds) > 1 or isinstance(sampling.seeds[0], InterpolatedSeed)
+    if context is not None and is_fixed and varied:
+        context.add_note("With all of the picture's own noise, every seed gives one picture.")
     arrays: list[np.ndarray] = []
     number, left = 0, sampling.seeds
     while left:

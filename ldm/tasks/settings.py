@@ -12,6 +12,7 @@ from ldm.canvas.plan import Canvas
 from ldm.canvas.windows import EvenWindows
 from ldm.canvas.wrapped import MARGIN, Wrap
 from ldm.diffusion.noise import InterpolatedSeed, Seed
+from ldm.diffusion.timesteps import FEW
 from ldm.errors import RequestError
 from ldm.images import EncodedImage, fitted
 from ldm.latent_diffusion import LatentDiffusion
@@ -65,11 +66,13 @@ class Sampling:
     def resampled_steps(self) -> int:
         """Steps that regenerate the picture to start from, or the enlarged small picture.
 
-        The last step alone starts at t = 1 and changes nothing: after a small picture there are at
-        least two.
+        After a small picture they are at least two where the last step alone, from t = 0 or 1,
+        would change nothing; see `ddim_timesteps` for the other grids.
         """
-        share, least = (self.coarse, 2) if self.image is None else (self.strength, 1)
-        return min(self.steps, max(least, round(share * self.steps)))
+        if self.image is not None:
+            return min(self.steps, max(1, round(self.strength * self.steps)))
+        least = 1 if self.steps < FEW and self.sampler != "ddpm" else 2
+        return min(self.steps, max(least, round(self.coarse * self.steps)))
 
     @property
     def first_pass_steps(self) -> int:
@@ -210,6 +213,12 @@ def check(model: LatentDiffusion, sampling: Sampling) -> None:
     if sampling.steps > model.schedule.length:
         raise RequestError(
             f"steps must be at most {model.schedule.length} for this model, got {sampling.steps}."
+        )
+    if sampling.inverts and (sampling.sampler == "ddpm" or sampling.eta > 0):
+        with_eta = f" with an eta of {sampling.eta:g}" if sampling.eta else ""
+        raise RequestError(
+            f"inversion must be 0 for {sampling.sampler}{with_eta}, which draws new noise in every "
+            f"step, got {sampling.inversion:g}; ddim, dpmpp_2m and plms with an eta of 0 draw none."
         )
     if sampling.eta > 0 and sampling.sampler != "ddim":
         raise RequestError(
