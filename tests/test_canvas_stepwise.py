@@ -1,9 +1,14 @@
 """Long work comes back before every strip, and ends there if nobody goes on."""
 
+import itertools
+from types import SimpleNamespace
+
 import pytest
 import torch
+from torch import nn
 
-from ldm.canvas.stepwise import stepwise
+from ldm.canvas import stepwise as module
+from ldm.canvas.stepwise import LayerPauses, stepwise
 from ldm.canvas.workspace import Workspace
 
 
@@ -49,3 +54,15 @@ def test_errors_come_out_and_torch_stays_in_its_mode():
     with torch.inference_mode(), pytest.raises(ValueError, match="broken"):
         list(stepwise(broken, space))
     assert done == [(0, False, True)]
+
+
+def test_layers_pause_after_a_while_and_not_each(monkeypatch):
+    now = itertools.count()
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(now) * 0.04))
+    network = nn.Sequential(*(nn.Identity() for _ in range(20)))
+    pauses, x = LayerPauses(network), torch.zeros(1)
+    run, count = stepwise(lambda: network(x), pauses), 0
+    for _ in run:
+        count += 1
+    assert 2 <= count <= 5  # of 20 layers
+    assert not any(layer._forward_pre_hooks for layer in network)

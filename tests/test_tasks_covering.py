@@ -10,7 +10,7 @@ import torch
 from ldm.canvas import stepwise
 from ldm.canvas.calibration import Calibration, Rates
 from ldm.canvas.estimate import facts_of
-from ldm.canvas.plan import Resources, plan
+from ldm.canvas.plan import Canvas, Resources, plan
 from ldm.errors import LDMError, MemoryBudgetError
 from ldm.events import Progress, Result
 from ldm.images import EncodedImage
@@ -301,3 +301,11 @@ def test_a_long_step_of_a_whole_canvas_can_be_ended_within(tiny_model, facts, mo
     assert np.array_equal(other.images[0], plain.images[0])
     left_open.close()
     assert not any(layer._forward_pre_hooks for layer in tiny_model.unet.modules())
+
+
+def test_whether_a_step_is_long_counts_all_that_it_computes(tiny_model, monkeypatch):
+    monkeypatch.setattr(covering, "LONG", 128)
+    canvas = Canvas(8, 8)
+    assert covering._pauses(tiny_model, canvas) is None
+    for changes in ({"rows": 16}, {"passes": 2}, {"count": 2}):
+        assert covering._pauses(tiny_model, replace(canvas, **changes)) is not None

@@ -10,6 +10,7 @@ from PIL import Image
 
 from ldm import metadata
 from ldm.catalog.registry import load_preset
+from ldm.images import EncodedImage
 from ldm.requests import TextToImage
 from ui.run import Picture
 from ui.start import shape_of, sides_like
@@ -56,3 +57,12 @@ def test_a_line_says_of_what_a_picture_varies():
     varied = replace(request, variations="7:0.3")
     assert settings(request).startswith("seed 4 · 64 × 64 px")
     assert settings(varied).startswith("seed 4 varied 7:0.3 · 64 × 64 px")
+
+
+def test_the_caption_says_what_is_kept_and_what_meets():
+    image = EncodedImage.from_array(np.zeros((8, 8, 3), np.uint8))
+    request = TextToImage(
+        prompt="a lake", seed=1, image=image, strength=0.9, inversion=0.8, seamless="both"
+    )
+    assert "from a picture, strength 0.9, shapes kept 0.8 · seamless both" in settings(request)
+    assert "kept" not in settings(replace(request, inversion=0.0))
