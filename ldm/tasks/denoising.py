@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ldm.canvas.windows import windowed
-from ldm.canvas.wrapped import wrapped
 from ldm.diffusion.conditioning import Conditioning
-from ldm.diffusion.guidance import Denoise, classifier_free, conditioned, held
-from ldm.diffusion.inversion import ddim_inversion
+from ldm.diffusion.guidance import classifier_free, held
 from ldm.diffusion.noise import batch_noise, turned
 from ldm.diffusion.samplers import HISTORY_LENGTH, SAMPLERS, Step
-from ldm.diffusion.timesteps import timesteps_of
 from ldm.events import Frame, Progress
 from ldm.images import grid, to_arrays
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.tasks.bookmark import Page
 from ldm.tasks.covering import Covered, FrameRecorder, NetworkTiming, RunContext, Stopwatch, pausing
+from ldm.tasks.inverting import denoiser_of, own_noise, timesteps_on, timing_of
 from ldm.tasks.settings import Sampling
 
 PREVIEWS = 12  # previews per batch, about
@@ -79,11 +75,11 @@ def denoised(
         yield Progress("sampling", place.done, place.total, preview=seen)
     own = None
     if sampling.inverts and start is not None and page.since is None:
-        own = yield from _own_noise(on, sampling, conditions[1], start, context)
+        own = yield from own_noise(on, sampling, conditions[1], start, context)
     steps = _steps(on, sampling, conditions, (start, own), page.since)
     step = yield from stopwatch.timed(_run_steps(on, sampling, steps, page, position, context))
     if context is not None and page.left:
-        context.timings.append(_timing_of(on, sampling, len(page.left), stopwatch.seconds))
+        context.timings.append(timing_of(on, sampling, len(page.left), stopwatch.seconds))
     return step.x_t.to(on.model.device, on.model.dtype)
 
 
@@ -218,9 +214,9 @@ def _steps(
     `starts`: the latents to start from, and their own noise; None: there are none.
     """
     model, seeds, shape = on.model, sampling.seeds, _shape(on, sampling)
-    (start, own), timesteps = starts, _timesteps(on, sampling, starts[0])
+    (start, own), timesteps = starts, timesteps_on(on, sampling, starts[0])
     cond, uncond = (part.expand(len(seeds)) for part in conditions)
-    eps = classifier_free(_denoiser(on, sampling), cond, uncond, sampling.guidance_scale)
+    eps = classifier_free(denoiser_of(on, sampling), cond, uncond, sampling.guidance_scale)
 
     def noise(draw: int) -> Tensor:
         return batch_noise(seeds, draw, shape, sampling.temperature).to(model.device)
@@ -246,58 +242,6 @@ def _steps(
         timesteps=timesteps,
         after=since,
     )
-
-
-def _denoiser(on: Covered, sampling: Sampling) -> Denoise:
-    """Return the denoiser on the whole canvas, in windows if planned, and with edges that meet."""
-    denoise = on.model.denoise
-    if on.plan.windows is not None:
-        denoise = windowed(denoise, on.plan.windows)
-    return wrapped(denoise, sampling.wrap)
-
-
-def _timesteps(on: Covered, sampling: Sampling, start: Tensor | None) -> list[int]:
-    """Return the time steps that the sampler visits, the last ones if it starts from latents."""
-    timesteps = timesteps_of(sampling.sampler, sampling.steps, on.model.schedule.length)
-    return timesteps if start is None else timesteps[-sampling.resampled_steps :]
-
-
-def _own_noise(
-    on: Covered, sampling: Sampling, uncond: Conditioning, start: Tensor, context: RunContext | None
-) -> Generator[Progress, None, Tensor]:
-    """Return the noise (1, C, h, w) in the latents to start from, by DDIM inversion.
-
-    Under the empty or negative condition, from which guidance then leads away: what the condition
-    does not ask to change stays as it is.
-    """
-    schedule, timesteps = on.model.schedule, _timesteps(on, sampling, start)
-    eps = conditioned(_denoiser(on, sampling), uncond.expand(1))
-    stopwatch, start, total = Stopwatch(), start.float(), len(timesteps)
-    steps = ddim_inversion(eps, start, schedule, timesteps=timesteps)
-
-    def inverted() -> Generator[Progress, None, Step]:
-        for index in range(total):
-            at = Progress("inverting", index, total)
-            yield at
-            step = yield from pausing(lambda: next(steps), on.space, lambda _: at)  # noqa: B023
-        return step
-
-    step = yield from stopwatch.timed(inverted())
-    if context is not None:
-        one = replace(sampling, seeds=sampling.seeds[:1], guidance_scale=1.0)
-        context.timings.append(_timing_of(on, one, total, stopwatch.seconds))
-    t = torch.full((1,), timesteps[0], device=start.device)
-    return schedule.predict_eps(step.x_t, t, start)
-
-
-def _timing_of(on: Covered, sampling: Sampling, steps: int, seconds: float) -> NetworkTiming:
-    h, w = sampling.height // on.model.factor, sampling.width // on.model.factor
-    h, w = sampling.wrap.size(h, w)
-    pictures, passes = len(sampling.seeds), 1 if sampling.guidance_scale == 1 else 2
-    windows = on.plan.windows
-    seen = h * w if windows is None else math.prod(windows.size)
-    times = steps * (1 if windows is None else len(windows.corners(h, w)))
-    return NetworkTiming("unet", pictures, seen, seconds / times, times, passes)
 
 
 def _preview(model: LatentDiffusion, x0: Tensor, sampling: Sampling) -> np.ndarray:
