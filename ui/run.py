@@ -15,7 +15,7 @@ from ldm.catalog.registry import load_preset
 from ldm.catalog.schema import Preset
 from ldm.comparison import Comparison
 from ldm.errors import LDMError, RequestError
-from ldm.events import Result, Unfinished
+from ldm.events import Progress, Queued, Result, Unfinished
 from ldm.fields import field_types
 from ldm.jobs import JobQueue
 from ldm.progression import Progression
@@ -95,6 +95,26 @@ class Visit:
     def rest(self) -> Unfinished | None:
         """The run that was stopped last."""
         return self.unfinished[-1] if self.unfinished else None
+
+    def recall(self, jobs: JobQueue, task: str, job_ids: Sequence[str]) -> Any:
+        """Restore the visit from its jobs' ids; return the last end to report, or None."""
+        told = None
+        for job_id in job_ids:
+            try:
+                event, request = jobs.status(job_id), jobs.request(job_id)
+            except LDMError:  # forgotten, or from before the app was restarted
+                continue
+            if request.task != task:
+                continue
+            if isinstance(event, (Queued, Progress)):
+                self.job_id = job_id
+            elif all(Path(path).exists() for path in getattr(event, "paths", ())):
+                self.ended(event)
+                is_told = (
+                    isinstance(event, Result) or getattr(event, "unfinished", None) is not None
+                )
+                told = event if is_told else told
+        return told
 
     def ended(self, event: Any) -> None:
         """Update the visit with the last event of a run."""

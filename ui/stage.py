@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -252,7 +251,7 @@ def resume_on_load(page: gr.Blocks, jobs: JobQueue, stage: Stage, task: str, kep
     a stopped run."""
 
     def resume(visit: Visit, job_ids: str, removed: str) -> Iterator[Updates]:
-        done = _recalled(visit, jobs, task, _names(job_ids))
+        done = visit.recall(jobs, task, _names(job_ids))
         visit.remove_again(_names(removed))
         kept.look(visit, task, is_new=done is None)
         done = done if isinstance(done, Result) else visit.rest
@@ -275,25 +274,6 @@ def resume_on_load(page: gr.Blocks, jobs: JobQueue, stage: Stage, task: str, kep
         concurrency_limit=FOLLOWERS,
         **QUIET,
     )
-
-
-def _recalled(visit: Visit, jobs: JobQueue, task: str, names: list[str]) -> Any:
-    """Restore a visit from its job ids; return the last final event to report, or None."""
-    told = None
-    for job_id in names:
-        try:
-            event, request = jobs.status(job_id), jobs.request(job_id)
-        except LDMError:  # forgotten, or from before the app was restarted
-            continue
-        if request.task != task:
-            continue
-        if isinstance(event, (Queued, Progress)):
-            visit.job_id = job_id
-        elif all(Path(path).exists() for path in getattr(event, "paths", ())):
-            visit.ended(event)
-            is_told = isinstance(event, Result) or getattr(event, "unfinished", None) is not None
-            told = event if is_told else told
-    return told
 
 
 def _names(text: str) -> list[str]:

@@ -87,11 +87,11 @@ class Calibration:
             if not pictures or not times:
                 continue
             step = self._of("unet", facts.operations("unet", pictures, seen, canvas.passes))
-            single = self._of("unet", facts.operations("unet", 1, seen, 1))
             decode = self._of("decoder", facts.operations("decoder", pictures, canvas.cells))
             if step is None or decode is None:
                 return None
-            step += single if canvas.inverts else 0.0
+            if canvas.inverts:  # one picture, without guidance
+                step += self._of("unet", facts.operations("unet", 1, seen, 1))
             unet, decoder = unet + times * steps * views * step, decoder + times * decode
         return unet + decoder
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
@@ -14,8 +13,8 @@ from ldm.data.scenes import ATTRIBUTES, CLASSES
 from ldm.errors import CheckpointError
 from ldm.evaluation.metrics import perceptual_distance
 from ldm.models.critic import Critic
+from ldm.training.snapshots import CRITIC_WEIGHTS
 
-PATH = Path(__file__).parents[2] / "presets/demo/critic.safetensors"
 BATCH = 32
 
 
@@ -34,12 +33,15 @@ def load_critic() -> Critic:
     Raises:
         CheckpointError: If its weights are missing.
     """
-    if not PATH.exists():
+    if not CRITIC_WEIGHTS.exists():
         raise CheckpointError(
-            f"{PATH.name} is missing; `python -m ldm train presets/training/critic.yaml` makes it."
+            f"{CRITIC_WEIGHTS.name} is missing; `python -m ldm train presets/training/critic.yaml` "
+            "makes it."
         )
     critic = Critic(classes=len(CLASSES), answers=attributes.ANSWERS)
-    critic.load_state_dict({name: value.float() for name, value in load_file(PATH).items()})
+    critic.load_state_dict(
+        {name: value.float() for name, value in load_file(CRITIC_WEIGHTS).items()}
+    )
     return critic.eval().requires_grad_(False)
 
 

@@ -14,6 +14,7 @@ KINDS = ("first_stage", "latent_diffusion", "critic")
 PRECISIONS = ("no", "bf16")
 DEGRADATIONS = ("bicubic", "bsr")
 MOST = 10**9  # steps
+CAPTIONS = 8  # per scene, by default
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class DataConfig:
     scenes: int = number(2, 10**7, 20_000)  # rendered once, then kept on disk
     size: int = number(64, 1024, 128)  # px, both sides
     crop: int | None = number(16, 1024, None)  # px, random square crops; None: whole pictures
-    captions: int = number(1, 100, 8)  # different captions per scene
+    captions: int = number(1, 100, CAPTIONS)  # different captions per scene
     degradation: str = "bicubic"  # upscale: how the low-resolution pictures are made
     # latent_diffusion: above 1, half of the scenes are close views: crops of scenes rendered up to
     # this many times as large

@@ -16,10 +16,9 @@ from ldm.models.critic import Critic
 from ldm.training.autoencoder import to_tensor
 from ldm.training.config import TrainConfig
 from ldm.training.loop import Run
-from ldm.training.snapshots import export_weights, warm_start
+from ldm.training.snapshots import CRITIC_WEIGHTS, export_weights, warm_start
 from ldm.training.world import World, open_world
 
-PATH = Path(__file__).parents[2] / "presets" / "demo" / "critic.safetensors"
 # maximum standard deviation, for a range of 2: the critic should judge shapes, not single pixels
 MAX_NOISE = 0.08
 
@@ -33,7 +32,7 @@ class CriticRun(Run):
         truth = [attributes.encode(about["attributes"]) for about in world.about]
         self.truth = torch.from_numpy(np.stack(truth))
         self.model = Critic(classes=len(CLASSES), answers=attributes.ANSWERS)
-        warm_start(self.model, PATH)
+        warm_start(self.model, CRITIC_WEIGHTS)
 
     def batch(self, rng: np.random.Generator, size: int) -> tuple[Tensor, ...]:
         """Return slightly noisy pictures, labels at half resolution, and the true attributes."""
@@ -67,7 +66,7 @@ class CriticRun(Run):
 
     def export(self, model: nn.Module, step: int) -> None:
         """Write the averaged weights."""
-        export_weights(PATH, model.state_dict(), {"step": str(step)})
+        export_weights(CRITIC_WEIGHTS, model.state_dict(), {"step": str(step)})
 
 
 def make_run(config: TrainConfig) -> CriticRun:

@@ -12,10 +12,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ldm.catalog.compvis import PRESETS_DIR
 from ldm.checkpoints.parts import divided, files_of, is_there, names_of
 from ldm.checkpoints.read import read_checkpoint
 from ldm.errors import TrainingError
 
+CRITIC_WEIGHTS = PRESETS_DIR / "demo" / "critic.safetensors"
 FIRST_CONVOLUTION = "unet.input_blocks.0.0.weight"
 
 

@@ -21,9 +21,9 @@ from ldm.data import scenes
 from ldm.data.close_views import CROPS, close_views
 from ldm.data.rendering import render
 from ldm.data.scenes import Sample, Scene
+from ldm.training.config import CAPTIONS
 
 SHARD = 500  # scenes per file
-CAPTIONS = 8  # per scene, by default
 SPLITS = {"train": 0, "held-out": 1, "pairs": 3}  # split -> first word of its scenes' seeds
 CLOSE = 2  # first word of the seeds of close views
 GROUPS = {"pairs": 2}  # consecutive scenes that differ in their objects alone; default 1

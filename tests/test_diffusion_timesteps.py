@@ -1,0 +1,63 @@
+"""Which time steps are visited: the published ones, and what takes their place with few steps."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ldm.diffusion.noise import batch_noise
+from ldm.diffusion.samplers import SAMPLERS
+from ldm.diffusion.timesteps import ddim_timesteps, ddpm_timesteps, published_timesteps
+from tests.gaussian import SCHEDULE, exact_eps, marginal
+
+RECORDED = json.loads((Path(__file__).parent / "reference/schedules.json").read_text())
+
+
+@pytest.mark.parametrize("steps", [1, 3, 5, 6, 7, 50, 200, 333, 500, 501, 999, 1000])
+def test_any_number_of_steps_gives_that_many(steps):
+    for grid in (ddim_timesteps(steps, 1000), ddpm_timesteps(steps, 1000)):
+        assert len(grid) == steps
+        assert grid == sorted(set(grid), reverse=True)
+        assert 0 <= grid[-1] <= grid[0] <= 999
+
+
+def test_grids_of_every_size_are_even():
+    for length in (1, 2, 7, 50):
+        for steps in range(1, length + 1):
+            for grid in (ddim_timesteps(steps, length), ddpm_timesteps(steps, length)):
+                gaps = {t - s for t, s in zip(grid, grid[1:], strict=False)}
+                assert len(grid) == steps
+                assert all(0 <= t < length for t in grid)
+                assert not gaps or min(gaps) > 0 and max(gaps) - min(gaps) <= 1
+
+
+def test_the_published_grid_is_kept_where_it_fits():
+    counted = RECORDED["requested_steps_to_actual_count_and_max_timestep"]
+    for steps, (count, largest) in counted.items():
+        grid = published_timesteps(int(steps), 1000)
+        assert (len(grid), grid[0]) == (count, largest)
+        if count == int(steps) and int(steps) >= 10 and largest < 1000:
+            assert ddim_timesteps(int(steps), 1000) == grid
+
+
+def test_pure_noise_is_taken_for_what_it_is():
+    """With few steps the published grid starts far below the noise: with one, at t = 1."""
+    for steps in range(1, 10):
+        assert ddim_timesteps(steps, 1000)[0] == 999
+    assert ddim_timesteps(10, 1000)[0] == 901
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"), [("ddim", range(1, 11)), ("dpmpp_2m", range(1, 9)), ("plms", (1, 3, 5, 8))]
+)
+def test_of_few_steps_more_are_better(name, counts):
+    """Of Gaussian data, whose samples are known."""
+    x_T = batch_noise([3], 0, (4, 16, 16)).double()
+    (m_T, s_T), (m_0, s_0) = (marginal(float(SCHEDULE.alphas_cumprod[t])) for t in (-1, 0))
+    want = m_0 + s_0 * (x_T - m_T) / s_T
+    errors = []
+    for steps in counts:
+        *_, last = SAMPLERS[name](exact_eps, x_T, SCHEDULE, steps=steps)
+        errors.append(float((last.x_t - want).abs().mean()))
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] < 0.4  # the deviation of the data
