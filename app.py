@@ -56,7 +56,7 @@ def _serve(flags: argparse.Namespace, data_dir: Path, budget: int | None) -> Non
     page = build(jobs, data_dir if flags.history else None, data_dir / FOLDER)
     password = secrets.token_urlsafe(9) if flags.share else None
     try:
-        page.queue(default_concurrency_limit=16).launch(
+        page.launch(
             server_name=flags.host,
             server_port=flags.port,
             share=flags.share,

@@ -15,6 +15,8 @@ from tests.gate import WAIT, FakeStudio, Gate
 if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # each waits for its own threads only
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
 
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # as app.py does
+
 
 @pytest.fixture
 def png_of_size(tmp_path):

@@ -25,6 +25,8 @@ from ui.unfinished import Kept
 
 TITLE = "Latent Canvas"
 MAX_UPLOAD = "320mb"  # fits a 40 megapixel result PNG that embeds its input picture
+EVENTS = 16  # events of one kind that are answered at the same time
+POLL = 0.02  # seconds between two looks for new events; Gradio's 0.001 keep a tenth of a core busy
 CACHE_SECONDS = (3600, 86400)  # interval of the clean-up of previews, and their maximum age
 TABS: dict[str, tuple[str, Callable[[JobQueue], Tab]]] = {
     "text-to-image": ("Text to image", text_to_image.create),
@@ -68,6 +70,8 @@ def build(
         for tab in tabs:
             stage.resume_on_load(page, jobs, tab.stage, tab.task, kept)
             estimate.connect(jobs, tab, opened[tab.task])
+    page.queue(default_concurrency_limit=EVENTS)
+    page._queue.sleep_when_free = POLL
     return page
 
 

@@ -74,7 +74,8 @@ def _add_canvas(suite: argparse.ArgumentParser) -> None:
 def _add_cancel(suite: argparse.ArgumentParser) -> None:
     _preset(suite)
     suite.add_argument("--side", type=int, default=2048, help="of the picture, px (2048)")
-    suite.add_argument("--dtype", choices=DTYPES, default="bfloat16")
+    what = "bfloat16 where the processor computes in it, else float32"
+    suite.add_argument("--dtype", choices=DTYPES, help=f"of the decode ({what})")
 
 
 def _add_loading(suite: argparse.ArgumentParser) -> None:
@@ -157,10 +158,14 @@ def _check_sides(sides: Iterable[int], multiple: int) -> None:
 
 
 def _cancel(arguments: Any) -> Lines:
+    import torch
+
     from ldm.benchmarks.cancel import table
+    from ldm.runtime.device import has_bfloat16
 
     _check_sides([arguments.side], load_preset(arguments.preset).factor)
-    return table(arguments.preset, arguments.side, arguments.dtype)
+    usual = "bfloat16" if has_bfloat16(torch.device("cpu")) else "float32"
+    return table(arguments.preset, arguments.side, arguments.dtype or usual)
 
 
 def _estimate(arguments: Any) -> Lines:
