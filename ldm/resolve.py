@@ -53,10 +53,10 @@ def resolve(request: Any, preset: Preset) -> Any:
 def _size(request: Any, preset: Preset) -> tuple[int, int]:
     """Return the width and height in px for a request that leaves them open.
 
-    With a picture to start from they follow its shape; otherwise they are the trained size.
+    With a picture to start from they follow its shape; otherwise they are the usual ones.
     """
     start = start_image(request)
     chosen = [getattr(request, side, None) for side in ("width", "height")]
     if start is None or chosen != [None, None]:
-        return preset.width, preset.height
+        return preset.usual_sides
     return preset.sides_like(*start.size, MAX_SIDE_PX)

@@ -179,6 +179,12 @@ def test_own_presets_lie_beside_their_weights(own, tmp_path):
         ("title: Mine", "name: mine", "must not be given"),
         ("title: Mine", "title: [", "no readable YAML"),
         ("title: Mine", "title: Mine\ncolour: red", "colour"),
+        ("title: Mine", "title: Mine\nwords: [fog]", "words must be lines like"),
+        (
+            "title: Mine",
+            "title: Mine\ndefaults: {scale: 9}",
+            "defaults.scale must be 1 to 4, got 9",
+        ),
         ("title: Mine", "title: ${oc.env:HOME}", "written out"),
         ("{kind: vq,", "{preset: mine, kind: vq,", "must name one other preset"),
     ],

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from ldm.catalog.compvis import BERT_VOCABULARY
+from ldm.catalog.registry import load_preset
 from ldm.catalog.tokenizer import WordPiece
 from ldm.errors import PresetError
 
@@ -51,6 +52,14 @@ def test_ids_equal_the_reference(bert, example):
 def test_a_batch_equals_its_rows(bert):
     texts = [_text(example) for example in GOLDEN["examples"]]
     assert torch.equal(bert(texts), torch.cat([bert([text]) for text in texts]))
+
+
+def test_the_words_that_the_page_offers_are_known():
+    preset = load_preset("demo-text-to-image")
+    words = WordPiece(preset.architecture.conditioner.vocabulary)
+    assert preset.words
+    for line in preset.words:
+        assert words.unknown_words(line.split(": ")[1]) == ()
 
 
 def test_no_texts_give_no_rows(bert):

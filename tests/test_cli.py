@@ -73,6 +73,15 @@ def test_sample_writes_pictures_with_their_requests(tiny, tmp_path, capsys):
     assert [metadata.load(path).request.seed for path in paths] == [4, 5]
 
 
+def test_without_a_folder_pictures_go_where_the_app_keeps_its_own(
+    tiny, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert main([*SAMPLE, *SMALL]) == 0
+    (path,) = tmp_path.glob("data/outputs/*/*.png")
+    assert capsys.readouterr().out.strip() == str(path.relative_to(tmp_path))
+
+
 def test_sample_as_json(tiny, tmp_path, capsys):
     arguments = [*SAMPLE, *SMALL, "--negative-prompt", "zeppelin", "--out", str(tmp_path), "--json"]
     assert main(arguments) == 0
@@ -144,7 +153,6 @@ def test_a_folder_that_cannot_be_written_is_one_line(tiny, tmp_path, capsys):
         ([], "required: VERB"),
         (["paint"], "invalid choice: 'paint'"),
         (["sample", "text-to-image", "--out", "x"], "required: --prompt"),
-        ([*SAMPLE], "required: --out"),
         ([*SAMPLE, "--out", "x", "--steps", "many"], "invalid int value: 'many'"),
         ([*SAMPLE, "--out", "x", "--colour", "red"], "unrecognized arguments: --colour red"),
     ],

@@ -65,7 +65,7 @@ def test_open_fields_are_filled_from_the_preset(tiny_studio):
     preset = load_preset("demo-text-to-image")
     request = resolve(TextToImage(prompt="x"), preset)
     about = preset.defaults
-    assert (request.width, request.height) == (preset.width, preset.height)
+    assert (request.width, request.height) == (2 * preset.width, 2 * preset.height)
     assert (request.steps, request.sampler) == (about.steps, about.sampler)
     names = ("guidance_scale", "temperature", "coarse")
     assert all(getattr(request, name) == getattr(about, name) for name in names)
@@ -286,7 +286,7 @@ def test_the_real_demo_makes_a_picture(tmp_path):
         pytest.skip("the demo weights are not on disk")
     request = TextToImage(prompt="a calm lake at sunset", steps=2, seed=1)
     *progress, result = Studio(device="cpu", data_dir=tmp_path).run(request)
-    assert result.images[0].shape == (128, 128, 3)
+    assert result.images[0].shape == (256, 256, 3)
     assert result.notes == ()
-    assert progress[1].preview.shape == (128, 128, 3)
+    assert progress[1].preview.shape == (128, 128, 3)  # the small one that comes first
     assert len(metadata.load(result.paths[0]).weights_sha256) == 64

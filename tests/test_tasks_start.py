@@ -197,7 +197,7 @@ def test_every_task_that_takes_one_keeps_to_it_as_its_strength_says():
     ("sides", "size"),
     [
         ({}, (192, 128)),
-        ({"width": 256}, (256, 128)),
+        ({"width": 320}, (320, 256)),
         ({"width": 32, "height": 48}, (32, 48)),
     ],
 )

@@ -56,8 +56,32 @@ def test_an_example_takes_no_prompt_away(page):
     undo.click()
     expect(prompt).to_have_value("my own words")
     expect(seed).to_have_value("")
-    expect(page.locator(f"{TAB}-width input")).to_have_value("128")
+    expect(page.locator(f"{TAB}-width input")).to_have_value("256")
     expect(undo).to_be_hidden()
+
+
+def test_words_are_added_and_taken_out_again(page):
+    prompt, words = page.locator(f"{TAB}-prompt textarea"), page.locator(f"{TAB}-vocabulary")
+    words.locator("summary").click()
+
+    def word(name):
+        return words.get_by_role("button", name=name, exact=True)
+
+    for name in ("a village", "high mountains", "at sunset", "fog"):
+        word(name).click()
+    expect(prompt).to_have_value("a village, high mountains at sunset, fog")
+    for name in ("a village", "high mountains"):
+        word(name).click()
+    expect(prompt).to_have_value("at sunset, fog")
+    expect(word("fog")).to_have_attribute("aria-pressed", "true")
+    prompt.fill("a FOREST, foggy")
+    expect(word("a forest")).to_have_attribute("aria-pressed", "true")
+    expect(word("fog")).to_have_attribute("aria-pressed", "false")
+    page.locator(f"{TAB}-examples button").first.click()  # words that nobody typed
+    expect(prompt).to_have_value("a calm lake with mountains at sunset")
+    expect(word("at sunset")).to_have_attribute("aria-pressed", "true")
+    page.reload()
+    expect(prompt).to_have_value("a calm lake with mountains at sunset")
 
 
 def test_generate_and_what_it_says_stay_in_the_window(page):

@@ -136,7 +136,7 @@ def test_a_picture_shows_its_steps(page, tmp_path):
     pictures = page.locator(f"{TAB}-results img")
     expect(pictures).to_have_count(3)
     film = newest(page, TASK, tmp_path / "film.png")
-    assert Image.open(film).n_frames == 5  # itself, three steps, and itself once more
+    assert Image.open(film).n_frames == 6  # itself, three steps small and one large, itself
     pictures.nth(1).click()
     expect(plate).to_contain_text("its steps · seed")
     expect(page.locator(f"{TAB}-see")).to_be_hidden()

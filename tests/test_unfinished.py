@@ -121,7 +121,7 @@ def test_only_the_latest_files_stay(made):
 
 def test_a_process_that_is_killed_goes_on_in_another(tmp_path):
     """Within a step, with SIGKILL: nothing can be put in order any more."""
-    request = TextToImage(prompt="a calm lake", seed=3, steps=5)
+    request = TextToImage(prompt="a calm lake", width=128, height=128, seed=3, steps=5)
     code = f"""
 import os, signal
 from ldm.requests import TextToImage

@@ -159,10 +159,8 @@ class Form:
         with gr.Row(elem_classes="ratios"):
             ratios = [_ratio_button(*ratio) for ratio in RATIOS]
         with gr.Row(elem_classes="pair"):
-            sides = [
-                self.add("width", value=self.start.width, min_width=100),
-                self.add("height", value=self.start.height, min_width=100),
-            ]
+            usual = zip(("width", "height"), self.start.usual_sides, strict=True)
+            sides = [self.add(name, value=side, min_width=100) for name, side in usual]
         for button, (across, down) in zip(ratios, RATIOS, strict=True):
 
             def size(name: str, across: int = across, down: int = down) -> tuple[int, int]:
@@ -271,17 +269,19 @@ def about_model(preset: Preset) -> str:
 
 def preset_values(preset: Preset) -> Values:
     """A preset's size and defaults, by input name; no tab has all of these inputs."""
-    return {"width": preset.width, "height": preset.height} | asdict(preset.defaults)
+    width, height = preset.usual_sides
+    return {"width": width, "height": height} | asdict(preset.defaults)
 
 
 def sides_of(preset: Preset, across: int, down: int) -> tuple[int, int]:
-    """Width and height in px for an aspect ratio, with the shorter side at its trained length."""
+    """Width and height in px for an aspect ratio, with the shorter side at its usual length."""
     unit, multiple = min(across, down), preset.size_multiple
 
-    def side(trained: int, share: int) -> int:
-        return round(trained * share / unit / multiple) * multiple
+    def side(usual: int, share: int) -> int:
+        return round(usual * share / unit / multiple) * multiple
 
-    return side(preset.width, across), side(preset.height, down)
+    width, height = preset.usual_sides
+    return side(width, across), side(height, down)
 
 
 def _caption(path: Path) -> str:

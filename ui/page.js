@@ -28,6 +28,7 @@ const latentCanvas = {
     ownStorage.setItem(settingsKey(task), text);
     markRatio(task, kept.width, kept.height);
     this.markUndo(task);
+    document.dispatchEvent(new CustomEvent("lc-kept", { detail: { task, kept } }));
   },
 
   // What the last run was refused for may be mended; the next one says it again.
@@ -90,12 +91,14 @@ const latentCanvas = {
   // Other programs write -1 for a new seed each time.
   seed(text) { return String(text).trim() === "-1" ? "" : text; },
 
+  // An open seed is that of the picture on show: whoever follows the link sees it, too.
   async copyLink(task, names, values) {
+    const shown = document.querySelector(`#${task}-plate .plate`)?.dataset.seed ?? "";
     const url = new URL(location.href);
     url.search = "";
     if (task !== FIRST_TAB) url.searchParams.set("tab", task);
     names.forEach((name, i) => {
-      const value = lasting(values[i]);
+      const value = name === "seed" && values[i] === "" ? shown : lasting(values[i]);
       if (value === null || value === "") return;
       url.searchParams.set(name, typeof value === "object" ? JSON.stringify(value) : value);
     });

@@ -42,6 +42,7 @@ class Picture:
     settings: str  # how it was made, in a line
     without: str  # the negative prompt
     is_sheet: bool = False  # a contact sheet of a comparison or progression
+    seed: int | None = None  # of a sheet: None
 
     @staticmethod
     def of(path: Path | str, request: Any) -> Picture:
@@ -49,7 +50,8 @@ class Picture:
         is_sheet = isinstance(request, (Comparison, Progression))
         common = request.request if is_sheet else request
         without = getattr(common, "negative_prompt", "")
-        return Picture(str(path), title(common), settings(request), without, is_sheet)
+        seed = None if is_sheet else request.seed
+        return Picture(str(path), title(common), settings(request), without, is_sheet, seed)
 
     @property
     def request(self) -> Any:

@@ -90,13 +90,12 @@ def css() -> str:
 
 def head() -> str:
     """HTML for the head: the page's scripts, and styles for what Gradio draws outside the page."""
-    names = ("frame.css", "page.js", "undo.js", "row.js", "zoom.js")
-    frame, *page, zoom = (_read(name) for name in names)
-    page = "\n".join(page)
+    page = "\n".join(_read(name) for name in ("page.js", "undo.js", "row.js"))
+    modules = (_read(name) for name in ("zoom.js", "vocabulary.js"))  # each by itself
     return (
-        f"<style>{frame}</style><script>{page}\n{scripts.all_components()}</script>"
-        f'<script type="module">{zoom}</script>'
-        '<meta name="color-scheme" content="light dark">'
+        f"<style>{_read('frame.css')}</style><script>{page}\n{scripts.all_components()}</script>"
+        + "".join(f'<script type="module">{module}</script>' for module in modules)
+        + '<meta name="color-scheme" content="light dark">'
     )
 
 

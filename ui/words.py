@@ -1,18 +1,22 @@
-"""Texts of the page: a run's events, the progress strip and a picture's caption plate."""
+"""Texts of the page: a run's events, the progress strip, a picture's caption, the history."""
 
 from __future__ import annotations
 
 import html
 import time
+from datetime import datetime
 from typing import Any
 
 from ldm.comparison import Comparison
 from ldm.events import Cancelled, Failed, Progress, Queued, Result, Unfinished
+from ldm.history import Entry
 from ldm.progression import Progression
 from ui.run import Picture
 from ui.titles import title
 
 IDLE = "Nothing is being made now"
+NONE_MADE = "Nothing has been made yet: what you make in the other tabs is kept here."
+NONE_FOUND = "No picture has all of this; try fewer words, or parts of them."
 GIB = 2**30
 
 
@@ -102,8 +106,9 @@ def caption_html(picture: Picture | None, more: str = "") -> str:
     if picture is None:
         return ""
     without, kind = picture.without, "plate sheet" if picture.is_sheet else "plate"
+    seed = "" if picture.seed is None else f' data-seed="{picture.seed}"'
     return (
-        f'<div class="{kind}"><p class="title">{html.escape(picture.title)}</p>'
+        f'<div class="{kind}"{seed}><p class="title">{html.escape(picture.title)}</p>'
         + (f"<p>without {html.escape(without)}</p>" if without else "")
         + f"<p>{html.escape(picture.settings)}</p>"
         + (f"<p>{html.escape(more)}</p>" if more else "")
@@ -122,3 +127,23 @@ def duration(seconds: float) -> str:
 def memory(count: int) -> str:
     """Format bytes in MiB or GiB."""
     return f"{count / GIB:.1f} GiB" if count >= GIB else f"{count / 2**20:.0f} MiB"
+
+
+def entry_name(entry: Entry) -> str:
+    """Caption of a picture, unique because it includes the seed and the time."""
+    return f"{entry.about.title}, {entry.about.settings}, {made_when(entry)}"
+
+
+def made_when(entry: Entry) -> str:
+    """When a picture was made, in local time."""
+    return f"{datetime.fromtimestamp(entry.made / 1e9):%Y-%m-%d %H:%M:%S}"
+
+
+def count_html(count: int, to_read: int, *, is_search: bool) -> str:
+    """The number of results, and of pictures still to be indexed, as HTML."""
+    what = f"{count} picture{'' if count == 1 else 's'}"
+    if to_read:
+        what += f", {to_read} still to be read"
+    elif not count:
+        what = NONE_FOUND if is_search else NONE_MADE
+    return f"<p>{what}</p>"

@@ -57,6 +57,7 @@ class Defaults:
     eta: float = 0.0
     temperature: float = 1.0  # standard deviation of all noise that is drawn
     coarse: float = 0.0  # share of steps at full size, after a picture of the trained size
+    scale: int = number(1, 4, default=1)  # sides of a picture: so many times the trained ones
 
     def eta_for(self, sampler: str) -> float:
         """Return the default eta of a sampler; only DDIM has one other than 0."""
@@ -82,6 +83,8 @@ class Preset:
     defaults: Defaults = field(default_factory=Defaults)
     classes: tuple[str, ...] = ()  # names in the order of their ids; (): not published
     class_colours: tuple[str, ...] = ()  # "#rrggbb" each, for palettes and boxes
+    # text models: lines like "Sky: fog, clear sky", what a prompt may say; (): not known
+    words: tuple[str, ...] = ()
     null_class: int | None = None  # id for "no class given"; None: there is none
     smooth_holes: bool = False  # inpaint: holes are filled with the colours around, not with black
     # upscale: side in input px of the squares whose mean is kept; 1: each px, for clean inputs
@@ -93,6 +96,7 @@ class Preset:
     def __post_init__(self) -> None:
         check_choice("task", self.task, TASKS)
         check_ranges(self, PresetError)
+        check_ranges(self.defaults, PresetError, "defaults")
         self._check_task()
         if Path(self.weights.file).name != self.weights.file and self.weights.file != ".":
             raise PresetError(f"weights.file must be a name, got {self.weights.file!r:.80}")
@@ -102,6 +106,8 @@ class Preset:
                 f"width and height must be multiples of {multiple} px, got "
                 f"{self.width} x {self.height}"
             )
+        if line := next((line for line in self.words if ": " not in line), None):
+            raise PresetError(f"words must be lines like 'Sky: fog, clear sky', got {line!r:.80}")
         if self.classes and len(self.class_colours) not in (0, len(self.classes)):
             raise PresetError("class_colours must be as many as classes, or none")
         about = self.architecture.conditioner
@@ -153,6 +159,11 @@ class Preset:
         """(name, "#rrggbb") of every class; without published names, ids are used."""
         names = self.classes or tuple(str(number) for number in range(self.class_count))
         return tuple(zip(names, self.class_colours or distinct(len(names)), strict=True))
+
+    @property
+    def usual_sides(self) -> tuple[int, int]:
+        """(width, height) in px of a picture that is asked for without a size."""
+        return self.defaults.scale * self.width, self.defaults.scale * self.height
 
     def sides_like(self, width: int, height: int, largest: int) -> tuple[int, int]:
         """Choose a canvas with the aspect ratio of a picture, near its size and the trained one.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,13 @@ from ui.run import Picture, Visit, fail
 from ui.stage import Updates
 from ui.thumbnails import Thumbnails
 from ui.wall import look_closer, send_buttons, wall
-from ui.words import caption_html
+from ui.words import caption_html, count_html, entry_name, made_when
 
 TASK = "history"  # used like a task name in element ids
 TITLE = "History"
 PAGE = 48  # pictures per page
 ANY = ""  # the task filter that lets all pass
 HINT = "Choose a picture: it comes here, and from here back to the tab that made it."
-EMPTY = "Nothing has been made yet: what you make in the other tabs is kept here."
-NONE = "No picture has all of this; try fewer words, or parts of them."
 PLACEHOLDER = "words of the prompt, a seed, a model, a day"
 
 
@@ -194,11 +191,11 @@ class Finder:
         """
         total = self.history.count(words, task)
         found = [entry for entry in found if entry.path.exists()]
-        shown = [(self.thumbnails.of(entry.path), name_of(entry)) for entry in found]
+        shown = [(self.thumbnails.of(entry.path), entry_name(entry)) for entry in found]
         return {
             self.search.found: found,
             self.search.gallery: gr.Gallery(shown),
-            self.search.count: told(total, to_read, is_search=bool(words.strip() or task)),
+            self.search.count: count_html(total, to_read, is_search=bool(words.strip() or task)),
             self.search.more: gr.Button(visible=total > len(found)),
         }
 
@@ -241,8 +238,8 @@ def _connect(finder: Finder, chosen: Chosen, titles: dict[str, str]) -> None:
 
     def show(entry: Entry | None, visit: Visit) -> Updates:
         visit.shown = picture_of(entry) if entry else None
-        image = gr.Image(visit.shown.path, alt_text=name_of(entry)) if entry else None
-        more = f"{titles[entry.about.task]}, {when(entry)}" if entry else ""
+        image = gr.Image(visit.shown.path, alt_text=entry_name(entry)) if entry else None
+        more = f"{titles[entry.about.task]}, {made_when(entry)}" if entry else ""
         return {chosen.picture: image, chosen.plate: caption_html(visit.shown, more)}
 
     def choose(visit: Visit, found: list[Entry], event: gr.SelectData) -> Updates:
@@ -297,23 +294,3 @@ def picture_of(entry: Entry) -> Picture:
         raise fail(f"{entry.path.name} is not in its folder any more.")
     about = entry.about
     return Picture(str(entry.path), about.title, about.settings, about.without)
-
-
-def name_of(entry: Entry) -> str:
-    """Caption of a picture, unique because it includes the seed and the time."""
-    return f"{entry.about.title}, {entry.about.settings}, {when(entry)}"
-
-
-def when(entry: Entry) -> str:
-    """When a picture was made, in local time."""
-    return f"{datetime.fromtimestamp(entry.made / 1e9):%Y-%m-%d %H:%M:%S}"
-
-
-def told(count: int, to_read: int, *, is_search: bool) -> str:
-    """The number of results, and of pictures still to be indexed, as HTML."""
-    what = f"{count} picture{'' if count == 1 else 's'}"
-    if to_read:
-        what += f", {to_read} still to be read"
-    elif not count:
-        what = NONE if is_search else EMPTY
-    return f"<p>{what}</p>"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import html
 from pathlib import Path
 
 import gradio as gr
 
+from ldm.catalog.schema import Preset
 from ldm.jobs import JobQueue
 from ldm.requests import TextToImage
+from ui.controls import QUIET
 from ui.form import Form
 from ui.run import find_preset
 from ui.start import sides_like
@@ -38,11 +41,26 @@ def create(jobs: JobQueue) -> Tab:
                     info=None,
                     placeholder="what to leave out",
                 )
+                words = gr.HTML(vocabulary(made.start), padding=False, **made.named("vocabulary"))
             made.act()
             made.settings(sized=True)
+            made.inputs["preset"].change(
+                lambda name: vocabulary(find_preset(name)), made.inputs["preset"], words, **QUIET
+            )
         with gr.Column(**made.named("right")):
             made.show(HINT)
     return made.tab(jobs, receive=received)
+
+
+def vocabulary(preset: Preset) -> str:
+    """The words that a preset's model was trained on as HTML, see ui/vocabulary.js; may be ""."""
+    if not preset.words:
+        return ""
+    groups = ""
+    for title, words in (html.escape(line).split(": ", 1) for line in preset.words):
+        buttons = (f'<button type="button">{word}</button>' for word in words.split(", "))
+        groups += f"<dt>{title}</dt><dd>{''.join(buttons)}</dd>"
+    return f"<details><summary>Words that it knows</summary><dl>{groups}</dl></details>"
 
 
 def received(path: Path, preset: str) -> Values:

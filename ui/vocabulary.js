@@ -1,0 +1,33 @@
+// The words of a model beside its prompt: a click adds one at the end, another takes it out again.
+const WORDS = ".lc-vocabulary";
+const JOINED = /^(at|in|by|on) /; // "a lake at noon", but "a lake, fog"
+
+const promptOf = (part) => part.closest(".lc-words")?.querySelector(".field-prompt textarea");
+// the word by itself, with the comma or the space before it
+const written = (word) => new RegExp(`(^|,\\s*|\\s+)${word.replace(/[^\w ]/g, "\\$&")}(?![\\w])`, "i");
+
+function toggleWord(text, word) {
+  const there = written(word);
+  if (there.test(text)) return text.replace(there, "").replace(/^[\s,]+/, "");
+  const before = text.replace(/[\s,]+$/, "");
+  return before + (before && (JOINED.test(word) ? " " : ", ")) + word;
+}
+function markWords(words, text) {
+  for (const button of words.querySelectorAll("button")) button.setAttribute("aria-pressed", written(button.textContent).test(text));
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest?.(`${WORDS} button`);
+  if (!button) return;
+  const prompt = promptOf(button);
+  prompt.value = toggleWord(prompt.value, button.textContent);
+  prompt.dispatchEvent(new Event("input", { bubbles: true })); // Gradio takes it as typed
+});
+// it was typed, clicked or filled in
+document.addEventListener("lc-kept", ({ detail: { task, kept } }) => {
+  const words = document.querySelector(`#${task}-vocabulary`);
+  if (words) markWords(words, kept.prompt ?? "");
+});
+document.addEventListener("toggle", ({ target }) => {
+  if (target.closest?.(WORDS)) markWords(target, promptOf(target).value);
+}, true);
