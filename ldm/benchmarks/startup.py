@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 PROMPT = "a calm lake with mountains at sunset"
 PRESET = "demo-text-to-image"
 STEPS = 50
+REQUEST = {"prompt": PROMPT, "width": 128, "height": 128, "steps": STEPS, "seed": 1}
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def startup() -> list[Timing]:
         client = Client(address, verbose=False, analytics_enabled=False)
         for what in ("the click until the first picture", "the click until the next picture"):
             click = time.perf_counter()
-            client.predict(prompt=PROMPT, steps=STEPS, seed=1, api_name="/text_to_image")
+            client.predict(**REQUEST, api_name="/text_to_image")
             rows.append(Timing(what, time.perf_counter() - click))
     return rows
 
@@ -89,7 +90,7 @@ def parts() -> list[Timing]:
         studio = Studio(data_dir=Path(data))
         with timed(f"load {PRESET}"):
             studio.load(PRESET)
-        request = TextToImage(prompt=PROMPT, seed=1, steps=STEPS)
+        request = TextToImage(**REQUEST)
         request = resolve(request, load_preset(PRESET))
         with timed("a whole request, first"):
             list(studio.run(request))
