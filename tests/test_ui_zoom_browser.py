@@ -113,6 +113,7 @@ def test_a_window_of_its_own_and_two_fingers(made):
     made.set_viewport_size({"width": 390, "height": 844})
     made.locator("#text-to-image-closer").click()
     eye = Eye(made, "dialog.closer img")
+    expect(made.locator("dialog.closer .tile")).to_be_hidden()
     expect(eye.picture).to_have_js_property("naturalWidth", 96)
     whole = eye.box()
     assert (whole["width"], whole["height"]) == pytest.approx((390, 844), abs=1)
@@ -164,3 +165,21 @@ def test_the_slider_stays_and_its_picture_is_seen_close_up(page, tmp_path):
     expect(page.locator("dialog.closer")).to_have_count(0)
 
     drag_slider(page, "upscale", by=-80)
+
+
+def test_a_seamless_picture_is_seen_beside_itself(chromium, url):
+    with visit(chromium, url) as page:
+        open_page(page, f"{url}/?prompt=a+lake&seed=4&width=96&height=64&steps=2&seamless=across")
+        page.locator("#text-to-image-go:not([disabled])").click()
+        wait_done(page, "text-to-image")
+        page.locator("#text-to-image-closer").click()
+        picture, tile = page.locator("dialog.closer img"), page.locator("dialog.closer .tile")
+        for sides in ((192, 64), (96, 64), (192, 64)):
+            tile.click()
+            page.wait_for_function(
+                "([image, sides]) => image.naturalWidth + ' ' + image.naturalHeight === sides",
+                arg=[picture.element_handle(), "{} {}".format(*sides)],
+            )
+        page.keyboard.press("Escape")
+        page.locator("#text-to-image-closer").click()
+        expect(picture).to_have_js_property("naturalWidth", 96)

@@ -43,6 +43,7 @@ class Picture:
     without: str  # the negative prompt
     is_sheet: bool = False  # a contact sheet of a comparison or progression
     seed: int | None = None  # of a sheet: None
+    seamless: str = "no"  # which opposite edges meet; of a sheet: "no"
 
     @staticmethod
     def of(path: Path | str, request: Any) -> Picture:
@@ -50,8 +51,8 @@ class Picture:
         is_sheet = isinstance(request, (Comparison, Progression))
         common = request.request if is_sheet else request
         without = getattr(common, "negative_prompt", "")
-        seed = None if is_sheet else request.seed
-        return Picture(str(path), title(common), settings(request), without, is_sheet, seed)
+        own = (None, "no") if is_sheet else (request.seed, request.seamless)
+        return Picture(str(path), title(common), settings(request), without, is_sheet, *own)
 
     @property
     def request(self) -> Any:

@@ -106,9 +106,10 @@ def caption_html(picture: Picture | None, more: str = "") -> str:
     if picture is None:
         return ""
     without, kind = picture.without, "plate sheet" if picture.is_sheet else "plate"
-    seed = "" if picture.seed is None else f' data-seed="{picture.seed}"'
+    about = "" if picture.seed is None else f' data-seed="{picture.seed}"'
+    about += "" if picture.seamless == "no" else f' data-seamless="{picture.seamless}"'
     return (
-        f'<div class="{kind}"{seed}><p class="title">{html.escape(picture.title)}</p>'
+        f'<div class="{kind}"{about}><p class="title">{html.escape(picture.title)}</p>'
         + (f"<p>without {html.escape(without)}</p>" if without else "")
         + f"<p>{html.escape(picture.settings)}</p>"
         + (f"<p>{html.escape(more)}</p>" if more else "")

@@ -3,6 +3,7 @@
 const CLOSEST = 16; // screen px per px of the picture
 const CLOSE = 3; // what a double click shows of a picture that is no larger than its place
 const KEY_PX = 60; // an arrow key moves by this
+const LARGEST_TILED = 4096; // px of a side
 const FRAME = ".lc-wall, dialog.closer";
 const PLACE = ".lc-picture, .stand"; // in a frame: what the picture is seen through
 
@@ -68,6 +69,7 @@ const DO = {
   out: (img) => zoom(img, 1 / 1.4),
   fit: (img) => look(img, 1, 0, 0),
   actual: (img, ...at) => zoom(img, standing(img).actual / lookOf(img).scale, ...at),
+  tile: (img) => (img.dataset.alone ? show(img, img.dataset.alone) : tile(img)),
 };
 
 // --- mouse, pen and fingers
@@ -164,6 +166,9 @@ function lookCloser(task) {
   dialog.className = "closer";
   dialog.setAttribute("aria-label", "The picture, close up");
   const img = Object.assign(document.createElement("img"), { src: shown.src, alt: shown.alt });
+  const bar = document.querySelector(`#${task}-wall .zoom-bar`).cloneNode(true);
+  bar.append(Object.assign(document.createElement("button"), { type: "button", className: "tile", textContent: "Tiled", title: "Beside itself: its edges meet" }));
+  bar.lastChild.dataset.zoom = "tile";
   const stand = document.createElement("div"), close = document.createElement("button");
   stand.className = "stand";
   stand.append(img);
@@ -181,9 +186,9 @@ function lookCloser(task) {
     return button;
   });
   dialog.dataset.task = task;
-  dialog.append(stand, document.querySelector(`#${task}-wall .zoom-bar`).cloneNode(true), close, ...turns);
+  dialog.append(stand, bar, close, ...turns);
   turn(dialog, 0);
-  document.querySelector(".gradio-container").append(dialog); // where the style sheet reaches it
+  document.querySelector(`#${task}-studio`).append(dialog); // whose plate says whether it is seamless
   dialog.tabIndex = -1; // the keys are its own from the start
   dialog.showModal();
   dialog.focus();
@@ -193,10 +198,12 @@ addEventListener("popstate", () => document.querySelector("dialog.closer")?.clos
 // To another picture of the row, which comes on show in the tab too.
 function turn(dialog, by) {
   const row = thumbnails(dialog.dataset.task), img = dialog.querySelector(".stand img");
+  if (by && img.dataset.alone) show(img, img.dataset.alone);
   const at = row.findIndex((button) => isOf(button.querySelector("img"), img));
   const next = row[at + by]?.querySelector("img");
   if (by && next) {
-    Object.assign(img, { src: next.src, alt: next.alt });
+    show(img, next.src);
+    img.alt = next.alt;
     row[at + by].click();
   }
   const now = at + (next ? by : 0);
@@ -205,6 +212,26 @@ function turn(dialog, by) {
 // What was turned to is a small picture at first, if it is a large one.
 function followClosely(shown) {
   const img = document.querySelector("dialog.closer .stand img");
-  if (img && img !== shown && img.alt === shown.alt && shown.closest(`#${img.closest("dialog").dataset.task}-picture`)) img.src = shown.src;
+  if (img && img !== shown && img.alt === shown.alt && shown.closest(`#${img.closest("dialog").dataset.task}-picture`)) show(img, shown.src);
+}
+function show(img, src) {
+  delete img.dataset.alone;
+  img.src = src;
+}
+// A seamless picture beside itself; `data-alone` is where it lies by itself.
+function tile(img) {
+  const meet = img.closest(".lc-studio").querySelector(".plate[data-seamless]")?.dataset.seamless;
+  const [across, down] = [meet === "down" ? 1 : 2, meet === "across" ? 1 : 2];
+  const share = Math.min(1, LARGEST_TILED / Math.max(across * img.naturalWidth, down * img.naturalHeight));
+  const [w, h] = [img.naturalWidth, img.naturalHeight].map((side) => Math.round(side * share));
+  const canvas = Object.assign(document.createElement("canvas"), { width: across * w, height: down * h });
+  for (let x = 0; x < across; x++) for (let y = 0; y < down; y++) canvas.getContext("2d").drawImage(img, x * w, y * h, w, h);
+  const alone = img.src;
+  canvas.toBlob((blob) => {
+    if (img.src !== alone) return; // another one was turned to
+    img.addEventListener("load", () => URL.revokeObjectURL(img.src), { once: true });
+    img.dataset.alone = alone;
+    img.src = URL.createObjectURL(blob);
+  });
 }
 window.latentCanvas.lookCloser = lookCloser;
