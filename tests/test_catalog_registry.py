@@ -180,6 +180,8 @@ def test_own_presets_lie_beside_their_weights(own, tmp_path):
         ("title: Mine", "title: [", "no readable YAML"),
         ("title: Mine", "title: Mine\ncolour: red", "colour"),
         ("title: Mine", "title: Mine\nwords: [fog]", "words must be lines like"),
+        ("title: Mine", "title: Mine\nwords: ['Sky: fog, ']", "words must be lines like"),
+        ("width: 32", "width: 4096\ndefaults: {scale: 2}", "must be at most 4096 px, got 8192"),
         (
             "title: Mine",
             "title: Mine\ndefaults: {scale: 9}",

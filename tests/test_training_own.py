@@ -78,6 +78,7 @@ def test_it_is_set_up_trained_and_makes_a_picture(folder, models, like, tmp_path
     before = load_preset("mine", models)
     assert (before.is_own, before.is_on_disk, before.task) == (True, False, load_preset(like).task)
     assert before.how_to_get == f"python -m ldm train {path}"
+    assert (before.words, before.defaults.scale) == ((), 1)  # they are of the landscapes
     two_steps(path, diffusion.make_run)
     assert load_preset("mine", models).is_on_disk
     assert (models / "mine" / "train" / "samples-000002.png").exists()

@@ -77,6 +77,16 @@ def test_words_are_added_and_taken_out_again(page):
     prompt.fill("a FOREST, foggy")
     expect(word("a forest")).to_have_attribute("aria-pressed", "true")
     expect(word("fog")).to_have_attribute("aria-pressed", "false")
+    for text, left in (
+        ("fog-bank, a lake.", "fog-bank, a lake. fog"),
+        ("the sea in the fog", "the sea"),
+    ):
+        prompt.fill(text)
+        word("fog").click()
+        expect(prompt).to_have_value(left)
+    prompt.fill("")
+    word("at noon").click()
+    expect(prompt).to_have_value("at noon")
     page.locator(f"{TAB}-examples button").first.click()  # words that nobody typed
     expect(prompt).to_have_value("a calm lake with mountains at sunset")
     expect(word("at sunset")).to_have_attribute("aria-pressed", "true")

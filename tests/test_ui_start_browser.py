@@ -1,6 +1,7 @@
 """A picture to start from: it brings its shape, is in the result, and goes from tab to tab."""
 
 import re
+from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 from PIL import Image
@@ -59,6 +60,11 @@ def test_it_is_made_anew_varied_and_sent_on(page, tmp_path):
     page.locator(f"{TAB}-dice").click()
     expect(page.locator(f"{TAB}-variations :is(input, textarea)")).to_have_value("")
     assert value(page, "seed") == ""
+    page.evaluate("navigator.clipboard.writeText = (text) => { window.copied = text; }")
+    page.locator(f"{TAB}-link").click()
+    page.wait_for_function("window.copied")  # it brings the picture on show
+    link = dict(parse_qsl(urlsplit(page.evaluate("copied")).query))
+    assert (link["seed"], link["variations"]) == (str(varied.seed), varied.variations)
     assert value(page, "prompt") == "something else"
 
     # all of it is back from the file

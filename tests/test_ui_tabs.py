@@ -20,9 +20,9 @@ from ldm.requests import Box, ClassConditional, Inpaint, Layout, Semantic, Upsca
 from ui.boxes import BoxEditor, read_boxes, sketch
 from ui.classes import ANY, ClassPicker, class_index
 from ui.controls import unchecked
-from ui.form import about_model
+from ui.form import about_model, sides_of
 from ui.run import Visit, make_request
-from ui.tabs import class_conditional, history, layout, upscale
+from ui.tabs import class_conditional, history, layout, text_to_image, upscale
 from ui.thumbnails import Thumbnails
 from ui.titles import class_name, title
 
@@ -218,6 +218,24 @@ def blocks():
     jobs = JobQueue(lambda: None)
     yield build(jobs)
     jobs.close()
+
+
+def test_an_idle_page_rests(blocks):
+    gradios_own = gr.Blocks(analytics_enabled=False).queue()._queue.sleep_when_free
+    assert blocks._queue.sleep_when_free > 10 * gradios_own
+
+
+def test_words_of_a_preset_are_text_and_its_ratios_begin_at_its_usual_size():
+    demo = load_preset("demo-text-to-image")
+    hostile = dataclasses.replace(demo, words=("<b>: <img src=x onerror=alert(1)>, fog",))
+    shown = text_to_image.vocabulary(hostile)
+    assert "&lt;img" in shown
+    assert "<img" not in shown
+    assert "<b>" not in shown
+    assert ">fog</button>" in shown
+    assert text_to_image.vocabulary(load_preset("demo-layout")) == ""
+    assert sides_of(demo, 3, 2) == (384, 256)
+    assert sides_of(load_preset("demo-layout"), 3, 2) == (192, 128)
 
 
 @pytest.mark.parametrize("name", ["uploaded", "use", "send"])

@@ -91,14 +91,18 @@ const latentCanvas = {
   // Other programs write -1 for a new seed each time.
   seed(text) { return String(text).trim() === "-1" ? "" : text; },
 
-  // An open seed is that of the picture on show: whoever follows the link sees it, too.
+  // An open seed is that of the picture on show, and so are its variations: whoever follows the link
+  // sees it, too.
   async copyLink(task, names, values) {
-    const shown = document.querySelector(`#${task}-plate .plate`)?.dataset.seed ?? "";
+    const plate = document.querySelector(`#${task}-plate .plate[data-seed]`);
+    const isOpen = ["", "-1"].includes(String(values[names.indexOf("seed")] ?? "").trim());
+    const isShown = isOpen && plate && getComputedStyle(plate).visibility === "visible";
+    const shown = isShown ? { seed: plate.dataset.seed, variations: plate.dataset.variations } : isOpen ? { seed: "" } : {};
     const url = new URL(location.href);
     url.search = "";
     if (task !== FIRST_TAB) url.searchParams.set("tab", task);
     names.forEach((name, i) => {
-      const value = name === "seed" && values[i] === "" ? shown : lasting(values[i]);
+      const value = shown[name] ?? lasting(values[i]);
       if (value === null || value === "") return;
       url.searchParams.set(name, typeof value === "object" ? JSON.stringify(value) : value);
     });

@@ -42,8 +42,9 @@ class Picture:
     settings: str  # how it was made, in a line
     without: str  # the negative prompt
     is_sheet: bool = False  # a contact sheet of a comparison or progression
-    seed: int | None = None  # of a sheet: None
-    seamless: str = "no"  # which opposite edges meet; of a sheet: "no"
+    seed: int | None = None  # of a sheet: None, and so below
+    variations: str = ""
+    seamless: str = "no"  # which opposite edges meet
 
     @staticmethod
     def of(path: Path | str, request: Any) -> Picture:
@@ -51,7 +52,7 @@ class Picture:
         is_sheet = isinstance(request, (Comparison, Progression))
         common = request.request if is_sheet else request
         without = getattr(common, "negative_prompt", "")
-        own = (None, "no") if is_sheet else (request.seed, request.seamless)
+        own = () if is_sheet else (request.seed, request.variations, request.seamless)
         return Picture(str(path), title(common), settings(request), without, is_sheet, *own)
 
     @property

@@ -3,14 +3,15 @@ const WORDS = ".lc-vocabulary";
 const JOINED = /^(at|in|by|on) /; // "a lake at noon", but "a lake, fog"
 
 const promptOf = (part) => part.closest(".lc-words")?.querySelector(".field-prompt textarea");
-// the word by itself, with the comma or the space before it
-const written = (word) => new RegExp(`(^|,\\s*|\\s+)${word.replace(/[^\w ]/g, "\\$&")}(?![\\w])`, "i");
+const BEFORE = "(?:^|[,\\s]+)(?:(?:and|with|in|on|by|near|under)\\s+)?(?:the\\s+)?";
+// the word by itself, with what joins it to the words before
+const written = (word) => new RegExp(`${BEFORE}${word.replace(/[^\w ]/g, "\\$&").replace(/ /g, "\\s+")}(?![\\w'’-])`, "gi");
 
 function toggleWord(text, word) {
-  const there = written(word);
-  if (there.test(text)) return text.replace(there, "").replace(/^[\s,]+/, "");
+  const without = text.replace(written(word), "");
+  if (without !== text) return without.replace(/^[\s,]+/, "");
   const before = text.replace(/[\s,]+$/, "");
-  return before + (before && (JOINED.test(word) ? " " : ", ")) + word;
+  return before + (before && (JOINED.test(word) || /[.;:!?]$/.test(before) ? " " : ", ")) + word;
 }
 function markWords(words, text) {
   for (const button of words.querySelectorAll("button")) button.setAttribute("aria-pressed", written(button.textContent).test(text));

@@ -106,7 +106,10 @@ def caption_html(picture: Picture | None, more: str = "") -> str:
     if picture is None:
         return ""
     without, kind = picture.without, "plate sheet" if picture.is_sheet else "plate"
-    about = "" if picture.seed is None else f' data-seed="{picture.seed}"'
+    about = ""
+    if picture.seed is not None:
+        varied = html.escape(picture.variations)
+        about = f' data-seed="{picture.seed}" data-variations="{varied}"'
     about += "" if picture.seamless == "no" else f' data-seamless="{picture.seamless}"'
     return (
         f'<div class="{kind}"{about}><p class="title">{html.escape(picture.title)}</p>'

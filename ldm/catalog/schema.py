@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +35,7 @@ TASK_OF = {
     ("concat", "first_stage"): "inpaint",
 }
 MAX_TRAINED_PX = 4096
+WORD_LINE = re.compile(r"[^:]+: [^\s,]([^,]*[^\s,])?(, [^\s,]([^,]*[^\s,])?)*")  # see `words`
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,12 @@ class Preset:
                 f"width and height must be multiples of {multiple} px, got "
                 f"{self.width} x {self.height}"
             )
-        if line := next((line for line in self.words if ": " not in line), None):
+        if max(self.usual_sides) > MAX_TRAINED_PX:
+            raise PresetError(
+                f"defaults.scale times the trained sides must be at most {MAX_TRAINED_PX} px, got "
+                f"{max(self.usual_sides)}"
+            )
+        if line := next((line for line in self.words if not WORD_LINE.fullmatch(line)), None):
             raise PresetError(f"words must be lines like 'Sky: fog, clear sky', got {line!r:.80}")
         if self.classes and len(self.class_colours) not in (0, len(self.classes)):
             raise PresetError("class_colours must be as many as classes, or none")

@@ -95,7 +95,9 @@ def _with(make: Callable[..., Any]) -> Callable[[Preset], Any]:
 
 
 EXAMPLES: dict[str, Callable[[Preset], Any]] = {
-    "text-to-image": _with(lambda of, **how: TextToImage(prompt="a lake", **how)),
+    "text-to-image": _with(
+        lambda of, **how: TextToImage(prompt="a lake", width=of.width, height=of.height, **how)
+    ),
     "inpaint": _with(_inpaint),
     "semantic": _with(_semantic),
     "layout": _with(_layout),

@@ -28,7 +28,7 @@ WEIGHTS = "model.safetensors"
 VOCABULARY = "vocabulary.txt"
 MOST_WORDS = 8000
 # keys of a preset that are specific to its own weights, and not taken over
-NOT_OURS = ("licence", "links", "parameters", "class_colours", "classes_file", "weights")
+NOT_OURS = ("licence", "links", "parameters", "class_colours", "classes_file", "weights", "words")
 
 FIRST_STAGE = {
     "kind": "first_stage",
@@ -125,6 +125,8 @@ def _preset_values(
     """The new preset's YAML values: those of `like`, adapted to the pictures, without NOT_OURS."""
     values = read_yaml(preset_file(like.name) or like.folder / OWN_NAME)
     values = {key: value for key, value in values.items() if key not in NOT_OURS}
+    if "defaults" in values:  # what is seen at other sizes than the trained one is not known
+        values["defaults"] = {k: v for k, v in values["defaults"].items() if k != "scale"}
     count = f"{len(pictures)} picture{'' if len(pictures) == 1 else 's'}"
     values |= {"title": name, "description": f"Trained on {count}.", "weights": {"file": WEIGHTS}}
     if first_stage is not None:

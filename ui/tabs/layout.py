@@ -67,7 +67,7 @@ def _take(event: gr.SelectData) -> tuple[Values, int, int]:
 def _first(preset: Preset) -> dict[str, Any]:
     known = {name for name, _ in preset.palette}
     shown = [box for box in FIRST if box.label in known]
-    return boxes.layout(shown, preset.width, preset.height)
+    return boxes.layout(shown, *preset.usual_sides)
 
 
 def about_classes(preset: Preset) -> dict[str, Any]:
