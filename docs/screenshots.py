@@ -72,10 +72,9 @@ def picture_tab(browser: Browser, url: str, name: str, use: Callable[[Page], Non
     page = context.new_page()
     page.goto(url)
     page.locator("body[data-ready]").wait_for()
-    if name != "history":
-        use(page)  # the first run is what the next one's estimate learns from
-        page.reload()
-        page.locator("body[data-ready]").wait_for()
+    use(page)  # the first run is what the next one's estimate learns from
+    page.reload()
+    page.locator("body[data-ready]").wait_for()
     use(page)
     page.evaluate("document.activeElement.blur(); window.scrollTo(0, 0)")
     page.wait_for_timeout(1200)

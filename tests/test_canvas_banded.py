@@ -1,7 +1,6 @@
 """Networks in bands give what they give on the whole canvas."""
 
 import itertools
-import threading
 
 import pytest
 import torch
@@ -12,7 +11,6 @@ from ldm.canvas import stores
 from ldm.canvas.bounded import BoundedFirstStage
 from ldm.canvas.nodes import Strip
 from ldm.canvas.operations import banded
-from ldm.canvas.stepwise import stepwise
 from ldm.canvas.stores import FileStore, MemoryStore
 from ldm.canvas.workspace import STRIP_SHARE, Rehearsal, Workspace
 from ldm.errors import MemoryBudgetError
@@ -170,41 +168,6 @@ def test_kept_maps_are_given_back():
     decoder = alive(Decoder(out_ch=3, z_channels=4, **SMALL, **FIRST_STAGES["f8"]))
     decoder(banded(torch.randn(1, 4, 8, 8), space)).whole()
     assert space.kept == 0
-
-
-def test_the_run_can_be_ended_before_any_strip():
-    seen = []
-
-    def enough() -> None:
-        seen.append(len(seen))
-        if len(seen) == 3:
-            raise KeyboardInterrupt
-
-    decoder = alive(Decoder(out_ch=3, z_channels=4, **SMALL, **FIRST_STAGES["f8"]))
-    with pytest.raises(KeyboardInterrupt):
-        decoder(banded(torch.randn(1, 4, 8, 8), Workspace(2**19, on_strip=enough))).whole()
-    assert len(seen) == 3
-
-
-@torch.no_grad()
-def test_nothing_is_computed_once_a_decode_is_closed(monkeypatch):
-    """As a person's cancel does, at the start, in the middle and near the end."""
-    rows, computed = Strip.rows, []
-    monkeypatch.setattr(Strip, "rows", lambda *args: computed.append(0) or rows(*args))
-    decoder = alive(Decoder(out_ch=3, z_channels=4, **SMALL, **FIRST_STAGES["f8"]))
-    z, space = torch.randn(1, 4, 8, 8), Workspace(2**19)
-    strips = sum(1 for _ in stepwise(lambda: decoder(banded(z, space)).whole(), space))
-    assert strips > 40
-    threads = threading.active_count()
-    for wanted in (1, strips // 2, strips - 1):
-        run = stepwise(lambda: decoder(banded(z, space)).whole(), space)
-        for _ in range(wanted):
-            next(run)
-        before = len(computed)
-        run.close()
-        assert len(computed) == before
-        assert threading.active_count() == threads
-        assert space.kept == 0
 
 
 @torch.no_grad()

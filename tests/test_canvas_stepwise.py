@@ -1,6 +1,7 @@
 """Long work comes back before every strip, and ends there if nobody goes on."""
 
 import itertools
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -8,8 +9,16 @@ import torch
 from torch import nn
 
 from ldm.canvas import stepwise as module
+from ldm.canvas.nodes import Strip
+from ldm.canvas.operations import banded
 from ldm.canvas.stepwise import LayerPauses, stepwise
 from ldm.canvas.workspace import Workspace
+from ldm.models.autoencoder import Decoder
+
+DECODER = {
+    "ch": 16, "num_res_blocks": 1, "norm_groups": 8, "resolution": 32, "out_ch": 3, "z_channels": 4,
+    "ch_mult": (1, 1, 2, 2), "attn_resolutions": (),
+}  # fmt: skip
 
 
 def work_in(space, strips, done):
@@ -66,3 +75,38 @@ def test_layers_pause_after_a_while_and_not_each(monkeypatch):
         count += 1
     assert 2 <= count <= 5  # of 20 layers
     assert not any(layer._forward_pre_hooks for layer in network)
+
+
+def test_the_run_can_be_ended_before_any_strip():
+    seen = []
+
+    def enough() -> None:
+        seen.append(len(seen))
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    decoder = Decoder(**DECODER)
+    with pytest.raises(KeyboardInterrupt):
+        decoder(banded(torch.randn(1, 4, 8, 8), Workspace(2**19, on_strip=enough))).whole()
+    assert len(seen) == 3
+
+
+@torch.no_grad()
+def test_nothing_is_computed_once_a_decode_is_closed(monkeypatch):
+    """As a person's cancel does, at the start, in the middle and near the end."""
+    rows, computed = Strip.rows, []
+    monkeypatch.setattr(Strip, "rows", lambda *args: computed.append(0) or rows(*args))
+    decoder = Decoder(**DECODER)
+    z, space = torch.randn(1, 4, 8, 8), Workspace(2**19)
+    strips = sum(1 for _ in stepwise(lambda: decoder(banded(z, space)).whole(), space))
+    assert strips > 40
+    threads = threading.active_count()
+    for wanted in (1, strips // 2, strips - 1):
+        run = stepwise(lambda: decoder(banded(z, space)).whole(), space)
+        for _ in range(wanted):
+            next(run)
+        before = len(computed)
+        run.close()
+        assert len(computed) == before
+        assert threading.active_count() == threads
+        assert space.kept == 0

@@ -57,9 +57,9 @@ def test_a_batch_equals_its_rows(bert):
 def test_the_words_that_the_page_offers_are_known():
     preset = load_preset("demo-text-to-image")
     words = WordPiece(preset.architecture.conditioner.vocabulary)
-    assert preset.words
-    for line in preset.words:
-        assert words.unknown_words(line.split(": ")[1]) == ()
+    assert preset.word_groups
+    for _, phrases in preset.word_groups:
+        assert words.unknown_words(" ".join(phrases)) == ()
 
 
 def test_no_texts_give_no_rows(bert):

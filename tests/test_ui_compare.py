@@ -1,5 +1,7 @@
 """What a tab's widgets compare, and how a sheet is known again."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,9 @@ from ldm import metadata
 from ldm.comparison import Axis, Comparison, read_axis
 from ldm.requests import TextToImage
 from ui import compare
+from ui.run import Picture
 from ui.tabs.history import describe
+from ui.words import caption_html
 
 REQUEST = TextToImage(prompt="snow", steps=3, sampler="ddim", width=64, height=64, seed=5)
 
@@ -24,6 +28,14 @@ def test_a_comparison_fills_the_widgets_that_make_it():
     one = about["to_values"](Comparison(REQUEST, Axis("eta", (0.5,))))
     assert (one["down"], one["down_values"]) == (compare.NOTHING, "")
     assert not compare.NAMES & about["to_values"](REQUEST).keys()  # what was compared stays
+
+
+def test_a_sheet_has_no_noise_that_a_link_could_carry():
+    varied = replace(REQUEST, variations="7:0.3")
+    alone = caption_html(Picture.of("a.png", varied))
+    assert 'data-seed="5" data-variations="7:0.3"' in alone
+    sheet = Comparison(varied, Axis("steps", (2, 3)))
+    assert "data-seed" not in caption_html(Picture.of("a.png", sheet))
 
 
 @pytest.mark.parametrize(

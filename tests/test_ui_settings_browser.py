@@ -62,11 +62,15 @@ def test_an_example_takes_no_prompt_away(page):
 
 def test_words_are_added_and_taken_out_again(page):
     prompt, words = page.locator(f"{TAB}-prompt textarea"), page.locator(f"{TAB}-vocabulary")
-    words.locator("summary").click()
 
     def word(name):
         return words.get_by_role("button", name=name, exact=True)
 
+    prompt.fill("fog")
+    words.locator("summary").click()
+    expect(word("fog")).to_have_attribute("aria-pressed", "true")
+    word("fog").click()
+    expect(prompt).to_have_value("")
     for name in ("a village", "high mountains", "at sunset", "fog"):
         word(name).click()
     expect(prompt).to_have_value("a village, high mountains at sunset, fog")
@@ -80,6 +84,7 @@ def test_words_are_added_and_taken_out_again(page):
     for text, left in (
         ("fog-bank, a lake.", "fog-bank, a lake. fog"),
         ("the sea in the fog", "the sea"),
+        ("a forest with a fog, the sea", "a forest, the sea"),
     ):
         prompt.fill(text)
         word("fog").click()
@@ -92,6 +97,9 @@ def test_words_are_added_and_taken_out_again(page):
     expect(word("at sunset")).to_have_attribute("aria-pressed", "true")
     page.reload()
     expect(prompt).to_have_value("a calm lake with mountains at sunset")
+    page.locator(f"{TAB}-preset input").click()
+    page.get_by_role("option", name="1.45 B").first.click()  # knows others, and not which
+    expect(words.locator("summary")).to_have_count(0)
 
 
 def test_generate_and_what_it_says_stay_in_the_window(page):

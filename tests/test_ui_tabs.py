@@ -22,8 +22,7 @@ from ui.classes import ANY, ClassPicker, class_index
 from ui.controls import unchecked
 from ui.form import about_model, sides_of
 from ui.run import Visit, make_request
-from ui.tabs import class_conditional, history, layout, text_to_image, upscale
-from ui.thumbnails import Thumbnails
+from ui.tabs import class_conditional, layout, text_to_image, upscale
 from ui.titles import class_name, title
 
 BOXES = (Box("pine", 0.1, 0.2, 0.4, 0.9), Box("house", 0.5, 0.5, 0.75, 1))
@@ -274,45 +273,3 @@ def test_no_event_draws_signs_of_work(blocks):
     of_the_page = [event for event in blocks.fns.values() if event.api_visibility == "private"]
     assert len(of_the_page) > 100
     assert all(event.show_progress_on == [] for event in of_the_page)
-
-
-@pytest.fixture
-def finder(tmp_path):
-    """A search over three pictures."""
-    kept = history.history_in(tmp_path)
-    for number in range(3):
-        path = kept.folder / "day" / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        about = {"seed": number, "steps": 1, "sampler": "ddim", "eta": 0.0, "guidance_scale": 1.0}
-        request = ClassConditional(class_index=number, width=64, height=64, **about)
-        metadata.save(path, noise(4, 4, 3), request)
-    with gr.Blocks():
-        search, _ = history._search({"class-conditional": "Classes"})
-    return history.Finder(kept, Thumbnails(tmp_path), search)
-
-
-@pytest.mark.parametrize("after", [0, 1, 4])  # of 4 times that something is shown
-def test_a_search_while_pictures_are_read_is_what_is_shown_then(after, finder, monkeypatch):
-    monkeypatch.setattr("ldm.history.BATCH", 1)
-    search, asked = finder.search, history.Asked()
-    reading = finder.refresh("", "", asked, [])
-    for _ in range(after):
-        next(reading)
-    finder.look("sunset", "", asked)
-    *_, last = reading
-    assert [entry.about.title for entry in last[search.found]] == ["Grass at sunset"]
-    *_, last = finder.refresh("sea", "", history.Asked(), [])  # of a page that was left open
-    assert [entry.about.title for entry in last[search.found]] != ["Grass at sunset"]
-
-
-def test_what_is_deleted_by_hand_is_not_counted_any_more(finder, monkeypatch):
-    monkeypatch.setattr("ui.tabs.history.PAGE", 1)
-    search, asked = finder.search, history.Asked()
-    *_, shown = finder.refresh("", "", asked, [])
-    assert "3 pictures" in shown[search.count] and shown[search.more].visible
-    on_show = shown[search.found]
-    for path in {*finder.history.folder.rglob("*.png")} - {on_show[0].path}:
-        path.unlink()
-    for shown in (finder.more("", "", asked, on_show), finder.look("", "", asked)):
-        assert "1 picture<" in shown[search.count] and not shown[search.more].visible
-        assert shown[search.found] == on_show

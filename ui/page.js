@@ -94,10 +94,8 @@ const latentCanvas = {
   // An open seed is that of the picture on show, and so are its variations: whoever follows the link
   // sees it, too.
   async copyLink(task, names, values) {
-    const plate = document.querySelector(`#${task}-plate .plate[data-seed]`);
-    const isOpen = ["", "-1"].includes(String(values[names.indexOf("seed")] ?? "").trim());
-    const isShown = isOpen && plate && getComputedStyle(plate).visibility === "visible";
-    const shown = isShown ? { seed: plate.dataset.seed, variations: plate.dataset.variations } : isOpen ? { seed: "" } : {};
+    const isOpen = String(this.seed(values[names.indexOf("seed")])).trim() === "";
+    const shown = isOpen ? shownNoise(task) : {};
     const url = new URL(location.href);
     url.search = "";
     if (task !== FIRST_TAB) url.searchParams.set("tab", task);
@@ -154,6 +152,13 @@ const boxesOf = (id) => document.querySelector(`#${id} [data-part="frame"]`)?.bo
 const removedKey = (task) => `latent-canvas-removed-${task}`;
 const settingsKey = (task) => `latent-canvas-${task}`;
 const byHandKey = (task) => `latent-canvas-${task}-by-hand`;
+
+// What drew the picture on show; of a sheet, or while another picture is made: nothing.
+function shownNoise(task) {
+  const plate = document.querySelector(`#${task}-plate .plate[data-seed]`);
+  if (!plate || getComputedStyle(plate).visibility === "hidden") return { seed: "" };
+  return { seed: plate.dataset.seed, variations: plate.dataset.variations };
+}
 
 // Of a canvas with boxes all but the picture under them, which is a file of this visit.
 function lasting(value) {

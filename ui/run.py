@@ -52,8 +52,11 @@ class Picture:
         is_sheet = isinstance(request, (Comparison, Progression))
         common = request.request if is_sheet else request
         without = getattr(common, "negative_prompt", "")
-        own = () if is_sheet else (request.seed, request.variations, request.seamless)
-        return Picture(str(path), title(common), settings(request), without, is_sheet, *own)
+        texts = title(common), settings(request), without
+        if is_sheet:
+            return Picture(str(path), *texts, is_sheet=True)
+        own = {name: getattr(request, name) for name in ("seed", "variations", "seamless")}
+        return Picture(str(path), *texts, **own)
 
     @property
     def request(self) -> Any:

@@ -2,9 +2,11 @@
 const WORDS = ".lc-vocabulary";
 const JOINED = /^(at|in|by|on) /; // "a lake at noon", but "a lake, fog"
 
+// what may join a word to those before it, and goes with it
+const BEFORE = "(?:^|[,\\s]+)(?:(?:and|with|in|on|by|near|under)\\s+)?(?:(?:the|an?)\\s+)?";
+
 const promptOf = (part) => part.closest(".lc-words")?.querySelector(".field-prompt textarea");
-const BEFORE = "(?:^|[,\\s]+)(?:(?:and|with|in|on|by|near|under)\\s+)?(?:the\\s+)?";
-// the word by itself, with what joins it to the words before
+// the word by itself, with what joins it
 const written = (word) => new RegExp(`${BEFORE}${word.replace(/[^\w ]/g, "\\$&").replace(/ /g, "\\s+")}(?![\\w'’-])`, "gi");
 
 function toggleWord(text, word) {

@@ -229,9 +229,10 @@ function tile(img) {
   const alone = img.src;
   canvas.toBlob((blob) => {
     if (img.src !== alone) return; // another one was turned to
-    img.addEventListener("load", () => URL.revokeObjectURL(img.src), { once: true });
+    const tiled = URL.createObjectURL(blob);
+    img.addEventListener("load", () => URL.revokeObjectURL(tiled), { once: true });
     img.dataset.alone = alone;
-    img.src = URL.createObjectURL(blob);
+    img.src = tiled;
   });
 }
 window.latentCanvas.lookCloser = lookCloser;

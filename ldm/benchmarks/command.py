@@ -161,10 +161,10 @@ def _cancel(arguments: Any) -> Lines:
     import torch
 
     from ldm.benchmarks.cancel import table
-    from ldm.runtime.device import has_bfloat16
+    from ldm.models.kernels import has_arithmetic
 
     _check_sides([arguments.side], load_preset(arguments.preset).factor)
-    usual = "bfloat16" if has_bfloat16(torch.device("cpu")) else "float32"
+    usual = "bfloat16" if has_arithmetic(torch.bfloat16) else "float32"
     return table(arguments.preset, arguments.side, arguments.dtype or usual)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,7 +34,6 @@ TASK_OF = {
     ("concat", "first_stage"): "inpaint",
 }
 MAX_TRAINED_PX = 4096
-WORD_LINE = re.compile(r"[^:]+: [^\s,]([^,]*[^\s,])?(, [^\s,]([^,]*[^\s,])?)*")  # see `words`
 
 
 @dataclass(frozen=True)
@@ -60,6 +58,9 @@ class Defaults:
     temperature: float = 1.0  # standard deviation of all noise that is drawn
     coarse: float = 0.0  # share of steps at full size, after a picture of the trained size
     scale: int = number(1, 4, default=1)  # sides of a picture: so many times the trained ones
+
+    def __post_init__(self) -> None:
+        check_ranges(self, PresetError, "defaults")
 
     def eta_for(self, sampler: str) -> float:
         """Return the default eta of a sampler; only DDIM has one other than 0."""
@@ -98,7 +99,6 @@ class Preset:
     def __post_init__(self) -> None:
         check_choice("task", self.task, TASKS)
         check_ranges(self, PresetError)
-        check_ranges(self.defaults, PresetError, "defaults")
         self._check_task()
         if Path(self.weights.file).name != self.weights.file and self.weights.file != ".":
             raise PresetError(f"weights.file must be a name, got {self.weights.file!r:.80}")
@@ -113,8 +113,11 @@ class Preset:
                 f"defaults.scale times the trained sides must be at most {MAX_TRAINED_PX} px, got "
                 f"{max(self.usual_sides)}"
             )
-        if line := next((line for line in self.words if not WORD_LINE.fullmatch(line)), None):
-            raise PresetError(f"words must be lines like 'Sky: fog, clear sky', got {line!r:.80}")
+        for line, (title, words) in zip(self.words, self.word_groups, strict=True):
+            if not all(text and text == text.strip(" ,") for text in (title, *words)):
+                raise PresetError(
+                    f"words must be lines like 'Sky: fog, clear sky', got {line!r:.80}"
+                )
         if self.classes and len(self.class_colours) not in (0, len(self.classes)):
             raise PresetError("class_colours must be as many as classes, or none")
         about = self.architecture.conditioner
@@ -166,6 +169,12 @@ class Preset:
         """(name, "#rrggbb") of every class; without published names, ids are used."""
         names = self.classes or tuple(str(number) for number in range(self.class_count))
         return tuple(zip(names, self.class_colours or distinct(len(names)), strict=True))
+
+    @property
+    def word_groups(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """The `words` as (title, words or phrases) of each line."""
+        parts = (line.partition(": ") for line in self.words)
+        return tuple((title, tuple(words.split(", "))) for title, _, words in parts)
 
     @property
     def usual_sides(self) -> tuple[int, int]:

@@ -57,9 +57,9 @@ def vocabulary(preset: Preset) -> str:
     if not preset.words:
         return ""
     groups = ""
-    for title, words in (html.escape(line).split(": ", 1) for line in preset.words):
-        buttons = (f'<button type="button">{word}</button>' for word in words.split(", "))
-        groups += f"<dt>{title}</dt><dd>{''.join(buttons)}</dd>"
+    for title, words in preset.word_groups:
+        buttons = (f'<button type="button">{html.escape(word)}</button>' for word in words)
+        groups += f"<dt>{html.escape(title)}</dt><dd>{''.join(buttons)}</dd>"
     return f"<details><summary>Words that it knows</summary><dl>{groups}</dl></details>"
 
 
