@@ -77,11 +77,12 @@ def _serve(flags: argparse.Namespace, data_dir: Path, budget: int | None) -> Non
     except KeyboardInterrupt:
         pass  # Ctrl+C is the normal way to stop
     finally:
-        ended = jobs.close()
-    if not ended:  # the worker is still inside torch, and a normal interpreter exit would crash it
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
+        jobs.close()
+    # A normal exit of the interpreter takes apart all of torch, for seconds, and would crash a
+    # worker that is still inside it.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _flags() -> argparse.Namespace:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageOps, features
+from PIL import Image, ImageOps, PngImagePlugin, features
 
 from ldm.errors import RequestError
 
@@ -31,6 +31,8 @@ if features.check("avif"):
     FORMATS.append("AVIF")
 MARKED = 128  # mask pixels of at least this grey level are generated anew
 EMPTY = 128  # grey level of unused places in a grid of pictures, unobtrusive on any page
+TITLE = "Title"  # PNG's keyword of the line that says what a picture shows
+MAX_TITLE = 300  # characters that are read of it
 MAX_PIXELS = 40_000_000  # limit for pictures of users; checked before anything is decoded
 
 
@@ -143,20 +145,25 @@ class EncodedImage:
             raise too_large("the picture", self.width, self.height)
 
     @classmethod
-    def from_array(cls, array: np.ndarray) -> EncodedImage:
-        """Encode an (H, W) or (H, W, 3) uint8 array."""
-        out = io.BytesIO()
-        Image.fromarray(np.ascontiguousarray(array)).save(out, "PNG", compress_level=3)
+    def from_array(cls, array: np.ndarray, title: str = "") -> EncodedImage:
+        """Encode an (H, W) or (H, W, 3) uint8 array, with a line that says what it shows."""
+        out, info = io.BytesIO(), PngImagePlugin.PngInfo()
+        if title:
+            info.add_itxt(TITLE, title)
+        image = Image.fromarray(np.ascontiguousarray(array))
+        image.save(out, "PNG", compress_level=3, pnginfo=info)
         return cls(out.getvalue())
 
     @classmethod
     def from_file(cls, path: Path) -> EncodedImage:
         """Read a user's picture file, upright, as RGB on white; of an animation the first frame.
 
+        A PNG's title is kept.
+
         Raises:
             RequestError: If the file is no usable picture.
         """
-        return cls.from_array(np.asarray(open_image(path)))
+        return cls.from_array(np.asarray(open_image(path)), _title_of(path))
 
     @classmethod
     def mask_from_file(cls, path: Path) -> EncodedImage:
@@ -223,6 +230,11 @@ class EncodedImage:
         """Pillow's mode of the picture: "L" or "RGB"."""
         return PNG_MODES[self.png[24:26]]
 
+    @property
+    def title(self) -> str:
+        """What the picture shows, in a line, if its PNG says so; "" if it does not."""
+        return _title_of(io.BytesIO(self.png))
+
     def array(self) -> np.ndarray:
         """Decode to (H, W) or (H, W, 3) uint8.
 
@@ -245,6 +257,14 @@ class EncodedImage:
         """
         array = self.array()
         return (array if array.ndim == 2 else array.mean(axis=2)) >= MARKED
+
+
+def _title_of(file: Path | io.BytesIO) -> str:
+    """Read the title of a PNG without decoding the picture; "" if there is none."""
+    text = ""
+    with suppress(Exception), Image.open(file, formats=["PNG"]) as image:  # untrusted input
+        text = str(image.info.get(TITLE, ""))
+    return " ".join(text.split())[:MAX_TITLE]
 
 
 def fitted(array: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -49,7 +49,7 @@ class Machine:
         """Return the calibration of a loaded model; measure it now if there is none."""
         known = self.of(name)
         if known is None:
-            known = calibration_of(model)
+            known = calibration_of(model, self.store.on_same(self.key(name)))
             known.rates["rest"] = self.store.times("rest")  # nearly the same for all models
             self.store.put(self.key(name), known)
         self._resident = resident(self.device)

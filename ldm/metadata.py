@@ -21,7 +21,7 @@ from PIL import Image, PngImagePlugin
 
 from ldm.comparison import recorded
 from ldm.errors import RequestError
-from ldm.images import EncodedImage, beyond
+from ldm.images import TITLE, EncodedImage, beyond
 from ldm.progression import Progression
 from ldm.request_json import from_dict, to_dict
 from ldm.requests import REQUESTS
@@ -68,6 +68,7 @@ def save(
     compared: Mapping[str, Sequence[Any]] | None = None,
     frames: int = 0,
     film: Sequence[np.ndarray] = (),
+    title: str = "",
 ) -> None:
     """Write a picture as a PNG with its request, atomically.
 
@@ -80,6 +81,7 @@ def save(
         frames: Of a progression's sheet: the number of frames that were requested.
         film: Pictures of the same size that play in a loop in programs that show animated PNGs;
             others show `image` alone.
+        title: What the picture shows, in a line; other programs show it, too.
     """
     values, pictures = _apart(to_dict(request))
     record = {
@@ -94,6 +96,8 @@ def save(
     if frames:
         record["frames"] = frames
     info = PngImagePlugin.PngInfo()
+    if title:
+        info.add_itxt(TITLE, title)
     info.add_itxt(KEY, json.dumps(record, ensure_ascii=False))
     info.add_itxt("parameters", parameters_text(values))
     for name, png in pictures.items():

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ldm.canvas.calibration import ON
 from ldm.canvas.plan import Resources
 from ldm.catalog.hashes import weights_sha256
 from ldm.catalog.registry import load_preset
@@ -222,9 +223,13 @@ class Studio:
 
 
 def calibration_key(preset: Preset) -> str:
-    """Return the calibration key: the preset's name plus a hash of its architecture."""
-    shape = hashlib.sha256(repr(preset.architecture).encode()).hexdigest()[:8]
-    return f"{preset.name} {shape}"
+    """Return the calibration key: the preset's name and hashes of what it is built of.
+
+    Models whose keys agree from `ON` have the same first stage.
+    """
+    built_of = (preset.architecture, preset.architecture.first_stage)
+    shape, stage = (hashlib.sha256(repr(part).encode()).hexdigest()[:8] for part in built_of)
+    return f"{preset.name} {shape}{ON}{stage}"
 
 
 def _with_loading(result: Result, seconds: float) -> Result:

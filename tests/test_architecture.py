@@ -61,7 +61,9 @@ MAY_IMPORT = {
     },
     # a sheet's PNG says what is on it
     "metadata": {"requests", "images", "comparison", "progression"},
-    "saving": {"metadata", "progression", "requests"},
+    # what a picture shows, in a line; classes have the names that their preset gives them
+    "titles": {"requests", "images", "comparison", "progression", "catalog.registry"},
+    "saving": {"metadata", "progression", "requests", "titles"},
     "history": set(),
     # what a run took and will take: the tasks' canvases, their plans and the process's memory
     "machine": {"requests", "tasks", "canvas", "runtime.memory"},
@@ -82,6 +84,7 @@ MAY_IMPORT = {
         "catalog",
         "machine",
         "canvas.plan",
+        "canvas.calibration",
     },
     "job": {"requests"},
     "jobs": {"job", "requests", "studio"},
@@ -148,6 +151,7 @@ MAY_IMPORT = {
         "catalog.registry",
         "catalog.schema",
         "metadata",
+        "titles",
         "history",
         "unfinished",
     },

@@ -4,10 +4,10 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from ldm.errors import RequestError
-from ldm.images import EMPTY, EncodedImage, grid, open_image, to_arrays, to_tensor
+from ldm.images import EMPTY, MAX_TITLE, EncodedImage, grid, open_image, to_arrays, to_tensor
 from ldm.request_json import read_file
 
 
@@ -157,6 +157,23 @@ def test_grey_of_16_bits_keeps_its_greys(tmp_path):
         EncodedImage.from_file(tmp_path / "float.tif")
     with pytest.raises(RequestError, match=r"there is no file '.*missing.png'"):
         EncodedImage.from_file(tmp_path / "missing.png")
+
+
+def test_the_title_of_a_png_is_kept(tmp_path):
+    def titled(text):
+        info = PngImagePlugin.PngInfo()
+        info.add_itxt("Title", text)
+        Image.fromarray(noise(3, 4)).save(tmp_path / "a.png", pnginfo=info)
+        return EncodedImage.from_file(tmp_path / "a.png")
+
+    assert titled("a lake\n at night").title == "a lake at night"
+    assert titled("Übung 山 <b>").title == "Übung 山 <b>"
+    assert titled("x" * 10_000).title == "x" * MAX_TITLE
+    again = EncodedImage.from_data_url(titled("a lake").data_url())
+    assert (again.title, (again.array() == noise(3, 4)).all()) == ("a lake", True)
+    assert EncodedImage.from_array(noise(3, 4)).title == ""
+    Image.fromarray(noise(3, 4)).save(tmp_path / "a.jpg")
+    assert EncodedImage.from_file(tmp_path / "a.jpg").title == ""
 
 
 def test_a_mask_asks_for_new_pixels_from_middle_grey_on():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ldm import machine, studio
-from ldm.canvas.calibration import Calibration
+from ldm.canvas.calibration import ON, Calibration
 from ldm.canvas.estimate import calibration_of
 from ldm.canvas.plan import Resources
 from ldm.catalog.registry import load_preset
@@ -59,9 +59,9 @@ def test_measuring_a_model_is_no_part_of_its_run(tiny_studio, monkeypatch):
     """A clock that stands still but while a model is measured."""
     now = [0.0]
 
-    def measure(model):
+    def measure(*about):
         now[0] += 100
-        return calibration_of(model)
+        return calibration_of(*about)
 
     monkeypatch.setattr(machine, "calibration_of", measure)
     monkeypatch.setattr(machine.time, "perf_counter", lambda: now[0])
@@ -70,6 +70,37 @@ def test_measuring_a_model_is_no_part_of_its_run(tiny_studio, monkeypatch):
     assert (
         not tiny_studio.machine.of(calibration_key(load_preset(REQUEST.preset))).rates["rest"].times
     )
+
+
+def test_one_first_stage_is_measured_once(tiny_model, monkeypatch):
+    """Of the second model on it, the UNet alone; what it learns then is its own."""
+    here, decoded = Machine(None, "cpu float32"), []
+    decode = tiny_model.first_stage.decode
+    monkeypatch.setattr(
+        tiny_model.first_stage, "decode", lambda z: decoded.append(tuple(z.shape)) or decode(z)
+    )
+    first = here.know("a 1 on 7", tiny_model)
+    assert decoded
+    decoded.clear()
+    second = here.know("b 2 on 7", tiny_model)
+    assert not decoded
+    assert second.facts == first.facts
+    assert second.rates["decoder"] == first.rates["decoder"]
+    second.learn("decoder", 2 * max(work for work, _ in first.rates["decoder"].times), 9.0)
+    assert second.rates["decoder"] != first.rates["decoder"]
+    here.know("c 3 on 8", tiny_model)
+    assert decoded  # another first stage
+    decoded.clear()
+    Machine(None, "cpu float32").know("tiny", tiny_model)
+    assert decoded  # a name that says nothing of it
+
+
+def test_the_demo_models_share_their_first_stages():
+    names = ["demo-inpaint", "demo-semantic", "demo-text-to-image", "demo-layout"]
+    keys = [calibration_key(load_preset(name)) for name in names]
+    stages = [key.partition(ON)[2] for key in keys]
+    assert stages[0] == stages[1] != stages[2] == stages[3]
+    assert len(set(keys)) == 4
 
 
 def test_a_model_of_another_shape_is_measured_by_itself():

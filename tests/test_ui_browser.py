@@ -95,7 +95,7 @@ def test_generate_waits_for_an_example_that_is_on_its_way(page, tmp_path):
           const fetchNow = window.fetch, wait = (ms) => new Promise((go) => setTimeout(go, ms));
           let asked = 0;
           window.fetch = async (...about) => {
-            if (String(about[0]).includes("/queue/join")) await wait(1000 + 2000 * asked++);
+            if (String(about[0]).includes("/queue/join")) await wait([1000, 3000][asked++] ?? 0);
             return fetchNow(...about);
           };
           const examples = document.querySelectorAll(`${tab}-examples button.thumbnail-lg`);

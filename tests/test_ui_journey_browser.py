@@ -1,5 +1,7 @@
 """One picture through three tabs of the real page: made, changed by hand, enlarged."""
 
+import re
+
 import numpy as np
 from PIL import Image
 from playwright.sync_api import expect
@@ -63,6 +65,8 @@ def test_a_picture_is_made_then_filled_then_enlarged(page, url, tmp_path):
         page.keyboard.press("Tab")
     filled, request = generate(page, "inpaint", 2, tmp_path / "filled.png")
     np.testing.assert_array_equal(request.image.array(), sent)
+    shows = page.locator("#inpaint-plate .title")
+    expect(shows).to_have_text(re.compile(r"^a lake, \d+ % filled in$"))
     np.testing.assert_array_equal(request.mask.array(), 255 * hand.labels)
     alpha = feathered(changed(hand.labels == 1, GROW), FEATHER)
     assert 0 < (alpha == 0).mean() < 1
@@ -75,3 +79,5 @@ def test_a_picture_is_made_then_filled_then_enlarged(page, url, tmp_path):
     large, request = generate(page, "upscale", 2, tmp_path / "large.png")
     np.testing.assert_array_equal(request.image.array(), filled)
     assert large.shape == (4 * HEIGHT, 4 * WIDTH, 3)
+    shows = page.locator("#upscale-plate .title")
+    expect(shows).to_have_text(re.compile(r"^a lake, \d+ % filled in, 4 times as large$"))

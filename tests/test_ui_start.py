@@ -12,9 +12,9 @@ from ldm import metadata
 from ldm.catalog.registry import load_preset
 from ldm.images import EncodedImage
 from ldm.requests import TextToImage
+from ldm.titles import settings
 from ui.run import Picture
 from ui.start import shape_of, sides_like
-from ui.titles import settings
 from ui.vary import varied
 
 NAME = "demo-text-to-image"

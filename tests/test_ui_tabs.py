@@ -17,13 +17,13 @@ from ldm.catalog.registry import list_presets, load_preset
 from ldm.errors import RequestError
 from ldm.images import EncodedImage
 from ldm.requests import Box, ClassConditional, Inpaint, Layout, Semantic, Upscale
+from ldm.titles import class_name, title
 from ui.boxes import BoxEditor, read_boxes, sketch
 from ui.classes import ANY, ClassPicker, class_index
 from ui.controls import unchecked
 from ui.form import about_model, sides_of
 from ui.run import Visit, make_request
 from ui.tabs import class_conditional, layout, text_to_image, upscale
-from ui.titles import class_name, title
 
 BOXES = (Box("pine", 0.1, 0.2, 0.4, 0.9), Box("house", 0.5, 0.5, 0.75, 1))
 
@@ -106,6 +106,10 @@ def test_a_plate_says_what_was_filled_in_and_what_was_painted():
         title(dataclasses.replace(filled, outpaint_top=6)) == "25 % filled in, grown to 20 × 16 px"
     )
     assert title(dataclasses.replace(filled, mask=None, outpaint_left=4)) == "Grown to 24 × 10 px"
+    known = EncodedImage.from_array(picture.array(), "a beach")
+    of_known = dataclasses.replace(filled, image=known, outpaint_top=6)
+    assert title(of_known) == "a beach, 25 % filled in, grown to 20 × 16 px"
+    assert title(Upscale(image=known, passes=2)) == "a beach, 16 times as large"
     lake = load_preset("demo-semantic").classes.index("water")
     labels = np.full((10, 20), lake, np.uint8)
     labels[0] = np.arange(20) % 8
@@ -243,7 +247,11 @@ def test_an_event_may_have_nothing_to_change(blocks, name, sent):
     first = sent(noise(4, 4, 3)) if name == "uploaded" else Visit()
     chosen = [load_preset("demo-upscale-bicubic").name, False]
     for event in (event for event in blocks.fns.values() if event.name == name):
-        answer = event.fn(first, *(chosen if len(event.inputs) > 1 else []))
+        values = [first, *(chosen if len(event.inputs) > 1 else [])]
+        if name == "send":  # one event for the buttons of all tabs
+            pressed = gr.EventData(blocks.blocks[event.targets[-1][0]], None)
+            values = [pressed, *[first] * len(event.targets), *chosen]
+        answer = event.fn(*values)
         with ThreadPoolExecutor() as other:  # a browser that is open has this thread's loop
             told = other.submit(asyncio.run, blocks.postprocess_data(event, answer, None)).result()
         assert len(told) == len(event.outputs) > 1

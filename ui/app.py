@@ -113,18 +113,24 @@ def _send(frame: gr.Tabs, tabs: list[Tab], past: Past | None) -> None:
     """Connect the buttons that send the shown picture to another tab."""
     sources = [*(tab.stage for tab in tabs), *([past] if past else [])]
     takers = [tab for tab in tabs if tab.receive is not None]
+    visits = [source.visit for source in sources]
     for target in takers:
+        buttons = [source.send[target.task] for source in sources]
+        pressed = {button._id: place for place, button in enumerate(buttons)}
 
-        def send(visit: Visit, *chosen: Any, target: Tab = target) -> dict[Any, Any]:
-            if visit.shown is None:
+        def send(
+            event: gr.EventData, *values: Any, target: Tab = target, pressed: dict = pressed
+        ) -> dict[Any, Any]:
+            shown = values[pressed[event.target._id]].shown
+            if shown is None:
                 return or_skip({})
-            received = target.take(target.receive(present(visit.shown.path), chosen[0]), *chosen)
+            chosen = values[len(pressed) :]
+            received = target.take(target.receive(present(shown.path), chosen[0]), *chosen)
             return {frame: gr.Tabs(selected=target.task)} | received
 
         chosen = [target.inputs["preset"], target.by_hand]
         outputs = [frame, *target.inputs.values()]
-        for source in sources:
-            source.send[target.task].click(send, [source.visit, *chosen], outputs, **QUIET)
+        gr.on([button.click for button in buttons], send, [*visits, *chosen], outputs, **QUIET)
     for source in sources:
         for task, button in source.send.items():
             button.visible = task in {taker.task for taker in takers}

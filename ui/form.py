@@ -161,12 +161,12 @@ class Form:
         with gr.Row(elem_classes="pair"):
             usual = zip(("width", "height"), self.start.usual_sides, strict=True)
             sides = [self.add(name, value=side, min_width=100) for name, side in usual]
-        for button, (across, down) in zip(ratios, RATIOS, strict=True):
+        ratio_of = dict(zip((button._id for button in ratios), RATIOS, strict=True))
 
-            def size(name: str, across: int = across, down: int = down) -> tuple[int, int]:
-                return sides_of(find_preset(name), across, down)
+        def size(name: str, event: gr.EventData) -> tuple[int, int]:
+            return sides_of(find_preset(name), *ratio_of[event.target._id])
 
-            button.click(size, chooser, sides, **QUIET)
+        gr.on([button.click for button in ratios], size, chooser, sides, **QUIET)
 
     def _seed_and_count(self, count: int) -> None:
         """Add the seed with its two buttons, and the number of pictures."""

@@ -21,7 +21,7 @@ from ldm.jobs import JobQueue
 from ldm.progression import Progression
 from ldm.requests import EncodedImage
 from ldm.seeds import MAX_SEED, split_by_picture
-from ui.titles import settings, title
+from ldm.titles import settings, title
 
 NEW_SEED = -1  # also means a new seed each time, as in other programs
 MAX_DIGITS = 20  # maximum digits of a typed integer

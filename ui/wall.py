@@ -6,7 +6,7 @@ import html
 
 import gradio as gr
 
-from ui.controls import QUIET, named
+from ui.controls import named
 
 # task of a tab that accepts a picture -> verb on its button
 TARGETS = {"inpaint": "Inpaint", "upscale": "Upscale", "text-to-image": "Redraw"}
@@ -41,9 +41,8 @@ def wall(task: str, hint: str) -> gr.Image:
 
 
 def look_closer(task: str) -> None:
-    """Add the button that opens the picture in a dialog with zoom."""
-    closer = gr.Button("Look closer", size="sm", scale=0, **named(task, "closer"))
-    closer.click(None, None, None, js=f"() => latentCanvas.lookCloser({task!r})", **QUIET)
+    """Add the button that opens the picture in a dialog with zoom, see ui/zoom.js."""
+    gr.Button("Look closer", size="sm", scale=0, **named(task, "closer"))
 
 
 def send_buttons(task: str) -> dict[str, gr.Button]:

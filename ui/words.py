@@ -11,8 +11,8 @@ from ldm.comparison import Comparison
 from ldm.events import Cancelled, Failed, Progress, Queued, Result, Unfinished
 from ldm.history import Entry
 from ldm.progression import Progression
+from ldm.titles import title
 from ui.run import Picture
-from ui.titles import title
 
 IDLE = "Nothing is being made now"
 NONE_MADE = "Nothing has been made yet: what you make in the other tabs is kept here."

@@ -235,4 +235,7 @@ function tile(img) {
     img.src = tiled;
   });
 }
-window.latentCanvas.lookCloser = lookCloser;
+document.addEventListener("click", (event) => {
+  const button = event.target.closest?.(".lc-closer");
+  if (button) lookCloser(button.id.slice(0, -"-closer".length));
+});

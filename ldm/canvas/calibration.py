@@ -12,7 +12,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ DOUBT = 0.15  # the same for one that took over SLOW times as long: another prog
 SLOW = 2.0
 LONGEST = 0.2  # seconds: after a run that takes longer, no larger size is calibrated
 REST = (0.02, 3e-7)  # default time outside of the networks: seconds per request and per px
+ON = " on "  # in a name: the model on its first stage
 log = logging.getLogger(__name__)
 
 
@@ -111,7 +112,7 @@ class Calibration:
 
 
 def calibrate(
-    facts: Facts, runs: dict[str, Callable[[int], Any]], side: int, unseen: int = 0
+    facts: Facts, runs: Mapping[str, Callable[[int], Any]], side: int, unseen: int = 0
 ) -> Calibration:
     """Time each network on squares of three doubling sides, stopping after a run over LONGEST.
 
@@ -161,6 +162,13 @@ class Store:
         if self._known is None:
             self._known = {} if self.path is None else _read(self.path)
         return self._known.get(name)
+
+    def on_same(self, name: str) -> Calibration | None:
+        """Return the calibration of any model on the same first stage; None: there is none."""
+        self.get(name)
+        stage = name.partition(ON)[2]
+        made = (made for other, made in self._known.items() if other.partition(ON)[2] == stage)
+        return next(made, None) if stage else None
 
     def times(self, part: str) -> Rates:
         """Pool the times of a part over all models, for a part that hardly depends on the model."""

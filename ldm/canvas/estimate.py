@@ -13,12 +13,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ldm.canvas.banded import Banded
-from ldm.canvas.calibration import Calibration, calibrate
+from ldm.canvas.calibration import Calibration, Rates, calibrate
 from ldm.canvas.facts import Bands, Facts, Line, Work
 from ldm.canvas.operations import banded
 from ldm.canvas.workspace import Rehearsal
 from ldm.models.first_stage import DiagonalGaussian
 
+OF_FIRST_STAGE = ("decoder", "encoder", "decoder_bands", "encoder_bands", "decoder_work")
 GAPS = 0.9  # bytes that malloc loses in gaps per byte of tensors on a CPU; see `facts.Line`
 
 
@@ -179,15 +180,19 @@ def _whole(made: Any) -> Any:
 
 
 @torch.inference_mode()
-def facts_of(model: Any) -> Facts:
-    """Measure a `LatentDiffusion` on tiny canvases: memory whole and in bands, and operations."""
+def facts_of(model: Any, same: Facts | None = None) -> Facts:
+    """Measure a `LatentDiffusion` on tiny canvases: memory whole and in bands, and operations.
+
+    Args:
+        model: The model.
+        same: Facts of another model on the same first stage, which is then not measured again.
+    """
     trial = Trial(model)
-    ways = {
-        "unet": (trial.denoise, trial.noisy),
-        "decoder": (trial.decode, trial.latents),
-        "encoder": (trial.encode, trial.image),
-    }
-    found: dict[str, Any] = {}
+    ways: dict[str, Any] = {"unet": (trial.denoise, trial.noisy)}
+    if same is None:
+        ways["decoder"] = (trial.decode, trial.latents)
+        ways["encoder"] = (trial.encode, trial.image)
+    found = {} if same is None else {name: getattr(same, name) for name in OF_FIRST_STAGE}
     for name, (run, of) in ways.items():
         line = line_of(lambda side, run=run, of=of: run(of(side)), trial.sides)
         found[name] = replace(line, gaps=GAPS if model.device.type == "cpu" else 0.0)
@@ -209,13 +214,21 @@ def facts_of(model: Any) -> Facts:
 
 
 @torch.inference_mode()
-def calibration_of(model: Any) -> Calibration:
-    """Measure the facts and first times of a model; this takes a second or two."""
+def calibration_of(model: Any, same: Calibration | None = None) -> Calibration:
+    """Measure the facts and first times of a model; this takes a second or two.
+
+    Args:
+        model: The model.
+        same: Calibration of another model on the same first stage, which takes more than half of
+            the time; it is then not measured again.
+    """
     trial = Trial(model)
-    runs = {
-        "unet": lambda side: (trial.denoise(trial.noisy(side)), model.wait()),
-        "decoder": lambda side: (trial.decode(trial.latents(side)), model.wait()),
-    }
+    runs = {"unet": lambda side: (trial.denoise(trial.noisy(side)), model.wait())}
+    if same is None:
+        runs["decoder"] = lambda side: (trial.decode(trial.latents(side)), model.wait())
     # on CUDA the first run of a size sets kernels up, and the second may record a CUDA graph
     unseen = 2 if model.device.type == "cuda" else 0
-    return calibrate(facts_of(model), runs, trial.sides[0], unseen)
+    made = calibrate(facts_of(model, same and same.facts), runs, trial.sides[0], unseen)
+    if same is not None:
+        made.rates["decoder"] = Rates(list(same.rates["decoder"].times))
+    return made

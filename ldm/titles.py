@@ -9,6 +9,7 @@ import numpy as np
 from ldm.catalog.registry import load_preset
 from ldm.comparison import Comparison
 from ldm.errors import LDMError
+from ldm.images import EncodedImage
 from ldm.progression import Progression
 from ldm.requests import (
     ClassConditional,
@@ -69,7 +70,12 @@ def _inpaint(request: Inpaint) -> str:
         left, top, right, bottom = request.outpaint
         width, height = request.image.width + left + right, request.image.height + top + bottom
         parts.append(f"grown to {width} × {height} px")
-    return _sentence(", ".join(parts))
+    return _made_of(request.image, ", ".join(parts))
+
+
+def _made_of(image: EncodedImage, what: str) -> str:
+    """What was done to a picture, after what it shows, if its file says so."""
+    return f"{image.title}, {what}" if image.title else _sentence(what)
 
 
 def _semantic(request: Semantic) -> str:
@@ -105,6 +111,6 @@ TITLES = {
     Inpaint: _inpaint,
     Semantic: _semantic,
     Layout: _layout,
-    Upscale: lambda request: f"{4**request.passes} times as large",
+    Upscale: lambda request: _made_of(request.image, f"{4**request.passes} times as large"),
     ClassConditional: class_name,
 }
