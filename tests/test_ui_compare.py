@@ -10,8 +10,7 @@ from ldm.comparison import Axis, Comparison, read_axis
 from ldm.requests import TextToImage
 from ui import compare
 from ui.run import Picture
-from ui.tabs.history import describe
-from ui.words import caption_html
+from ui.words import caption_html, describe
 
 REQUEST = TextToImage(prompt="snow", steps=3, sampler="ddim", width=64, height=64, seed=5)
 

@@ -1,6 +1,7 @@
 """The history in a browser: pictures of other days are found, seen close up, opened and sent on."""
 
 import re
+import zipfile
 
 import numpy as np
 import pytest
@@ -64,6 +65,10 @@ def find_and_use(page):
     expect_found(page, "4 pictures", "Grass at night", "a zebra & 3", "a zebra & 2", "a zebra & 1")
     search(page, "ZEBRA")
     expect_found(page, "3 pictures", "a zebra & 3", "a zebra & 2", "a zebra & 1")
+    with page.expect_download() as event:
+        page.locator(f"{TAB}-save", has_text="Download these 3").click()
+    with zipfile.ZipFile(event.value.path()) as archive:
+        assert archive.namelist() == [f"2001-02-03/{number}.png" for number in (3, 2, 1)]
 
     # the large one has a small picture in the row, and is itself on show and close up
     page.locator(FOUND).nth(1).click()

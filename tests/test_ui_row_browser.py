@@ -1,5 +1,6 @@
 """The row of what was made: which one is on show, one taken out and put back, all in one file."""
 
+import re
 import zipfile
 
 import pytest
@@ -53,7 +54,9 @@ def test_one_is_removed_and_comes_back(made, tmp_path):
         made.locator(f"{TAB}-save").click()
     download.value.save_as(tmp_path / "all.zip")
     names = zipfile.ZipFile(tmp_path / "all.zip").namelist()
-    assert names == [source.split("/")[-1] for source in (first, third)]
+    days, files = zip(*(name.split("/") for name in names), strict=True)
+    assert list(files) == [source.split("/")[-1] for source in (first, third)]
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d", day) for day in days)
 
     made.locator(f"{TAB}-back", has_text="(1)").click()
     expect_shown(made, second)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +15,7 @@ import gradio as gr
 from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
-from ui.controls import named
+from ui.controls import QUIET, named
 from ui.run import Visit
 
 
@@ -103,12 +103,33 @@ def row_of_pictures(task: str) -> Row:
     return Row(gallery, gone, back, save, archive, remove)
 
 
-def zipped(visit: Visit) -> str:
-    """Write all of a visit's pictures into one uncompressed ZIP file; return its path."""
+def downloads(
+    task: str,
+    save: gr.Button,
+    archive: gr.DownloadButton,
+    paths_of: Callable[[Any], Iterable[Path]],
+    given: gr.State,
+) -> None:
+    """Let a button download pictures as one file.
+
+    Args:
+        task: The tab's task.
+        save: The button.
+        archive: The hidden button that the browser downloads with, named "archive".
+        paths_of: Maps the value of `given` to files; those that are gone are left out.
+        given: What holds the pictures.
+    """
+    packed = save.click(lambda value: zipped(paths_of(value)), given, archive, **QUIET)
+    press = f"() => latentCanvas.download({task!r})"
+    packed.success(None, None, None, js=press, **QUIET)
+
+
+def zipped(paths: Iterable[Path]) -> str:
+    """Write the pictures that exist into one uncompressed ZIP file; return its path."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "latent-canvas.zip"
         with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-            for picture in (Path(picture.path) for picture in visit.pictures):
+            for picture in paths:
                 if picture.exists():
-                    archive.write(picture, picture.name)
+                    archive.write(picture, f"{picture.parent.name}/{picture.name}")
         return save_file_to_cache(path, get_upload_folder())

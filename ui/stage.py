@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -14,7 +15,7 @@ from ldm.events import Failed, Progress, Queued, Result
 from ldm.jobs import JobQueue
 from ui import unfinished
 from ui.controls import QUIET, check_filled, named
-from ui.gallery import Row, row_of_pictures, zipped
+from ui.gallery import Row, downloads, row_of_pictures
 from ui.run import Picture, Visit, in_words, make_request
 from ui.unfinished import GoOn, Kept
 from ui.wall import look_closer, send_buttons, wall
@@ -182,9 +183,12 @@ def connect(
     stage.row.gallery.select(_select(stage), stage.visit, stage.shown_one, **QUIET)
     for button, change in ((stage.row.remove, Visit.remove), (stage.row.back, Visit.put_back)):
         button.click(_changing(stage, change), stage.visit, stage.shown, **QUIET)
-    packed = stage.row.save.click(zipped, stage.visit, stage.row.archive, **QUIET)
-    press = f"() => latentCanvas.download({request_type.task!r})"
-    packed.success(None, None, None, js=press, **QUIET)
+    task, row = request_type.task, stage.row
+    downloads(task, row.save, row.archive, _paths_of, stage.visit)
+
+
+def _paths_of(visit: Visit) -> list[Path]:
+    return [Path(picture.path) for picture in visit.pictures]
 
 
 def starts_run(

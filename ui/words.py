@@ -5,11 +5,14 @@ from __future__ import annotations
 import html
 import time
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
+from ldm import metadata
 from ldm.comparison import Comparison
+from ldm.errors import LDMError
 from ldm.events import Cancelled, Failed, Progress, Queued, Result, Unfinished
-from ldm.history import Entry
+from ldm.history import About, Entry
 from ldm.progression import Progression
 from ldm.titles import title
 from ui.run import Picture
@@ -151,3 +154,16 @@ def count_html(count: int, to_read: int, *, is_search: bool) -> str:
     elif not count:
         what = NONE_FOUND if is_search else NONE_MADE
     return f"<p>{what}</p>"
+
+
+def describe(path: Path) -> About | None:
+    """Texts of a picture for the search index; None if it holds no request of Latent Canvas."""
+    try:
+        made = metadata.load(path).made
+        picture = Picture.of(path, made)
+    except LDMError:
+        return None
+    told = (picture.title, picture.settings, picture.without)
+    kind = "sheet" if picture.is_sheet else ""
+    words = (*told, kind, made.task, made.preset, path.parent.name, path.stem)
+    return About(made.task, *told, " ".join(words))

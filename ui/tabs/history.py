@@ -10,16 +10,15 @@ from typing import Any
 
 import gradio as gr
 
-from ldm import metadata
 from ldm.errors import LDMError
-from ldm.history import About, Entry, History
+from ldm.history import Entry, History
 from ui.controls import QUIET, named
-from ui.gallery import strip_of_pictures
+from ui.gallery import downloads, strip_of_pictures
 from ui.run import Picture, Visit, fail
 from ui.stage import Updates
 from ui.thumbnails import Thumbnails
 from ui.wall import look_closer, send_buttons, wall
-from ui.words import caption_html, count_html, entry_name, made_when
+from ui.words import caption_html, count_html, describe, entry_name, made_when
 
 TASK = "history"  # used like a task name in element ids
 TITLE = "History"
@@ -67,6 +66,8 @@ class Search:
     found: gr.State  # list[Entry]
     gallery: gr.Gallery
     more: gr.Button
+    save: gr.Button  # packs the pictures that are seen into one file
+    archive: gr.DownloadButton  # hidden: downloads that file
     now: gr.State  # an Asked
 
     @property
@@ -77,7 +78,7 @@ class Search:
     @property
     def outputs(self) -> list[gr.components.Component]:
         """The components that show the results."""
-        return [self.found, self.gallery, self.count, self.more]
+        return [self.found, self.gallery, self.count, self.more, self.save]
 
 
 @dataclass(frozen=True)
@@ -104,19 +105,6 @@ def history_in(data_dir: Path) -> History:
     return History(data_dir / "outputs", data_dir / "history.db", data_dir / "removed", describe)
 
 
-def describe(path: Path) -> About | None:
-    """Texts of a picture for the search index; None if it holds no request of Latent Canvas."""
-    try:
-        made = metadata.load(path).made
-        picture = Picture.of(path, made)
-    except LDMError:
-        return None
-    told = (picture.title, picture.settings, picture.without)
-    kind = "sheet" if picture.is_sheet else ""
-    words = (*told, kind, made.task, made.preset, path.parent.name, path.stem)
-    return About(made.task, *told, " ".join(words))
-
-
 def create(room: gr.Tab, history: History, thumbnails: Thumbnails, titles: dict[str, str]) -> Past:
     """Build the tab.
 
@@ -137,6 +125,7 @@ def create(room: gr.Tab, history: History, thumbnails: Thumbnails, titles: dict[
         about = {"trigger_mode": "always_last"} | QUIET
         box.change(finder.look, search.asked[:3], search.outputs, **about)
     search.more.click(finder.more, search.asked, search.outputs, **QUIET)
+    downloads(TASK, search.save, search.archive, _paths_of, search.found)
     _connect(finder, chosen, titles)
     return Past(chosen.visit, chosen.reopen, restore, chosen.send)
 
@@ -153,8 +142,14 @@ def _search(titles: dict[str, str]) -> tuple[Search, gr.UploadButton]:
     with gr.Row(**named(TASK, "tools")):
         about = {"file_types": ["image"], "size": "sm"}
         restore = gr.UploadButton("Restore from PNG", **about, **named(TASK, "restore"))
-    parts = (words, task, count, gr.State([]), gallery, more, gr.State(Asked()))
+        save = gr.Button("Download these", size="sm", visible=False, **named(TASK, "save"))
+        archive = gr.DownloadButton(visible="hidden", **named(TASK, "archive"))
+    parts = (words, task, count, gr.State([]), gallery, more, save, archive, gr.State(Asked()))
     return Search(*parts), restore
+
+
+def _paths_of(found: list[Entry]) -> list[Path]:
+    return [entry.path for entry in found]
 
 
 def _chosen() -> Chosen:
@@ -197,6 +192,7 @@ class Finder:
             self.search.gallery: gr.Gallery(shown),
             self.search.count: count_html(total, to_read, is_search=bool(words.strip() or task)),
             self.search.more: gr.Button(visible=total > len(found)),
+            self.search.save: gr.Button(f"Download these {len(found)}", visible=len(found) > 1),
         }
 
     def look(self, words: str, task: str, asked: Asked) -> Updates:
