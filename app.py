@@ -45,7 +45,9 @@ def main() -> int:
 
 
 def _serve(flags: argparse.Namespace, data_dir: Path, budget: int | None) -> None:
-    from ui.app import build, launch_options  # noqa: PLC0415  (after the environment is set)
+    from gradio.tunneling import CURRENT_TUNNELS  # noqa: PLC0415  (after the environment is set)
+
+    from ui.app import build, launch_options  # noqa: PLC0415
 
     def make_studio() -> Studio:
         from ldm.studio import Studio  # noqa: PLC0415  (torch: the page does not wait for it)
@@ -77,7 +79,11 @@ def _serve(flags: argparse.Namespace, data_dir: Path, budget: int | None) -> Non
     except KeyboardInterrupt:
         pass  # Ctrl+C is the normal way to stop
     finally:
+        for number in (signal.SIGINT, signal.SIGTERM):  # a second one would lose running work
+            signal.signal(number, signal.SIG_IGN)
         jobs.close()
+        for tunnel in CURRENT_TUNNELS:
+            tunnel.kill()  # Gradio's own end of the public link belongs to a normal exit
     # A normal exit of the interpreter takes apart all of torch, for seconds, and would crash a
     # worker that is still inside it.
     sys.stdout.flush()

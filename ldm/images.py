@@ -30,7 +30,6 @@ FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP"]  # formats that users ma
 if features.check("avif"):
     FORMATS.append("AVIF")
 MARKED = 128  # mask pixels of at least this grey level are generated anew
-EMPTY = 128  # grey level of unused places in a grid of pictures, unobtrusive on any page
 TITLE = "Title"  # PNG's keyword of the line that says what a picture shows
 MAX_TITLE = 300  # characters that are read of it
 MAX_PIXELS = 40_000_000  # limit for pictures of users; checked before anything is decoded
@@ -263,8 +262,9 @@ def _title_of(file: Path | io.BytesIO) -> str:
     """Read the title of a PNG without decoding the picture; "" if there is none."""
     text = ""
     with suppress(Exception), Image.open(file, formats=["PNG"]) as image:  # untrusted input
-        text = str(image.info.get(TITLE, ""))
-    return " ".join(text.split())[:MAX_TITLE]
+        words = str(image.info.get(TITLE, "")).split()
+        text = "".join(filter(str.isprintable, " ".join(words))).strip()
+    return text if len(text) <= MAX_TITLE else f"{text[: MAX_TITLE - 1]}…"
 
 
 def fitted(array: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -294,15 +294,3 @@ def to_arrays(images: Tensor) -> list[np.ndarray]:
     """Clamp (B, 3, H, W) to [-1, 1] and convert it to B arrays (H, W, 3) uint8, rounded."""
     pixels = ((images.float().clamp(-1, 1) + 1) * 127.5).round()
     return list(pixels.byte().permute(0, 2, 3, 1).cpu().numpy())
-
-
-def grid(arrays: Sequence[np.ndarray], columns: int | None = None) -> np.ndarray:
-    """Arrange pictures of one size in a grid, by default with about as many columns as rows."""
-    columns = columns or math.ceil(math.sqrt(len(arrays)))
-    height, width, _ = arrays[0].shape
-    rows = -(-len(arrays) // columns)
-    sheet = np.full((rows * height, columns * width, 3), EMPTY, np.uint8)
-    for i, array in enumerate(arrays):
-        y, x = i // columns * height, i % columns * width
-        sheet[y : y + height, x : x + width] = array
-    return sheet

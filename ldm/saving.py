@@ -14,7 +14,7 @@ from ldm import metadata
 from ldm.errors import LDMError
 from ldm.events import Frame, Result
 from ldm.progression import Progression
-from ldm.titles import title
+from ldm.titles import subject
 
 
 def save_pictures(result: Result, folder: Path, weights_sha256: str) -> Result:
@@ -79,7 +79,7 @@ def save_steps(result: Result, progression: Progression, frames: list[Frame]) ->
     try:
         film = progression.film(frames, picture)
         if film:
-            metadata.save(path, picture, request, weights, film=film, title=title(request))
+            metadata.save(path, picture, request, weights, film=film, title=subject(request))
     except (OSError, MemoryError) as error:
         return _noted(result, "Its file does not play its steps", error)
     return result
@@ -97,7 +97,7 @@ def _saved(
 ) -> Path:
     path = new_path(folder, stem or f"{datetime.now().strftime('%H%M%S')}-{request.seed}")
     try:
-        metadata.save(path, image, request, weights_sha256, title=title(request), **about)
+        metadata.save(path, image, request, weights_sha256, title=subject(request), **about)
     except BaseException:
         path.unlink()  # the file that reserves the name is empty
         raise

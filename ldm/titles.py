@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,17 @@ MANY = 4  # class names in a title; further classes are only counted
 def title(request: Any) -> str:
     """What the picture of a request shows, in a line."""
     return TITLES[type(request)](request)
+
+
+def subject(request: Any) -> str:
+    """What a finished picture shows, in a line, for its file; "" if it is not known.
+
+    Of a picture made of another it is what that shows, without what was done to it.
+    """
+    with suppress(LDMError):
+        is_of = isinstance(request, (Inpaint, Upscale))
+        return " ".join((request.image.title if is_of else title(request)).split())
+    return ""
 
 
 def settings(request: Any) -> str:

@@ -7,8 +7,9 @@ import torch
 from PIL import Image, PngImagePlugin
 
 from ldm.errors import RequestError
-from ldm.images import EMPTY, MAX_TITLE, EncodedImage, grid, open_image, to_arrays, to_tensor
+from ldm.images import MAX_TITLE, EncodedImage, open_image, to_arrays, to_tensor
 from ldm.request_json import read_file
+from ldm.tasks.denoising import EMPTY, grid
 
 
 def noise(height, width):
@@ -168,12 +169,18 @@ def test_the_title_of_a_png_is_kept(tmp_path):
 
     assert titled("a lake\n at night").title == "a lake at night"
     assert titled("Übung 山 <b>").title == "Übung 山 <b>"
-    assert titled("x" * 10_000).title == "x" * MAX_TITLE
+    assert titled("x" * 10_000).title == "x" * (MAX_TITLE - 1) + "…"
+    assert titled("a\u202e lake\x1b[31m\u200b").title == "a lake[31m"
+    assert titled("\u200b").title == ""
     again = EncodedImage.from_data_url(titled("a lake").data_url())
     assert (again.title, (again.array() == noise(3, 4)).all()) == ("a lake", True)
     assert EncodedImage.from_array(noise(3, 4)).title == ""
     Image.fromarray(noise(3, 4)).save(tmp_path / "a.jpg")
     assert EncodedImage.from_file(tmp_path / "a.jpg").title == ""
+    damaged = again.png.replace(
+        b"Title\0\0", b"Title\0\7", 1
+    )  # compressed, it says: in no known way
+    assert EncodedImage(damaged).title == ""
 
 
 def test_a_mask_asks_for_new_pixels_from_middle_grey_on():

@@ -91,8 +91,13 @@ def test_one_first_stage_is_measured_once(tiny_model, monkeypatch):
     here.know("c 3 on 8", tiny_model)
     assert decoded  # another first stage
     decoded.clear()
-    Machine(None, "cpu float32").know("tiny", tiny_model)
+    for name in ("lake on fire 4 on 7", "tiny"):
+        here.know(name, tiny_model)
     assert decoded  # a name that says nothing of it
+    half = Machine(None, "cuda float16")
+    half.store = here.store
+    assert half.store.on_same(half.key("d 5 on 7")) is None
+    assert here.store.on_same(here.key("d 5 on 7")) is not None
 
 
 def test_the_demo_models_share_their_first_stages():

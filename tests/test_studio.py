@@ -116,6 +116,7 @@ def test_pictures_are_saved_with_request_and_hash(tiny_studio, tmp_path):
         record = metadata.load(path)
         assert record.request == request
         assert record.weights_sha256 == "abc"
+        assert Image.open(path).info["Title"] == request.prompt
         assert (np.asarray(Image.open(path)) == image).all()
         name = path.relative_to(tmp_path).as_posix()
         assert re.fullmatch(r"outputs/\d{4}-\d\d-\d\d/\d{6}-[56]-\d+\.png", name)
@@ -217,7 +218,7 @@ def test_a_folder_that_cannot_be_written_is_told_before_the_work(manager, tmp_pa
 
 
 def test_a_full_disk_is_told(tmp_path, monkeypatch):
-    def full(*_):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(metadata, "save", full)
@@ -230,10 +231,10 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
 def test_what_was_saved_before_the_disk_was_full_is_not_lost(tmp_path, monkeypatch):
     save = metadata.save
 
-    def full_at_the_third(path, image, *rest):
+    def full_at_the_third(path, image, *rest, **about):
         if image[0, 0, 0] == 2:
             raise OSError(28, "No space left on device")
-        save(path, image, *rest)
+        save(path, image, *rest, **about)
 
     monkeypatch.setattr(metadata, "save", full_at_the_third)
     requests = tuple(replace(REQUEST, seed=i) for i in range(4))

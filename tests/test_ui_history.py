@@ -1,11 +1,15 @@
 """The history tab's search, without a browser."""
 
+import os
+import zipfile
+
 import gradio as gr
 import numpy as np
 import pytest
 
 from ldm import metadata
 from ldm.requests import ClassConditional
+from ui.gallery import zipped
 from ui.tabs import history
 from ui.thumbnails import Thumbnails
 
@@ -50,3 +54,20 @@ def test_what_is_deleted_by_hand_is_not_counted_any_more(finder, monkeypatch):
     for shown in (finder.more("", "", asked, on_show), finder.look("", "", asked)):
         assert "1 picture<" in shown[search.count] and not shown[search.more].visible
         assert shown[search.found] == on_show
+
+
+def test_an_archive_of_what_is_there(tmp_path, monkeypatch):
+    monkeypatch.setattr("ui.gallery.get_upload_folder", lambda: str(tmp_path / "cache"))
+    for day in ("2001-02-03", "2001-02-04"):
+        (tmp_path / day).mkdir()
+        (tmp_path / day / "1.png").write_bytes(b"abc")
+    paths = [tmp_path / day / "1.png" for day in ("2001-02-03", "2001-02-05", "2001-02-04")]
+    os.utime(paths[0], (0, 0))  # before a ZIP's first day
+    with zipfile.ZipFile(zipped(paths)) as archive:
+        assert archive.namelist() == ["2001-02-03/1.png", "2001-02-04/1.png"]
+    with pytest.raises(gr.Error, match="None of these pictures is in its folder any more"):
+        zipped(paths[1:2])
+    monkeypatch.setattr("ui.gallery.MAX_ARCHIVE", 5)
+    with pytest.raises(gr.Error, match="These pictures take 0.0 GiB; up to 0 GiB are downloaded"):
+        zipped(paths)
+    assert len(list((tmp_path / "cache").iterdir())) == 1  # nothing of the others is left there

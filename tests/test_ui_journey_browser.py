@@ -80,4 +80,4 @@ def test_a_picture_is_made_then_filled_then_enlarged(page, url, tmp_path):
     np.testing.assert_array_equal(request.image.array(), filled)
     assert large.shape == (4 * HEIGHT, 4 * WIDTH, 3)
     shows = page.locator("#upscale-plate .title")
-    expect(shows).to_have_text(re.compile(r"^a lake, \d+ % filled in, 4 times as large$"))
+    expect(shows).to_have_text(re.compile(r"^a lake, 4 times as large$"))

@@ -1,9 +1,6 @@
 """What the tabs do between the page's values and a request's fields, without a page."""
 
-import asyncio
 import dataclasses
-import functools
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,7 +19,7 @@ from ui.boxes import BoxEditor, read_boxes, sketch
 from ui.classes import ANY, ClassPicker, class_index
 from ui.controls import unchecked
 from ui.form import about_model, sides_of
-from ui.run import Visit, make_request
+from ui.run import make_request
 from ui.tabs import class_conditional, layout, text_to_image, upscale
 
 BOXES = (Box("pine", 0.1, 0.2, 0.4, 0.9), Box("house", 0.5, 0.5, 0.75, 1))
@@ -212,22 +209,6 @@ def test_gradio_takes_the_components():
     assert page.get_config_file()["components"]
 
 
-@pytest.fixture(scope="module")
-def blocks():
-    """The whole page, without a server."""
-    from ldm.jobs import JobQueue  # noqa: PLC0415
-    from ui.app import build  # noqa: PLC0415
-
-    jobs = JobQueue(lambda: None)
-    yield build(jobs)
-    jobs.close()
-
-
-def test_an_idle_page_rests(blocks):
-    gradios_own = gr.Blocks(analytics_enabled=False).queue()._queue.sleep_when_free
-    assert blocks._queue.sleep_when_free > 10 * gradios_own
-
-
 def test_words_of_a_preset_are_text_and_its_ratios_begin_at_its_usual_size():
     demo = load_preset("demo-text-to-image")
     hostile = dataclasses.replace(demo, words=("<b>: <img src=x onerror=alert(1)>, fog",))
@@ -241,43 +222,9 @@ def test_words_of_a_preset_are_text_and_its_ratios_begin_at_its_usual_size():
     assert sides_of(load_preset("demo-layout"), 3, 2) == (192, 128)
 
 
-@pytest.mark.parametrize("name", ["uploaded", "use", "send"])
-def test_an_event_may_have_nothing_to_change(blocks, name, sent):
-    """No picture on show, or a picture whose model is chosen already."""
-    first = sent(noise(4, 4, 3)) if name == "uploaded" else Visit()
-    chosen = [load_preset("demo-upscale-bicubic").name, False]
-    for event in (event for event in blocks.fns.values() if event.name == name):
-        values = [first, *(chosen if len(event.inputs) > 1 else [])]
-        if name == "send":  # one event for the buttons of all tabs
-            pressed = gr.EventData(blocks.blocks[event.targets[-1][0]], None)
-            values = [pressed, *[first] * len(event.targets), *chosen]
-        answer = event.fn(*values)
-        with ThreadPoolExecutor() as other:  # a browser that is open has this thread's loop
-            told = other.submit(asyncio.run, blocks.postprocess_data(event, answer, None)).result()
-        assert len(told) == len(event.outputs) > 1
-        assert not any("value" in update for update in told)
-
-
 def test_what_an_event_leaves_as_it_is_stays_unchecked():
     """Gradio makes such a widget anew, for this visitor: the uploaded picture came as a path then,
     which no run could take, and a wrong number had Gradio's sentence instead of the request's."""
     made = unchecked(gr.Slider(0, 10))
     assert type(made)(**made.constructor_args).preprocess(99) == 99
     assert made.get_config()["name"] == "slider"
-
-
-def test_no_component_hangs_the_page_on_itself(blocks):
-    """Gradio copies every property for every visitor: a listener among them copies all the page."""
-    components = blocks.get_config_file()["components"]
-    properties = [pair for about in components for pair in about["props"].items()]
-    hung = [name for name, value in properties if isinstance(value, functools.partial)]
-    assert hung == []
-    scripts = [str(about["props"].get("js_on_load", "")) for about in components]
-    assert max(map(len, scripts)) < 1000  # they stand in the head, once
-
-
-def test_no_event_draws_signs_of_work(blocks):
-    """Gradio counts seconds with every frame for each thing that an event changes, seen or not."""
-    of_the_page = [event for event in blocks.fns.values() if event.api_visibility == "private"]
-    assert len(of_the_page) > 100
-    assert all(event.show_progress_on == [] for event in of_the_page)

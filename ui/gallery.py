@@ -16,7 +16,9 @@ from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
 from ui.controls import QUIET, named
-from ui.run import Visit
+from ui.run import Visit, fail
+
+MAX_ARCHIVE = 2 * 2**30  # bytes of pictures that are downloaded at once
 
 
 class Strip(gr.Gallery):
@@ -125,11 +127,27 @@ def downloads(
 
 
 def zipped(paths: Iterable[Path]) -> str:
-    """Write the pictures that exist into one uncompressed ZIP file; return its path."""
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "latent-canvas.zip"
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-            for picture in paths:
-                if picture.exists():
-                    archive.write(picture, f"{picture.parent.name}/{picture.name}")
-        return save_file_to_cache(path, get_upload_folder())
+    """Write the pictures that exist into one uncompressed ZIP file; return its path.
+
+    Raises:
+        gr.Error: If none exists, they are larger than MAX_ARCHIVE together, or the disk is full.
+    """
+    there = [path for path in paths if path.exists()]
+    if not there:
+        raise fail("None of these pictures is in its folder any more.")
+    cache = Path(get_upload_folder())  # with the data: the system's own may be memory
+    try:
+        size = sum(path.stat().st_size for path in there)
+        if size > MAX_ARCHIVE:
+            allowed = f"up to {MAX_ARCHIVE >> 30} GiB are downloaded at once"
+            raise fail(f"These pictures take {size / 2**30:.1f} GiB; {allowed}.")
+        cache.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=cache) as folder:
+            packed = Path(folder) / "latent-canvas.zip"
+            # a ZIP has no times before 1980, and files that were copied may have them
+            with zipfile.ZipFile(packed, "w", strict_timestamps=False) as archive:
+                for path in there:
+                    archive.write(path, f"{path.parent.name}/{path.name}")
+            return save_file_to_cache(packed, str(cache))
+    except OSError as error:
+        raise fail(f"The pictures cannot be packed: {error.strerror or error}.") from error

@@ -60,7 +60,12 @@ class Stage:
     @property
     def outputs(self) -> list[gr.components.Component]:
         """All components that a run updates."""
-        return [self.go, self.stop, self.status, *self.others, *self.shown]
+        return [*self.started, *self.shown]
+
+    @property
+    def started(self) -> list[gr.components.Component]:
+        """The components that the start of a run updates."""
+        return [self.go, self.stop, self.status, *self.others]
 
     @property
     def shown(self) -> list[gr.components.Component]:
@@ -203,15 +208,21 @@ def starts_run(
     def generate(visit: Visit, **values: Any) -> Iterator[Updates]:
         try:
             visit.submit(jobs, wanted(visit, **values))
-            yield from _follow(jobs, stage, visit)
         except LDMError as error:
             yield stage.ended(Failed(str(error)), visit)
-        except Exception:  # told in a toast; the buttons are free again
-            yield stage.buttons(busy=False) | {stage.status: strip(None, rest=visit.rest)}
-            raise
+        else:
+            yield from _follow(jobs, stage, visit)
 
     about = {"inputs_kwargs": inputs, "concurrency_limit": FOLLOWERS}
-    button.click(generate, stage.visit, stage.outputs, **about, **QUIET)
+    run = button.click(generate, stage.visit, stage.outputs, **about, **QUIET)
+    # also where an update cannot be brought to the page, which no handler sees
+    run.failure(
+        lambda visit: stage.buttons(busy=False) | {stage.status: strip(None, rest=visit.rest)},
+        stage.visit,
+        stage.started,
+        queue=False,
+        **QUIET,
+    )
 
 
 def _changing(stage: Stage, change: Callable[[Visit], None]) -> Callable[[Visit], Updates]:

@@ -164,11 +164,15 @@ class Store:
         return self._known.get(name)
 
     def on_same(self, name: str) -> Calibration | None:
-        """Return the calibration of any model on the same first stage; None: there is none."""
+        """Return the calibration of any model on the same first stage; None: there is none.
+
+        Names agree from the last `ON`: in the hash of the first stage and, after it, in the device
+        and precision that `Machine.key` adds.
+        """
         self.get(name)
-        stage = name.partition(ON)[2]
-        made = (made for other, made in self._known.items() if other.partition(ON)[2] == stage)
-        return next(made, None) if stage else None
+        _, on, stage = name.rpartition(ON)
+        made = (made for other, made in self._known.items() if other.endswith(on + stage))
+        return next(made, None) if on else None
 
     def times(self, part: str) -> Rates:
         """Pool the times of a part over all models, for a part that hardly depends on the model."""

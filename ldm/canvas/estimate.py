@@ -230,5 +230,5 @@ def calibration_of(model: Any, same: Calibration | None = None) -> Calibration:
     unseen = 2 if model.device.type == "cuda" else 0
     made = calibrate(facts_of(model, same and same.facts), runs, trial.sides[0], unseen)
     if same is not None:
-        made.rates["decoder"] = Rates(list(same.rates["decoder"].times))
+        made.rates["decoder"] = Rates(list(same.rates.get("decoder", Rates()).times))
     return made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from ldm.diffusion.guidance import classifier_free, held
 from ldm.diffusion.noise import batch_noise, turned
 from ldm.diffusion.samplers import HISTORY_LENGTH, SAMPLERS, Step
 from ldm.events import Frame, Progress
-from ldm.images import grid, to_arrays
+from ldm.images import to_arrays
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.tasks.bookmark import Page
 from ldm.tasks.covering import Covered, FrameRecorder, NetworkTiming, RunContext, Stopwatch, pausing
@@ -24,6 +24,7 @@ from ldm.tasks.settings import Sampling
 
 PREVIEWS = 12  # previews per batch, about
 PREVIEW_SIDE = 1024  # px: the longer side of a preview
+EMPTY = 128  # grey level of unused places in a grid of pictures, unobtrusive on any page
 FRAME_SIDE = 512  # px: the longer side of a recorded frame
 START_DRAW = 2**20  # draw of the noise on a picture to start from; steps use draws 1, 2, ...
 HELD_CELLS = 4  # side of the squares of latent cells whose mean follows `start`
@@ -255,3 +256,15 @@ def _preview(model: LatentDiffusion, x0: Tensor, sampling: Sampling) -> np.ndarr
     size = [max(1, round(scale * side)) for side in sides]
     rough = F.interpolate(model.preview(x0), size=size, mode="bicubic")
     return grid(to_arrays(rough))
+
+
+def grid(arrays: Sequence[np.ndarray], columns: int | None = None) -> np.ndarray:
+    """Arrange pictures of one size in a grid, by default with about as many columns as rows."""
+    columns = columns or math.ceil(math.sqrt(len(arrays)))
+    height, width, _ = arrays[0].shape
+    rows = -(-len(arrays) // columns)
+    sheet = np.full((rows * height, columns * width, 3), EMPTY, np.uint8)
+    for i, array in enumerate(arrays):
+        y, x = i // columns * height, i % columns * width
+        sheet[y : y + height, x : x + width] = array
+    return sheet
