@@ -12,6 +12,7 @@ from ldm.comparison import MOST, Axis, Comparison
 from ldm.errors import RequestError
 from ldm.events import Progress, Result
 from ldm.requests import REQUESTS, TextToImage
+from ui import stage
 from ui.controls import labels_of, limits
 from ui.run import Picture, Visit, fail, in_words, make_request
 from ui.stage import Stage
@@ -60,6 +61,23 @@ def test_before_a_run_the_page_says_what_goes_on():
     """A word alone, like Ready, says neither what is ready nor for what."""
     assert "Nothing is being made now" in strip(None)
     assert "Nothing is being made now" not in strip(Progress("sampling", 1, 2))
+
+
+@pytest.mark.parametrize("error", [RuntimeError("boom"), RequestError("it has no shape.")])
+def test_whatever_ends_a_run_is_told(error, queue, caplog):
+    def wanted(_):
+        raise error
+
+    with gr.Blocks() as page:
+        go, stop = gr.Button("Generate"), gr.Button("Cancel")
+        place = stage.create("text-to-image", go, stop, hint="", labels={})
+        stage.starts_run(queue, place, go, wanted, {})
+    generate = next(event.fn for event in page.fns.values() if event.name == "generate")
+    (updates,) = generate(Visit())
+    says = "it has no shape." if isinstance(error, RequestError) else "Something went wrong here;"
+    assert says in updates[place.status]
+    assert updates[go]["interactive"]
+    assert ("boom" in caplog.text) == isinstance(error, RuntimeError)
 
 
 def test_the_browser_knows_what_a_value_may_be():

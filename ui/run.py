@@ -25,7 +25,8 @@ from ldm.titles import settings, title
 
 NEW_SEED = -1  # also means a new seed each time, as in other programs
 MAX_DIGITS = 20  # maximum digits of a typed integer
-STARTS = ("a", "an", "at", "the", "there", "what")  # messages that begin so name no field
+# messages that begin so name no field
+STARTS = ("a", "an", "at", "something", "the", "there", "what")
 MAX_SHOWN = 60  # pictures in a visit's gallery; older ones stay on disk
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ VARY, STEPS = "Vary it", "See its steps"
 # each update costs some hundredths of a second of processor time
 PACE = 0.25
 Updates = dict[gr.components.Component, Any]
+log = logging.getLogger(__name__)
 
 
 def or_skip(updates: Updates) -> Updates:
@@ -208,10 +210,14 @@ def starts_run(
     def generate(visit: Visit, **values: Any) -> Iterator[Updates]:
         try:
             visit.submit(jobs, wanted(visit, **values))
+            yield from _follow(jobs, stage, visit)
         except LDMError as error:
             yield stage.ended(Failed(str(error)), visit)
-        else:
-            yield from _follow(jobs, stage, visit)
+        except gr.Error:  # told in a toast
+            raise
+        except Exception:  # Gradio would tell nothing
+            log.exception("a run is not followed any more")
+            yield stage.ended(Failed("something went wrong here; the log says what."), visit)
 
     about = {"inputs_kwargs": inputs, "concurrency_limit": FOLLOWERS}
     run = button.click(generate, stage.visit, stage.outputs, **about, **QUIET)
