@@ -177,9 +177,7 @@ def test_the_title_of_a_png_is_kept(tmp_path):
     assert EncodedImage.from_array(noise(3, 4)).title == ""
     Image.fromarray(noise(3, 4)).save(tmp_path / "a.jpg")
     assert EncodedImage.from_file(tmp_path / "a.jpg").title == ""
-    damaged = again.png.replace(
-        b"Title\0\0", b"Title\0\7", 1
-    )  # compressed, it says: in no known way
+    damaged = again.png.replace(b"Title\0\0", b"Title\0\7", 1)
     assert EncodedImage(damaged).title == ""
 
 
