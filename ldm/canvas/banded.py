@@ -33,7 +33,7 @@ from ldm.canvas.stores import Store
 from ldm.canvas.workspace import Workspace
 from ldm.models.kernels import has_tiles
 
-TILES = 8  # speed-up of operations on processors that multiply tiles of matrices
+TILES = 16  # operations in the time of a float32 one where tiles of matrices are multiplied
 FREE, LIGHT, HEAVY = 0, 1, 2  # cost of a row: a read or a sum; a matrix product; a convolution
 HANDLERS: dict[Callable[..., Any], Callable[..., Any]] = {}
 """torch function -> its implementation for bands; filled by `ldm.canvas.operations`."""

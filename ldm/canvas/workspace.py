@@ -17,7 +17,8 @@ from ldm.errors import MemoryBudgetError
 
 STRIP_SHARE = 0.25  # share of the budget for computing one strip; the rest is for kept maps
 STRIP_BYTES = 16 * 2**20  # most bytes of a strip of several rows, so that it stays in the cache
-STRIP_OPERATIONS = 4e10  # per thread: about half a second, in which a run cannot be cancelled
+# per thread, in float32: half a second of an older core, in which a run cannot be cancelled
+STRIP_OPERATIONS = 2e10
 TILE_ROWS = 4  # rows of a Winograd tile on the CPU; rows beside whole tiles would be wasted
 
 
