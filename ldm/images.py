@@ -162,7 +162,7 @@ class EncodedImage:
         Raises:
             RequestError: If the file is no usable picture.
         """
-        return cls.from_array(np.asarray(open_image(path)), _title_of(path))
+        return cls.from_array(np.asarray(open_image(path)), title_of(path))
 
     @classmethod
     def mask_from_file(cls, path: Path) -> EncodedImage:
@@ -232,7 +232,7 @@ class EncodedImage:
     @property
     def title(self) -> str:
         """What the picture shows, in a line, if its PNG says so; "" if it does not."""
-        return _title_of(io.BytesIO(self.png))
+        return title_of(io.BytesIO(self.png))
 
     def array(self) -> np.ndarray:
         """Decode to (H, W) or (H, W, 3) uint8.
@@ -258,7 +258,7 @@ class EncodedImage:
         return (array if array.ndim == 2 else array.mean(axis=2)) >= MARKED
 
 
-def _title_of(file: Path | io.BytesIO) -> str:
+def title_of(file: Path | io.BytesIO) -> str:
     """Read the title of a PNG without decoding the picture; "" if there is none."""
     text = ""
     with suppress(Exception), Image.open(file, formats=["PNG"]) as image:  # untrusted input

@@ -9,6 +9,7 @@ import gradio as gr
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from ldm.catalog.registry import load_preset
 from ui.form import sides_of
@@ -70,6 +71,25 @@ def test_one_event_tells_its_buttons_apart(blocks):
             answer = event.fn(gr.EventData(button, None), *visits, "", False)
             assert answer == gr.skip()
     assert (len(events("size")), len(events("send"))) == (3, 3)
+
+
+@pytest.mark.parametrize("typed", ["", " ", "snow at night"])
+def test_what_a_picture_shows_fills_only_an_empty_prompt(blocks, typed, tmp_path):
+    about = PngInfo()
+    about.add_itxt("Title", "a lake at noon")
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(tmp_path / "lake.png", pnginfo=about)
+    event = next(
+        event
+        for event in blocks.fns.values()
+        if event.name == "send"
+        and any(box.elem_id == "text-to-image-prompt" for box in event.outputs)
+    )
+    pressed = gr.EventData(blocks.blocks[event.targets[0][0]], None)
+    visits = [Visit(shown=Picture(str(tmp_path / "lake.png"), "", "", "")) for _ in event.targets]
+    answer = event.fn(pressed, *visits, "demo-text-to-image", False, typed)
+    filled = {getattr(box, "elem_id", ""): value for box, value in answer.items()}
+    assert filled.get("text-to-image-prompt") == (None if typed.strip() else "a lake at noon")
+    assert filled["text-to-image-image"] == str(tmp_path / "lake.png")
 
 
 def test_every_run_frees_its_buttons_where_an_update_cannot_be_brought(blocks):

@@ -59,8 +59,8 @@ def test_canvas_is_what_is_painted_on_and_nothing_else():
 
 def test_before_a_run_the_page_says_what_goes_on():
     """A word alone, like Ready, says neither what is ready nor for what."""
-    assert "Nothing is being made now" in strip(None)
-    assert "Nothing is being made now" not in strip(Progress("sampling", 1, 2))
+    assert "Nothing is being made" in strip(None)
+    assert "Nothing is being made" not in strip(Progress("sampling", 1, 2))
 
 
 @pytest.mark.parametrize("error", [RuntimeError("boom"), RequestError("it has no shape.")])

@@ -47,7 +47,7 @@ def test_it_goes_on_or_is_discarded(page, data_dir):
 
     page.locator(f"{TAB}-discard").click()
     expect(page.locator(f"{TAB}-go-on")).to_be_hidden()
-    expect(page.locator(f"{TAB}-strip")).to_contain_text("Nothing is being made now")
+    expect(page.locator(f"{TAB}-strip")).to_contain_text("Nothing is being made")
     assert not [*(data_dir / "unfinished").glob("*")]
     page.reload()
     page.locator(f"#tab-{TASK}-button").click()

@@ -129,6 +129,7 @@ def _send(frame: gr.Tabs, tabs: list[Tab], past: Past | None) -> None:
             return {frame: gr.Tabs(selected=target.task)} | received
 
         chosen = [target.inputs["preset"], target.by_hand]
+        chosen += [target.inputs["prompt"]] if "prompt" in target.inputs else []
         outputs = [frame, *target.inputs.values()]
         gr.on([button.click for button in buttons], send, [*visits, *chosen], outputs, **QUIET)
     for source in sources:

@@ -75,14 +75,19 @@ class Tab:
         """Key values by widget instead of by input name; other names are dropped."""
         return {self.inputs[name]: values[name] for name in self.inputs if name in values}
 
-    def take(self, values: Values, preset: str, by_hand: bool) -> dict[Component, Any]:
-        """Updates for an incoming picture, whose values may suggest a preset.
+    def take(
+        self, values: Values, preset: str, by_hand: bool, prompt: str = ""
+    ) -> dict[Component, Any]:
+        """Updates for an incoming picture, whose values may suggest a preset and a prompt.
 
         Args:
             values: Input values by name.
             preset: The current preset. If it is the suggested one, its settings are left alone.
             by_hand: Whether the user chose the current preset. If so, it is kept.
+            prompt: The current prompt. Unless it is empty, it is kept.
         """
+        if prompt.strip():
+            values = {name: value for name, value in values.items() if name != "prompt"}
         if by_hand or values.get("preset") == preset:
             values = {name: value for name, value in values.items() if name not in MODELS_OWN}
         return self.widgets(values)

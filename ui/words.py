@@ -17,7 +17,7 @@ from ldm.progression import Progression
 from ldm.titles import title
 from ui.run import Picture
 
-IDLE = "Nothing is being made now"
+IDLE = "Nothing is being made"
 NONE_MADE = "Nothing has been made yet: what you make in the other tabs is kept here."
 NONE_FOUND = "No picture has all of this; try fewer words, or parts of them."
 GIB = 2**30

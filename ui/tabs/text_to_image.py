@@ -8,6 +8,7 @@ from pathlib import Path
 import gradio as gr
 
 from ldm.catalog.schema import Preset
+from ldm.images import title_of
 from ldm.jobs import JobQueue
 from ldm.requests import TextToImage
 from ui.controls import QUIET
@@ -64,5 +65,9 @@ def vocabulary(preset: Preset) -> str:
 
 
 def received(path: Path, preset: str) -> Values:
-    """Input values that start from a picture of another tab, at a size that suits the preset."""
-    return {"image": str(path)} | sides_like(path, find_preset(preset))
+    """Input values that start from a picture of another tab, at a size that suits the preset.
+
+    The prompt is what the picture shows, if its file says so.
+    """
+    prompt = {"prompt": title} if (title := title_of(path)) else {}
+    return {"image": str(path)} | prompt | sides_like(path, find_preset(preset))
