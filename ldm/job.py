@@ -77,3 +77,10 @@ def published(job: Job, event: Event) -> Event:
         job.preview = event.preview
         return event
     return replace(event, preview=job.preview)
+
+
+def cut_short(kept: Result, why: str) -> Result:
+    """The result of a run that an error ended, with a note that says what was made and why."""
+    number = len(kept.requests)
+    made = f"{number} pictures were made" if number > 1 else "one picture was made"
+    return replace(kept, notes=(*kept.notes, f"Only {made}: {why}"))

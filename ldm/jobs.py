@@ -14,12 +14,11 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ldm.errors import LDMError, RequestError
-from ldm.events import Cancelled, Estimate, Event, Failed, Progress, Queued, Result
-from ldm.job import Job, forgotten, published
+from ldm.events import Cancelled, Estimate, Event, Failed, Progress, Queued, Result, Unfinished
+from ldm.job import Job, cut_short, forgotten, published
 
 if TYPE_CHECKING:
     from ldm.studio import Studio
@@ -172,8 +171,8 @@ class JobQueue:
         Raises:
             LDMError: If the request cannot be met; in one sentence.
         """
-        found, name = self._known(request), request.preset
-        if found is not None:
+        name = request.preset
+        if (found := self._known(request)) is not None:
             return found
         if time.monotonic() - self._asked.get(name, -math.inf) > RETRY:  # may succeed by now
             self.warm_up(name)
@@ -266,8 +265,7 @@ class JobQueue:
             self._changed.notify_all()
 
     def _make_studio(self) -> Studio:
-        if self._studio is None:
-            self._studio = self._factory()
+        self._studio = self._studio or self._factory()
         return self._studio
 
     def _run(self, job: Job) -> None:
@@ -277,7 +275,7 @@ class JobQueue:
                 given_up = self._waiting and job.is_abandoned
                 if (job.cancelled or given_up) and not isinstance(event, Result):
                     events.close()
-                    self._publish(job, event.kept or Cancelled(self._studio.resumable(event)))
+                    self._publish(job, event.kept or Cancelled(self._left(event)))
                     return
                 self._publish(job, published(job, event))
         except LDMError as error:
@@ -288,13 +286,16 @@ class JobQueue:
         if not job.is_done:
             self._publish(job, Failed(f"the run ended without a picture ({job.id})."))
 
+    def _left(self, event: Event) -> Unfinished | None:
+        """What can be resumed of a run that ends here; whatever happens, its end must be told."""
+        try:
+            return self._studio.resumable(event) if self._studio else None
+        except Exception:
+            log.exception("it could not be found out whether a run can be resumed")
+            return None
+
     def _fail(self, job: Job, why: str) -> None:
         """End a job with an error, or with the pictures that it has made and a note."""
         kept = job.event.kept if isinstance(job.event, Progress) else None
-        if kept is None:
-            left = self._studio.resumable(job.event) if self._studio else None
-            self._publish(job, Failed(why, left))
-            return
-        number = len(kept.requests)
-        made = f"{number} pictures were made" if number > 1 else "one picture was made"
-        self._publish(job, replace(kept, notes=(*kept.notes, f"Only {made}: {why}")))
+        left = Failed(why, self._left(job.event))
+        self._publish(job, left if kept is None else cut_short(kept, why))

@@ -55,6 +55,26 @@ def test_what_is_not_kept_cannot_go_on(queue, half, monkeypatch):
     assert end(queue, half.id) == Cancelled()
 
 
+@pytest.mark.parametrize("is_cancelled", [True, False])
+def test_an_end_is_told_even_if_what_is_left_cannot_be_found_out(
+    queue, half, monkeypatch, is_cancelled
+):
+    def broken(*_):
+        raise PermissionError(13, "denied")
+
+    def failing():
+        yield Progress("sampling", 1, 3, unfinished=UNFINISHED)
+        raise LDMError("enough.")
+
+    monkeypatch.setattr("tests.gate.FakeStudio.resumable", broken)
+    if is_cancelled:
+        queue.cancel(half.id)
+    half.may_go_on.set()
+    assert end(queue, half.id) == (Cancelled() if is_cancelled else Result((), ()))
+    assert end(queue, queue.submit(failing)) == Failed("enough.")
+    assert end(queue, queue.submit(quick)) == Result((), ())
+
+
 def test_it_is_known_what_is_at_work_or_waits(queue, half):
     queue.submit(quick)
     assert all(map(queue.is_busy_with, ("it", half, quick)))
