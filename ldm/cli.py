@@ -152,13 +152,16 @@ def _add_train(verbs: Any) -> None:
     parser = _verb(verbs, "train", _train, "train a model")
     parser.add_argument("config", type=Path, help="a YAML file, see presets/training/")
     parser.add_argument("--resume", action="store_true", help="go on from the last snapshot")
+    parser.add_argument(
+        "--replace", action="store_true", help="write over weights that the preset has already"
+    )
     parser.set_defaults(log_level=logging.INFO)  # shows the progress
 
 
 def _train(arguments: Any) -> int:
     from ldm.training.run import train
 
-    train(arguments.config, resume=arguments.resume)
+    train(arguments.config, resume=arguments.resume, replace=arguments.replace)
     return 0
 
 

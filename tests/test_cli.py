@@ -186,11 +186,13 @@ def test_verify_of_nothing_is_refused(tmp_path, capsys):
 def test_train_reaches_the_loop_and_shows_its_progress(monkeypatch):
     asked = []
     monkeypatch.setattr(
-        training_run, "train", lambda config, resume: asked.append((config, resume))
+        training_run, "train", lambda config, **flags: asked.append((config, flags))
     )
     logging.root.handlers[:] = []
     assert main(["train", "a.yaml", "--resume"]) == 0
-    assert asked == [(Path("a.yaml"), True)]
+    assert main(["train", "a.yaml", "--replace"]) == 0
+    flags = {"resume": True, "replace": False}, {"resume": False, "replace": True}
+    assert asked == [(Path("a.yaml"), flag) for flag in flags]
     assert logging.getLogger("ldm").isEnabledFor(logging.INFO)
 
 

@@ -111,6 +111,24 @@ def test_a_run_is_not_lost_to_another_one(tmp_path):
         train(run, config, folder, resume=True)
 
 
+@pytest.mark.parametrize("killed_in", ["export", "save_snapshot"])
+def test_weights_are_written_in_the_end_wherever_a_run_is_killed(tmp_path, monkeypatch, killed_in):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    config = TrainConfig("critic", "x", 2, 1, precision="no")
+    run, folder, exported = model_of(tmp_path), tmp_path / "run", []
+    run.export = killed if killed_in == "export" else lambda model, step: exported.append(step)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        if killed_in == "save_snapshot":
+            patch.setattr(loop, "save_snapshot", killed)
+        train(run, config, folder, resume=False)
+    run.export = lambda model, step: exported.append(step)
+    train(run, config, folder, resume=True)
+    assert exported[-1:] == [2]
+    assert (folder / "snapshot.pt").exists()
+
+
 def test_kill_9_and_resume_equals_an_unbroken_run(tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     subprocess.run(command(whole, 0, "--ahead"), env=environment(), check=True, capture_output=True)

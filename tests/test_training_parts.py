@@ -118,3 +118,13 @@ def test_start_alike_takes_what_fits_and_leaves_new_inputs_at_zero(tmp_path):
     assert torch.equal(state["d.weight"], before)
     with pytest.raises(TrainingError, match="missing"):
         start_alike(model, tmp_path / "absent.safetensors", latent_channels=3)
+
+
+@pytest.mark.parametrize("weight", [7e4, float("nan")])
+def test_weights_that_float16_cannot_hold_take_no_ones_place(tmp_path, weight):
+    path = tmp_path / "model.safetensors"
+    export_weights(path, {"a.weight": torch.ones(2)}, {})
+    before = path.read_bytes()
+    with pytest.raises(TrainingError, match=r"a\.weight holds (7e\+04|nan), .* up to 6.55e\+04"):
+        export_weights(path, {"a.weight": torch.tensor([weight, 1.0])}, {})
+    assert path.read_bytes() == before

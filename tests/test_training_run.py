@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -22,7 +23,7 @@ def refused(tmp_path, monkeypatch):
         folders = f"runs: {tmp_path}/runs\ndata: {{folder: {tmp_path}/world{data}}}\n"
         (tmp_path / "run.yaml").write_text(text + folders)
         with pytest.raises(LDMError) as error:
-            training_run.train(tmp_path / "run.yaml")
+            training_run.train(tmp_path / "run.yaml", replace=True)
         assert "\n" not in str(error.value)
         return str(error.value)
 
@@ -56,6 +57,28 @@ def test_a_persons_own_weights_are_not_written_over(refused, tmp_path, monkeypat
     monkeypatch.setattr(training_run, "load_preset", lambda name: preset)
     assert "mine is not trained here" in refused("latent_diffusion", "mine")
     assert (folder / "model.safetensors").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("kind", ["first_stage", "critic"])
+def test_weights_that_are_there_are_written_over_only_if_told_to(tmp_path, monkeypatch, kind):
+    began = []
+    monkeypatch.setattr(
+        training_run.importlib,
+        "import_module",
+        lambda name: SimpleNamespace(make_run=lambda config: began.append(config)),
+    )
+    monkeypatch.setattr(training_run, "train_loop", lambda *_, **about: None)
+    text = f"kind: {kind}\npreset: demo-kl-f4\nsteps: 1\nbatch_size: 2\nruns: {tmp_path}/runs\n"
+    (tmp_path / "run.yaml").write_text(f"{text}data: {{folder: {tmp_path}/world}}\n")
+    with pytest.raises(
+        LDMError, match="has weights already, .*; pass --replace to write over them"
+    ):
+        training_run.train(tmp_path / "run.yaml", resume=True)
+    assert began == []
+    training_run.train(tmp_path / "run.yaml", replace=True)
+    (tmp_path / "runs" / "run" / "snapshot.pt").touch()  # they are this run's own by now
+    training_run.train(tmp_path / "run.yaml", resume=True)
+    assert len(began) == 2
 
 
 @pytest.mark.parametrize("name", ["runs", "world"])

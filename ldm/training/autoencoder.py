@@ -11,13 +11,12 @@ from torch import Tensor, nn
 from ldm.catalog.build import build_first_stage
 from ldm.catalog.registry import load_preset
 from ldm.catalog.schema import Preset
-from ldm.errors import TrainingError
 from ldm.models.first_stage import AutoencoderKL, VQModel
 from ldm.training.config import TrainConfig
 from ldm.training.loop import Run
 from ldm.training.pictures import open_worlds
 from ldm.training.samples import save_grid
-from ldm.training.snapshots import export_weights, start_alike, warm_start
+from ldm.training.snapshots import export_weights, start_alike, start_equal
 from ldm.training.world import World
 
 CODEBOOK_IMAGES = 64  # pictures whose codes initialise a new codebook
@@ -47,8 +46,9 @@ class FirstStageRun(Run):
         self.config = config
         self.preset = load_preset(config.preset)
         first_stage = build_first_stage(self.preset, "cpu").train()
-        known = warm_start(first_stage, self.preset.weight_path)
-        if config.start_from is not None and not known:
+        if config.start_from == config.preset:
+            start_equal(first_stage, self.preset.weight_path)
+        elif config.start_from is not None:
             images = to_tensor(world.images[:CODEBOOK_IMAGES])
             start_from(first_stage, load_preset(config.start_from), images)
         if config.freeze_encoder:
@@ -118,8 +118,7 @@ def start_from_kl(vq: VQModel, kl_preset: Preset, images: Tensor) -> None:
     are random codes of `images`.
     """
     kl = build_first_stage(kl_preset, "cpu")
-    if not warm_start(kl, kl_preset.weight_path):
-        raise TrainingError(f"{kl_preset.weight_path} is missing; train it first.")
+    start_equal(kl, kl_preset.weight_path)
     fold = kl.quant_conv.weight[: vq.quant_conv.out_channels, :, 0, 0]
     last, theirs = vq.encoder.conv_out, kl.encoder.conv_out
     shared = {k: v for k, v in kl.state_dict().items() if "conv_out" not in k or "decoder" in k}

@@ -111,8 +111,8 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     freeze_encoder: bool = False  # first_stage: train the decoder only; latents stay valid
-    # a trained preset to initialise from; all weights that fit are taken. first_stage, VQ: may be a
-    # KL preset of the same layers
+    # a trained preset to initialise from: the run's own, to go on from its weights, or another, of
+    # which all weights that fit are taken. first_stage, VQ: may be a KL preset of the same layers
     start_from: str | None = None
     log_every: int = number(1, MOST, 20)  # steps
     snapshot_every: int = number(1, MOST, 200)  # steps

@@ -16,7 +16,7 @@ from ldm.models.critic import Critic
 from ldm.training.autoencoder import to_tensor
 from ldm.training.config import TrainConfig
 from ldm.training.loop import Run
-from ldm.training.snapshots import CRITIC_WEIGHTS, export_weights, warm_start
+from ldm.training.snapshots import CRITIC_WEIGHTS, export_weights
 from ldm.training.world import World, open_world
 
 # maximum standard deviation, for a range of 2: the critic should judge shapes, not single pixels
@@ -32,7 +32,6 @@ class CriticRun(Run):
         truth = [attributes.encode(about["attributes"]) for about in world.about]
         self.truth = torch.from_numpy(np.stack(truth))
         self.model = Critic(classes=len(CLASSES), answers=attributes.ANSWERS)
-        warm_start(self.model, CRITIC_WEIGHTS)
 
     def batch(self, rng: np.random.Generator, size: int) -> tuple[Tensor, ...]:
         """Return slightly noisy pictures, labels at half resolution, and the true attributes."""

@@ -33,7 +33,7 @@ from ldm.training.deeper import Depths
 from ldm.training.loop import Run
 from ldm.training.pictures import open_worlds
 from ldm.training.samples import save_grid
-from ldm.training.snapshots import export_weights, start_alike, warm_start
+from ldm.training.snapshots import export_weights, start_alike, start_equal
 from ldm.training.world import World, save_array
 
 SAMPLE_STEPS = 25
@@ -82,12 +82,13 @@ class DiffusionRun(Run):
                 f"with data.pictures {', '.join(t for t in CONDITIONS if t not in LABELLED)} work."
             )
         self.diffusion = build_model(self.preset, "cpu")
-        if not warm_start(self.diffusion.first_stage, self.preset.first_stage_path):
-            raise TrainingError(f"{self.preset.first_stage_path} is missing; train it first.")
+        start_equal(self.diffusion.first_stage, self.preset.first_stage_path)
         self.diffusion.to(PartialState().device)
         self.model = Denoiser(self.diffusion).train()
-        known = warm_start(self.model, self.preset.weight_path, published_name)
-        if config.start_from is not None and not known:
+        goes_on = config.start_from == config.preset
+        if goes_on:
+            start_equal(self.model, self.preset.weight_path, published_name)
+        elif config.start_from is not None:
             self._start_from(load_preset(config.start_from))
         weights = encoder_key(self.diffusion.first_stage)
         cache = config.data.folder / f"latents-{weights}-{world.key}.npy"
@@ -97,7 +98,7 @@ class DiffusionRun(Run):
         self.world = world
         given = Material(config, self.preset, self.diffusion, world, held_out, weights)
         self.condition = CONDITIONS[self.preset.task](given)
-        if not known:
+        if not goes_on:
             self.condition.start(self.model.conditioner)
 
     def measured(self) -> dict[str, float]:

@@ -27,6 +27,8 @@ from ldm.training.config import OptimizerConfig, TrainConfig
 from ldm.training.ema import EMA
 from ldm.training.snapshots import load_snapshot, save_snapshot
 
+SNAPSHOT = "snapshot.pt"  # in the folder of a run
+
 log = logging.getLogger(__name__)
 
 
@@ -65,7 +67,7 @@ def train(run: Run, config: TrainConfig, folder: Path, *, resume: bool) -> None:
         TrainingError: If the folder holds a run and `resume` is False, if the snapshot cannot be
             used, or if the weights are not finite. Files that were written before are kept.
     """
-    if not resume and (folder / "snapshot.pt").exists():
+    if not resume and (folder / SNAPSHOT).exists():
         raise TrainingError(f"{folder} holds a run already; pass --resume, or move it away.")
     accelerator = Accelerator(mixed_precision=_precision(config))
     run.model.to(accelerator.device, memory_format=_memory_format(accelerator.device))
@@ -85,8 +87,8 @@ def train(run: Run, config: TrainConfig, folder: Path, *, resume: bool) -> None:
         last = step == config.steps
         if accelerator.is_main_process and (last or step % config.snapshot_every == 0):
             _check_finite(ema.model, step)
-            save_snapshot(folder / "snapshot.pt", _state(step, run, ema, optimizer))
-            run.export(ema.model, step)
+            run.export(ema.model, step)  # first: a run that is killed here comes here again
+            save_snapshot(folder / SNAPSHOT, _state(step, run, ema, optimizer))
         if accelerator.is_main_process and (last or step % config.sample_every == 0):
             run.sample(ema.model, folder / f"samples-{step:06d}.png")
 
@@ -198,7 +200,7 @@ def _state(step: int, run: Run, ema: EMA, optimizer: Any) -> dict[str, Any]:
 
 def _restore(folder: Path, run: Run, ema: EMA, optimizer: Any) -> int:
     """Load the snapshot of `folder` if there is one; return the step to resume from."""
-    path = folder / "snapshot.pt"
+    path = folder / SNAPSHOT
     if not path.exists():
         log.info("%s does not exist yet; starting at step 0", path)
         return 0

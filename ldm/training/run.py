@@ -8,9 +8,12 @@ import os
 from pathlib import Path
 
 from ldm.catalog.registry import OWN_NAME, load_preset
+from ldm.checkpoints.parts import is_there
 from ldm.errors import TrainingError
 from ldm.training.config import TrainConfig, load_config
+from ldm.training.loop import SNAPSHOT
 from ldm.training.loop import train as train_loop
+from ldm.training.snapshots import CRITIC_WEIGHTS
 
 # kind -> module with its `make_run`; imported on demand
 MAKERS = {
@@ -21,21 +24,25 @@ MAKERS = {
 CRITIC_MULTIPLE = 16  # the critic needs sides that are multiples of this many px
 
 
-def train(config_path: Path, *, resume: bool = False) -> None:
+def train(config_path: Path, *, resume: bool = False, replace: bool = False) -> None:
     """Run the training that `config_path` describes.
 
     Args:
         config_path: A YAML file with the fields of `ldm.training.config.TrainConfig`. Snapshots,
             statistics and samples are written to the folder `<config.runs>/<file name>/`.
         resume: Whether to resume from the snapshot of an earlier run, if there is one.
+        replace: Whether a new run may write over weights that the preset has already.
 
     Raises:
         PresetError: If there is no preset of that name.
-        TrainingError: If the configuration, the preset or the snapshot cannot be used.
+        TrainingError: If the configuration, the preset or the snapshot cannot be used, or if the
+            preset has weights that would be lost.
     """
     config = load_config(config_path)
     folder = config.runs / Path(config_path).stem
     _check_model(config)
+    if not replace and not (folder / SNAPSHOT).exists():
+        _check_weights(config)
     for needed in (folder, config.data.folder):
         _check_folder(needed)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -64,6 +71,17 @@ def _check_model(config: TrainConfig) -> None:
     for name, side in (("size", config.data.size), ("crop", config.data.crop)):
         if side is not None and side % multiple:
             raise TrainingError(f"data.{name} must be a multiple of {multiple} px, got {side}.")
+
+
+def _check_weights(config: TrainConfig) -> None:
+    """Refuse a new run of a preset that has weights: its first snapshot would replace them."""
+    name = config.preset
+    path = CRITIC_WEIGHTS if config.kind == "critic" else load_preset(name).weight_path
+    if is_there(path):
+        raise TrainingError(
+            f"{name} has weights already, {path}; pass --replace to write over them, and with "
+            f"start_from: {name} the run goes on from them."
+        )
 
 
 def _check_folder(folder: Path) -> None:

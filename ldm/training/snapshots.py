@@ -44,31 +44,24 @@ def load_snapshot(path: Path) -> dict[str, Any]:
         raise TrainingError(f"{path} is no usable snapshot; delete it to start anew.") from error
 
 
-def warm_start(model: nn.Module, path: Path, rename: Callable[[str], str] = str) -> bool:
-    """Load exported weights if there are any, so that a new run continues from them.
+def start_equal(model: nn.Module, path: Path, rename: Callable[[str], str] = str) -> None:
+    """Load all weights of a model from an exported file.
 
     Args:
         model: The model to load into; it keeps its precision.
-        path: An exported weight file, which need not exist.
+        path: The weight file.
         rename: The model's parameter name -> the file's.
-
-    Returns:
-        Whether the file exists.
 
     Raises:
         CheckpointError: If the file cannot be read.
-        TrainingError: If it belongs to another architecture.
+        TrainingError: If it is missing or belongs to another architecture.
     """
-    if not is_there(path):
-        return False
-    tensors = read_checkpoint(path)
-    state = model.state_dict()
-    for name, value in state.items():
+    tensors = _exported(path)
+    for name, value in model.state_dict().items():
         stored = tensors.get(rename(name))
         if stored is None or stored.shape != value.shape:
             raise TrainingError(f"{path} is of another architecture at {name}; move it away.")
         value.copy_(stored)
-    return True
 
 
 def start_alike(
@@ -95,10 +88,7 @@ def start_alike(
         CheckpointError: If the file cannot be read.
         TrainingError: If the file is missing.
     """
-    if not is_there(path):
-        raise TrainingError(f"{path} is missing; train it first.")
-    tensors = read_checkpoint(path)
-    taken = 0
+    tensors, taken = _exported(path), 0
     for name, value in model.state_dict().items():
         stored = tensors.get(rename(name))
         if stored is None:
@@ -111,6 +101,13 @@ def start_alike(
             value[:, :latent_channels] = stored[:, :latent_channels]
             taken += 1
     return taken
+
+
+def _exported(path: Path) -> dict[str, Tensor]:
+    """Read an exported weight file, which has to be there."""
+    if not is_there(path):
+        raise TrainingError(f"{path} is missing; train it first.")
+    return read_checkpoint(path)
 
 
 def export_weights(
@@ -126,9 +123,12 @@ def export_weights(
         tensors: Tensors by name.
         metadata: Metadata for the file's header.
         largest: Maximum bytes of a file; larger weights are split into parts.
+
+    Raises:
+        TrainingError: If a weight is not finite or too large for float16. Nothing is replaced.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    half = {name: _half(tensor) for name, tensor in tensors.items()}
+    half = {name: _half(name, tensor) for name, tensor in tensors.items()}
     parts = divided({name: tensor.nbytes for name, tensor in half.items()}, largest)
     files = [path] if len(parts) == 1 else names_of(path, len(parts))
     before = set(files_of(path)) - set(files)
@@ -141,7 +141,13 @@ def export_weights(
         file.unlink(missing_ok=True)
 
 
-def _half(tensor: Tensor) -> Tensor:
+def _half(name: str, tensor: Tensor) -> Tensor:
     """A copy in float16 on the CPU; scalars become float32."""
     dtype = torch.float16 if tensor.ndim else torch.float32
-    return tensor.detach().to("cpu", dtype, copy=True).contiguous()
+    half = tensor.detach().to("cpu", dtype, copy=True).contiguous()
+    if not torch.isfinite(half).all():
+        raise TrainingError(
+            f"{name} holds {float(tensor.abs().max()):.3g}, and weights are kept up to "
+            f"{torch.finfo(dtype).max:.3g}; take a lower optimizer.learning_rate."
+        )
+    return half
