@@ -15,6 +15,7 @@ from torch import Tensor
 from ldm.checkpoints.read import read_checkpoint
 from ldm.errors import CheckpointError
 
+MOST_TIMES = 4  # the size of a file's weights without sharing; inpainting files share a few
 HEADER = "__metadata__"  # reserved name of the format, for facts about the file
 
 
@@ -55,17 +56,20 @@ def _unshared(tensors: Mapping[str, Tensor], source: Path) -> dict[str, Tensor]:
     """Make all tensors contiguous, with memory of their own; inpainting files share some."""
     seen: set[int] = set()
     own = {}
+    # any number of names may share a storage, and strides of 0 repeat a value any number of times
+    storages = [tensor.untyped_storage() for tensor in tensors.values()]
+    has = sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+    claimed = sum(tensor.nbytes for tensor in tensors.values())
+    if claimed > MOST_TIMES * has:
+        raise CheckpointError(
+            f"{source} claims {claimed} bytes of weights and has {has}; do not use it."
+        )
     if HEADER in tensors:
         raise CheckpointError(
             f"{source} holds a weight {HEADER!r}, a name that .safetensors has no place for."
         )
     for name, tensor in tensors.items():
         storage = tensor.untyped_storage()
-        if tensor.nbytes > storage.nbytes():  # strides of 0 repeat a value any number of times
-            raise CheckpointError(
-                f"{source} claims {tensor.nbytes} bytes for {name!r:.120} and has "
-                f"{storage.nbytes()}; do not use it."
-            )
         is_whole = tensor.is_contiguous() and storage.nbytes() == tensor.nbytes
         if is_whole and storage.data_ptr() not in seen:
             own[name] = tensor.detach()
