@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ldm.errors import LDMError, RequestError
+from ldm.history import OUTPUTS, VISITORS
 from ldm.jobs import JobQueue
 from ldm.runtime.device import check_device_name
 from ldm.runtime.memory import parse_bytes
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 OWN_HOSTS = ("127.0.0.1", "localhost", "::1")  # reachable from this machine only
 DEMO_PRESET = "demo-text-to-image"
+THUMBNAILS = "thumbnails"
 
 
 def main() -> int:
@@ -52,7 +54,8 @@ def _serve(flags: argparse.Namespace, data_dir: Path, budget: int | None) -> Non
     def make_studio() -> Studio:
         from ldm.studio import Studio  # noqa: PLC0415  (torch: the page does not wait for it)
 
-        return Studio(device=flags.device, memory_budget=budget, data_dir=data_dir)
+        about = {"memory_budget": budget, "data_dir": data_dir, "is_public": not flags.history}
+        return Studio(device=flags.device, **about)
 
     jobs = JobQueue(make_studio)
     page = build(jobs, data_dir if flags.history else None, data_dir / FOLDER)
@@ -63,7 +66,7 @@ def _serve(flags: argparse.Namespace, data_dir: Path, budget: int | None) -> Non
             server_port=flags.port,
             share=flags.share,
             auth=("studio", password) if password else None,
-            allowed_paths=[str(data_dir / "outputs"), str(data_dir / "thumbnails")],
+            allowed_paths=[str(data_dir / folder) for folder in _served(flags)],
             prevent_thread_lock=True,
             **launch_options(),
         )
@@ -111,6 +114,11 @@ def _flags() -> argparse.Namespace:
     return flags
 
 
+def _served(flags: argparse.Namespace) -> tuple[str, ...]:
+    """Folders in the data folder whose files the page hands out, to everybody who knows a name."""
+    return (OUTPUTS, THUMBNAILS) if flags.history else (VISITORS,)
+
+
 def _check(flags: argparse.Namespace, data_dir: Path) -> int | None:
     """Check the flags before the slow imports; return the memory budget in bytes (None: not given).
 
@@ -120,7 +128,8 @@ def _check(flags: argparse.Namespace, data_dir: Path) -> int | None:
     check_device_name(flags.device)
     budget = parse_bytes(flags.memory_budget) if flags.memory_budget is not None else None
     try:
-        (data_dir / "outputs").mkdir(parents=True, exist_ok=True)
+        for folder in _served(flags):
+            (data_dir / folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RequestError(f"no data can be kept in {data_dir}: {error.strerror}.") from error
     if not 1 <= flags.port <= 65535:

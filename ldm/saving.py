@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import secrets
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -16,11 +17,16 @@ from ldm.events import Frame, Result
 from ldm.progression import Progression
 from ldm.titles import subject
 
+SECRET_BYTES = 8  # of a name that cannot be guessed
 
-def save_pictures(result: Result, folder: Path, weights_sha256: str) -> Result:
+
+def save_pictures(
+    result: Result, folder: Path, weights_sha256: str, is_secret: bool = False
+) -> Result:
     """Write each picture as a new file; return the result with their paths.
 
-    If writing fails half-way, the result holds what was saved, with a note.
+    The file names are made of the time and the seed, and if they are to be secret of random
+    characters as well. If writing fails half-way, the result holds what was saved, with a note.
 
     Raises:
         LDMError: If no picture can be written.
@@ -29,7 +35,9 @@ def save_pictures(result: Result, folder: Path, weights_sha256: str) -> Result:
     made = list(zip(result.requests, result.images, strict=True))
     try:
         for request, image in made:
-            paths.append(_saved(folder, image, request, weights_sha256))
+            stem = f"{datetime.now().strftime('%H%M%S')}-{request.seed}"
+            stem += f"-{secrets.token_hex(SECRET_BYTES)}" if is_secret else ""
+            paths.append(_saved(folder, image, request, weights_sha256, stem))
     except OSError as error:
         if not paths:
             raise unwritable(folder, error) from error
@@ -93,9 +101,9 @@ def _noted(result: Result, what: str, error: Exception) -> Result:
 
 
 def _saved(
-    folder: Path, image: Any, request: Any, weights_sha256: str, stem: str = "", **about: Any
+    folder: Path, image: Any, request: Any, weights_sha256: str, stem: str, **about: Any
 ) -> Path:
-    path = new_path(folder, stem or f"{datetime.now().strftime('%H%M%S')}-{request.seed}")
+    path = new_path(folder, stem)
     try:
         metadata.save(path, image, request, weights_sha256, title=subject(request), **about)
     except BaseException:

@@ -23,6 +23,7 @@ from ldm.compare import compared, expected
 from ldm.comparison import Comparison
 from ldm.errors import MemoryBudgetError, RequestError
 from ldm.events import Estimate, Progress, Result, Unfinished
+from ldm.history import OUTPUTS, VISITORS
 from ldm.machine import Machine
 from ldm.progression import Progression, shown_steps
 from ldm.requests import REQUESTS
@@ -52,6 +53,8 @@ class Studio:
             `unfinished/`.
         out_dir: Folder to save pictures in instead, with `unfinished/` beside them.
         canvas_budget: Budget for the computations of a model, in the form of `memory_budget`.
+        is_public: Whether pictures are saved in `visitors/<date>/` instead, under names that nobody
+            can guess: a page hands a file to whoever knows its name.
         manager: Owner of the models; None: a new one.
 
     Raises:
@@ -67,6 +70,7 @@ class Studio:
         data_dir: Path | str = Path("data"),
         out_dir: Path | str | None = None,
         canvas_budget: int | str | None = None,
+        is_public: bool = False,
         manager: ModelManager | None = None,
     ) -> None:
         self.manager = manager or ModelManager(
@@ -76,6 +80,7 @@ class Studio:
         self.out_dir = None if out_dir is None else Path(out_dir)
         self.unfinished = UnfinishedRuns((self.out_dir or self.data_dir) / FOLDER)
         self.canvas_budget = None if canvas_budget is None else in_bytes(canvas_budget)
+        self.is_public = is_public
         self.cores = Cores()
         device, dtype = self.manager.device, str(self.manager.dtype).removeprefix("torch.")
         known = None if self.out_dir else self.data_dir / "machine.json"
@@ -169,7 +174,8 @@ class Studio:
                 with closing(bookmark), closing(events):  # the run ends before its model is free
                     for event in _timed(events, begin, expected, is_resumed=resumed):
                         if isinstance(event, Result):
-                            event = watch.finished(save_pictures(event, folder, weights))
+                            event = save_pictures(event, folder, weights, self.is_public)
+                            event = watch.finished(event)
                             event = _with_loading(event, loading)
                             bookmark.finish()
                         else:
@@ -214,7 +220,8 @@ class Studio:
 
     def _folder(self) -> Path:
         """Return the folder for pictures that are made now; create it if necessary."""
-        folder = self.out_dir or self.data_dir / "outputs" / datetime.now().strftime("%Y-%m-%d")
+        kept_in = VISITORS if self.is_public else OUTPUTS
+        folder = self.out_dir or self.data_dir / kept_in / datetime.now().strftime("%Y-%m-%d")
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -1,3 +1,4 @@
+import http.client
 import os
 import signal
 import socket
@@ -5,6 +6,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -107,6 +109,25 @@ def test_others_see_what_was_made_only_if_they_are_to(monkeypatch, flags, shown)
     monkeypatch.delenv("SPACE_ID", raising=False)
     monkeypatch.setattr(sys, "argv", ["app.py", *flags.split()])
     assert app._flags().history is shown
+
+
+def test_a_public_page_hands_out_nothing_that_was_made_here(tmp_path, port):
+    """A file's name is all that it takes to get it, and names in a history can be guessed."""
+    process = start("--port", str(port), "--data-dir", str(tmp_path), "--no-history")
+    try:
+        answer(f"http://127.0.0.1:{port}", process)
+        told = {}
+        for folder in ("visitors", "outputs", "thumbnails"):
+            path = tmp_path / folder / "a.png"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(b"a picture")
+            with closing(http.client.HTTPConnection("127.0.0.1", port)) as there:
+                there.request("GET", f"/gradio_api/file={path}")
+                told[folder] = there.getresponse().status
+    finally:
+        process.kill()
+        process.communicate()
+    assert told == {"visitors": 200, "outputs": 403, "thumbnails": 403}
 
 
 def test_a_space_shows_no_visitor_what_another_made(monkeypatch):

@@ -79,6 +79,7 @@ MAY_IMPORT = {
         "runtime",
         "tasks",
         "saving",
+        "history",
         "unfinished",
         "images",
         "catalog",
@@ -155,7 +156,7 @@ MAY_IMPORT = {
         "history",
         "unfinished",
     },
-    "app": {"ui", "jobs", "studio", "runtime", "unfinished"},
+    "app": {"ui", "jobs", "studio", "runtime", "history", "unfinished"},
 }
 
 # What the page and `--help` wait for: none of it may bring in a heavy library.

@@ -228,6 +228,15 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_nobody_guesses_the_name_of_a_visitors_picture(tmp_path):
+    requests, image = (REQUEST, REQUEST), np.zeros((2, 2, 3), np.uint8)
+    for is_secret, apart in ((False, 1), (True, 2)):
+        paths = save_pictures(Result(requests, (image, image)), tmp_path, "", is_secret).paths
+        assert len({path.stem.rsplit("-", 1)[0] for path in paths}) == apart
+    random = [path.stem.split("-")[2] for path in paths]
+    assert [len(part) for part in random] == [16, 16]
+
+
 def test_what_was_saved_before_the_disk_was_full_is_not_lost(tmp_path, monkeypatch):
     save = metadata.save
 

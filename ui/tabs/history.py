@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from ldm.errors import LDMError
-from ldm.history import Entry, History
+from ldm.history import OUTPUTS, Entry, History
 from ui.controls import QUIET, named
 from ui.gallery import downloads, strip_of_pictures
 from ui.run import Picture, Visit, fail
@@ -102,7 +102,7 @@ class Chosen:
 
 def history_in(data_dir: Path) -> History:
     """The history of the pictures in a studio's data folder."""
-    return History(data_dir / "outputs", data_dir / "history.db", data_dir / "removed", describe)
+    return History(data_dir / OUTPUTS, data_dir / "history.db", data_dir / "removed", describe)
 
 
 def create(room: gr.Tab, history: History, thumbnails: Thumbnails, titles: dict[str, str]) -> Past:

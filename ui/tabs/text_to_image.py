@@ -8,9 +8,9 @@ from pathlib import Path
 import gradio as gr
 
 from ldm.catalog.schema import Preset
-from ldm.images import title_of
 from ldm.jobs import JobQueue
 from ldm.requests import TextToImage
+from ldm.titles import title_of
 from ui.controls import QUIET
 from ui.form import Form
 from ui.run import find_preset
