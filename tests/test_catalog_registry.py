@@ -1,6 +1,7 @@
 """Presets: every published model is there, and the faults of a YAML file are told by its name."""
 
 import gzip
+import itertools
 import json
 import shutil
 import subprocess
@@ -8,7 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from omegaconf import ListConfig
 
+from ldm.catalog import parsing
 from ldm.catalog.architecture import Architecture
 from ldm.catalog.compvis import PRESETS_DIR, preset_values
 from ldm.catalog.parsing import parse, read_yaml
@@ -293,3 +296,19 @@ def test_a_class_list_must_fit_the_model(tmp_path):
         (tmp_path / "mine.yaml").write_text(yaml, "utf-8")
         with pytest.raises(PresetError, match=message):
             load_preset("mine", tmp_path / "models", tmp_path)
+
+
+def test_an_interrupt_while_a_list_is_filled_ends_the_reading(monkeypatch):
+    """And is no fault of the file, though OmegaConf tells it as one of the list."""
+    real, calls = ListConfig._set_item_impl, itertools.count()
+
+    def interrupted(self, key, value):
+        if next(calls) == 40:
+            raise KeyboardInterrupt
+        real(self, key, value)
+
+    parsing._parsed.cache_clear()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ListConfig, "_set_item_impl", interrupted)
+        load_preset("cin256-v2")
+    assert len(load_preset("cin256-v2").classes) == 1000

@@ -56,9 +56,19 @@ def parse(schema: type[_T], values: Mapping[str, Any], where: str) -> _T:
     try:
         return _parsed(schema, written_out(json.dumps(values, default=str)))
     except (OmegaConfBaseException, PresetError, ValueError, TypeError) as error:
+        _let_interrupts_through(error)
         key = getattr(error, "full_key", None)
         reason = str(error).splitlines()[0].rstrip(".")
         raise PresetError(f"{where}: {f'{key}: ' if key else ''}{reason}.") from error
+
+
+def _let_interrupts_through(error: BaseException) -> None:
+    """Raise the Ctrl+C behind an error: OmegaConf trips over its own half-filled list then."""
+    if isinstance(error, KeyboardInterrupt):
+        raise error
+    for behind in (error.__cause__, error.__context__):
+        if behind is not None:
+            _let_interrupts_through(behind)
 
 
 def written_out(text: str) -> str:
