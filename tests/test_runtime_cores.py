@@ -64,6 +64,15 @@ def test_a_glance_and_a_long_pause_change_nothing():
     assert found.threads() == 4
 
 
+def test_the_load_is_found_out_before_what_must_not_be_disturbed(monkeypatch):
+    clock = Clock()
+    found = cores(clock)
+    clock.passes(100.0, others=4.0)  # a pause, of which nothing follows
+    monkeypatch.setattr(time, "sleep", lambda seconds: clock.passes(seconds, others=2.0))
+    found.watch()
+    assert found.threads() == 2
+
+
 def test_work_goes_on_with_what_fits_and_all_is_as_before():
     clock, seen = Clock(), []
     before = torch.get_num_threads()

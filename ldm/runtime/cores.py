@@ -76,6 +76,13 @@ class Cores:
             self._threads = max(1, min(self.most, round(self.processors - others)))
         return self._threads
 
+    def watch(self) -> None:
+        """Watch the load for a moment if it is not known: after a pause `threads` knows nothing."""
+        now = self._read()
+        if now.clock - self._last.clock >= STALE:
+            self._last = now
+        time.sleep(max(0.0, WINDOW - (now.clock - self._last.clock)))
+
     @contextmanager
     def fit(self) -> Iterator[None]:
         """Use the number of threads that fits now, and restore the old one afterwards."""
