@@ -14,6 +14,7 @@ import stat
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import astuple, dataclass, fields
+from datetime import date, timedelta
 from pathlib import Path
 
 from ldm.errors import LDMError
@@ -132,7 +133,7 @@ class History:
         """Find the pictures that match all words, newest first.
 
         Args:
-            words: Parts of words, in any order; empty: all pictures match.
+            words: Parts of words and whole numbers, in any order; empty: all pictures match.
             task: Only pictures of this task; empty: of any task.
             after: Only pictures that come after this one in the order.
             limit: Most pictures to return.
@@ -282,7 +283,16 @@ def _is_text(name: str) -> bool:
 
 
 def _where(words: str, task: str) -> tuple[str, list[str | int]]:
-    """Return the SQL condition of a search, and its values."""
-    some = words.casefold().split()[:MAX_WORDS]
-    where = " AND ".join(["words IS NOT NULL", *(["instr(words, ?)"] * len(some))])
-    return (f"{where} AND task = ?", [*some, task]) if task else (where, [*some])
+    """Return the SQL condition of a search, and its values; a day may be named by its word."""
+    days = {"today": date.today(), "yesterday": date.today() - timedelta(days=1)}
+    some = [_holds(str(days.get(w, w))) for w in words.casefold().split()[:MAX_WORDS]]
+    where = " AND ".join(["words IS NOT NULL", *(part for part, _ in some)])
+    values = [value for _, value in some]
+    return (f"{where} AND task = ?", [*values, task]) if task else (where, values)
+
+
+def _holds(word: str) -> tuple[str, str]:
+    """Condition and value of one word; a number must stand alone: 7 is no part of 17 and 0.7."""
+    if word.isascii() and word.isdigit():
+        return "(' ' || words || ' ') GLOB ?", f"*[^0-9.-]{word}[^0-9.-]*"
+    return "instr(words, ?)", word

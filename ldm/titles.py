@@ -50,9 +50,8 @@ def settings(request: Any) -> str:
     if isinstance(request, Progression):
         return f"its steps · {settings(request.request)}"
     varied = f" varied {request.variations}" if request.variations else ""
-    about = [f"seed {request.seed}{varied}"]
-    if hasattr(request, "width"):
-        about.append(f"{request.width} × {request.height} px")
+    width, height = _size(request)
+    about = [f"seed {request.seed}{varied}", f"{width} × {height} px"]
     about.append(f"{request.steps} steps {request.sampler}")
     if getattr(request, "guidance_scale", None) is not None:
         about.append(f"guidance {request.guidance_scale:g}")
@@ -63,6 +62,22 @@ def settings(request: Any) -> str:
     if request.seamless != "no":
         about.append(f"seamless {request.seamless}")
     return " · ".join([*about, f"eta {request.eta:g}"] if request.eta else about)
+
+
+def _size(request: Any) -> tuple[int, int]:
+    """Width and height of a finished picture in px."""
+    if isinstance(request, Inpaint):
+        return _grown(request)
+    if isinstance(request, Upscale):
+        return tuple(4**request.passes * side for side in request.image.size)
+    if isinstance(request, Semantic):
+        return request.label_map.size
+    return request.width, request.height
+
+
+def _grown(request: Inpaint) -> tuple[int, int]:
+    left, top, right, bottom = request.outpaint
+    return request.image.width + left + right, request.image.height + top + bottom
 
 
 def _layout(request: Layout) -> str:
@@ -80,9 +95,7 @@ def _inpaint(request: Inpaint) -> str:
         share = 100 * float(request.mask.marked().mean())
         parts.append(f"{share:.0f} % filled in" if share >= 1 else "a small part filled in")
     if any(request.outpaint):
-        left, top, right, bottom = request.outpaint
-        width, height = request.image.width + left + right, request.image.height + top + bottom
-        parts.append(f"grown to {width} × {height} px")
+        parts.append("grown to {} × {} px".format(*_grown(request)))
     return _made_of(request.image, ", ".join(parts))
 
 

@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+from datetime import date, timedelta
 
 import pytest
 
@@ -62,6 +63,25 @@ def test_the_newest_comes_first_and_words_may_stand_anywhere(past):
     assert past.find("100%") == past.find("snow desert") == []
     assert past.count("ÄRGER") == 3
     assert [past.count(*asked) for asked in [(), ("snow",), ("", "layout"), ("_",)]] == [3, 2, 1, 0]
+
+
+def test_a_number_is_found_where_it_stands_alone_and_a_day_by_its_word(past):
+    today = date.today()
+    put(past, "1/a.png", "text seed 8 · 64 × 64 px 120000-8-1", 10)
+    put(past, "1/b.png", f"text seed 1894272108 guidance 0.8 {today} 120000-9-8", 20)
+    put(past, "1/c.png", f"text a lake {today - timedelta(days=1)}", 30)
+    refreshed(past)
+    for words, found in {
+        "8": "a",
+        "64": "a",
+        "894": "",
+        "1894272108": "b",
+        "120000-9": "b",
+        "0.8": "b",
+        "Today": "b",
+        "lake yesterday": "c",
+    }.items():
+        assert [entry.path.stem for entry in past.find(words)] == list(found), words
 
 
 def test_pages_leave_none_out_and_none_is_twice(past):

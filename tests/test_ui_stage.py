@@ -2,6 +2,7 @@
 
 from dataclasses import MISSING, fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import gradio as gr
 import numpy as np
@@ -15,7 +16,7 @@ from ldm.requests import REQUESTS, TextToImage
 from ui import stage
 from ui.controls import labels_of, limits
 from ui.run import Picture, Visit, fail, in_words, make_request
-from ui.stage import Stage
+from ui.stage import Stage, _select
 from ui.words import strip
 
 STEP = 0.002  # s
@@ -192,3 +193,17 @@ def test_after_cancel_the_button_says_so_until_the_next_run():
     visit.wants_stop = False
     told = stage.running(Progress("sampling", 1, 3), visit, previewed=False)[stage.stop]
     assert (told["value"], told["interactive"]) == ("Cancel", True)
+
+
+def test_a_picture_that_was_removed_elsewhere_leaves_the_row_at_a_click(tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(gr, "Warning", told.append)
+    there, gone = (Picture(str(tmp_path / f"{name}.png"), "", "", "") for name in "ab")
+    Path(there.path).touch()
+    visit = Visit([gone, there], shown=there)
+    select = _select(SimpleNamespace(show_one=lambda shown: shown, show=lambda visit: visit))
+    assert select(visit, SimpleNamespace(index=1)) == there
+    assert told == []
+    assert select(visit, SimpleNamespace(index=0)) is visit
+    assert (visit.pictures, visit.shown) == ([there], there)
+    assert told == ["b.png is not in its folder any more."]

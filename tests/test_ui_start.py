@@ -11,7 +11,7 @@ from PIL import Image
 from ldm import metadata
 from ldm.catalog.registry import load_preset
 from ldm.images import EncodedImage
-from ldm.requests import TextToImage
+from ldm.requests import Inpaint, Semantic, TextToImage, Upscale
 from ldm.titles import settings
 from ui.run import Picture
 from ui.start import shape_of, sides_like
@@ -57,6 +57,18 @@ def test_a_line_says_of_what_a_picture_varies():
     varied = replace(request, variations="7:0.3")
     assert settings(request).startswith("seed 4 · 64 × 64 px")
     assert settings(varied).startswith("seed 4 varied 7:0.3 · 64 × 64 px")
+
+
+def test_every_caption_says_how_large_the_picture_is():
+    image = EncodedImage.from_array(np.zeros((64, 96, 3), np.uint8))
+    labels = EncodedImage.from_array(np.zeros((32, 48), np.uint8))
+    about = {"seed": 4, "steps": 5, "sampler": "ddim"}
+    for request, size in (
+        (Upscale(image=image, **about), "384 × 256"),
+        (Semantic(label_map=labels, **about), "48 × 32"),
+        (Inpaint(image=image, outpaint_left=32, outpaint_bottom=16, **about), "128 × 80"),
+    ):
+        assert settings(request) == f"seed 4 · {size} px · 5 steps ddim"
 
 
 def test_the_caption_says_what_is_kept_and_what_meets():

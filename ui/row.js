@@ -40,6 +40,11 @@ function showFailures() {
   }
 }
 
+// A picture that was removed in the history is no thumbnail any more; another one may take its node.
+const tells = (gone) => (event) => event.target.closest?.(".lc-results .thumbnail-lg")?.toggleAttribute("data-gone", gone);
+document.addEventListener("error", tells(true), true);
+document.addEventListener("load", tells(false), true);
+
 let frame = 0; // once for all that changes until the page is drawn: a brush changes much
 function lookAgain() {
   frame = 0;

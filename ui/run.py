@@ -160,6 +160,12 @@ class Visit:
         self.removed.append((older, self.pictures.pop(index)))
         self.shown = self.pictures[min(index, len(self.pictures) - 1)] if self.pictures else None
 
+    def forget_gone(self) -> None:
+        """Drop pictures whose files are gone, as those that were removed in the history."""
+        self.pictures = [picture for picture in self.pictures if Path(picture.path).exists()]
+        if self.shown is not None and not Path(self.shown.path).exists():
+            self.shown = self.pictures[0] if self.pictures else None
+
     def put_back(self) -> None:
         """Put the picture that was removed last back in its place and show it."""
         if self.removed:

@@ -161,8 +161,12 @@ def create(
 
 def _select(stage: Stage) -> Callable[..., Updates]:
     def select(visit: Visit, event: gr.SelectData) -> Updates:
-        visit.shown = visit.pictures[event.index]
-        return stage.show_one(visit.shown)
+        visit.shown = picture = visit.pictures[event.index]
+        if Path(picture.path).exists():
+            return stage.show_one(picture)
+        gr.Warning(f"{Path(picture.path).name} is not in its folder any more.")
+        visit.forget_gone()
+        return stage.show(visit)
 
     return select
 
@@ -187,7 +191,7 @@ def connect(
         return gr.update(value=STOPPING, interactive=False)
 
     stage.stop.click(cancel, stage.visit, stage.stop, queue=False, **QUIET)
-    stage.row.gallery.select(_select(stage), stage.visit, stage.shown_one, **QUIET)
+    stage.row.gallery.select(_select(stage), stage.visit, stage.shown, **QUIET)
     for button, change in ((stage.row.remove, Visit.remove), (stage.row.back, Visit.put_back)):
         button.click(_changing(stage, change), stage.visit, stage.shown, **QUIET)
     task, row = request_type.task, stage.row

@@ -25,7 +25,7 @@ TITLE = "History"
 PAGE = 48  # pictures per page
 ANY = ""  # the task filter that lets all pass
 HINT = "Choose a picture: it comes here, and from here back to the tab that made it."
-PLACEHOLDER = "words of the prompt, a seed, a model, a day"
+PLACEHOLDER = "words of the prompt, a seed, a model, today, 2026-11-29"
 
 
 @dataclass(frozen=True)
