@@ -159,14 +159,14 @@ class Studio:
                 too_large = _too_large(request)
                 weights = weights_sha256(preset)  # now: the file may be replaced during the run
                 loading = time.perf_counter() - begin
-                key = calibration_key(preset)
-                self._calibrate(key, model)
-                watch = self.machine.watch(key, model, request, self._resources(folder))
+                watch = self.machine.watch(
+                    calibration_key(preset), model, request, self._resources(folder)
+                )
                 if recorder is not None:
                     watch.context.record_frames(recorder)
                 events = self.cores.fitted(RUNNERS[request.task](model, request, watch.context))
                 kept_at = self.unfinished.path_of(request) if is_kept else None
-                made_by = f"{key} {weights}"
+                made_by = f"{calibration_key(preset)} {weights}"
                 bookmark = Bookmark(kept_at, request, made_by, self.manager.device)
                 watch.context.bookmark = bookmark
                 resumed = bookmark.is_resumed
@@ -192,16 +192,11 @@ class Studio:
         """Load a model in advance; calibrate it and fit its preview, which its first run needs."""
         key = calibration_key(load_preset(preset_name))
         with self.manager.use(preset_name) as model:
-            self._calibrate(key, model)
+            if self.machine.of(key) is None:
+                self.cores.watch()  # beside other programs, too many threads take 50 times as long
             with self.cores.fit():
+                self.machine.know(key, model)
                 model.fit_preview()
-
-    def _calibrate(self, key: str, model: Any) -> None:
-        """Calibrate a model, unless it is; beside busy programs with fewer threads, see `Cores`."""
-        if self.machine.of(key) is None:
-            self.cores.watch()
-        with self.cores.fit():
-            self.machine.know(key, model)
 
     def estimate(self, request: Any) -> Estimate | None:
         """Estimate a request or a comparison; of a progression, its picture alone.

@@ -10,7 +10,7 @@ from ldm.canvas.calibration import ON, Calibration
 from ldm.canvas.estimate import calibration_of
 from ldm.canvas.plan import Resources
 from ldm.catalog.registry import load_preset
-from ldm.errors import MemoryBudgetError
+from ldm.errors import MemoryBudgetError, RequestError
 from ldm.events import Result
 from ldm.jobs import JobQueue
 from ldm.machine import Machine
@@ -135,6 +135,16 @@ def test_what_cannot_fit_is_said_by_the_estimate_and_the_run(tiny_studio):
         tiny_studio.estimate(request)
     with pytest.raises(MemoryBudgetError, match="4096 x 4096 px needs at least"):
         list(tiny_studio.run(request))
+
+
+def test_a_size_that_the_run_refuses_has_no_estimate(tiny_studio):
+    tiny_studio.load(REQUEST.preset)
+    request = replace(REQUEST, width=101, height=64)
+    with pytest.raises(RequestError, match="width must be a multiple of .* got 101") as told:
+        tiny_studio.estimate(request)
+    with pytest.raises(RequestError) as met:
+        tiny_studio.make(request)
+    assert str(told.value) == str(met.value)
 
 
 def test_the_photograph_around_a_hole_counts(tiny_studio):

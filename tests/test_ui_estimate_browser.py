@@ -51,6 +51,10 @@ def test_the_estimate_follows_the_size_and_is_compared_with_what_it_took(chromiu
         small = told(page)
         set_width(page, 2048, lambda seconds, memory: seconds > small[0] and memory > small[1])
         large = told(page)
+        page.locator(f"{TAB}-width input").first.fill("100")
+        expect(estimate).to_have_text(
+            "Width must be a multiple of 16 px for this model, got 100; 96 or 112 would do."
+        )
         # by the time: memory is told with that of the process, which may have grown meanwhile
         set_width(page, 128, lambda seconds, memory: seconds < large[0])
         go.click()

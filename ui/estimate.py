@@ -8,12 +8,12 @@ from typing import Any
 
 import gradio as gr
 
-from ldm.errors import LDMError
+from ldm.errors import LDMError, MemoryBudgetError, RequestError
 from ldm.events import Estimate
 from ldm.jobs import JobQueue
 from ldm.requests import controls
 from ui.controls import QUIET
-from ui.run import make_request
+from ui.run import in_words, make_request
 from ui.tab import Tab, Values
 from ui.words import duration, memory
 
@@ -41,8 +41,14 @@ def connect(jobs: JobQueue, tab: Tab, opened: Sequence[Trigger]) -> None:
     def estimate(**values: Any) -> str:
         try:
             request = make_request(tab.request_type, writable(tab.to_fields(values)))
-            return told(jobs.estimate(request, wait=WAIT))
         except (LDMError, gr.Error):  # reported on submit, not while the values are being typed
+            return ""
+        try:
+            return told(jobs.estimate(request, wait=WAIT))
+        except (RequestError, MemoryBudgetError) as error:
+            words = in_words(tab.stage.reword(str(error)), tab.stage.labels)
+            return f'<p class="refused">{html.escape(words)}</p>'
+        except LDMError:  # of the model; the page says elsewhere that it is missing
             return ""
 
     gr.on(

@@ -79,7 +79,7 @@ class Cores:
     def watch(self) -> None:
         """Watch the load for a moment if it is not known: after a pause `threads` knows nothing."""
         now = self._read()
-        if now.clock - self._last.clock >= STALE:
+        if not 0 <= now.clock - self._last.clock < STALE:
             self._last = now
         time.sleep(max(0.0, WINDOW - (now.clock - self._last.clock)))
 

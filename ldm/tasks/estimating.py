@@ -18,6 +18,7 @@ from ldm.tasks.settings import (
     WRAPS,
     Sampling,
     canvas_of,
+    check_sides,
     multiples_of,
     of_request,
     rounded_up,
@@ -90,16 +91,17 @@ def _put_back_to(request: Any) -> int:
 
 
 def _sampling(request: Any, facts: Facts) -> Sampling:
-    """Return the settings of a request, at a size in px that is padded for the model."""
+    """Return the settings of a request; the size of a given picture or map in px is padded."""
     if isinstance(request, Inpaint):
         area = hole_of(request).area
         sides = (area.height, area.width)
         return sampling_on(area, request, _padded(sides, (facts.multiple, facts.multiple)))
-    multiples = multiples_of(facts, WRAPS[request.seamless])
+    wrap = WRAPS[request.seamless]
     if isinstance(request, Semantic):
         sides = (request.label_map.height, request.label_map.width)
-        return of_request(request, _padded(sides, multiples))
-    sampling = of_request(request, _padded((request.height, request.width), multiples))
+        return of_request(request, _padded(sides, multiples_of(facts, wrap)))
+    check_sides(facts, request.width, request.height, wrap)
+    sampling = of_request(request, (request.height, request.width))
     is_any = isinstance(request, ClassConditional) and request.class_index is None
     return replace(sampling, guidance_scale=1.0) if is_any else sampling
 

@@ -202,9 +202,7 @@ def check(model: LatentDiffusion, sampling: Sampling) -> None:
     Raises:
         RequestError: If there is one; the message states the value and what would work.
     """
-    down, across = multiples_of(model, sampling.wrap)
-    _check_side("width", sampling.width, across)
-    _check_side("height", sampling.height, down)
+    check_sides(model, sampling.width, sampling.height, sampling.wrap)
     if sampling.wrap and MARGIN % model.unet.factor:
         raise RequestError(
             f"seamless must be no for this model: its network halves a canvas to cells of "
@@ -224,6 +222,17 @@ def check(model: LatentDiffusion, sampling: Sampling) -> None:
         raise RequestError(
             f"eta must be 0 for {sampling.sampler}, got {sampling.eta:g}; only ddim uses it."
         )
+
+
+def check_sides(about: Measures, width: int, height: int, wrap: Wrap) -> None:
+    """Check that a canvas of these sides in px suits a model.
+
+    Raises:
+        RequestError: If a side is no multiple of what the model takes; it names the nearest two.
+    """
+    down, across = multiples_of(about, wrap)
+    _check_side("width", width, across)
+    _check_side("height", height, down)
 
 
 def _check_side(name: str, side: int, multiple: int) -> None:
