@@ -39,16 +39,18 @@ MAY_IMPORT = {
     "progression": {"comparison", "requests", "sheet"},
     "unfinished": {"requests"},
     "models": set(),
+    # the published networks, made fast
+    "inference": {"models"},
     "diffusion": set(),
     "checkpoints": set(),
     "data": set(),
     "images": set(),
-    "canvas": {"diffusion.conditioning", "models"},
+    "canvas": {"diffusion.conditioning", "models", "inference"},
     "latent_diffusion": {"models", "diffusion"},
     # build is the one place where a preset becomes networks and the model that joins them; whether
     # its weights are there depends on the names of the parts that they may lie in
     "catalog": {"models", "latent_diffusion", "diffusion.schedule", "checkpoints.parts"},
-    "runtime": {"catalog", "checkpoints", "latent_diffusion", "models"},
+    "runtime": {"catalog", "checkpoints", "latent_diffusion", "inference"},
     # the smooth filling of a hole is one function, for what a model sees and for what it made
     "tasks": {
         "requests",
@@ -101,6 +103,7 @@ MAY_IMPORT = {
     # verify compares every room that computes with the authors' numbers
     "evaluation": {
         "models",
+        "inference",
         "diffusion",
         "checkpoints",
         "catalog",
@@ -117,6 +120,7 @@ MAY_IMPORT = {
     },
     "benchmarks": {
         "models",
+        "inference",
         "checkpoints",
         "catalog",
         "requests",

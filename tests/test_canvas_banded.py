@@ -14,10 +14,10 @@ from ldm.canvas.operations import banded
 from ldm.canvas.stores import FileStore, MemoryStore
 from ldm.canvas.workspace import STRIP_SHARE, Rehearsal, Workspace
 from ldm.errors import MemoryBudgetError
+from ldm.inference.prepare import prepare
 from ldm.models.autoencoder import Decoder, Encoder
 from ldm.models.conditioners import SpatialRescaler
 from ldm.models.first_stage import AutoencoderKL, VQModel
-from ldm.models.inference import prepare
 from ldm.models.residual import Upsample
 from ldm.models.unet import UNetModel
 

@@ -12,11 +12,11 @@ from torch import nn
 from ldm.canvas.bounded import BoundedFirstStage, BoundedUNet
 from ldm.canvas.workspace import Workspace
 from ldm.diffusion.noise import batch_noise, normal
-from ldm.models import fused
-from ldm.models.inference import prepare
+from ldm.inference import fused
+from ldm.inference.prepare import prepare
 from ldm.models.unet import UNetModel
 from ldm.runtime.device import exact_float32
-from tests.test_models_inference import DECODERS, UNETS, difference, first_stage, inputs, unet
+from tests.test_inference_prepare import DECODERS, UNETS, difference, first_stage, inputs, unet
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 BUDGETS = [2**19, 2**26]  # bytes: a row at a time and files; all in memory

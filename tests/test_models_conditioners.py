@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
+from ldm.inference.prepare import prepare
 from ldm.models.conditioners import ClassEmbedder, SpatialRescaler
-from ldm.models.inference import prepare
 
 
 def test_a_class_becomes_one_token():

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from ldm.errors import RequestError
-from ldm.models import kernels
+from ldm.inference import kernels
 from ldm.runtime.device import (
     autocast,
     check_device_name,

@@ -12,8 +12,8 @@ from ldm.catalog.registry import list_presets, load_preset
 from ldm.checkpoints.apply import load_files
 from ldm.checkpoints.parts import files_of
 from ldm.errors import CheckpointError, RequestError
-from ldm.models.inference import prepare
-from ldm.models.packed import PackedConv2d
+from ldm.inference.packed import PackedConv2d
+from ldm.inference.prepare import prepare
 from ldm.runtime import manager as module
 from ldm.runtime.manager import ModelManager
 

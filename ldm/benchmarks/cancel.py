@@ -14,7 +14,7 @@ from ldm.canvas.bounded import BoundedFirstStage
 from ldm.canvas.stepwise import stepwise
 from ldm.canvas.workspace import Workspace
 from ldm.catalog.registry import load_preset
-from ldm.models.inference import prepare
+from ldm.inference.prepare import prepare
 
 BUDGET = 256 * 2**20
 

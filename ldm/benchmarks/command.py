@@ -161,7 +161,7 @@ def _cancel(arguments: Any) -> Lines:
     import torch
 
     from ldm.benchmarks.cancel import table
-    from ldm.models.kernels import has_arithmetic
+    from ldm.inference.kernels import has_arithmetic
 
     _check_sides([arguments.side], load_preset(arguments.preset).factor)
     usual = "bfloat16" if has_arithmetic(torch.bfloat16) else "float32"

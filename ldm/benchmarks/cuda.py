@@ -24,7 +24,7 @@ from ldm.benchmarks.peers import best, check_installed
 from ldm.benchmarks.samples import PAPER, samples
 from ldm.benchmarks.speed import DECODES, MODELS, STEPS, Call, Subject, psnr, subject
 from ldm.errors import RequestError
-from ldm.models.inference import prepare
+from ldm.inference.prepare import prepare
 from ldm.runtime.device import choose_device, exact_float32
 
 BATCHES = (1, 8)

@@ -21,8 +21,8 @@ from ldm.catalog.registry import load_preset
 from ldm.catalog.schema import Preset
 from ldm.data import scenes
 from ldm.data.rendering import render
+from ldm.inference.prepare import prepare
 from ldm.models.first_stage import DiagonalGaussian
-from ldm.models.inference import prepare
 from ldm.runtime.memory import peak_resident, reset_peak, resident
 
 MIB = 2**20

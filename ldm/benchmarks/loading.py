@@ -19,7 +19,7 @@ from ldm.catalog.build import build_model
 from ldm.catalog.registry import load_preset
 from ldm.checkpoints.apply import load_files
 from ldm.checkpoints.keymaps import to_our_names, to_published_names
-from ldm.models.inference import prepare
+from ldm.inference.prepare import prepare
 
 ROUNDS = 5
 HEADS = ("way", "seconds", "of reading", "memory of its own, MiB", "pages of the file, MiB")

@@ -29,7 +29,7 @@ from ldm.benchmarks.peers import (
 from ldm.benchmarks.speed import least_seconds
 from ldm.catalog.registry import load_preset
 from ldm.images import to_arrays
-from ldm.models.kernels import has_arithmetic
+from ldm.inference.kernels import has_arithmetic
 from ldm.requests import TextToImage
 from ldm.resolve import resolve
 from ldm.runtime.manager import ModelManager

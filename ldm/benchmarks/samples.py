@@ -19,7 +19,7 @@ from ldm.benchmarks.networks import randomised
 from ldm.catalog.build import build_model
 from ldm.catalog.registry import load_preset
 from ldm.catalog.schema import Preset
-from ldm.models.inference import prepare
+from ldm.inference.prepare import prepare
 from ldm.runtime.device import choose_dtype
 from ldm.tasks.sampling import sample
 from ldm.tasks.settings import Sampling

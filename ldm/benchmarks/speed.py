@@ -24,8 +24,8 @@ from ldm.benchmarks.networks import plain_first_stage, plain_unet
 from ldm.benchmarks.peers import best, check_installed, diffusers_first_stage, diffusers_unet
 from ldm.catalog.registry import load_preset
 from ldm.errors import RequestError
-from ldm.models.inference import prepare
-from ldm.models.kernels import has_arithmetic
+from ldm.inference.kernels import has_arithmetic
+from ldm.inference.prepare import prepare
 from ldm.models.layers import repeated
 
 STEPS = {  # preset -> pictures, side in cells

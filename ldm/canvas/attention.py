@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ldm.canvas.nodes import Strip, is_in_memory
-from ldm.models.kernels import has_tiles
+from ldm.inference.kernels import has_tiles
 
 if typing.TYPE_CHECKING:
     from ldm.canvas.banded import Banded

@@ -31,7 +31,7 @@ from ldm.canvas.moments import Moments
 from ldm.canvas.nodes import Kept, Node, Strip, Whole, is_in_memory
 from ldm.canvas.stores import Store
 from ldm.canvas.workspace import Workspace
-from ldm.models.kernels import has_tiles
+from ldm.inference.kernels import has_tiles
 
 TILES = 16  # operations in the time of a float32 one where tiles of matrices are multiplied
 FREE, LIGHT, HEAVY = 0, 1, 2  # cost of a row: a read or a sum; a matrix product; a convolution

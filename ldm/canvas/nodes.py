@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ldm.canvas.stores import Store
-from ldm.models.strips import Window
+from ldm.inference.strips import Window
 
 if typing.TYPE_CHECKING:
     from ldm.canvas.banded import Banded

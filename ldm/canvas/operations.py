@@ -30,8 +30,8 @@ from ldm.canvas.lifting import (
 from ldm.canvas.moments import wide
 from ldm.canvas.nodes import Convolution, Local, Padded, Resampled, Whole
 from ldm.canvas.workspace import Workspace
+from ldm.inference.strips import POINT, RowLayer, Window, along_rows, convolve_strip
 from ldm.models.first_stage import VectorQuantizer, quantise
-from ldm.models.strips import POINT, RowLayer, Window, along_rows, convolve_strip
 
 
 def banded(tensor: Tensor, space: Workspace) -> Banded:

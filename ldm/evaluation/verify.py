@@ -31,7 +31,7 @@ from ldm.checkpoints.read import read_checkpoint
 from ldm.errors import CheckpointError, LDMError
 from ldm.evaluation.cases import Case, is_input
 from ldm.evaluation.routes import outputs
-from ldm.models.inference import prepare
+from ldm.inference.prepare import prepare
 
 BROKEN = (LDMError, OSError, LZMAError, SafetensorError, KeyError, ValueError, RuntimeError)
 TABLES = (  # buffers of the noise schedule in published checkpoints

@@ -89,7 +89,7 @@ def has_bfloat16(device: torch.device) -> bool:
     """Whether `device` computes natively in bfloat16 and does not emulate it slowly."""
     import torch  # noqa: PLC0415  (see above)
 
-    from ldm.models.kernels import has_arithmetic  # noqa: PLC0415
+    from ldm.inference.kernels import has_arithmetic  # noqa: PLC0415
 
     if device.type == "cpu":
         return has_arithmetic(torch.bfloat16)

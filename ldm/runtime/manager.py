@@ -22,7 +22,7 @@ from ldm.catalog.schema import Preset
 from ldm.checkpoints.apply import load_files
 from ldm.checkpoints.parts import is_there
 from ldm.errors import CheckpointError, MemoryBudgetError
-from ldm.models.inference import prepare, prepared_bytes
+from ldm.inference.prepare import prepare, prepared_bytes
 from ldm.runtime.device import choose_device, choose_dtype, exact_float32
 from ldm.runtime.memory import default_budget, format_bytes, in_bytes
 

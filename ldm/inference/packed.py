@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import has_torch_function_unary
 
-from ldm.models import winograd
-from ldm.models.kernels import ConvolutionKernel, LinearKernel, is_for_cpu
-from ldm.models.strips import POINT, Window, along_rows
-from ldm.models.winograd import Winograd
+from ldm.inference import winograd
+from ldm.inference.kernels import ConvolutionKernel, LinearKernel, is_for_cpu
+from ldm.inference.strips import POINT, Window, along_rows
+from ldm.inference.winograd import Winograd
 
 
 class PackedConv2d(nn.Module):

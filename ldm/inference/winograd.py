@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ldm.models.kernels import ConvolutionKernel, has_tiles
+from ldm.inference.kernels import ConvolutionKernel, has_tiles
 
 CHUNK = 2**21  # values of transformed tiles at a time; smaller chunks read the kernel more often
 CHANNELS = 128  # fewest input and output channels for which Winograd is used

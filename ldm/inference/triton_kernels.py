@@ -1,4 +1,4 @@
-"""Triton kernels of `ldm.models.fused`, where their use is described.
+"""Triton kernels of `ldm.inference.fused`, where their use is described.
 
 A map is (pictures, positions, channels) in memory: channels-last. A program computes one tile: ROWS
 positions of the PER channels of one group. WIDTH is the smallest power of two that is at least PER.

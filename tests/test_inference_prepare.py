@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from ldm.benchmarks.decoding import Noted
 from ldm.canvas.bounded import BoundedFirstStage, BoundedUNet
 from ldm.canvas.workspace import Workspace
-from ldm.models import fast_attention, winograd
+from ldm.inference import fast_attention, winograd
+from ldm.inference.fast_attention import FastCrossAttention, attend
+from ldm.inference.prepare import prepare
 from ldm.models.autoencoder import Decoder, Encoder
-from ldm.models.fast_attention import FastCrossAttention, attend
 from ldm.models.first_stage import AutoencoderKL
-from ldm.models.inference import prepare
 from ldm.models.unet import UNetModel
 
 UNETS = {

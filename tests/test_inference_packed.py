@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ldm.models import kernels
-from ldm.models.kernels import ConvolutionKernel, LinearKernel
-from ldm.models.packed import PackedConv2d, PackedLinear
-from ldm.models.winograd import Winograd
+from ldm.inference import kernels
+from ldm.inference.kernels import ConvolutionKernel, LinearKernel
+from ldm.inference.packed import PackedConv2d, PackedLinear
+from ldm.inference.winograd import Winograd
 
 CONVOLUTIONS = {
     "3x3": (5, 7, 3, 1, 1),

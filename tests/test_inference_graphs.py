@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ldm.models import graphs
-from ldm.models.graphs import Graphs
-from ldm.models.inference import prepare
-from tests.test_models_inference import (
+from ldm.inference import graphs
+from ldm.inference.graphs import Graphs
+from ldm.inference.prepare import prepare
+from tests.test_inference_prepare import (
     DECODERS,
     UNETS,
     difference,

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ldm.models import winograd
-from ldm.models.winograd import (
+from ldm.inference import winograd
+from ldm.inference.winograd import (
     CHANNELS,
     FEW,
     HUGE,

@@ -4,11 +4,11 @@
 of the weights is held. The prepared network has the same interface and the same results up to
 rounding, but no published names and no gradients: files, checks and training use the plain one.
 
-- Weights are packed (`ldm.models.packed`) and maps are channels-last.
+- Weights are packed (`ldm.inference.packed`) and maps are channels-last.
 - Activations and sums are computed in place or by the convolution itself.
 - Nearest doubling and a 3x3 convolution become one 2x2 convolution at the low resolution.
 - One matrix product computes the time embeddings of all residual blocks.
-- Attention (`ldm.models.fast_attention`) computes the keys and values of a context once, not at
+- Attention (`ldm.inference.fast_attention`) computes the keys and values of a context once, not at
   every step.
 
 B, C, H, W: batch, channels, height, width.
@@ -26,18 +26,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import has_torch_function_unary
 
-from ldm.models import autoencoder, fused, residual, unet, winograd
-from ldm.models.attention import AttentionBlock, BasicTransformerBlock
-from ldm.models.autoencoder import AttnBlock, Decoder, ResnetBlock
-from ldm.models.doubling import UpsampleConv
-from ldm.models.fast_attention import (
+from ldm.inference import fused, winograd
+from ldm.inference.doubling import UpsampleConv
+from ldm.inference.fast_attention import (
     FastAttentionBlock,
     FastCrossAttention,
     FastTransformerBlock,
 )
-from ldm.models.graphs import Graphs, Refresh
-from ldm.models.kernels import can_pack
-from ldm.models.packed import PackedConv2d, PackedLinear
+from ldm.inference.graphs import Graphs, Refresh
+from ldm.inference.kernels import can_pack
+from ldm.inference.packed import PackedConv2d, PackedLinear
+from ldm.models import autoencoder, residual, unet
+from ldm.models.attention import AttentionBlock, BasicTransformerBlock
+from ldm.models.autoencoder import AttnBlock, Decoder, ResnetBlock
 from ldm.models.residual import ResBlock
 
 UPSAMPLES = residual.Upsample, autoencoder.Upsample

@@ -39,7 +39,7 @@ def takes(x: Tensor) -> bool:
 def _kernels(device: torch.device) -> Any:
     """Return the module of kernels after testing it on a device; None: it does not work there."""
     try:
-        from ldm.models import triton_kernels  # noqa: PLC0415  (only CUDA has Triton)
+        from ldm.inference import triton_kernels  # noqa: PLC0415  (only CUDA has Triton)
 
         norm = nn.GroupNorm(2, 6, device=device)
         x = torch.arange(60.0, device=device).view(1, 6, 2, 5).contiguous(memory_format=LAST)

@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ldm.models import fused
-from ldm.models.strips import Window, convolve_strip
+from ldm.inference import fused
+from ldm.inference.strips import Window, convolve_strip
 
 OPERATORS = (
     "_reorder_convolution_weight",

@@ -1,6 +1,6 @@
 """Faster attention and transformer blocks for inference, made from plain ones.
 
-`ldm.models.inference.prepare` swaps them in. Blocks that contain other layers get that function as
+`ldm.inference.prepare.prepare` swaps them in. Blocks that contain other layers get that function as
 an argument.
 
 - Queries, keys and values of the same tokens are computed by one matrix.
@@ -20,6 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import has_torch_function_unary
 
+from ldm.inference.graphs import version_of
+from ldm.inference.kernels import has_tiles
+from ldm.inference.packed import PackedLinear
 from ldm.models.attention import (
     AttentionBlock,
     BasicTransformerBlock,
@@ -27,9 +30,6 @@ from ldm.models.attention import (
     FeedForward,
 )
 from ldm.models.autoencoder import AttnBlock
-from ldm.models.graphs import version_of
-from ldm.models.kernels import has_tiles
-from ldm.models.packed import PackedLinear
 
 QUERIES = 256  # queries at a time, and fewest queries, of attention by plain products
 KEYS = 1024  # most keys of plain products, for heads narrower than WIDE

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import has_torch_function_unary
 
+from ldm.inference.kernels import ConvolutionKernel
+from ldm.inference.strips import Window, along_rows
 from ldm.models import autoencoder, residual
-from ldm.models.kernels import ConvolutionKernel
-from ldm.models.strips import Window, along_rows
 
 AT_ONCE = 64  # output channels whose kernels are summed in float32 at once
 
