@@ -37,6 +37,8 @@ def subject(request: Any) -> str:
     Of a picture made of another it is what that shows, without what was done to it.
     """
     with suppress(LDMError):
+        if isinstance(request, Inpaint) and _marks_all(request):
+            return ""
         is_of = isinstance(request, (Inpaint, Upscale))
         return " ".join((request.image.title if is_of else title(request)).split())
     return ""
@@ -89,7 +91,14 @@ def _counted(label: str, count: int) -> str:
     return f"{count} × {label}" if count > 1 else label
 
 
+def _marks_all(request: Inpaint) -> bool:
+    """Whether nothing is left of what the picture showed."""
+    return request.mask is not None and bool(request.mask.marked().all())
+
+
 def _inpaint(request: Inpaint) -> str:
+    if _marks_all(request):
+        return "All filled in"
     parts = []
     if request.mask is not None:
         share = 100 * float(request.mask.marked().mean())

@@ -3,13 +3,23 @@
 import numpy as np
 import pytest
 
+from ldm.canvas.estimate import facts_of
+from ldm.canvas.plan import Resources
 from ldm.catalog.registry import load_preset
 from ldm.images import to_tensor
 from ldm.requests import EncodedImage, Inpaint
 from ldm.resolve import resolve
 from ldm.runtime.manager import ModelManager
 from ldm.tasks.area import put_back, turned
-from ldm.tasks.inpaint import area_around, changed, feathered, grown_canvas, hole_of
+from ldm.tasks.covering import RunContext
+from ldm.tasks.inpaint import (
+    NOTHING_LEFT,
+    area_around,
+    changed,
+    feathered,
+    grown_canvas,
+    hole_of,
+)
 from ldm.tasks.inpaint import run as run_on
 from tests.test_tasks_images import HOW, events_of, grey, picture, run
 
@@ -155,3 +165,14 @@ def test_one_pixel_and_full_masks_are_fine():
     for side in (1, 5, 64):
         request = Inpaint(image=picture(side, side), mask=grey(np.full((side, side), 255)), **HOW)
         assert run(request, working_size=64).images[0].shape == (side, side, 3)
+
+
+@pytest.mark.parametrize("marked", [63, 64])
+def test_it_is_told_that_nothing_was_left_to_go_by(marked):
+    mask = np.zeros((64, 64), np.uint8)
+    mask[:, :marked] = 255
+    request = Inpaint(image=picture(64, 64), mask=grey(mask), mask_feather=0, **HOW)
+    with ModelManager(device="cpu").use("demo-inpaint") as model:
+        context = RunContext(lambda: facts_of(model), Resources(2**30))
+        next(run_on(model, resolve(request, load_preset("demo-inpaint")), context))
+    assert context.notes == ([NOTHING_LEFT] if marked == 64 else [])

@@ -12,7 +12,7 @@ from ldm import metadata
 from ldm.catalog.registry import load_preset
 from ldm.images import EncodedImage
 from ldm.requests import Inpaint, Semantic, TextToImage, Upscale
-from ldm.titles import settings
+from ldm.titles import settings, subject, title
 from ui.run import Picture
 from ui.start import shape_of, sides_like
 from ui.vary import varied
@@ -57,6 +57,18 @@ def test_a_line_says_of_what_a_picture_varies():
     varied = replace(request, variations="7:0.3")
     assert settings(request).startswith("seed 4 · 64 × 64 px")
     assert settings(varied).startswith("seed 4 varied 7:0.3 · 64 × 64 px")
+
+
+def test_a_picture_of_which_nothing_is_left_does_not_keep_its_title():
+    image = EncodedImage.from_array(np.zeros((64, 96, 3), np.uint8), "a lake")
+    for marked, says, shows in (
+        (48, "a lake, 50 % filled in", "a lake"),
+        (96, "All filled in", ""),
+    ):
+        mask = np.zeros((64, 96), np.uint8)
+        mask[:, :marked] = 255
+        request = Inpaint(image=image, mask=EncodedImage.from_array(mask))
+        assert (title(request), subject(request)) == (says, shows)
 
 
 def test_every_caption_says_how_large_the_picture_is():

@@ -34,6 +34,7 @@ from ldm.tasks.covering import RunContext, cover, pausing
 from ldm.tasks.sampling import padded, result, sample
 from ldm.tasks.settings import WRAPS, Sampling, canvas_of, check, of_request
 
+NOTHING_LEFT = "All was marked: what is left of a picture says what the rest is to be."
 CONTEXT = 2.0  # side of the area that the model sees / longer side of the hole's box
 
 
@@ -55,6 +56,8 @@ def run(
     image, touched = _at_work(area, canvas, alpha, model)
     sampling = sampling_on(area, request, touched.shape)
     check(model, sampling)
+    if context is not None and (hole.alpha == 1).all():
+        context.add_note(NOTHING_LEFT)
     cond = yield from _read(model, image, touched, sampling, context)
     sampling = replace(sampling, shown=standing_in(hole, area, canvas, touched.shape))
     made = yield from sample(model, sampling, cond, cond, context)
