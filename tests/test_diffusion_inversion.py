@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ldm.diffusion.inversion import ddim_inversion
-from ldm.diffusion.noise import batch_noise, turned
+from ldm.diffusion.noise import batch_noise, slerp
 from ldm.diffusion.samplers import ddim
 from ldm.diffusion.timesteps import ddim_timesteps
 from tests.gaussian import DEVIATION, MEAN, SCHEDULE, exact_eps, marginal
@@ -55,6 +55,6 @@ def test_every_step_undoes_the_samplers(picture):
 def test_noise_is_turned_without_growing():
     one, other = batch_noise([1, 2], 0, (4, 64, 64))
     for share in (0.0, 0.3, 0.7, 1.0):
-        assert turned(one, other, share).std() == pytest.approx(1, abs=0.03)
-    assert torch.equal(turned(one, other, 0.0), one)
-    assert torch.equal(turned(one, other, 1.0), other)
+        assert slerp(one, other, share).std() == pytest.approx(1, abs=0.03)
+    assert torch.equal(slerp(one, other, 0.0), one)
+    assert torch.equal(slerp(one, other, 1.0), other)

@@ -9,8 +9,9 @@ from PIL import Image, PngImagePlugin
 
 from ldm import metadata
 from ldm.errors import RequestError
+from ldm.fields import field_types
 from ldm.images import EncodedImage
-from ldm.requests import TextToImage, Upscale
+from ldm.requests import REQUESTS, TextToImage, Upscale
 
 IMAGE = np.zeros((2, 3, 3), np.uint8)
 REQUEST = TextToImage(
@@ -162,3 +163,9 @@ def test_a_missing_file(tmp_path):
 def test_a_huge_png_is_not_decoded(png_of_size):
     with pytest.raises(RequestError, match="big.png is 30000 x 30000 px; up to 40 megapixels work"):
         metadata.load(png_of_size(30_000, 30_000))
+
+
+def test_every_picture_of_a_request_has_a_chunk_of_its_own():
+    """As text it would be longer than what is read back."""
+    kinds = [about for kind in REQUESTS.values() for about in field_types(kind).items()]
+    assert set(metadata.PICTURE_FIELDS) == {n for n, of in kinds if of.kind is EncodedImage}

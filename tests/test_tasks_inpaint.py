@@ -10,7 +10,7 @@ from ldm.images import to_tensor
 from ldm.requests import EncodedImage, Inpaint
 from ldm.resolve import resolve
 from ldm.runtime.manager import ModelManager
-from ldm.tasks.area import put_back, turned
+from ldm.tasks.area import put_back, rolled
 from ldm.tasks.covering import RunContext
 from ldm.tasks.inpaint import (
     NOTHING_LEFT,
@@ -148,7 +148,7 @@ def previews_of(request):
 
 def turned_back(hole):
     """Where a hole is, on the canvas as it was given."""
-    return turned(hole.alpha, tuple(-by for by in hole.turn))
+    return rolled(hole.alpha, tuple(-by for by in hole.turn))
 
 
 def test_a_mask_that_shrinks_leaves_what_was_added_to_the_canvas():

@@ -6,7 +6,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from ldm.requests import EncodedImage, Inpaint
-from ldm.tasks.area import turned
+from ldm.tasks.area import rolled
 from ldm.tasks.inpaint import hole_of
 from tests.browser import IN_A_BROWSER, open_page, visit
 from tests.painting_hand import Hand
@@ -89,7 +89,7 @@ def to_be_done(labels, grow, feather, seamless):
         working_size=64,
     )
     hole = hole_of(request)
-    return turned(hole.alpha, tuple(-by for by in hole.turn))
+    return rolled(hole.alpha, tuple(-by for by in hole.turn))
 
 
 def seen(page):

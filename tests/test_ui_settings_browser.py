@@ -58,6 +58,10 @@ def test_an_example_takes_no_prompt_away(page):
     expect(seed).to_have_value("")
     expect(page.locator(f"{TAB}-width input")).to_have_value("256")
     expect(undo).to_be_hidden()
+    open_tab(page, "layout")  # where nothing was replaced, a change by hand can't be had back
+    page.locator("#layout-seed :is(input, textarea)").fill("4321")
+    until(page, lambda: "4321" in page.evaluate("ownStorage.getItem(settingsKey('layout')) ?? ''"))
+    expect(page.locator("#layout-undo")).to_be_hidden()
 
 
 def test_words_are_added_and_taken_out_again(page):

@@ -29,7 +29,16 @@ function rememberState(task, large) {
 function rememberAll() {
   for (const task of latentCanvas.tasks) rememberState(task);
 }
-document.addEventListener("click", (event) => { if (event.target.closest?.(REPLACES)) rememberAll(); }, true);
+// The tasks whose settings a button may replace: its own tab's, those it sends to, of a picture's any.
+function replacedBy(button) {
+  if (button.matches(".lc-reopen")) return latentCanvas.tasks;
+  if (button.matches(".lc-onward button:not(.lc-use)")) return latentCanvas.tasks.filter((task) => button.id.endsWith(`-to-${task}`));
+  return latentCanvas.tasks.filter((task) => button.closest(`#${task}-studio`));
+}
+document.addEventListener("click", (event) => {
+  const button = event.target.closest?.(REPLACES);
+  if (button) replacedBy(button).forEach((task) => rememberState(task));
+}, true);
 document.addEventListener("change", (event) => { if (event.target.closest?.(".lc-tools")) rememberAll(); }, true);
 
 latentCanvas.hold = (task, names, values) => {

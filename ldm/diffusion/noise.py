@@ -75,7 +75,7 @@ def normal(
     if isinstance(seed, InterpolatedSeed):
         values = normal(seed.seed, step, shape, origin)
         for other, share in seed.turns:
-            values = turned(values, normal(other, step, shape, origin), share)
+            values = slerp(values, normal(other, step, shape, origin), share)
         return values
     for name, value in (("seed", seed), ("step", step)):
         if not 0 <= value <= LARGEST:
@@ -93,7 +93,7 @@ def normal(
     return torch.from_numpy(values.astype(np.float32))
 
 
-def turned(noise: Tensor, other: Tensor, share: float) -> Tensor:
+def slerp(noise: Tensor, other: Tensor, share: float) -> Tensor:
     """Interpolate noise spherically towards another one; `share`: of a right angle, 0 to 1."""
     if share == 1:
         return other.expand_as(noise)

@@ -58,7 +58,7 @@ class Hole:
     area: Area
 
 
-def turned(array: np.ndarray, turn: tuple[int, ...]) -> np.ndarray:
+def rolled(array: np.ndarray, turn: tuple[int, ...]) -> np.ndarray:
     """Roll (H, W, ...) by `turn` rows and columns."""
     return np.roll(array, turn, axis=(0, 1)) if any(turn) else array
 
@@ -76,8 +76,8 @@ def without_seam(area: Area, canvas: np.ndarray, alpha: np.ndarray, made: np.nda
     above = area.height // 2 if area.wrap.down else 0
     left = area.width // 2 if area.wrap.across else 0
     made, given, hole = (continued(part, above, left) for part in parts)
-    known = torch.from_numpy(hole)[None, None].float()
-    (image,) = to_arrays(joined(to_tensor([made]), to_tensor([given]), known))
+    marked = torch.from_numpy(hole)[None, None].float()
+    (image,) = to_arrays(joined(to_tensor([made]), to_tensor([given]), marked))
     return image[above : above + area.height, left : left + area.width]
 
 
@@ -151,7 +151,7 @@ def standing_in(
         )
         made = without_seam(replace(there, height=height, width=width), around, alpha, made)
         back = tuple(-round(scale * by) for by in hole.turn)
-        return turned(put_back(there, around, alpha, made), back)
+        return rolled(put_back(there, around, alpha, made), back)
 
     return shown
 

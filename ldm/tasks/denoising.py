@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ldm.diffusion.conditioning import Conditioning
 from ldm.diffusion.guidance import classifier_free, held
-from ldm.diffusion.noise import batch_noise, turned
+from ldm.diffusion.noise import batch_noise, slerp
 from ldm.diffusion.samplers import HISTORY_LENGTH, SAMPLERS, Step
 from ldm.events import Frame, Progress
 from ldm.images import to_arrays
@@ -225,7 +225,7 @@ def _steps(
     # with the noise from which a picture was made, its own seed would only reproduce it
     x = noise(0 if sampling.image is None else START_DRAW)
     if own is not None:
-        x = turned(x, own, sampling.inversion)
+        x = slerp(x, own, sampling.inversion)
     if start is not None:
         start = start.float()
         size = [max(1, side // HELD_CELLS) for side in start.shape[2:]]

@@ -25,9 +25,9 @@ from ldm.tasks.area import (
     Hole,
     continued,
     put_back,
+    rolled,
     scaled,
     standing_in,
-    turned,
     without_seam,
 )
 from ldm.tasks.covering import RunContext, cover, pausing
@@ -52,7 +52,7 @@ def run(
     """
     hole = hole_of(request)
     area, alpha = hole.area.fitted(model.size_multiple), hole.alpha
-    canvas = turned(grown_canvas(request), hole.turn)
+    canvas = rolled(grown_canvas(request), hole.turn)
     image, touched = _at_work(area, canvas, alpha, model)
     sampling = sampling_on(area, request, touched.shape)
     check(model, sampling)
@@ -63,7 +63,7 @@ def run(
     made = yield from sample(model, sampling, cond, cond, context)
     made = [without_seam(area, canvas, alpha, image) for image in made]
     back = tuple(-by for by in hole.turn)
-    yield result(request, [turned(put_back(area, canvas, alpha, image), back) for image in made])
+    yield result(request, [rolled(put_back(area, canvas, alpha, image), back) for image in made])
 
 
 def hole_of(request: Inpaint) -> Hole:
@@ -78,9 +78,9 @@ def hole_of(request: Inpaint) -> Hole:
     # where edges meet, growth and feather continue across them
     more = abs(request.mask_grow) + request.mask_feather + 1
     above, left = (more if meets else 0 for meets in (wrap.down, wrap.across))
-    mask = changed(continued(turned(mask, turn), above, left), request.mask_grow)
+    mask = changed(continued(rolled(mask, turn), above, left), request.mask_grow)
     if request.mask_grow < 0:  # the painted mask shrinks, the canvas' new margins do not
-        mask |= continued(turned(grown_mask(request, painted=False), turn), above, left)
+        mask |= continued(rolled(grown_mask(request, painted=False), turn), above, left)
     height, width = mask.shape
     alpha = feathered(mask, request.mask_feather)[above : height - above, left : width - left]
     if not alpha.any():
