@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ldm.errors import LDMError, RequestError
-from ldm.history import OUTPUTS, VISITORS
+from ldm.history import OUTPUTS, THUMBNAILS, VISITORS
 from ldm.jobs import JobQueue
 from ldm.runtime.device import check_device_name
 from ldm.runtime.memory import parse_bytes
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 OWN_HOSTS = ("127.0.0.1", "localhost", "::1")  # reachable from this machine only
 DEMO_PRESET = "demo-text-to-image"
-THUMBNAILS = "thumbnails"
 
 
 def main() -> int:

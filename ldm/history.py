@@ -21,6 +21,7 @@ from ldm.errors import LDMError
 
 OUTPUTS = "outputs"  # folder of the pictures in a history, under the data folder
 VISITORS = "visitors"  # folder of those that no history shows
+THUMBNAILS = "thumbnails"  # folder of their thumbnails
 SCHEMA = 3  # version of the index; an index of another version is rebuilt
 BATCH = 100  # pictures that are read between two writes of the index
 WAIT = 10.0  # s to wait while another connection writes

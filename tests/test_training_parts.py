@@ -4,7 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from ldm.catalog.registry import load_preset
+from ldm.checkpoints.read import read_checkpoint
 from ldm.errors import TrainingError
+from ldm.training.autoencoder import FirstStageRun
 from ldm.training.config import TrainConfig, load_config
 from ldm.training.ema import EMA
 from ldm.training.snapshots import export_weights, load_snapshot, save_snapshot, start_alike
@@ -128,3 +131,13 @@ def test_weights_that_float16_cannot_hold_take_no_ones_place(tmp_path, weight):
     with pytest.raises(TrainingError, match=r"a\.weight holds (7e\+04|nan), .* up to 6.55e\+04"):
         export_weights(path, {"a.weight": torch.tensor([weight, 1.0])}, {})
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_a_first_stage_goes_on_from_its_own_weights_only_if_told_to(goes_on):
+    name = "demo-kl-f4"
+    more = {"start_from": name} if goes_on else {}
+    run = FirstStageRun(TrainConfig("first_stage", name, 1, 1, **more), None, None)
+    stored = read_checkpoint(load_preset(name).weight_path)
+    ours = run.model.first_stage.state_dict()
+    assert all(torch.equal(ours[key], stored[key].float()) for key in ours) == goes_on

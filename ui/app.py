@@ -10,6 +10,7 @@ from typing import Any
 
 import gradio as gr
 
+from ldm.history import THUMBNAILS
 from ldm.jobs import MAX_QUEUED, JobQueue
 from ldm.unfinished import UnfinishedRuns
 from ui import estimate, stage, theme
@@ -79,7 +80,7 @@ def _past(data_dir: Path) -> Past:
     """Build the history tab."""
     titles = {task: title for task, (title, _) in TABS.items()}
     with gr.Tab(history.TITLE, id=history.TASK, elem_id=f"tab-{history.TASK}") as room:
-        kept = history.history_in(data_dir), Thumbnails(data_dir / "thumbnails")
+        kept = history.history_in(data_dir), Thumbnails(data_dir / THUMBNAILS)
         return history.create(room, *kept, titles)
 
 

@@ -78,9 +78,9 @@ def _check_weights(config: TrainConfig) -> None:
     name = config.preset
     path = CRITIC_WEIGHTS if config.kind == "critic" else load_preset(name).weight_path
     if is_there(path):
+        more = "" if config.kind == "critic" else f", with start_from: {name} to go on from them"
         raise TrainingError(
-            f"{name} has weights already, {path}; pass --replace to write over them, and with "
-            f"start_from: {name} the run goes on from them."
+            f"{name} has weights already, {path}; pass --replace to write over them{more}."
         )
 
 
