@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ldm.diffusion.noise import batch_noise
-from ldm.diffusion.samplers import SAMPLERS, ddim, ddpm
+from ldm.diffusion.samplers import SAMPLERS, ddim, ddpm, plms
 from ldm.diffusion.schedule import NoiseSchedule
 from ldm.diffusion.timesteps import ddim_timesteps, ddpm_timesteps, published_timesteps
 from tests.gaussian import SCHEDULE, exact_eps, marginal
@@ -262,3 +262,15 @@ def test_the_published_coefficients(entry):
 def test_wrong_calls_are_refused(name, options, message):
     with pytest.raises(ValueError, match=message):
         list(SAMPLERS[name](exact_eps, torch.zeros(1, 1, 2, 2), SCHEDULE, **options))
+
+
+@pytest.mark.parametrize("timesteps", [[101, 1], [201, 101, 1], [901, 801, 1]])
+def test_plms_is_not_misled_by_a_prediction_where_there_is_hardly_noise(timesteps):
+    """A network's error at t = 1, where it was taken for the start at t = 101, made specks."""
+
+    def eps(x, t):
+        return exact_eps(x, t) + (5.0 if t[0] == 1 else 0.0)
+
+    x = batch_noise([0], 0, (1, 4, 4)).double()
+    misled, exact = (list(plms(e, x, SCHEDULE, timesteps=timesteps))[-1] for e in (eps, exact_eps))
+    assert float((misled.x_t - exact.x_t).abs().max()) < 0.25
