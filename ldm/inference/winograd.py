@@ -27,7 +27,7 @@ from ldm.inference.kernels import ConvolutionKernel, has_tiles
 CHUNK = 2**21  # values of transformed tiles at a time; smaller chunks read the kernel more often
 CHANNELS = 128  # fewest input and output channels for which Winograd is used
 # limits on pairs of channels, I * O:
-NARROW = 192 * 192  # up to here, fewer tiles than FEW are convolved directly
+NARROW = 192 * 192  # up to here, bfloat16 and fewer tiles than FEW are convolved directly
 LARGE = 512 * 320  # above, m = 2, since a kernel of four times the size would be too large
 HUGE = 1024 * 1024  # above, direct, since reading a kernel of 16/9 the size takes all the gain
 FEW = 16
@@ -50,6 +50,8 @@ def output_tile(weight: Tensor, dtype: torch.dtype, stride: int, padding: int) -
     plain = (*sides, stride, padding) == (3, 3, 1, 1)
     pairs = inputs * outputs
     if not (known and plain and min(inputs, outputs) >= CHANNELS and pairs <= HUGE):
+        return 0
+    if dtype == torch.bfloat16 and pairs <= NARROW:
         return 0
     # with m = 4 bfloat16 would lose two of its eight bits
     return 4 if dtype == torch.float32 and pairs <= LARGE else 2
