@@ -46,6 +46,7 @@ class Progress:
     # the result if the run is cancelled now; its pictures are saved already
     kept: Result | None = field(default=None, repr=False)
     unfinished: Unfinished | None = None  # None: the run is not kept, or no step is done
+    detail: str = ""  # for the user: what the steps of this part of the run make
 
 
 @dataclass(frozen=True)

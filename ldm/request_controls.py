@@ -40,7 +40,13 @@ def steps() -> Any:
 
 def sampler() -> Any:
     """Name of the sampler."""
-    return control(None, label="Sampler", help="How noise becomes a picture", choices=SAMPLER_NAMES)
+    return control(
+        None,
+        label="Sampler",
+        help="How noise becomes a picture: DDIM and DPM-Solver++ with few steps, too; PLMS and "
+        "DDPM need 25 or more",
+        choices=SAMPLER_NAMES,
+    )
 
 
 def guidance_scale(what: str) -> Any:

@@ -45,6 +45,8 @@ def test_small_first_takes_its_steps_twice_and_says_so(trained_small):
     progress, result = made(trained_small, request)
     sampling = [event for event in progress if event.stage == "sampling"]
     assert (sampling[-1].step, sampling[-1].total) == (5, 5)  # 3 small ones, 2 large ones
+    assert {e.step for e in sampling if e.detail == "small picture first"} == {1, 2, 3}
+    assert {e.step for e in sampling if e.detail == "now at full size"} == {4, 5}
     between = [event for event in progress if event.stage == "enlarging"]
     assert {(event.step, event.total) for event in between} == {(3, 5)}
     assert progress[-1].stage == "decoding"  # and only then

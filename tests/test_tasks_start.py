@@ -55,6 +55,7 @@ def test_the_steps_are_told_and_estimated(tiny_model, encoded):
     progress, result = made(tiny_model, request)
     steps = [(event.step, event.total) for event in progress if event.stage == "sampling"]
     assert steps[-1] == (2, 2)
+    assert not any(event.detail for event in progress)  # there is no small picture
     assert np.array_equal(as_array(encoded[0]), START.array())
     assert result.requests[0] == request
     facts = facts_of(tiny_model)

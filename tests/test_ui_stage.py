@@ -17,7 +17,7 @@ from ui import stage
 from ui.controls import labels_of, limits
 from ui.run import Picture, Visit, fail, in_words, make_request
 from ui.stage import Stage, _select
-from ui.words import strip
+from ui.words import say, strip
 
 STEP = 0.002  # s
 
@@ -62,6 +62,12 @@ def test_before_a_run_the_page_says_what_goes_on():
     """A word alone, like Ready, says neither what is ready nor for what."""
     assert "Nothing is being made" in strip(None)
     assert "Nothing is being made" not in strip(Progress("sampling", 1, 2))
+
+
+def test_more_steps_than_were_asked_for_are_explained():
+    told = say(Progress("sampling", 14, 24, 3.0, 2.0, detail="small picture first"))
+    assert told == ("Step 14 of 24", "small picture first · 3.0 s · about 2 s left")
+    assert say(Progress("sampling", 14, 24, 3.0)) == ("Step 14 of 24", "3.0 s")
 
 
 @pytest.mark.parametrize("error", [RuntimeError("boom"), RequestError("it has no shape.")])

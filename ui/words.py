@@ -27,9 +27,10 @@ def say(event: Any) -> tuple[str, str]:
     """An event in words: (what happens, further details or "")."""
     if isinstance(event, Progress) and event.step < event.total:
         left = event.seconds_left
-        left = "" if left is None else f" · about {duration(round(left))} left"
+        left = "" if left is None else f"about {duration(round(left))} left"
         what = "Step" if event.stage == "sampling" else f"{event.stage.capitalize()},"
-        return f"{what} {event.step} of {event.total}", f"{event.seconds:.1f} s{left}"
+        more = (event.detail, f"{event.seconds:.1f} s", left)
+        return f"{what} {event.step} of {event.total}", " · ".join(filter(None, more))
     if isinstance(event, Progress):
         return event.stage.capitalize(), f"{event.seconds:.1f} s" if event.total else ""
     if isinstance(event, Queued):

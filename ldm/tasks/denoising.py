@@ -37,10 +37,16 @@ class StepPosition:
 
     done: int  # steps of the run before it
     total: int
+    detail: str = ""  # see `Progress`
 
-    def after(self, steps: int) -> StepPosition:
-        """Return the position `steps` steps later."""
-        return StepPosition(self.done + steps, self.total)
+    def after(self, steps: int, detail: str | None = None) -> StepPosition:
+        """Return the position `steps` steps later, with another detail unless it is None."""
+        detail = self.detail if detail is None else detail
+        return StepPosition(self.done + steps, self.total, detail)
+
+    def progress(self, preview: np.ndarray | None = None) -> Progress:
+        """Return the progress of a sampling that has reached this position."""
+        return Progress("sampling", self.done, self.total, preview=preview, detail=self.detail)
 
 
 def denoised(
@@ -73,7 +79,7 @@ def denoised(
         place = position.after(page.since.index + 1)
         context.note_resumed(place.done, place.total)
         seen = _preview(on.model, page.since.x0, sampling)
-        yield Progress("sampling", place.done, place.total, preview=seen)
+        yield place.progress(seen)
     own = None
     if sampling.inverts and start is not None and page.since is None:
         own = yield from own_noise(on, sampling, conditions[1], start, context)
@@ -109,15 +115,15 @@ def _run_steps(  # noqa: PLR0913  (the arguments of `denoised`)
     """Take the steps that are left and return the last one."""
     step, recorder = page.since, context and context.recorder
     for index in page.left:
-        before = Progress("sampling", position.done + index, position.total)
+        before = position.after(index).progress()
         step = yield from pausing(lambda: next(steps), on.space, lambda _, before=before: before)
         show = step.index % max(1, step.total // PREVIEWS) == 0
         picture = _preview(on.model, step.x0, sampling) if show else None
-        number = position.done + step.index + 1
-        page.mark(step, number, position.total)
-        yield Progress("sampling", number, position.total, preview=picture)
-        if recorder is not None and number in recorder.shown(position.total):
-            yield from _record_frame(on, sampling, step, position.after(step.index + 1), recorder)
+        now = position.after(step.index + 1)
+        page.mark(step, now.done, now.total)
+        yield now.progress(picture)
+        if recorder is not None and now.done in recorder.shown(now.total):
+            yield from _record_frame(on, sampling, step, now, recorder)
     on.model.wait()
     return step
 
@@ -133,7 +139,7 @@ def _record_frame(
     for latents in (step.x0, step.x_t):
         part = latents[:1].to(on.model.dtype)
         work = decoded(on, sampling, part, position, None)
-        image = yield from _with_progress(Progress("sampling", position.done, position.total), work)
+        image = yield from _with_progress(position.progress(), work)
         image = image[:, :, :height, :width]
         made += to_arrays(image if scale == 1 else F.interpolate(image, size, mode="area"))
     # a batch that is repeated in float32 records its steps again

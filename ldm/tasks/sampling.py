@@ -24,6 +24,7 @@ from ldm.tasks.covering import Covered, RunContext, cover, pausing
 from ldm.tasks.denoising import Conditions, StepPosition, decoded, denoised
 from ldm.tasks.settings import Sampling, canvas_of, small_of
 
+SMALL_FIRST, FULL_SIZE = "small picture first", "now at full size"
 _UNBOUNDED = "the model's numbers grew without bound; take another seed or sampler."
 
 
@@ -111,12 +112,14 @@ def _batch(
     """Make one batch of pictures (B, 3, H, W); `place`: its index and the number of batches."""
     small = small_of(on.bare, sampling)
     steps = sampling.first_pass_steps + (sampling.second_pass.resampled_steps if small else 0)
-    position = StepPosition(place[0] * steps, place[1] * steps)
+    detail = SMALL_FIRST if small else ""
+    position = StepPosition(place[0] * steps, place[1] * steps, detail)
     if small is None:
         start = yield from _given(on, sampling, position)
     else:
         start = yield from _small_first(on, (small, sampling), conditions, position, context)
-        position, sampling = position.after(small.first_pass_steps), sampling.second_pass
+        position = position.after(small.first_pass_steps, FULL_SIZE)
+        sampling = sampling.second_pass
     latents = yield from denoised(on, sampling, conditions, position, context, start)
     taken = sampling.steps if start is None else sampling.resampled_steps
     return (yield from decoded(on, sampling, latents, position.after(taken), context))
