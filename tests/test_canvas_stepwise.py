@@ -13,6 +13,8 @@ from ldm.canvas.nodes import Strip
 from ldm.canvas.operations import banded
 from ldm.canvas.stepwise import LayerPauses, stepwise
 from ldm.canvas.workspace import Workspace
+from ldm.inference import fast_attention
+from ldm.inference.fast_attention import Attention
 from ldm.models.autoencoder import Decoder
 
 DECODER = {
@@ -75,6 +77,18 @@ def test_layers_pause_after_a_while_and_not_each(monkeypatch):
         count += 1
     assert 2 <= count <= 5  # of 20 layers
     assert not any(layer._forward_pre_hooks for layer in network)
+
+
+def test_long_attention_pauses_in_its_midst(monkeypatch):
+    """A whole 3600 x 2400 px step of the demo's upscaler was five seconds of one attention."""
+    monkeypatch.setattr(module, "PAUSE_SECONDS", 0.0)
+    attention, q = Attention(), torch.randn(1, 2, 2500, 8)
+    want = attention(q, q, q)
+    assert want.shape == (1, 2500, 16)
+    monkeypatch.setattr(fast_attention, "PIECE", 1.0)
+    pauses, made = LayerPauses(attention), []
+    assert len(list(stepwise(lambda: made.append(attention(q, q, q)), pauses))) == 3
+    torch.testing.assert_close(made[0], want)
 
 
 def test_the_run_can_be_ended_before_any_strip():

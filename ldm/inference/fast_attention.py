@@ -34,8 +34,36 @@ from ldm.models.autoencoder import AttnBlock
 QUERIES = 256  # queries at a time, and fewest queries, of attention by plain products
 KEYS = 1024  # most keys of plain products, for heads narrower than WIDE
 WIDE = 256  # channels of a head
+PIECE = 4e10  # operations on the CPU after which attention can be paused, fewer than a second takes
+LEAST = 1024  # fewest queries of a piece; the fused kernel takes fewer in smaller blocks
 SCORES = 2**26  # most scores (pairs of query and key) held at once on CUDA, 128 MiB
 Prepare = Callable[[nn.Module, torch.dtype | None], nn.Module]
+
+
+class Piece(nn.Module):
+    """`attend` as a layer, before which a canvas that is computed whole can be paused."""
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """See `attend`."""
+        return attend(q, k, v)
+
+
+class Attention(nn.Module):
+    """`attend`, on the CPU in pieces if all queries at once take long."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.piece = Piece()
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """See `attend`."""
+        if has_torch_function_unary(q) or q.device.type != "cpu":
+            return self.piece(q, k, v)
+        for_one = 4 * q.shape[:2].numel() * k.shape[2:].numel()
+        queries = max(LEAST, int(PIECE / for_one) // QUERIES * QUERIES)
+        if q.shape[2] <= queries:
+            return self.piece(q, k, v)
+        return torch.cat([self.piece(some, k, v) for some in q.split(queries, dim=2)], dim=1)
 
 
 class FastAttentionBlock(nn.Module):
@@ -47,6 +75,7 @@ class FastAttentionBlock(nn.Module):
         self.qkv = qkv
         self.proj_out = proj_out
         self.heads = heads
+        self.attend = Attention()
 
     @classmethod
     def of_unet(
@@ -73,7 +102,7 @@ class FastAttentionBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> the same shape."""
         q, k, v = _heads(self.qkv(_tokens(self.norm(x))), 3, self.heads)
-        h = self.proj_out.plus(attend(q, k, v), _tokens(x))
+        h = self.proj_out.plus(self.attend(q, k, v), _tokens(x))
         return h.transpose(1, 2).unflatten(2, x.shape[2:])
 
 
@@ -86,11 +115,12 @@ class FastSelfAttention(nn.Module):
         self.qkv = PackedLinear.of(*parts, dtype=dtype)
         self.out = PackedLinear.of(attention.to_out[0], dtype=dtype)
         self.heads = attention.heads
+        self.attend = Attention()
 
     def forward(self, x: Tensor, plus: Tensor) -> Tensor:
         """Attend, (B, L, D) -> the same shape, and add the result to `plus`."""
         q, k, v = _heads(self.qkv(x), 3, self.heads)
-        return self.out.plus(attend(q, k, v), plus)
+        return self.out.plus(self.attend(q, k, v), plus)
 
 
 class FastCrossAttention(nn.Module):
@@ -102,13 +132,14 @@ class FastCrossAttention(nn.Module):
         self.kv = PackedLinear.of(attention.to_k, attention.to_v, dtype=dtype)
         self.out = PackedLinear.of(attention.to_out[0], dtype=dtype)
         self.heads = attention.heads
+        self.attend = Attention()
         self._kept: tuple[weakref.ref[Tensor], int, tuple[Tensor, ...]] | None = None
 
     def forward(self, x: Tensor, context: Tensor | None, plus: Tensor) -> Tensor:
         """Attend, (B, L, D), (B, L', D') -> (B, L, D), and add the result to `plus`."""
         (q,) = _heads(self.to_q(x), 1, self.heads)
         k, v = self._keys_and_values(x if context is None else context, context is not None)
-        return self.out.plus(attend(q, k, v), plus)
+        return self.out.plus(self.attend(q, k, v), plus)
 
     def _keys_and_values(self, context: Tensor, keep: bool) -> tuple[Tensor, ...]:
         if not keep:
