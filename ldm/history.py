@@ -14,19 +14,18 @@ import stat
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import astuple, dataclass, fields
-from datetime import date, timedelta
 from pathlib import Path
 
 from ldm.errors import LDMError
+from ldm.search import matches, where
 
 OUTPUTS = "outputs"  # folder of the pictures in a history, under the data folder
 VISITORS = "visitors"  # folder of those that no history shows
 THUMBNAILS = "thumbnails"  # folder of their thumbnails
-SCHEMA = 3  # version of the index; an index of another version is rebuilt
+SCHEMA = 4  # version of the index; an index of another version is rebuilt
 BATCH = 100  # pictures that are read between two writes of the index
 WAIT = 10.0  # s to wait while another connection writes
 LATEST = 2**63 - 1  # ns since 1970: the largest number that the index can hold
-MAX_WORDS = 16  # words of a search; more are ignored
 
 CREATE = """
 CREATE TABLE pictures (
@@ -120,7 +119,7 @@ class History:
         if about is None:
             return (None,) * len(fields(About))
         *rest, words = astuple(about)
-        return *rest, words.casefold()
+        return *rest, " ".join(words.casefold().split())
 
     def _write(self, rows: Sequence[tuple[str, int, tuple[str | None, ...]]]) -> None:
         flat = [(path, made, *about) for path, made, about in rows]
@@ -134,7 +133,8 @@ class History:
         """Find the pictures that match all words, newest first.
 
         Args:
-            words: Parts of words and whole numbers, in any order; empty: all pictures match.
+            words: Parts of words, whole numbers and "quoted phrases", in any order; empty: all
+                pictures match. A word in the plural finds the singular, too.
             task: Only pictures of this task; empty: of any task.
             after: Only pictures that come after this one in the order.
             limit: Most pictures to return.
@@ -142,11 +142,11 @@ class History:
         Raises:
             LDMError: If the index cannot be read.
         """
-        where, values = _where(words, task)
+        condition, values = where(words, task)
         if after is not None:
-            where += " AND (made, path) < (?, ?)"
+            condition += " AND (made, path) < (?, ?)"
             values += [after.made, after.path.relative_to(self.folder).as_posix()]
-        query = f"SELECT * FROM pictures WHERE {where} ORDER BY made DESC, path DESC LIMIT ?"
+        query = f"SELECT * FROM pictures WHERE {condition} ORDER BY made DESC, path DESC LIMIT ?"
         with self._open() as index:
             rows = index.execute(query, [*values, limit]).fetchall()
         return [Entry(self.folder / path, made, About(*about)) for path, made, *about in rows]
@@ -157,8 +157,8 @@ class History:
         Raises:
             LDMError: If the index cannot be read.
         """
-        where, values = _where(words, task)
-        query = f"SELECT COUNT(*) FROM pictures WHERE {where}"
+        condition, values = where(words, task)
+        query = f"SELECT COUNT(*) FROM pictures WHERE {condition}"
         with self._open() as index:
             return index.execute(query, values).fetchone()[0]
 
@@ -205,6 +205,7 @@ class History:
     def _connect(self) -> sqlite3.Connection:
         self.index.parent.mkdir(parents=True, exist_ok=True)
         index = sqlite3.connect(self.index, timeout=WAIT)
+        index.create_function("matches", 2, matches)
         try:
             (version,) = index.execute("PRAGMA user_version").fetchone()
             if version != SCHEMA:
@@ -281,19 +282,3 @@ def _written(entry: os.DirEntry[str]) -> int | None:
 def _is_text(name: str) -> bool:
     """Whether a file name is valid Unicode; on a disk, it may consist of any bytes."""
     return not any("\ud800" <= character <= "\udfff" for character in name)
-
-
-def _where(words: str, task: str) -> tuple[str, list[str | int]]:
-    """Return the SQL condition of a search, and its values; a day may be named by its word."""
-    days = {"today": date.today(), "yesterday": date.today() - timedelta(days=1)}
-    some = [_holds(str(days.get(w, w))) for w in words.casefold().split()[:MAX_WORDS]]
-    where = " AND ".join(["words IS NOT NULL", *(part for part, _ in some)])
-    values = [value for _, value in some]
-    return (f"{where} AND task = ?", [*values, task]) if task else (where, values)
-
-
-def _holds(word: str) -> tuple[str, str]:
-    """Condition and value of one word; a number must stand alone: 7 is no part of 17 and 0.7."""
-    if word.isascii() and word.isdigit():
-        return "(' ' || words || ' ') GLOB ?", f"*[^0-9.-]{word}[^0-9.-]*"
-    return "instr(words, ?)", word

@@ -79,13 +79,23 @@ def flattened(image: Image.Image, ground: str) -> Image.Image:
         ValueError: If the picture has 32-bit values, whose range is not known.
     """
     if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
+        image = _of_8_bits(image)
     if image.mode in ("I", "F"):
         raise ValueError(f"numbers of 32 bits (mode {image.mode})")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, ground), image).convert("RGB")
     return image.convert("RGB")
+
+
+def _of_8_bits(image: Image.Image) -> Image.Image:
+    """Convert grey of 16 bits to "L" or, if one of the 65536 greys is transparent, to "LA"."""
+    grey = np.asarray(image)
+    small = Image.fromarray((grey / 257).round().astype(np.uint8))
+    if "transparency" in image.info:
+        opaque = grey != image.info["transparency"]
+        small.putalpha(Image.fromarray(opaque.astype(np.uint8) * 255))
+    return small
 
 
 def check_size(image: Image.Image, name: str) -> None:
@@ -177,6 +187,8 @@ class EncodedImage:
     def labels_from_file(cls, path: Path) -> EncodedImage:
         """Read a map of class ids: the values of a grey picture or the indices of a palette one.
 
+        It is turned upright, and values of fewer than 8 bits are as in the file.
+
         Raises:
             RequestError: If the file is no such picture.
         """
@@ -184,12 +196,12 @@ class EncodedImage:
         with _readable(path, "PNG works"):
             image = Image.open(path, formats=FORMATS)
             check_size(image, path.name)
-            image.load()
-        if image.mode not in ("L", "P"):
+            image, step = ImageOps.exif_transpose(image), _grey_step(path)
+        if image.mode not in ("1", "L", "P"):
             raise RequestError(
                 f"{path.name} must have one channel of class numbers, got {image.mode}."
             )
-        return cls.from_array(np.asarray(image))
+        return cls.from_array(np.asarray(image).astype(np.uint8) // step)
 
     @classmethod
     def from_data_url(cls, text: str) -> EncodedImage:
@@ -256,6 +268,15 @@ class EncodedImage:
         """
         array = self.array()
         return (array if array.ndim == 2 else array.mean(axis=2)) >= MARKED
+
+
+def _grey_step(path: Path) -> int:
+    """Return the number that stands for 1 where Pillow reads a grey PNG of 2 or 4 bits as "L"."""
+    with path.open("rb") as file:
+        start = file.read(26)
+    depth, kind = start[24:25], start[25:]
+    is_grey = start[:16] == PNG_START and kind == b"\x00"
+    return {b"\x02": 85, b"\x04": 17}.get(depth, 1) if is_grey else 1
 
 
 def title_of(file: Path | io.BytesIO) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,6 +26,7 @@ from ldm.requests import (
     start_image,
 )
 
+CACHED_S = 10  # s that a preset's texts are kept: many pictures in a row have the same one
 MANY = 4  # class names in a title; further classes are only counted
 
 
@@ -42,6 +46,15 @@ def subject(request: Any) -> str:
         is_of = isinstance(request, (Inpaint, Upscale))
         return " ".join((request.image.title if is_of else title(request)).split())
     return ""
+
+
+def searched(request: Any) -> str:
+    """What a search finds a request's picture by, besides its title and its settings.
+
+    These are the title of its model, if that is still there, and all classes of a painted map.
+    """
+    model, _ = _preset(request.preset)
+    return " ".join([model, *(_painted(request) if isinstance(request, Semantic) else ())])
 
 
 def settings(request: Any) -> str:
@@ -114,12 +127,23 @@ def _made_of(image: EncodedImage, what: str) -> str:
 
 
 def _semantic(request: Semantic) -> str:
-    """The names of the classes, largest area first."""
-    counts = np.bincount(request.label_map.array().ravel())
-    largest = [int(number) for number in np.argsort(-counts, kind="stable") if counts[number]]
-    names = [_class(request.preset, number) or f"class {number}" for number in largest[:MANY]]
-    more = len(largest) - MANY
-    return _sentence(", ".join(names) + (f" and {more} more" if more > 0 else ""))
+    """The names of the classes with the largest areas."""
+    names = _painted(request)
+    more = len(names) - MANY
+    return _sentence(", ".join(names[:MANY]) + (f" and {more} more" if more > 0 else ""))
+
+
+def _painted(request: Semantic) -> list[str]:
+    """The names of all classes in the map, largest area first."""
+    numbers = _numbers(request.label_map)
+    return [_class(request.preset, number) or f"class {number}" for number in numbers]
+
+
+@lru_cache(maxsize=1)  # a title and the words of a search are asked for one after the other
+def _numbers(label_map: EncodedImage) -> list[int]:
+    """The numbers of the classes in a map, largest area first."""
+    counts = np.bincount(label_map.array().ravel())
+    return [int(number) for number in np.argsort(-counts, kind="stable") if counts[number]]
 
 
 def class_name(request: ClassConditional) -> str:
@@ -131,10 +155,21 @@ def class_name(request: ClassConditional) -> str:
 
 
 def _class(preset: str, number: int) -> str | None:
-    try:
-        return load_preset(preset).classes[number]
-    except (LDMError, IndexError):  # the preset of an old picture may be gone
-        return None
+    _, classes = _preset(preset)
+    return classes[number] if number < len(classes) else None
+
+
+def _preset(name: str) -> tuple[str, Sequence[str]]:
+    """The title of a preset and its classes; ("", ()) if it is gone, as that of an old picture."""
+    return _loaded(name, int(time.monotonic() // CACHED_S))
+
+
+@lru_cache(maxsize=64)
+def _loaded(name: str, _period: int) -> tuple[str, Sequence[str]]:
+    with suppress(LDMError):
+        preset = load_preset(name)
+        return preset.title, preset.classes
+    return "", ()
 
 
 def _sentence(text: str) -> str:

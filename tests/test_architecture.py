@@ -66,7 +66,8 @@ MAY_IMPORT = {
     # what a picture shows, in a line; classes have the names that their preset gives them
     "titles": {"requests", "images", "comparison", "progression", "catalog.registry"},
     "saving": {"metadata", "progression", "requests", "titles"},
-    "history": set(),
+    "search": set(),
+    "history": {"search"},
     # what a run took and will take: the tasks' canvases, their plans and the process's memory
     "machine": {"requests", "tasks", "canvas", "runtime.memory"},
     # a preset fills in what a request leaves open

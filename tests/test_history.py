@@ -84,6 +84,55 @@ def test_a_number_is_found_where_it_stands_alone_and_a_day_by_its_word(past):
         assert [entry.path.stem for entry in past.find(words)] == list(found), words
 
 
+def test_a_number_may_stand_at_the_end_of_a_sentence_and_begin_a_range(past):
+    said = {
+        "a": "house 7.",
+        "b": "at 7-8",
+        "c": "7pm, (7)",
+        "d": "7.5",
+        "e": "-7 .7",
+        "f": "17 71",
+        "g": "text7img x_7",
+        "h": "7-11-29",
+        "i": "7-1894-1",
+    }
+    for name, text in said.items():
+        path = put(past, f"1/{name}.png", text, ord(name))
+        path.write_text(f"text {text}")
+        past.describe = lambda path: About("text", "", "", "", path.read_text())
+    refreshed(past)
+    for words, found in {"7": "cba", "17": "f", "7.5": "d", "7 8": "", "7-8": "b"}.items():
+        assert "".join(entry.path.stem for entry in past.find(words)) == found, words
+
+
+def test_quotes_group_words_and_a_plural_finds_the_singular(past):
+    put(past, "1/a.png", "text a Sailing\n boat of the class 7, 71 sheep", 10)
+    put(past, "1/b.png", "text a boat, sailing a bus in tens", 20)
+    put(past, "1/c.png", "text Boats, boating, 1890", 30)
+    refreshed(past)
+    for words, found in {
+        '"a sailing boat"': "a",
+        '"a  sailing  bo': "a",
+        "„Sailing Boat“ sheep": "a",
+        '"boat, sailing" boat': "b",
+        '""  " "': "cba",
+        '"" sheep': "a",
+        '"class 7"': "a",
+        '"class 71"': "",
+        '"7, 7"': "",
+        '"71 sheep"': "a",
+        '"1 sheep"': "",
+        "boats": "cba",
+        '"boats"': "c",
+        "bus": "b",
+        "buses": "",
+        "tens": "b",
+        "sails": "",
+        "1890s": "",
+    }.items():
+        assert "".join(entry.path.stem for entry in past.find(words)) == found, words
+
+
 def test_pages_leave_none_out_and_none_is_twice(past):
     for number in range(7):
         put(past, f"1/{number}.png", f"text {number}", 100 + number // 3)  # some at the same time

@@ -1,4 +1,6 @@
 import errno
+import struct
+import zlib
 from functools import partial
 
 import numpy as np
@@ -7,7 +9,7 @@ import torch
 from PIL import Image, PngImagePlugin
 
 from ldm.errors import RequestError
-from ldm.images import MAX_TITLE, EncodedImage, open_image, to_arrays, to_tensor
+from ldm.images import MAX_TITLE, EncodedImage, flattened, open_image, to_arrays, to_tensor
 from ldm.request_json import read_file
 from ldm.tasks.denoising import EMPTY, grid
 
@@ -160,6 +162,14 @@ def test_grey_of_16_bits_keeps_its_greys(tmp_path):
         EncodedImage.from_file(tmp_path / "missing.png")
 
 
+@pytest.mark.parametrize("level", [0, 1, 127, 128, 253, 254])
+def test_grey_of_16_bits_is_rounded_to_the_nearest_grey(level):
+    middle = level * 257 + 128  # the last value that is nearer to this level than to the next
+    values = np.array([[middle - 128, middle, middle + 1, middle + 129]], np.uint16)
+    array = np.asarray(flattened(Image.fromarray(values), "white"))
+    assert array[0, :, 0].tolist() == [level, level, level + 1, level + 1]
+
+
 def test_the_title_of_a_png_is_kept(tmp_path):
     def titled(text):
         info = PngImagePlugin.PngInfo()
@@ -187,3 +197,55 @@ def test_a_mask_asks_for_new_pixels_from_middle_grey_on():
     want = [[False, False], [True, True]]
     assert EncodedImage.from_array(grey).marked().tolist() == want
     assert EncodedImage.from_array(colour).marked().tolist() == want
+
+
+def png(path, values, depth, kind=0, **chunks):
+    """Write rows of values as a PNG of any bit depth, byte for byte, with more chunks by name."""
+
+    def chunk(name, data):
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
+
+    bits = ["".join(f"{value:0{depth}b}" for value in row) for row in values]
+    rows = [row.ljust(-len(row) % 8 + len(row), "0") for row in bits]
+    raw = b"".join(b"\0" + int(row, 2).to_bytes(len(row) // 8, "big") for row in rows)
+    header = struct.pack(">IIBBBBB", len(values[0]), len(values), depth, kind, 0, 0, 0)
+    parts = {"IHDR": header, **chunks, "IDAT": zlib.compress(raw), "IEND": b""}
+    start = b"\x89PNG\r\n\x1a\n"
+    path.write_bytes(start + b"".join(chunk(name.encode(), data) for name, data in parts.items()))
+    return path
+
+
+@pytest.mark.parametrize("kind", [0, 3])  # grey, palette
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+def test_the_numbers_of_a_label_map_are_those_in_the_file(tmp_path, depth, kind):
+    values = [[0, 1, 1], [number % 2**depth for number in (3, 14, 200)]]
+    more = {"PLTE": bytes(3 * 2**depth)} if kind == 3 else {}
+    path = png(tmp_path / "map.png", values, depth, kind, **more)
+    assert EncodedImage.labels_from_file(path).array().tolist() == values
+
+
+def test_a_label_map_of_one_bit_may_be_no_png(tmp_path):
+    Image.fromarray(np.array([[True, False]])).save(tmp_path / "map.tif")
+    assert EncodedImage.labels_from_file(tmp_path / "map.tif").array().tolist() == [[1, 0]]
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P"])
+def test_a_turned_label_map_is_read_upright(tmp_path, mode):
+    image = Image.fromarray(np.array([[0, 1, 1], [0, 0, 0]], np.uint8)).convert("P")
+    image.putpalette([9, 9, 9, 7, 7, 7])
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    numbers = image if mode == "P" else Image.fromarray(np.asarray(image) > 0)
+    numbers = numbers.convert("L").point(lambda value: value // 255) if mode == "L" else numbers
+    numbers.save(tmp_path / "map.png", exif=exif)
+    got = EncodedImage.labels_from_file(tmp_path / "map.png").array()
+    assert got.tolist() == [[0, 0], [0, 1], [0, 1]]
+
+
+def test_the_transparent_grey_of_16_bits_is_white(tmp_path):
+    grey = [[0x1234, 0x1235, 0, 0xFFFF]]  # the first two are the same in 8 bits
+    path = png(tmp_path / "a.png", grey, 16, tRNS=b"\x12\x34")
+    assert EncodedImage.from_file(path).array()[0, :, 0].tolist() == [255, 18, 0, 255]
+    assert EncodedImage.mask_from_file(path).array()[0, :, 0].tolist() == [0, 18, 0, 255]

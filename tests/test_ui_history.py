@@ -7,11 +7,14 @@ import gradio as gr
 import numpy as np
 import pytest
 
-from ldm import metadata
-from ldm.requests import ClassConditional
+from ldm import metadata, titles
+from ldm.catalog.registry import load_preset
+from ldm.images import EncodedImage
+from ldm.requests import Box, ClassConditional, Layout, Semantic
 from ui.gallery import zipped
 from ui.tabs import history
 from ui.thumbnails import Thumbnails
+from ui.words import describe
 
 
 @pytest.fixture
@@ -71,3 +74,46 @@ def test_an_archive_of_what_is_there(tmp_path, monkeypatch):
     with pytest.raises(gr.Error, match="These pictures take 0.0 GiB; up to 0 GiB are downloaded"):
         zipped(paths)
     assert len(list((tmp_path / "cache").iterdir())) == 1  # nothing of the others is left there
+
+
+@pytest.fixture
+def told(tmp_path):
+    """(request) -> what the history knows of its picture."""
+
+    def tell(kind, **about):
+        about |= {"seed": 1, "steps": 1, "sampler": "ddim", "eta": 0.0, "temperature": 1.0}
+        request = kind(**about, coarse=0.0)
+        metadata.save(tmp_path / "a.png", np.zeros((4, 4, 3), np.uint8), request)
+        return describe(tmp_path / "a.png")
+
+    return tell
+
+
+def test_a_painted_map_is_found_by_everything_in_it(told):
+    classes = load_preset("demo-semantic").classes
+    labels = np.zeros((16, 16), np.uint8)
+    labels[0] = np.arange(16) % 6
+    labels[3, 3] = classes.index("boat")
+    about = told(Semantic, label_map=EncodedImage.from_array(labels))
+    assert "boat" not in about.title and "boat" in about.words.split()
+    assert all(name in about.words.split() for name in classes[:6])
+    assert "house" not in about.words.split()
+
+
+def test_boxes_are_all_in_the_title(told):
+    names = load_preset("demo-layout").classes[:9]
+    boxes = tuple(Box(name, 0.1, 0.1, 0.9, 0.9) for name in names)
+    assert all(name in told(Layout, boxes=boxes, width=64, height=64).title for name in names)
+
+
+def test_a_picture_is_found_by_the_title_of_its_model_while_that_is_there(told, monkeypatch):
+    read = []
+    monkeypatch.setattr(titles, "load_preset", lambda name: read.append(name) or load_preset(name))
+    monkeypatch.setattr("time.monotonic", lambda: 0.0)
+    titles._loaded.cache_clear()
+    about = {"label_map": EncodedImage.from_array(np.full((16, 16), 9, np.uint8))}
+    for _ in range(3):
+        assert "Landscapes, semantic painting" in told(Semantic, **about).words
+    assert read == ["demo-semantic"]
+    gone = told(Semantic, preset="gone", **about)
+    assert gone.title == "Class 9" and "Landscapes" not in gone.words

@@ -130,7 +130,7 @@ def _numbers(path: Path) -> np.ndarray | None:
     """
     try:
         with Image.open(path) as image:
-            grey = image.mode == "L"
+            grey = image.mode in ("1", "L")
     except (OSError, Image.DecompressionBombError):
         return None  # the next reader reports the error
     return EncodedImage.labels_from_file(path).array() if grey else None

@@ -14,7 +14,7 @@ from ldm.errors import LDMError
 from ldm.events import Cancelled, Failed, Progress, Queued, Result, Unfinished
 from ldm.history import About, Entry
 from ldm.progression import Progression
-from ldm.titles import title
+from ldm.titles import searched, title
 from ui.run import Picture
 
 IDLE = "Nothing is being made"
@@ -160,11 +160,12 @@ def count_html(count: int, to_read: int, *, is_search: bool) -> str:
 def describe(path: Path) -> About | None:
     """Texts of a picture for the search index; None if it holds no request of Latent Canvas."""
     try:
-        made = metadata.load(path).made
-        picture = Picture.of(path, made)
+        record = metadata.load(path)
+        made = record.made
+        picture, more = Picture.of(path, made), searched(record.request)
     except LDMError:
         return None
     told = (picture.title, picture.settings, picture.without)
     kind = "sheet" if picture.is_sheet else ""
-    words = (*told, kind, made.task, made.preset, path.parent.name, path.stem)
+    words = (*told, kind, made.task, made.preset, more, path.parent.name, path.stem)
     return About(made.task, *told, " ".join(words))

@@ -1,0 +1,56 @@
+"""The words of a search in the history, as a condition of its index.
+
+Every word and every quoted phrase must be in a picture's words. A number stands alone, a plural is
+found by its singular too, and "today" and "yesterday" are days.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date, timedelta
+from string import digits
+
+MAX_WORDS = 16  # words and phrases of a search; more are ignored
+QUOTES = str.maketrans("“”„«»", '"' * 5)
+PARTS = re.compile(r'"([^"]*)"?|([^"\s]+)')  # a phrase, its last quote optional, or a word
+
+
+def matches(pattern: str, words: str | None) -> bool:
+    """Whether a pattern is found in words; the index calls it under this name."""
+    return re.search(pattern, words or "") is not None
+
+
+def where(words: str, task: str) -> tuple[str, list[str | int]]:
+    """Return the SQL condition of a search, and its values."""
+    found = PARTS.findall(words.casefold().translate(QUOTES))
+    parts = [(" ".join(phrase.split()), word) for phrase, word in found if phrase.strip() or word]
+    some = [_holds(*part) for part in parts[:MAX_WORDS]]
+    where = " AND ".join(["words IS NOT NULL", *(part for part, _ in some)])
+    values = [value for _, pair in some for value in pair]
+    return (f"{where} AND task = ?", [*values, task]) if task else (where, values)
+
+
+def _holds(phrase: str, word: str) -> tuple[str, list[str]]:
+    """Condition and values of a phrase or a word; a day may be named by its word."""
+    days = {"today": date.today(), "yesterday": date.today() - timedelta(days=1)}
+    text = phrase or str(days.get(word, word))
+    if phrase or not text.strip(digits):
+        pattern = _alone(text)
+    elif len(text) > 3 and text.isalpha() and text[-1] == "s":
+        text = text[:-1]
+        pattern = rf"{text}(s|(?!\w))"
+    else:
+        return "instr(words, ?)", [text]
+    return "instr(words, ?) AND matches(?, words)", [text, pattern]  # the faster one first
+
+
+def _alone(text: str) -> str:
+    """Return the pattern of a text in which a number at its start or end stands alone.
+
+    7 is no part of 17, 0.7, 7.5, -7 and v7, nor of a date or a file name like 7-8-1; it is found in
+    "7.", "7-8" and "7pm".
+    """
+    # behind the first character, as a pattern that begins with one is found much faster
+    before = rf"(?<![\w.-]{text[0]})" if text[0] in digits else ""
+    after = r"(?!\d|\.\d|-\d+-)" if text[-1] in digits else ""
+    return re.escape(text[0]) + before + re.escape(text[1:]) + after
