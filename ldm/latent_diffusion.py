@@ -97,6 +97,11 @@ class LatentDiffusion(nn.Module):
         return self.factor * self.unet.factor
 
     @property
+    def schedule_length(self) -> int:
+        """Number of time steps of the noise schedule, T."""
+        return self.schedule.length
+
+    @property
     def latent_channels(self) -> int:
         """Channels of the latents, C."""
         return self.unet.out_channels
@@ -270,6 +275,8 @@ class LatentDiffusion(nn.Module):
         patches = torch.randn(1, self.latent_channels, 6, 6, generator=generator)
         z = F.interpolate(patches, scale_factor=4.0).to(self.device)
         image = self.decode(z.to(self.dtype)).float()
+        # in half precision a decode can overflow, which LAPACK would refuse
+        image = image.nan_to_num(0.0, 1.0, -1.0)
         colours = F.avg_pool2d(image, self.factor).flatten(2)[0].T.cpu()
         cells = z.flatten(2)[0].T.cpu()
         inputs = torch.cat([cells, torch.ones(len(cells), 1)], dim=1)

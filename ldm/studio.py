@@ -35,7 +35,7 @@ from ldm.saving import save_pictures, save_sheet, save_steps, unwritable
 from ldm.tasks import RUNNERS
 from ldm.tasks.bookmark import Bookmark
 from ldm.tasks.covering import FrameRecorder
-from ldm.tasks.settings import start_fitted
+from ldm.tasks.settings import check_request, start_fitted
 from ldm.unfinished import FOLDER, UnfinishedRuns
 
 LONG_LOADING = 3.0  # s from which the result notes how long loading took
@@ -119,12 +119,11 @@ class Studio:
     def _compare(self, comparison: Comparison) -> Iterator[Progress | Result]:
         """Run the pictures of a comparison as requests of their own.
 
-        Presets and weights are checked before any picture is made; what only a loaded model can
-        check, when the picture's turn comes.
+        All settings and presets are checked before any picture is made; what only a loaded model
+        can check, when the picture's turn comes.
         """
         for request in (request for row in comparison.rows() for request in row):
-            preset = preset_of(request)
-            resolve(request, preset)
+            preset, _ = _resolved(request)
             if not preset.is_on_disk:
                 raise RequestError(f"{preset.name} is not on disk; get it with {preset.how_to_get}")
 
@@ -149,8 +148,8 @@ class Studio:
     ) -> Iterator[Progress | Result]:
         """Run one request; if `is_kept`, store its steps and resume from stored ones."""
         begin = time.perf_counter()
-        preset = preset_of(request)
-        request = start_fitted(resolve(request, preset))
+        preset, request = _resolved(request)
+        request = start_fitted(request)
         folder = self._folder()  # before the work: an unusable folder is an error
         yield Progress(f"loading {preset.title}")
         too_large = f"{preset.name} needs more memory than there is; take a smaller model."
@@ -210,10 +209,8 @@ class Studio:
         if isinstance(request, Comparison):
             return expected(request, self.estimate)
         request = request.request if isinstance(request, Progression) else request
-        preset = preset_of(request)
-        return self.machine.estimate(
-            calibration_key(preset), resolve(request, preset), self._resources(None)
-        )
+        preset, request = _resolved(request)
+        return self.machine.estimate(calibration_key(preset), request, self._resources(None))
 
     def _resources(self, folder: Path | None) -> Resources:
         """Return the memory and disk for a run; maps that do not fit go beside the pictures."""
@@ -231,6 +228,18 @@ class Studio:
         except OSError as error:
             raise unwritable(folder, error) from error
         return folder
+
+
+def _resolved(request: Any) -> tuple[Preset, Any]:
+    """Return the preset of a request, and the request with all fields filled in and checked.
+
+    Raises:
+        LDMError: If it cannot be run with this preset; in one sentence.
+    """
+    preset = preset_of(request)
+    request = resolve(request, preset)
+    check_request(request, preset)
+    return preset, request
 
 
 def calibration_key(preset: Preset) -> str:

@@ -1,10 +1,12 @@
 """Sound files of every format, read without a copy and without importing what they name."""
 
+import io
 import json
 import lzma
 import os
 import struct
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -165,3 +167,16 @@ def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "m.ckpt")
     with pytest.raises(CheckpointError, match="is no file"):
         read_checkpoint(tmp_path / "m.ckpt")
+
+
+def test_a_record_that_is_listed_twice_is_refused(tmp_path):
+    """Else a small file could claim a record as often as it likes."""
+    path, file = tmp_path / "m.ckpt", io.BytesIO()
+    torch.save({"w": torch.zeros(2048)}, file)
+    path.write_bytes(file.getvalue())
+    assert list(read_checkpoint(path)) == ["w"]
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.filelist.append(max(archive.filelist, key=lambda entry: entry.file_size))
+        archive.comment = b"changed"  # else the directory is not written again
+    with pytest.raises(CheckpointError, match="claims more bytes than it has; do not use it"):
+        read_checkpoint(path)

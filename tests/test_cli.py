@@ -121,7 +121,7 @@ def test_every_field_of_a_request_is_a_flag(capsys):
         (["--sampler", "euler"], "sampler must be one of ddim, dpmpp_2m, plms, ddpm, got 'euler'."),
         (["--prompt", ""], "prompt must say what to draw, got an empty one."),
         (["--prompt", "x" * 10_000], "prompt must be at most 2000 characters, got 10000."),
-        (["--width", "17"], "width must be a multiple of 4 px for this model, got 17"),
+        (["--width", "17"], "width must be a multiple of 16 px for this model, got 17"),
         (["--width", "5000"], "width must be 16 to 4096 px, got 5000."),
         (["--seed", "-1"], "seed must be 0 to 4294967295, got -1."),
         (["--guidance-scale", "nan"], "guidance_scale must be a finite number, got nan."),

@@ -57,6 +57,11 @@ def test_as_json(tiny, tmp_path, capsys):
         (["--across", "steps=1", "--down", "eta"], "down must be a field and its values, like"),
         (["--across", "steps=1,x"], "steps takes whole numbers, got 'x'."),
         (["--across", "steps=1,0"], "steps must be 1 to 1000, got 0."),
+        (["--across", "width=16,100,32"], "width must be a multiple of 16 px for this model, got"),
+        (
+            ["--across", "sampler=ddim,plms", "--eta", "0.5"],
+            "eta must be 0 for plms, got 0.5; only",
+        ),
         (["--across", "preset=demo-text-to-image,nothing"], "preset must be one of demo-text"),
     ],
 )

@@ -95,5 +95,20 @@ def test_held_comes_nearer_to_any_small_picture():
     assert gaps[2] < 0.5 * gaps[1] < 0.5 * gaps[0]
 
 
+def test_what_is_held_of_a_smooth_small_picture_has_no_steps():
+    """Between the centres of its cells, 4 of the canvas apart, a ramp is continued as a ramp."""
+
+    def ramp(rows, columns):
+        return (0.2 * rows[:, None] - 0.1 * columns).expand(1, 3, -1, -1)
+
+    small = ramp(torch.arange(4.0), torch.arange(6.0))
+    x, t = torch.zeros(1, 3, 16, 24), torch.tensor([500])
+    eps = held(lambda x, t: torch.zeros_like(x), SCHEDULE, small, 1.0)(x, t)
+    x0 = SCHEDULE.predict_x0(x, t, eps)  # without `small` it would be 0
+    want = ramp((torch.arange(16) + 0.5) / 4 - 0.5, (torch.arange(24) + 0.5) / 4 - 0.5)
+    inside = (..., slice(2, -2), slice(2, -2))  # beyond the outermost centres it is flat
+    assert torch.allclose(x0[inside], want[inside], atol=1e-5)
+
+
 def test_holding_with_no_strength_is_the_denoiser_itself():
     assert held(as_eps, SCHEDULE, torch.zeros(1, 3, 1, 1), 0.0) is as_eps

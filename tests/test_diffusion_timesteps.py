@@ -7,7 +7,13 @@ import pytest
 
 from ldm.diffusion.noise import batch_noise
 from ldm.diffusion.samplers import SAMPLERS
-from ldm.diffusion.timesteps import ddim_timesteps, ddpm_timesteps, published_timesteps
+from ldm.diffusion.timesteps import (
+    ddim_timesteps,
+    ddpm_timesteps,
+    last_timesteps,
+    published_timesteps,
+    timesteps_of,
+)
 from tests.gaussian import SCHEDULE, exact_eps, marginal
 
 RECORDED = json.loads((Path(__file__).parent / "reference/schedules.json").read_text())
@@ -45,6 +51,22 @@ def test_pure_noise_is_taken_for_what_it_is():
     for steps in range(1, 10):
         assert ddim_timesteps(steps, 1000)[0] == 999
     assert ddim_timesteps(10, 1000)[0] == 901
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
+def test_a_picture_to_start_from_is_noised_as_much_as_was_asked_for(sampler):
+    """With one step a strength of 0 made a wholly new picture, from t = 999."""
+    for steps in range(1, 10):
+        for share in (0.0, 0.1, 0.3, 0.5, 0.95, 1.0):
+            count = max(1, round(share * steps))
+            grid = last_timesteps(sampler, steps, count, share, 1000)
+            assert len(grid) == count and grid == sorted(set(grid), reverse=True)
+            assert abs(grid[0] - 1000 * share) <= 1
+        assert last_timesteps(sampler, steps, steps, 1.0, 1000) == timesteps_of(
+            sampler, steps, 1000
+        )
+    assert last_timesteps(sampler, 50, 15, 0.3, 1000) == timesteps_of(sampler, 50, 1000)[-15:]
+    assert last_timesteps(sampler, 2, 2, 1.0, 2) == [1, 0]
 
 
 @pytest.mark.parametrize(

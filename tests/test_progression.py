@@ -208,9 +208,9 @@ def test_of_a_large_picture_there_is_a_sheet_and_no_film(studio, monkeypatch):
     monkeypatch.setattr(denoising, "FRAME_SIDE", 16)
     kept, shown = [], Progression.sheet
     monkeypatch.setattr(Progression, "sheet", lambda *given: kept.append(given[1]) or shown(*given))
-    request = TextToImage(**vars(REQUEST) | {"width": 24, "height": 16})
+    request = TextToImage(**vars(REQUEST) | {"width": 32, "height": 16})
     result = result_of(studio, Progression(request, 2))
-    assert {frame.expected.shape for frame in kept[0]} == {(11, 16, 3)}
+    assert {frame.expected.shape for frame in kept[0]} == {(8, 16, 3)}
     with Image.open(result.paths[0]) as film:
         assert film.n_frames == 1
     assert result.paths[1].name == f"{result.paths[0].stem}-steps-1.png"

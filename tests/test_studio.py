@@ -205,7 +205,7 @@ def test_a_preset_of_another_task(tiny_studio):
 
 
 def test_a_size_that_does_not_divide(tiny_studio):
-    with pytest.raises(RequestError, match="width must be a multiple of 4"):
+    with pytest.raises(RequestError, match="width must be a multiple of 16"):
         run(tiny_studio, width=17)
 
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from ldm.data.rendering import render
@@ -12,7 +13,7 @@ from ldm.data.scenes import sample
 from ldm.events import Progress
 from ldm.images import to_tensor
 from ldm.requests import EncodedImage, Upscale
-from ldm.tasks import upscale
+from ldm.tasks import back_projection, upscale
 from ldm.tasks.back_projection import back_projected
 
 
@@ -38,6 +39,20 @@ def test_a_corrected_picture_shrinks_to_the_given_one():
     assert (corrected - to_tensor([image])).abs().mean() < 0.2 * (
         worse - to_tensor([image])
     ).abs().mean()
+
+
+def test_what_one_round_leaves_of_the_difference_is_halved_by_another(monkeypatch):
+    paler = 0.8 * to_tensor([picture()])
+    given = to_tensor([shrunk(picture())])
+
+    def gap():
+        corrected = back_projected(paler, given)
+        again = F.interpolate(corrected, given.shape[2:], mode="bicubic", antialias=True)
+        return (again - given).abs().mean()
+
+    usual = gap()
+    monkeypatch.setattr(back_projection, "ROUNDS", 1)
+    assert usual < 0.6 * gap()
 
 
 def test_a_picture_that_already_agrees_is_left_alone():
@@ -66,8 +81,8 @@ def test_the_upscaling_task_corrects_where_the_preset_says_so(monkeypatch, keeps
     model = SimpleNamespace(
         factor=4,
         size_multiple=4,
+        schedule_length=10,
         unet=SimpleNamespace(factor=1),
-        schedule=SimpleNamespace(length=10),
         condition=lambda inputs: None,
         keeps_means=keeps_means,
     )

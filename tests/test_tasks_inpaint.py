@@ -10,7 +10,7 @@ from ldm.images import to_tensor
 from ldm.requests import EncodedImage, Inpaint
 from ldm.resolve import resolve
 from ldm.runtime.manager import ModelManager
-from ldm.tasks.area import put_back, rolled
+from ldm.tasks.area import Area, put_back, rolled, without_seam
 from ldm.tasks.covering import RunContext
 from ldm.tasks.inpaint import (
     NOTHING_LEFT,
@@ -58,6 +58,32 @@ def test_a_mask_grows_and_shrinks_by_a_disc(grow):
     np.testing.assert_array_equal(changed(~mask, -grow), ~want)
     assert changed(np.ones((4, 5), bool), -grow).all()  # what lies beyond the edges is no hole
     assert not changed(np.zeros((4, 5), bool), grow).any()
+
+
+@pytest.mark.parametrize("feather", [1, 2, 8])
+def test_a_feather_falls_by_equal_steps_and_is_over_one_px_after_its_width(feather):
+    mask = np.zeros((3, 24), bool)
+    mask[1, 4] = True
+    alpha = feathered(mask, feather)
+    want = [1 - distance / (feather + 1) for distance in range(feather + 2)]
+    assert alpha[1, 4 : feather + 6] == pytest.approx(want, abs=1e-6)
+    assert alpha[1, feather + 4] > 0 == alpha[1, feather + 5]
+
+
+def test_all_of_a_feathered_rim_is_filled_and_only_what_is_beyond_it_tells_the_shift():
+    """Beyond the rim, what was made is the picture, 20 levels too bright; within, it is another."""
+    rng = np.random.default_rng(0)
+    canvas, other = rng.integers(60, 180, (2, 48, 40, 3), dtype=np.uint8)
+    mask = np.zeros((48, 40), bool)
+    mask[20:28, 16:24] = True
+    alpha = feathered(mask, 8)
+    rim = (alpha > 0) & (alpha <= 0.5)
+    filled = (alpha > 0)[:, :, None]
+    area = Area(slice(0, 48), slice(0, 40), 48, 40)
+    joined = without_seam(area, canvas, alpha, np.where(filled, other, canvas + 20))
+    assert np.count_nonzero(rim) > 100
+    off = joined.astype(int) - np.where(filled, other.astype(int) - 20, canvas)
+    assert np.abs(off).max() <= 1  # rounding
 
 
 def test_what_is_made_meets_the_picture_around_the_hole():

@@ -27,7 +27,7 @@ class Gaussian:
 
     MEAN, SPREAD = 0.5, 0.25
     factor, size_multiple, latent_channels, trained_size = 2, 4, 3, None
-    cells_at_once = 0
+    cells_at_once, schedule_length = 0, 1000
     dtype, device = torch.float32, torch.device("cpu")
     schedule = NoiseSchedule.scaled_linear(0.0015, 0.0205, 1000)
 
@@ -226,6 +226,28 @@ def test_eta_draws_fresh_noise_from_the_same_seed():
     plain, noisy, again = (model.decoded[0] for model in runs)
     assert (noisy == again).all()
     assert (noisy - plain).abs().max() > 0.05
+
+
+def test_what_half_precision_cannot_hold_is_made_again_with_a_condition_in_float32():
+    seen = []
+
+    class Recorded(Gaussian):
+        is_prepared, in_float32 = True, None
+
+        def denoise(self, x_t, t, cond):
+            seen.append((self.dtype, cond.context.dtype))
+            return super().denoise(x_t, t, cond)
+
+    class Half(Recorded):
+        dtype, in_float32 = torch.float16, Recorded
+
+        def decode(self, latents):
+            return super().decode(latents) * torch.inf
+
+    cond = Conditioning(context=torch.zeros(1, 2, 4, dtype=torch.float16))
+    _, arrays = drain(sample(Half(), SAMPLING, cond, cond))
+    assert seen == [(dtype, dtype) for dtype in (torch.float16, torch.float32) for _ in range(8)]
+    assert [array.shape for array in arrays] == [(16, 24, 3)]
 
 
 def test_closing_stops_within_a_step():

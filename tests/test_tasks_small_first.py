@@ -7,14 +7,18 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from ldm.canvas.estimate import facts_of
 from ldm.canvas.wrapped import MARGIN
+from ldm.images import EncodedImage
 from ldm.requests import TextToImage
 from ldm.runtime.manager import ModelManager
 from ldm.tasks.estimating import canvases
-from ldm.tasks.settings import Sampling
+from ldm.tasks.settings import Sampling, of_request, small_of
 from tests.test_tasks_covering import REQUEST, made
+
+START = EncodedImage.from_array(np.zeros((64, 96, 3), np.uint8))
 
 
 @pytest.mark.parametrize(("coarse", "steps"), [(0.01, 2), (0.5, 5), (1.0, 10)])
@@ -40,6 +44,29 @@ def test_a_seamless_picture_is_begun_seamless(trained_small, monkeypatch):
     assert torch.equal(image[..., -margin:], image[..., margin : 2 * margin])
 
 
+def test_a_small_picture_is_enlarged_smoothly_and_within_the_range_of_colours(
+    trained_small, monkeypatch
+):
+    """Of black and white; next to their edges the bicubic curve is blacker and whiter."""
+    kind, decoded, encoded = type(trained_small), [], []
+    decode, encode = kind.decode, kind.encode
+
+    def stark(self, latents):
+        image = decode(self, latents)
+        decoded.append((image - image.mean()).sign())
+        return decoded[-1]
+
+    monkeypatch.setattr(kind, "decode", stark)
+    monkeypatch.setattr(kind, "encode", lambda self, x: encoded.append(x) or encode(self, x))
+    made(trained_small, replace(REQUEST, coarse=0.67))
+    (image,) = encoded
+    (small,) = [x for x in decoded if x.shape == (1, 3, 32, 48)]
+    beyond = F.interpolate(small, (64, 96), mode="bicubic")
+    assert beyond.abs().max() > 1.05
+    assert image.abs().max() <= 1
+    assert torch.equal(image, beyond.clamp(-1, 1))
+
+
 def test_small_first_takes_its_steps_twice_and_says_so(trained_small):
     request = replace(REQUEST, coarse=0.67)
     progress, result = made(trained_small, request)
@@ -56,6 +83,23 @@ def test_small_first_takes_its_steps_twice_and_says_so(trained_small):
     assert (small.rows, small.columns) == (16, 24)
     assert (large.rows, large.columns, large.encodes) == (32, 48, True)
     assert large.share == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "is_first"),
+    [
+        ({"steps": 3}, True),
+        ({"steps": 1}, False),
+        ({"steps": 2, "sampler": "ddpm"}, False),  # the second pass takes two at least
+        ({"steps": 3, "sampler": "ddpm"}, True),
+        ({"steps": 4, "image": START, "strength": 0.3}, False),
+        ({"steps": 20, "image": START, "strength": 0.5}, True),
+    ],
+)
+def test_no_small_picture_comes_first_if_it_would_be_made_anew(trained_small, change, is_first):
+    """A picture to start from was lost: the second pass of ddpm began at pure noise."""
+    sampling = of_request(replace(REQUEST, coarse=0.2, **change))
+    assert (small_of(trained_small, sampling) is not None) == is_first
 
 
 def test_a_large_picture_is_held_to_its_small_one():

@@ -157,6 +157,11 @@ class Preset:
         return self.architecture.size_multiple
 
     @property
+    def schedule_length(self) -> int:
+        """Number of time steps of the noise schedule, T."""
+        return self.architecture.schedule.length
+
+    @property
     def class_count(self) -> int:
         """Number of classes that a user can choose from; 0 if the task has none."""
         about = self.architecture.conditioner

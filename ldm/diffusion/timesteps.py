@@ -30,7 +30,7 @@ def ddim_timesteps(steps: int, length: int) -> list[int]:
     """
     _check_steps(steps, length)
     if steps < FEW:
-        return [round(length - i * length / steps) - 1 for i in range(steps)]
+        return _trailing(steps, length)
     published = published_timesteps(steps, length)
     if len(published) == steps and published[0] < length:
         return published
@@ -66,6 +66,34 @@ def timesteps_of(sampler: str, steps: int, length: int) -> list[int]:
         ValueError: If steps is not in 1..length.
     """
     return (ddpm_timesteps if sampler == "ddpm" else ddim_timesteps)(steps, length)
+
+
+def last_timesteps(sampler: str, steps: int, count: int, share: float, length: int) -> list[int]:
+    """Return the last `count` time steps of a sampler, for a picture that it starts from.
+
+    With fewer steps than `FEW`, whose last time step is far from 0, they spread over the last
+    `share` of the schedule instead, so that the picture is noised as much as was asked for.
+
+    Args:
+        sampler: Name of the sampler.
+        steps: Time steps that it would visit in all.
+        count: Of those, how many are left.
+        share: Of the schedule, 0 to 1.
+        length: Length of the schedule.
+
+    Raises:
+        ValueError: If steps is not in 1..length.
+    """
+    if steps >= FEW:
+        return timesteps_of(sampler, steps, length)[-count:]
+    # from t = 0 next to nothing would change
+    top = min(length, max(count + 1, round(share * length)))
+    return ddpm_timesteps(count, top) if sampler == "ddpm" else _trailing(count, top)
+
+
+def _trailing(steps: int, length: int) -> list[int]:
+    """Return evenly spaced time steps that start at length - 1 and end above 0."""
+    return [round(length - i * length / steps) - 1 for i in range(steps)]
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from ldm.tasks.settings import (
     WRAPS,
     Sampling,
     canvas_of,
-    check_sides,
     multiples_of,
     of_request,
     rounded_up,
@@ -100,7 +99,6 @@ def _sampling(request: Any, facts: Facts) -> Sampling:
     if isinstance(request, Semantic):
         sides = (request.label_map.height, request.label_map.width)
         return of_request(request, _padded(sides, multiples_of(facts, wrap)))
-    check_sides(facts, request.width, request.height, wrap)
     sampling = of_request(request, (request.height, request.width))
     is_any = isinstance(request, ClassConditional) and request.class_index is None
     return replace(sampling, guidance_scale=1.0) if is_any else sampling

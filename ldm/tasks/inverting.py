@@ -15,7 +15,7 @@ from ldm.diffusion.conditioning import Conditioning
 from ldm.diffusion.guidance import Denoise, conditioned
 from ldm.diffusion.inversion import ddim_inversion
 from ldm.diffusion.samplers import Step
-from ldm.diffusion.timesteps import timesteps_of
+from ldm.diffusion.timesteps import last_timesteps, timesteps_of
 from ldm.events import Progress
 from ldm.tasks.covering import Covered, NetworkTiming, RunContext, Stopwatch, pausing
 from ldm.tasks.settings import Sampling
@@ -31,7 +31,10 @@ def denoiser_of(on: Covered, sampling: Sampling) -> Denoise:
 
 def timesteps_on(on: Covered, sampling: Sampling, start: Tensor | None) -> list[int]:
     """Return the time steps that the sampler visits, the last ones if it starts from latents."""
-    timesteps = timesteps_of(sampling.sampler, sampling.steps, on.model.schedule.length)
+    about, length = (sampling.sampler, sampling.steps), on.model.schedule.length
+    if start is not None and sampling.image is not None:
+        return last_timesteps(*about, sampling.resampled_steps, sampling.strength, length)
+    timesteps = timesteps_of(*about, length)
     return timesteps if start is None else timesteps[-sampling.resampled_steps :]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,7 +15,6 @@ from ldm.diffusion.noise import InterpolatedSeed, Seed
 from ldm.diffusion.timesteps import FEW
 from ldm.errors import RequestError
 from ldm.images import EncodedImage, fitted
-from ldm.latent_diffusion import LatentDiffusion
 from ldm.requests import start_image
 from ldm.seeds import read_variations, split_by_picture
 
@@ -37,6 +36,14 @@ class Measures(Protocol):
     size_multiple: int  # px: sides are multiples of it
     trained_size: tuple[int, int] | None  # height and width in px
     cells_at_once: int  # latent cells of a batch; 0: the default of the CPU
+
+
+class Limits(Protocol):
+    """What limits the settings, of a `LatentDiffusion` or of its `Preset`."""
+
+    factor: int  # px per latent cell
+    size_multiple: int  # px: sides are multiples of it
+    schedule_length: int  # time steps of its training
 
 
 @dataclass(frozen=True)
@@ -151,7 +158,7 @@ def canvas_of(about: Measures, sampling: Sampling, *, encodes: bool = False) -> 
     )
 
 
-def multiples_of(about: Measures, wrap: Wrap) -> tuple[int, int]:
+def multiples_of(about: Measures | Limits, wrap: Wrap) -> tuple[int, int]:
     """Return the multiples in px for height and width: whole latent cells where edges meet."""
     sides = (wrap.down, wrap.across)
     return tuple(about.factor if meets else about.size_multiple for meets in sides)
@@ -174,11 +181,14 @@ def small_of(about: Measures, sampling: Sampling) -> Sampling | None:
     """Return the settings of the small picture that comes first, its shorter side as trained.
 
     None: there is no small picture, since `coarse` is 0, the trained size is not known, the canvas
-    is no larger than it, or `strength`, with a picture to start from, is at most `coarse`.
+    is no larger than it, `strength`, with a picture to start from, is at most `coarse`, or so few
+    steps are taken that all of them would be taken again at full size.
     """
     if not sampling.coarse or about.trained_size is None:
         return None
     if sampling.image is not None and sampling.strength <= sampling.coarse:
+        return None
+    if sampling.second_pass.resampled_steps >= sampling.first_pass_steps:
         return None
     scale = min(about.trained_size) / min(sampling.height, sampling.width)
     if scale >= 1:
@@ -196,21 +206,37 @@ def small_of(about: Measures, sampling: Sampling) -> Sampling | None:
     return replace(sampling, **sides, coarse=0.0, cover="auto")
 
 
-def check(model: LatentDiffusion, sampling: Sampling) -> None:
+def check_request(request: Any, about: Limits) -> None:
+    """Do for a request whose fields are all filled in what `check` does, before a model is loaded.
+
+    Tasks whose size follows from a picture pad it, so that it always suits.
+
+    Raises:
+        RequestError: See `check`.
+    """
+    names = {field.name for field in fields(request)}
+    is_padded = not {"height", "width"} <= names
+    check(about, of_request(request, (about.size_multiple,) * 2 if is_padded else None))
+
+
+def check(about: Limits, sampling: Sampling) -> None:
     """Refuse settings that this model or sampler does not support.
 
     Raises:
         RequestError: If there is one; the message states the value and what would work.
     """
-    check_sides(model, sampling.width, sampling.height, sampling.wrap)
-    if sampling.wrap and MARGIN % model.unet.factor:
+    down, across = multiples_of(about, sampling.wrap)
+    _check_side("width", sampling.width, across)
+    _check_side("height", sampling.height, down)
+    halved = about.size_multiple // about.factor
+    if sampling.wrap and MARGIN % halved:
         raise RequestError(
             f"seamless must be no for this model: its network halves a canvas to cells of "
-            f"{model.unet.factor}, edges meet in cells of {MARGIN}."
+            f"{halved}, edges meet in cells of {MARGIN}."
         )
-    if sampling.steps > model.schedule.length:
+    if sampling.steps > about.schedule_length:
         raise RequestError(
-            f"steps must be at most {model.schedule.length} for this model, got {sampling.steps}."
+            f"steps must be at most {about.schedule_length} for this model, got {sampling.steps}."
         )
     if sampling.inverts and (sampling.sampler == "ddpm" or sampling.eta > 0):
         with_eta = f" with an eta of {sampling.eta:g}" if sampling.eta else ""
@@ -222,17 +248,6 @@ def check(model: LatentDiffusion, sampling: Sampling) -> None:
         raise RequestError(
             f"eta must be 0 for {sampling.sampler}, got {sampling.eta:g}; only ddim uses it."
         )
-
-
-def check_sides(about: Measures, width: int, height: int, wrap: Wrap) -> None:
-    """Check that a canvas of these sides in px suits a model.
-
-    Raises:
-        RequestError: If a side is no multiple of what the model takes; it names the nearest two.
-    """
-    down, across = multiples_of(about, wrap)
-    _check_side("width", width, across)
-    _check_side("height", height, down)
 
 
 def _check_side(name: str, side: int, multiple: int) -> None:
