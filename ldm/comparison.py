@@ -217,6 +217,7 @@ def _value(name: str, text: str, kind: type) -> Any:
         return kind(text)
     except ValueError as error:
         wanted = "whole numbers" if kind is int else "numbers"
+        wanted += " parted by commas" if len(text.split()) > 1 else ""
         raise RequestError(f"{name} takes {wanted}, got {text!r:.40}.") from error
 
 

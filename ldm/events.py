@@ -67,6 +67,7 @@ class Estimate:
     seconds: float | None  # None: not known yet
     memory_bytes: int  # peak of the process; on a GPU, of the memory allocated there
     plan: str  # how the canvas is covered, in a sentence
+    notes: tuple[str, ...] = ()  # for the user, on what will have no effect
 
 
 @dataclass(frozen=True)

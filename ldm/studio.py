@@ -19,6 +19,7 @@ from ldm.canvas.plan import Resources
 from ldm.catalog.hashes import weights_sha256
 from ldm.catalog.registry import load_preset
 from ldm.catalog.schema import Preset
+from ldm.catalog.tokenizer import tokenizer_of
 from ldm.compare import compared, expected
 from ldm.comparison import Comparison
 from ldm.errors import MemoryBudgetError, RequestError
@@ -36,6 +37,7 @@ from ldm.tasks import RUNNERS
 from ldm.tasks.bookmark import Bookmark
 from ldm.tasks.covering import FrameRecorder
 from ldm.tasks.settings import check_request, start_fitted
+from ldm.tasks.text_to_image import notes_on
 from ldm.unfinished import FOLDER, UnfinishedRuns
 
 LONG_LOADING = 3.0  # s from which the result notes how long loading took
@@ -151,7 +153,8 @@ class Studio:
         preset, request = _resolved(request)
         request = start_fitted(request)
         folder = self._folder()  # before the work: an unusable folder is an error
-        yield Progress(f"loading {preset.title}")
+        is_loaded = preset.name in self.manager.loaded()
+        yield Progress("starting" if is_loaded else f"loading {preset.title}")
         too_large = f"{preset.name} needs more memory than there is; take a smaller model."
         try:
             with self.manager.use(preset.name) as model:
@@ -210,7 +213,8 @@ class Studio:
             return expected(request, self.estimate)
         request = request.request if isinstance(request, Progression) else request
         preset, request = _resolved(request)
-        return self.machine.estimate(calibration_key(preset), request, self._resources(None))
+        found = self.machine.estimate(calibration_key(preset), request, self._resources(None))
+        return found and replace(found, notes=notes_on(request, tokenizer_of(preset)))
 
     def _resources(self, folder: Path | None) -> Resources:
         """Return the memory and disk for a run; maps that do not fit go beside the pictures."""

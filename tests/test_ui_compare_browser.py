@@ -35,11 +35,12 @@ def test_settings_are_compared(page, tmp_path):
     expect(down).to_have_value("ddim, dpmpp_2m, plms, ddpm")  # all there are
     down.fill("ddim, plms")
     across.fill("2, 0")
+    told = page.locator(f"{TAB}-comparing-estimate")
+    expect(told).to_have_text("Steps must be 1 to 1000, got 0.")
     page.locator(f"{TAB}-comparing-go").click()
     strip = page.locator(f"{TAB}-strip")
     expect(strip).to_contain_text("Steps must be 1 to 1000, got 0.")
 
-    told = page.locator(f"{TAB}-comparing-estimate")
     across.fill("2, 3, 4")
     expect(told).to_contain_text("6 pictures, about")
     across.fill("2, 3")

@@ -55,6 +55,8 @@ def test_the_estimate_follows_the_size_and_is_compared_with_what_it_took(chromiu
         expect(estimate).to_have_text(
             "Width must be a multiple of 16 px for this model, got 100; 96 or 112 would do."
         )
+        page.locator(f"{TAB}-width input").first.fill("5000")
+        expect(estimate).to_have_text("Width must be 16 to 4096 px, got 5000.")
         # by the time: memory is told with that of the process, which may have grown meanwhile
         set_width(page, 128, lambda seconds, memory: seconds < large[0])
         go.click()
@@ -63,6 +65,18 @@ def test_the_estimate_follows_the_size_and_is_compared_with_what_it_took(chromiu
         seen = []  # read once: the strip is drawn anew when the run ends
         until(page, lambda: seen.extend(EXPECTED.findall(more.text_content() or "")) or seen)
         assert float(seen[0]) < large[0]
+
+
+def test_words_that_no_picture_taught_are_told_before_the_run(chromium, url):
+    with visit(chromium, url) as page:
+        open_page(page, url)
+        estimate = page.locator(f"{TAB}-estimate")
+        expect(estimate).to_have_text(ESTIMATE, timeout=RUN_MS)
+        assert "never seen" not in estimate.text_content()  # of the text that stands for none
+        prompt = page.locator(f"{TAB}-prompt textarea")
+        prompt.fill("a purple unicorn at a lake")
+        prompt.press("Tab")
+        expect(estimate).to_contain_text("This model has never seen: purple, unicorn.")
 
 
 def test_what_a_picture_takes_is_told_before_anything_was_changed_or_made(chromium, url):

@@ -64,6 +64,16 @@ def test_before_a_run_the_page_says_what_goes_on():
     assert "Nothing is being made" not in strip(Progress("sampling", 1, 2))
 
 
+@pytest.mark.parametrize(
+    ("values", "says"), [((5,), "One picture, and a sheet in"), ((5, 6), "2 pictures and a sheet")]
+)
+def test_what_a_comparison_made_is_counted(values, says):
+    request = TextToImage(prompt="a lake")
+    compared = Comparison(request, Axis("steps", values))
+    requests = (compared, *[request] * len(values))
+    assert say(Result(requests, (), 1.0))[0].startswith(says)
+
+
 def test_more_steps_than_were_asked_for_are_explained():
     told = say(Progress("sampling", 14, 24, 3.0, 2.0, detail="small picture first"))
     assert told == ("Step 14 of 24", "small picture first · 3.0 s · about 2 s left")

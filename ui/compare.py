@@ -15,7 +15,7 @@ from ldm.jobs import JobQueue
 from ldm.progression import Progression
 from ldm.requests import PRESET_TASKS
 from ui.controls import COMPARED, QUIET, check_filled, named, on_choice
-from ui.estimate import told, writable
+from ui.estimate import refused, told, writable
 from ui.run import Visit, make_request
 from ui.stage import starts_run
 from ui.tab import Component, Tab, Values, fields_of
@@ -126,12 +126,16 @@ def connect(jobs: JobQueue, tab: Tab, comparing: Comparing) -> None:
         return compared_by(make_request(tab.request_type, tab.to_fields(values)), values)
 
     def estimate(**values: Any) -> str:
+        if any(values[way] and not values[VALUES[way]].strip() for way in COMPARED):
+            return ""
+        fields = values
         try:
-            request = make_request(tab.request_type, writable(tab.to_fields(values)))
+            fields = tab.to_fields(values)
+            request, fields = make_request(tab.request_type, writable(fields)), {}
             comparison = compared_by(request, values)
             return told(jobs.estimate(comparison), comparison.number)
-        except (LDMError, gr.Error):  # reported on submit, not while the values are being typed
-            return ""
+        except (LDMError, gr.Error) as error:
+            return refused(tab, fields, error)
 
     starts_run(jobs, tab.stage, comparing.go, wanted, tab.inputs)
     changes = [box.change for box in (*comparing.inputs.values(), tab.estimate)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -37,19 +38,19 @@ def connect(jobs: JobQueue, tab: Tab, opened: Sequence[Trigger]) -> None:
     boxes = [tab.inputs[name] for name in names if name in tab.inputs]
     boxes.append(tab.stage.plate)  # a finished run improves the estimate
     triggers: list[Trigger] = [*opened, *(box.change for box in boxes)]
+    if "prompt" in tab.inputs:  # for the words that its model does not know
+        triggers.append(tab.inputs["prompt"].blur)
 
     def estimate(**values: Any) -> str:
+        fields = values
         try:
-            request = make_request(tab.request_type, writable(tab.to_fields(values)))
-        except (LDMError, gr.Error):  # reported on submit, not while the values are being typed
-            return ""
-        try:
-            return told(jobs.estimate(request, wait=WAIT))
-        except (RequestError, MemoryBudgetError) as error:
-            words = in_words(tab.stage.reword(str(error)), tab.stage.labels)
-            return f'<p class="refused">{html.escape(words)}</p>'
-        except LDMError:  # of the model; the page says elsewhere that it is missing
-            return ""
+            fields = tab.to_fields(values)
+            request = make_request(tab.request_type, writable(fields))
+            found = jobs.estimate(request, wait=WAIT)
+            is_written = writable(fields) is fields
+            return told(found if is_written or found is None else replace(found, notes=()))
+        except (LDMError, gr.Error) as error:
+            return refused(tab, fields, error)
 
     gr.on(
         triggers,
@@ -61,6 +62,20 @@ def connect(jobs: JobQueue, tab: Tab, opened: Sequence[Trigger]) -> None:
         queue=False,
         **QUIET,
     )
+
+
+def refused(tab: Tab, fields: Values, error: Exception) -> str:
+    """Why a request cannot be run, as HTML; empty if it is not complete yet.
+
+    What is still missing is told on submit, and by the page if it is the model.
+    """
+    message = str(error)
+    value = fields.get(message.partition(" ")[0], message)
+    is_missing = value is None or (isinstance(value, str) and not value.strip())
+    if is_missing or not isinstance(error, (RequestError, MemoryBudgetError)):
+        return ""
+    words = in_words(tab.stage.reword(message), tab.stage.labels)
+    return f'<p class="refused">{html.escape(words)}</p>'
 
 
 def writable(fields: Values) -> Values:
@@ -76,4 +91,4 @@ def told(estimate: Estimate | None, pictures: int = 1) -> str:
     about = f"{pictures} pictures, " if pictures > 1 else ""
     about += f"about {duration(estimate.seconds)}, {memory(estimate.memory_bytes)} of memory"
     plan = "" if estimate.plan.startswith(WHOLE) else f" · {estimate.plan}"
-    return f"<p>{html.escape(about + plan)}</p>"
+    return "".join(f"<p>{html.escape(words)}</p>" for words in (about + plan, *estimate.notes))

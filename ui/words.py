@@ -36,15 +36,9 @@ def say(event: Any) -> tuple[str, str]:
     if isinstance(event, Queued):
         return (f"Waiting, {event.position} before this one" if event.position else "Starting"), ""
     if isinstance(event, Result):
-        count = len(event.requests)
-        made = f"{count} pictures" if count > 1 else "Done"
-        if isinstance(event.requests[0], Comparison):
-            made = f"{count - 1} pictures and a sheet of them"
-        if isinstance(event.requests[-1], Progression):
-            made = "The picture, and a sheet of its steps"
         expected = event.estimate and event.estimate.seconds
         was = [f"{expected:.1f} s were expected."] if expected else []
-        return f"{made} in {event.seconds:.1f} s", " ".join([*event.notes, *was])
+        return f"{_made(event)} in {event.seconds:.1f} s", " ".join([*event.notes, *was])
     if isinstance(event, Failed):
         return event.message, ""
     if isinstance(event, Unfinished):
@@ -52,6 +46,17 @@ def say(event: Any) -> tuple[str, str]:
     if isinstance(event, Cancelled):
         return say(event.unfinished) if event.unfinished else ("Cancelled", "")
     return IDLE, ""
+
+
+def _made(result: Result) -> str:
+    count = len(result.requests)
+    if isinstance(result.requests[0], Comparison):
+        return (
+            f"{count - 1} pictures and a sheet of them" if count > 2 else "One picture, and a sheet"
+        )
+    if isinstance(result.requests[-1], Progression):
+        return "The picture, and a sheet of its steps"
+    return f"{count} pictures" if count > 1 else "Done"
 
 
 def strip(

@@ -7,7 +7,7 @@ import of `transformers`, which takes a second before the first picture, is avoi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,8 @@ from ldm.errors import PresetError
 if TYPE_CHECKING:
     from tokenizers.implementations import BertWordPieceTokenizer
     from torch import Tensor
+
+    from ldm.catalog.schema import Preset
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -87,3 +89,14 @@ class WordPiece:
         if missing := [token for token in SPECIAL_TOKENS if token not in ids]:
             raise PresetError(f"{self.vocabulary} lacks the token {missing[0]}.")
         return ids
+
+
+def tokenizer_of(preset: Preset) -> WordPiece | None:
+    """Return the tokenizer of a preset's sentences, without its model; None: it reads none."""
+    about = preset.architecture.conditioner
+    return about.vocabulary and _tokenizer(about.vocabulary, about.max_seq_len)
+
+
+@lru_cache(maxsize=4)  # an estimate after each change asks for it
+def _tokenizer(vocabulary: Path, max_length: int) -> WordPiece:
+    return WordPiece(vocabulary, max_length)

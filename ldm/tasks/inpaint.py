@@ -34,7 +34,7 @@ from ldm.tasks.covering import RunContext, cover, pausing
 from ldm.tasks.sampling import padded, result, sample
 from ldm.tasks.settings import WRAPS, Sampling, canvas_of, check, of_request
 
-NOTHING_LEFT = "All was marked: what is left of a picture says what the rest is to be."
+NOTHING_LEFT = "Everything was marked, so nothing of the picture was left to go by."
 CONTEXT = 2.0  # side of the area that the model sees / longer side of the hole's box
 
 

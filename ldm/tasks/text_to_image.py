@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -33,17 +34,24 @@ def run(
     cond = model.condition([request.prompt])
     uncond = model.condition([request.negative_prompt])
     images = yield from sample(model, sampling, cond, uncond, context)
-    yield result(request, images, _notes(model, request))
+    yield result(request, images, notes_on(request, model.tokenizer))
 
 
-def _notes(model: LatentDiffusion, request: TextToImage) -> tuple[str, ...]:
-    """Return notes on the parts of the request that had no effect."""
+def notes_on(request: Any, tokenizer: Any) -> tuple[str, ...]:
+    """Return notes on the parts of a request that have no effect.
+
+    Args:
+        request: Any request; only one of this task has notes.
+        tokenizer: Its model's, with `unknown_words` and `is_cut`; None: there is none.
+    """
+    if not isinstance(request, TextToImage) or tokenizer is None:
+        return ()
     notes = []
     for name in ("prompt", "negative_prompt"):
         text = getattr(request, name)
-        if words := model.tokenizer.unknown_words(text):
+        if words := tokenizer.unknown_words(text):
             notes.append(f"This model has never seen: {', '.join(words[:NAMED_WORDS])}.")
-        if model.tokenizer.is_cut(text):
+        if tokenizer.is_cut(text):
             notes.append(f"The {name.replace('_', ' ')} is too long; its end was not read.")
     if request.negative_prompt and request.guidance_scale == 1:
         notes.append("The negative prompt has no effect at a guidance of 1.")
