@@ -32,7 +32,7 @@ SENTENCES = (
 MAPS = (
     ("1-mountain-lake", 16, 1),
     ("2-two-houses", 11, 2),
-    ("3-autumn-harbour", 25, 3),
+    ("3-houses-in-the-mist", 25, 3),
     ("4-winter-village", 6, 4),
     ("5-pines-on-a-meadow", 24, 5),
 )

@@ -228,6 +228,9 @@ def test_settings_survive_a_reload_and_a_link_wins(page, url):
     assert page.locator(f"{TAB}-preset input").first.input_value().startswith("Landscapes")
     page.locator(f"{TAB}-undo").click()
     wait_for_prompt(page, "two pine trees in the snow")
+    page.locator(f"{TAB}-go:not([disabled])").click()
+    expect(told).to_have_count(0)  # it has been read
+    page.locator(f"{TAB}-stop").click()
     expect(number(page, "width")).to_have_value("192")
     expect(left_out).to_have_value("fog")
     page.locator(f"{TAB}-examples button.thumbnail-lg").first.click()

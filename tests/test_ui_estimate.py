@@ -1,11 +1,11 @@
 from types import SimpleNamespace
 
-import gradio as gr
 import pytest
 
-from ldm.errors import MemoryBudgetError, PresetError, RequestError
+from ldm.errors import RequestError
 from ldm.events import Estimate
-from ui.estimate import refused, told
+from ldm.requests import TextToImage, Upscale
+from ui.estimate import request_of, told
 from ui.words import duration, memory
 
 
@@ -31,20 +31,28 @@ def test_what_will_have_no_effect_is_said():
 
 
 @pytest.mark.parametrize(
-    ("fields", "error", "says"),
+    ("values", "says"),
     [
-        ({"width": 5000}, RequestError("width must be 16 to 4096 px, got 5000."), "Width must be"),
-        ({"width": None}, RequestError("width must be 16 to 4096 px, got nothing."), ""),
-        ({"prompt": " "}, RequestError("prompt must be text, got nothing."), ""),
-        ({}, MemoryBudgetError("it needs 3 <GiB>."), "it needs 3 &lt;GiB&gt;."),
-        ({}, gr.Error("draw something first"), ""),
-        ({}, PresetError("demo is gone"), ""),
+        ({"width": 5000}, "Width must be 16 to 4096 px, got 5000."),
+        ({"steps": "<b>"}, "got &#x27;&lt;b&gt;&#x27;."),
+        ({"width": None, "prompt": " "}, ""),  # what is open is filled in
+        ({"image": None}, ""),
     ],
 )
-def test_what_is_wrong_is_told_and_what_is_missing_is_not(fields, error, says):
+def test_what_is_wrong_is_told_and_what_is_missing_is_not(values, says):
     stage = SimpleNamespace(reword=str, labels={"width": "Width"})
-    told = refused(SimpleNamespace(stage=stage), fields, error)
+    request_type = Upscale if "image" in values else TextToImage
+    tab = SimpleNamespace(stage=stage, request_type=request_type, to_fields=dict)
+    request, told = request_of(tab, values if "image" in values else {"prompt": "a"} | values)
     assert says in told if says else told == ""
+    assert (request is None) == (bool(says) or "image" in values)
+
+
+def test_before_anything_is_painted_nothing_is_wrong():
+    def to_fields(values):
+        raise RequestError("there is no label map yet; paint one.")
+
+    assert request_of(SimpleNamespace(to_fields=to_fields), {}) == (None, "")
 
 
 def test_the_way_is_said_where_it_is_not_the_usual_one():

@@ -136,6 +136,24 @@ def test_a_phone_shows_every_tab(page):
     expect(page.locator("#semantic-go")).to_be_in_viewport(ratio=1)
 
 
+def test_back_and_forward_lead_from_tab_to_tab(page):
+    """Back left the studio."""
+    address = page.url
+    is_open = (
+        'document.querySelector("#tabs [role=tab][aria-selected=true]").id === "tab-{}-button"'
+    )
+    open_tab(page, "layout")
+    open_tab(page, "upscale")
+    for move, task in (
+        (page.go_back, "layout"),
+        (page.go_back, "text-to-image"),
+        (page.go_forward, "layout"),
+    ):
+        move()
+        page.wait_for_function(is_open.replace("{}", task))
+    assert page.url == address
+
+
 def test_a_picture_made_here_gets_its_model_but_not_against_a_choice(chromium, url):
     with visit(chromium, url) as page:
         open_page(page, url)

@@ -92,7 +92,7 @@ function commit() {
   trigger("input");
 }
 // One step that can be undone; steps of one kind that follow quickly are one.
-function step(kind, change) { remember(kind); change(); commit(); }
+function step(kind, change) { say(""); remember(kind); change(); commit(); }
 
 function travel(from, to) {
   if (!from.length) return;

@@ -10,12 +10,12 @@ import gradio as gr
 
 from ldm.catalog.registry import list_presets
 from ldm.comparison import Axis, Comparison, comparable, said
-from ldm.errors import LDMError
+from ldm.errors import LDMError, MemoryBudgetError, RequestError
 from ldm.jobs import JobQueue
 from ldm.progression import Progression
 from ldm.requests import PRESET_TASKS
 from ui.controls import COMPARED, QUIET, check_filled, named, on_choice
-from ui.estimate import refused, told, writable
+from ui.estimate import refused, request_of, told
 from ui.run import Visit, make_request
 from ui.stage import starts_run
 from ui.tab import Component, Tab, Values, fields_of
@@ -128,14 +128,16 @@ def connect(jobs: JobQueue, tab: Tab, comparing: Comparing) -> None:
     def estimate(**values: Any) -> str:
         if any(values[way] and not values[VALUES[way]].strip() for way in COMPARED):
             return ""
-        fields = values
+        request, wrong = request_of(tab, values)
+        if request is None:
+            return wrong
         try:
-            fields = tab.to_fields(values)
-            request, fields = make_request(tab.request_type, writable(fields)), {}
             comparison = compared_by(request, values)
             return told(jobs.estimate(comparison), comparison.number)
-        except (LDMError, gr.Error) as error:
-            return refused(tab, fields, error)
+        except (RequestError, MemoryBudgetError) as error:
+            return refused(tab, error)
+        except LDMError:
+            return ""
 
     starts_run(jobs, tab.stage, comparing.go, wanted, tab.inputs)
     changes = [box.change for box in (*comparing.inputs.values(), tab.estimate)]

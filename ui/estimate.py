@@ -42,15 +42,17 @@ def connect(jobs: JobQueue, tab: Tab, opened: Sequence[Trigger]) -> None:
         triggers.append(tab.inputs["prompt"].blur)
 
     def estimate(**values: Any) -> str:
-        fields = values
+        request, wrong = request_of(tab, values)
+        if request is None:
+            return wrong
         try:
-            fields = tab.to_fields(values)
-            request = make_request(tab.request_type, writable(fields))
             found = jobs.estimate(request, wait=WAIT)
-            is_written = writable(fields) is fields
-            return told(found if is_written or found is None else replace(found, notes=()))
-        except (LDMError, gr.Error) as error:
-            return refused(tab, fields, error)
+        except (RequestError, MemoryBudgetError) as error:
+            return refused(tab, error)
+        except LDMError:  # of the model; the page says elsewhere that it is missing
+            return ""
+        is_open = getattr(request, "prompt", "") == ANY
+        return told(replace(found, notes=()) if found and is_open else found)
 
     gr.on(
         triggers,
@@ -64,17 +66,26 @@ def connect(jobs: JobQueue, tab: Tab, opened: Sequence[Trigger]) -> None:
     )
 
 
-def refused(tab: Tab, fields: Values, error: Exception) -> str:
-    """Why a request cannot be run, as HTML; empty if it is not complete yet.
+def request_of(tab: Tab, values: Values) -> tuple[Any, str]:
+    """Return the request of a tab's values and "", or None and what is wrong with them as HTML.
 
-    What is still missing is told on submit, and by the page if it is the model.
+    What is only missing, such as a picture, is told on submit.
     """
-    message = str(error)
-    value = fields.get(message.partition(" ")[0], message)
-    is_missing = value is None or (isinstance(value, str) and not value.strip())
-    if is_missing or not isinstance(error, (RequestError, MemoryBudgetError)):
-        return ""
-    words = in_words(tab.stage.reword(message), tab.stage.labels)
+    try:
+        fields = tab.to_fields(values)
+    except (LDMError, gr.Error):  # nothing is loaded or painted yet
+        return None, ""
+    try:
+        return make_request(tab.request_type, writable(fields)), ""
+    except (LDMError, gr.Error) as error:
+        value = fields.get(str(error).partition(" ")[0])
+        is_there = value is not None and str(value).strip() != ""
+        return None, refused(tab, error) if is_there else ""
+
+
+def refused(tab: Tab, error: Exception) -> str:
+    """Why a request cannot be run, as HTML."""
+    words = in_words(tab.stage.reword(str(error)), tab.stage.labels)
     return f'<p class="refused">{html.escape(words)}</p>'
 
 

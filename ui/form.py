@@ -117,7 +117,8 @@ class Form:
         if paths:
             gr.set_static_paths([EXAMPLES])
             pictures = [(str(path), _caption(path)) for path in paths]
-            self.examples = self.start_from("Start from one of these", pictures)
+            about = {"object_fit": "cover"}  # they are of nearly one shape
+            self.examples = self.start_from("Start from one of these", pictures, **about)
 
     def start_from(self, title: str, pictures: Sequence[Any], **options: Any) -> gr.Gallery:
         """Add a titled gallery of pictures to start from."""

@@ -53,7 +53,7 @@ def strip_of_pictures(
         "label": label,
         "show_label": False,
         "height": "auto",
-        "object_fit": "cover",
+        "object_fit": "contain",
         "allow_preview": False,
         "buttons": [],
         "interactive": False,

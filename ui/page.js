@@ -61,11 +61,12 @@ const latentCanvas = {
       return ((byTask[task] ??= {})[name] = value === "" || fault ? values[i] : asTaken(values[i], value));
     });
     const isLink = brings || link.tab;
-    openTab(isLink && !unknown ? linked : stored(ownStorage, TAB_KEY, FIRST_TAB));
+    const first = isLink && !unknown ? linked : stored(ownStorage, TAB_KEY, FIRST_TAB);
+    history.replaceState({ tab: first }, "", isLink ? location.pathname : undefined);
+    openTab(first);
     // from here on the settings are this window's own: a reload brings neither the link's back nor
     // those of another window
     for (const task in byTask) this.keep(task, Object.keys(byTask[task]), Object.values(byTask[task]));
-    if (isLink) history.replaceState(null, "", location.pathname);
     tell(refused);
     shade(stored(localStorage, SHADE_KEY, null));
     document.body.dataset.ready = "yes";
@@ -203,6 +204,10 @@ function tell(sentences) {
   document.querySelector("#tabs").before(note);
 }
 
+addEventListener("click", ({ target }) => { // whoever generates has read it
+  if (target.closest?.(".lc-go")) for (const note of document.querySelectorAll(".not-taken")) note.remove();
+});
+
 const tabNames = () => [...document.querySelectorAll("#tabs button[role=tab]")].map(tabOf);
 const tabOf = (button) => button.id.slice("tab-".length, -"-button".length);
 
@@ -217,8 +222,12 @@ new MutationObserver((changes) => {
   for (const { target } of changes) if (target.matches("#tabs button[role=tab][aria-selected=true]")) opened(tabOf(target));
 }).observe(document, { subtree: true, attributeFilter: ["aria-selected"] });
 
+// The browser's Back and Forward lead from tab to tab.
+addEventListener("popstate", ({ state }) => { if (state?.tab) openTab(state.tab); });
+
 function opened(task) {
   ownStorage.setItem(TAB_KEY, JSON.stringify(task));
+  if (history.state?.tab !== task) history.pushState({ tab: task }, "");
   setTimeout(() => { // a tab's own buttons are made when it is opened for the first time
     const [width, height] = ["width", "height"].map((side) => document.querySelector(`#${task}-${side} input`)?.value);
     if (width) markRatio(task, +width, +height);
