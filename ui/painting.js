@@ -345,7 +345,10 @@ root.addEventListener("click", (event) => {
     DO[button.dataset.do]();
     if (event.detail) board.focus({ preventScroll: true }); // by mouse: Ctrl+Z takes it back
   }
-  if (button.dataset.across) takeRatio(+button.dataset.across, +button.dataset.down);
+  if (button.dataset.across) {
+    takeRatio(+button.dataset.across, +button.dataset.down);
+    if (event.detail) board.focus({ preventScroll: true });
+  }
 });
 
 const KEYS = { b: "brush", e: "eraser", l: "line", r: "rectangle", f: "fill", "-": "smaller", "+": "larger", "=": "larger", 0: "whole" };
@@ -369,13 +372,13 @@ window.addEventListener("keydown", (event) => { if (event.key === "Enter") finis
 window.addEventListener("pointerdown", (event) => { if (!board.contains(event.target)) finish(); }, true);
 parts.size.addEventListener("input", () => setSize(2 * (sizeLimit() / 2) ** (parts.size.value / 100)));
 
-// --- a map's size: the painting is stretched along, so nothing is lost
+// --- a map's size: the painting fits into it, so nothing is lost
 
 function takeSize(width, height) {
   if (!surface || (width === surface.width && height === surface.height)) return;
   finish();
   note("");
-  replace(resized(surface, width, height), null);
+  replace(extended(surface, width, height), null);
 }
 function takeRatio(across, down) {
   const unit = Math.min(across, down), base = Math.min(...props.size);

@@ -96,11 +96,22 @@ function paintFill(surface, x, y, label) {
 }
 
 function resized(surface, width, height) {
-  const labels = new Uint8Array(width * height);
-  const columns = new Uint32Array(width);
-  for (let x = 0; x < width; x++) columns[x] = Math.floor((x + 0.5) * surface.width / width);
+  const places = (side, of) => Uint32Array.from({ length: side }, (_, at) => Math.floor((at + 0.5) * of / side));
+  return sampled(surface, places(width, surface.width), places(height, surface.height));
+}
+
+// As large as fits, in the middle: a moon stays round. What is at its edges goes on beyond them.
+function extended(surface, width, height) {
+  const scale = Math.min(width / surface.width, height / surface.height);
+  const places = (side, of) => Uint32Array.from({ length: side }, (_, at) =>
+    Math.min(of - 1, Math.max(0, Math.floor((at + 0.5 - side / 2) / scale + of / 2))));
+  return sampled(surface, places(width, surface.width), places(height, surface.height));
+}
+
+function sampled(surface, columns, rows) {
+  const width = columns.length, height = rows.length, labels = new Uint8Array(width * height);
   for (let y = 0; y < height; y++) {
-    const row = Math.floor((y + 0.5) * surface.height / height) * surface.width;
+    const row = rows[y] * surface.width;
     for (let x = 0; x < width; x++) labels[y * width + x] = surface.labels[row + columns[x]];
   }
   return { width, height, labels };
