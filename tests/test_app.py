@@ -1,5 +1,6 @@
 import http.client
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -10,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from gradio_client import Client
 
 import app
 
@@ -116,6 +118,11 @@ def test_a_public_page_hands_out_nothing_that_was_made_here(tmp_path, port):
     process = start("--port", str(port), "--data-dir", str(tmp_path), "--no-history")
     try:
         answer(f"http://127.0.0.1:{port}", process)
+        about = {"prompt": "a lake", "steps": 1, "width": 128, "height": 128}
+        client = Client(f"http://127.0.0.1:{port}", verbose=False, download_files=False)
+        client.predict(**about, api_name="/text_to_image")
+        (made,) = (tmp_path / "visitors").rglob("*.png")
+        assert not (tmp_path / "outputs").exists()
         told = {}
         for folder in ("visitors", "outputs", "thumbnails"):
             path = tmp_path / folder / "a.png"
@@ -128,6 +135,7 @@ def test_a_public_page_hands_out_nothing_that_was_made_here(tmp_path, port):
         process.kill()
         process.communicate()
     assert told == {"visitors": 200, "outputs": 403, "thumbnails": 403}
+    assert re.search(r"[0-9a-f]{16}", made.stem)
 
 
 def test_a_space_shows_no_visitor_what_another_made(monkeypatch):
