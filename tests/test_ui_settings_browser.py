@@ -93,6 +93,13 @@ def test_words_are_added_and_taken_out_again(page):
         prompt.fill(text)
         word("fog").click()
         expect(prompt).to_have_value(left)
+    prompt.fill("a lake At Night, fog")
+    word("at noon").click()  # there is one time of day
+    expect(prompt).to_have_value("a lake at noon, fog")
+    word("in the morning").click()
+    expect(prompt).to_have_value("a lake in the morning, fog")
+    word("in the morning").click()
+    expect(prompt).to_have_value("a lake, fog")
     prompt.fill("")
     word("at noon").click()
     expect(prompt).to_have_value("at noon")

@@ -6,10 +6,19 @@ const JOINED = /^(at|in|by|on) /; // "a lake at noon", but "a lake, fog"
 const BEFORE = "(?:^|[,\\s]+)(?:(?:and|with|in|on|by|near|under)\\s+)?(?:(?:the|an?)\\s+)?";
 
 const promptOf = (part) => part.closest(".lc-words")?.querySelector(".field-prompt textarea");
+const patternOf = (word) => `${word.replace(/[^\w ]/g, "\\$&").replace(/ /g, "\\s+")}(?![\\w'’-])`;
 // the word by itself, with what joins it
-const written = (word) => new RegExp(`${BEFORE}${word.replace(/[^\w ]/g, "\\$&").replace(/ /g, "\\s+")}(?![\\w'’-])`, "gi");
+const written = (word) => new RegExp(`${BEFORE}${patternOf(word)}`, "gi");
 
-function toggleWord(text, word) {
+// Times of day are groups in which every word is joined so: of these, one takes another's place.
+function rivalOf(button, text) {
+  const group = [...button.parentElement.querySelectorAll("button")];
+  if (!group.every((one) => JOINED.test(one.textContent))) return null;
+  return group.map((one) => one.textContent).find((other) => written(other).test(text));
+}
+
+function toggleWord(text, word, rival) {
+  if (rival && rival !== word) return text.replace(new RegExp(`\\b${patternOf(rival)}`, "i"), word);
   const without = text.replace(written(word), "");
   if (without !== text) return without.replace(/^[\s,]+/, "");
   const before = text.replace(/[\s,]+$/, "");
@@ -23,7 +32,7 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest?.(`${WORDS} button`);
   if (!button) return;
   const prompt = promptOf(button);
-  prompt.value = toggleWord(prompt.value, button.textContent);
+  prompt.value = toggleWord(prompt.value, button.textContent, rivalOf(button, prompt.value));
   prompt.dispatchEvent(new Event("input", { bubbles: true })); // Gradio takes it as typed
 });
 // it was typed, clicked or filled in
