@@ -74,7 +74,8 @@ def compared(
 
 
 def expected(comparison: Comparison, of: Callable[[Any], Estimate | None]) -> Estimate | None:
-    """Estimate all pictures, each by `of`: summed time, largest memory; None: one is not known.
+    """Estimate all pictures, each by `of`: summed time, largest memory, all notes; None: one is
+    not known.
 
     The sheet itself takes little and is not counted.
     """
@@ -82,7 +83,8 @@ def expected(comparison: Comparison, of: Callable[[Any], Estimate | None]) -> Es
     if any(one is None or one.seconds is None for one in found):
         return None
     worst = max(found, key=lambda one: one.memory_bytes)
-    return replace(worst, seconds=sum(one.seconds for one in found))
+    notes = dict.fromkeys(note for one in found for note in one.notes)
+    return replace(worst, seconds=sum(one.seconds for one in found), notes=tuple(notes))
 
 
 def _result(made: list[Result], seconds: float) -> Result:

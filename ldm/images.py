@@ -49,6 +49,8 @@ def open_image(path: Path, ground: str = "white") -> Image.Image:
     with _readable(path, "PNG and JPEG work"):
         image = Image.open(path, formats=FORMATS)
         check_size(image, path.name)
+        if isinstance(grey := image.info.get("transparency"), int):  # Pillow scales the rest alone
+            image.info["transparency"] = grey * _grey_step(path)
         return flattened(ImageOps.exif_transpose(image), ground)
 
 

@@ -6,6 +6,7 @@ found by its singular too, and "today" and "yesterday" are days.
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import date, timedelta
 from string import digits
@@ -37,11 +38,22 @@ def _holds(phrase: str, word: str) -> tuple[str, list[str]]:
     if phrase or not text.strip(digits):
         pattern = _alone(text)
     elif len(text) > 3 and text.isalpha() and text[-1] == "s":
-        text = text[:-1]
-        pattern = rf"{text}(s|(?!\w))"
+        text, pattern = _plural(text)
     else:
         return "instr(words, ?)", [text]
     return "instr(words, ?) AND matches(?, words)", [text, pattern]  # the faster one first
+
+
+def _plural(text: str) -> tuple[str, str]:
+    """Return how a plural and its singulars begin, and their pattern: "boats" finds "boat"."""
+    singulars = [text[:-1]]
+    if re.search("(s|x|z|ch|sh)es$", text):
+        singulars.append(text[:-2])
+    if text.endswith("ies"):
+        singulars.append(text[:-3] + "y")
+    start = os.path.commonprefix(singulars)
+    ends = [text[len(start) :], *(one[len(start) :] + r"(?!\w)" for one in singulars)]
+    return start, f"{start}({'|'.join(ends)})"
 
 
 def _alone(text: str) -> str:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import ImageFont
 
-from ldm.compare import compared
+from ldm.compare import compared, expected
 from ldm.comparison import MOST, Axis, Comparison, comparable, read_axis, recorded, said
 from ldm.errors import RequestError
-from ldm.events import Progress, Result
+from ldm.events import Estimate, Progress, Result
 from ldm.requests import REQUESTS, TextToImage
 from ldm.sheet import GAP, LINES, LONGEST, MARGIN, _lines, fitted, sheet
 
@@ -257,3 +257,11 @@ def test_large_pictures_are_made_smaller_for_a_sheet():
     assert (small == 7).all()
     assert fitted(large, 1, 2) is large
     assert fitted(large, LONGEST, 1).shape == (1, LONGEST // 32, 3)
+
+
+def test_what_is_told_before_is_told_of_all_its_pictures():
+    def of(request):
+        return Estimate(1.0, 5, "whole", (f"{request.steps} is few",) if request.steps < 9 else ())
+
+    found = expected(Comparison(REQUEST, Axis("steps", (5, 10, 7))), of)
+    assert (found.seconds, found.notes) == (3.0, ("5 is few", "7 is few"))

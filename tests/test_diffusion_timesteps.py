@@ -65,6 +65,8 @@ def test_a_picture_to_start_from_is_noised_as_much_as_was_asked_for(sampler):
         assert last_timesteps(sampler, steps, steps, 1.0, 1000) == timesteps_of(
             sampler, steps, 1000
         )
+    for steps in (10, 12, 14):  # t = 0 or 1 alone would be left
+        assert last_timesteps(sampler, steps, 1, 0.1, 1000)[0] == 99
     assert last_timesteps(sampler, 50, 15, 0.3, 1000) == timesteps_of(sampler, 50, 1000)[-15:]
     assert last_timesteps(sampler, 2, 2, 1.0, 2) == [1, 0]
 

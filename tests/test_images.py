@@ -244,6 +244,13 @@ def test_a_turned_label_map_is_read_upright(tmp_path, mode):
     assert got.tolist() == [[0, 0], [0, 1], [0, 1]]
 
 
+@pytest.mark.parametrize("depth", [2, 4, 8])
+def test_the_transparent_grey_of_few_bits_is_white(tmp_path, depth):
+    path = png(tmp_path / "a.png", [[0, 1, 2]], depth, tRNS=b"\0\1")
+    black, clear, other = EncodedImage.from_file(path).array()[0, :, 0].tolist()
+    assert (black, clear, other) == (0, 255, 2 * 255 // (2**depth - 1))
+
+
 def test_the_transparent_grey_of_16_bits_is_white(tmp_path):
     grey = [[0x1234, 0x1235, 0, 0xFFFF]]  # the first two are the same in 8 bits
     path = png(tmp_path / "a.png", grey, 16, tRNS=b"\x12\x34")

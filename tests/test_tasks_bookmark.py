@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -215,9 +216,18 @@ def test_numbers_without_bound_are_nothing_to_go_on_with(tmp_path, monkeypatch):
     monkeypatch.setattr(bookmark, "WORTH", 0)
     kept = Bookmark(tmp_path / "a.safetensors", REQUEST, "abc")
     step = Step(0, 6, 9, torch.full((1, 3, 4, 4), torch.nan), torch.zeros(1, 3, 4, 4))
-    kept.page("one", (1, 3, 4, 4), 6, 0).mark(step, 1, 6)
+    kept.page("one", (1, 3, 4, 4), range(9, 3, -1), 0).mark(step, 1, 6)
     kept.close()
     assert not kept.path.exists()
+
+
+def test_a_step_of_another_grid_is_nothing_to_go_on_with():
+    kept = Bookmark(Path("a.safetensors"), REQUEST, "abc")
+    name, shape, zeros = "one", (1, 3, 4, 4), torch.zeros(1, 3, 4, 4)
+    kept.page(name, shape, [9, 5, 1], 0).mark(Step(1, 3, 5, zeros, zeros), 2, 3)
+    assert kept.page(name, shape, [9, 5, 1], 0).since is not None
+    assert kept.page(name, shape, [9, 4, 1], 0).since is None
+    assert kept.page(name, shape, [9, 5], 0).since is None
 
 
 @pytest.mark.parametrize("damage", ["cut", "noise", "empty", "other", "place", "shape"])

@@ -24,8 +24,11 @@ def compare_two_seeds(page, task):
 
 
 def test_settings_are_compared(page, tmp_path):
-    page.locator(f"{TAB}-prompt textarea").fill("snow at night")
+    told = page.locator(f"{TAB}-comparing-estimate")
     page.locator(f"{TAB}-comparing button").first.click()
+    expect(told).to_contain_text("4 pictures, about", timeout=RUN_MS)
+    assert "never seen" not in told.text_content()  # of the text that stands for none
+    page.locator(f"{TAB}-prompt textarea").fill("snow at night")
     across = page.locator(f"{TAB}-across-values input, {TAB}-across-values textarea")
     page.wait_for_timeout(500)  # what opens is drawn anew; typing before that is lost
     expect(across).to_have_value("5, 10, 20, 40")
@@ -35,7 +38,6 @@ def test_settings_are_compared(page, tmp_path):
     expect(down).to_have_value("ddim, dpmpp_2m, plms, ddpm")  # all there are
     down.fill("ddim, plms")
     across.fill("2, 0")
-    told = page.locator(f"{TAB}-comparing-estimate")
     expect(told).to_have_text("Steps must be 1 to 1000, got 0.")
     page.locator(f"{TAB}-comparing-go").click()
     strip = page.locator(f"{TAB}-strip")

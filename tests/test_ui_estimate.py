@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -28,6 +29,7 @@ def test_what_is_not_known_is_not_said():
 def test_what_will_have_no_effect_is_said():
     estimate = Estimate(2.0, 2**30, "whole", ("This model has never seen: <b>.",))
     assert told(estimate).endswith("<p>This model has never seen: &lt;b&gt;.</p>")
+    assert told(estimate, has_notes=False) == told(replace(estimate, notes=()))
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,12 @@ def test_a_window_of_its_own_and_two_fingers(made):
     made.go_back()
     expect(made.locator("dialog.closer")).to_have_count(0)
     expect(made.locator(PICTURE)).to_be_visible()
+    made.go_forward()  # to where the window was open
+    made.locator("#tab-layout-button").click()
+    made.wait_for_function("history.state.tab === 'layout'")
+    made.go_back()
+    made.wait_for_function("history.state.tab === 'text-to-image'")
+    expect(made.locator(PICTURE)).to_be_visible()
     assert made.evaluate("document.documentElement.scrollWidth") <= 390
 
 

@@ -15,7 +15,7 @@ from ldm.jobs import JobQueue
 from ldm.progression import Progression
 from ldm.requests import PRESET_TASKS
 from ui.controls import COMPARED, QUIET, check_filled, named, on_choice
-from ui.estimate import refused, request_of, told
+from ui.estimate import is_open, refused, request_of, told
 from ui.run import Visit, make_request
 from ui.stage import starts_run
 from ui.tab import Component, Tab, Values, fields_of
@@ -133,7 +133,7 @@ def connect(jobs: JobQueue, tab: Tab, comparing: Comparing) -> None:
             return wrong
         try:
             comparison = compared_by(request, values)
-            return told(jobs.estimate(comparison), comparison.number)
+            return told(jobs.estimate(comparison), comparison.number, has_notes=not is_open(values))
         except (RequestError, MemoryBudgetError) as error:
             return refused(tab, error)
         except LDMError:

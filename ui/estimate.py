@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -51,8 +50,7 @@ def connect(jobs: JobQueue, tab: Tab, opened: Sequence[Trigger]) -> None:
             return refused(tab, error)
         except LDMError:  # of the model; the page says elsewhere that it is missing
             return ""
-        is_open = getattr(request, "prompt", "") == ANY
-        return told(replace(found, notes=()) if found and is_open else found)
+        return told(found, has_notes=not is_open(values))
 
     gr.on(
         triggers,
@@ -91,15 +89,23 @@ def refused(tab: Tab, error: Exception) -> str:
 
 def writable(fields: Values) -> Values:
     """Replace an empty prompt, which a request would refuse; the estimate is the same for all."""
-    written = str(fields.get("prompt", ANY) or "").strip()
-    return fields if written else fields | {"prompt": ANY}
+    return fields | {"prompt": ANY} if is_open(fields) else fields
 
 
-def told(estimate: Estimate | None, pictures: int = 1) -> str:
-    """An estimate for `pictures` pictures as HTML; empty if the time is not known yet."""
+def is_open(values: Values) -> bool:
+    """Whether a prompt is still empty."""
+    return not str(values.get("prompt", ANY) or "").strip()
+
+
+def told(estimate: Estimate | None, pictures: int = 1, *, has_notes: bool = True) -> str:
+    """An estimate for `pictures` pictures as HTML; empty if the time is not known yet.
+
+    `has_notes`: whether what it says of the words is true of what was asked for.
+    """
     if estimate is None or estimate.seconds is None:
         return ""
     about = f"{pictures} pictures, " if pictures > 1 else ""
     about += f"about {duration(estimate.seconds)}, {memory(estimate.memory_bytes)} of memory"
+    notes = estimate.notes if has_notes else ()
     plan = "" if estimate.plan.startswith(WHOLE) else f" · {estimate.plan}"
-    return "".join(f"<p>{html.escape(words)}</p>" for words in (about + plan, *estimate.notes))
+    return "".join(f"<p>{html.escape(words)}</p>" for words in (about + plan, *notes))

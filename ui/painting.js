@@ -374,11 +374,17 @@ parts.size.addEventListener("input", () => setSize(2 * (sizeLimit() / 2) ** (par
 
 // --- a map's size: the painting fits into it, so nothing is lost
 
+let sized = null; // what the last change of size made, and of what
+
 function takeSize(width, height) {
   if (!surface || (width === surface.width && height === surface.height)) return;
   finish();
   note("");
-  replace(extended(surface, width, height), null);
+  // each size is made of what was painted, not of what the size before left of it
+  const isSized = sized && sized.width === surface.width && sameBytes(sized.labels, surface.labels);
+  const from = isSized ? sized.from : surface, next = extended(from, width, height);
+  sized = { from, width, labels: next.labels.slice() };
+  replace(next, null);
 }
 function takeRatio(across, down) {
   const unit = Math.min(across, down), base = Math.min(...props.size);

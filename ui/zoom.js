@@ -192,7 +192,7 @@ function lookCloser(task) {
   dialog.tabIndex = -1; // the keys are its own from the start
   dialog.showModal();
   dialog.focus();
-  history.pushState({ closer: true }, ""); // the browser's Back closes it and stays here
+  history.pushState({ ...history.state, closer: true }, ""); // the browser's Back closes it and stays here
 }
 addEventListener("popstate", () => document.querySelector("dialog.closer")?.close());
 // To another picture of the row, which comes on show in the tab too.

@@ -94,9 +94,12 @@ class WordPiece:
 def tokenizer_of(preset: Preset) -> WordPiece | None:
     """Return the tokenizer of a preset's sentences, without its model; None: it reads none."""
     about = preset.architecture.conditioner
-    return about.vocabulary and _tokenizer(about.vocabulary, about.max_seq_len)
+    if about.vocabulary is None:
+        return None
+    written = about.vocabulary.stat().st_mtime_ns if about.vocabulary.exists() else 0
+    return _tokenizer(about.vocabulary, about.max_seq_len, written)
 
 
 @lru_cache(maxsize=4)  # an estimate after each change asks for it
-def _tokenizer(vocabulary: Path, max_length: int) -> WordPiece:
+def _tokenizer(vocabulary: Path, max_length: int, _written: int) -> WordPiece:
     return WordPiece(vocabulary, max_length)

@@ -71,8 +71,9 @@ def timesteps_of(sampler: str, steps: int, length: int) -> list[int]:
 def last_timesteps(sampler: str, steps: int, count: int, share: float, length: int) -> list[int]:
     """Return the last `count` time steps of a sampler, for a picture that it starts from.
 
-    With fewer steps than `FEW`, whose last time step is far from 0, they spread over the last
-    `share` of the schedule instead, so that the picture is noised as much as was asked for.
+    With fewer steps than `FEW`, whose last time step is far from 0, and where the last time step
+    alone, t = 0 or 1, would be left, they spread over the last `share` of the schedule instead, so
+    that the picture is noised as much as was asked for.
 
     Args:
         sampler: Name of the sampler.
@@ -84,8 +85,9 @@ def last_timesteps(sampler: str, steps: int, count: int, share: float, length: i
     Raises:
         ValueError: If steps is not in 1..length.
     """
-    if steps >= FEW:
-        return timesteps_of(sampler, steps, length)[-count:]
+    last = timesteps_of(sampler, steps, length)[-count:]
+    if steps >= FEW and last[0] > 1:
+        return last
     # from t = 0 next to nothing would change
     top = min(length, max(count + 1, round(share * length)))
     return ddpm_timesteps(count, top) if sampler == "ddpm" else _trailing(count, top)

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -88,22 +89,23 @@ class Bookmark:
         is_begun = self.path is not None and self.steps
         return Unfinished(self.request, *self._place) if is_begun else None
 
-    def page(self, name: str, shape: tuple[int, ...], total: int, memory: int) -> Page:
+    def page(self, name: str, shape: tuple[int, ...], grid: Sequence[int], memory: int) -> Page:
         """Return the page of one sampling, with the stored step if it fits the sampling.
 
         Args:
             name: Identifies the sampling in its run.
             shape: (B, C, h, w) of its latents.
-            total: Number of its steps.
+            grid: The time steps that it visits.
             memory: Most tensors that its sampler remembers from earlier steps.
         """
-        since = self.steps.get(name)
+        since, total = self.steps.get(name), len(grid)
         if since is not None:
             is_whole = since.total == total and 0 <= since.index < total
+            is_here = is_whole and since.t == grid[since.index]
             remembers = len(since.memory) == min(memory, since.index + 1)
             parts = (since.x_t, since.x0, *since.memory)
             fits = all(one.shape == shape and one.dtype == torch.float32 for one in parts)
-            since = since if is_whole and remembers and fits and _is_finite(since) else None
+            since = since if is_here and remembers and fits and _is_finite(since) else None
         return Page(total, since, self, name)
 
     def mark(self, sampling: str, step: Step, done: int, total: int) -> None:

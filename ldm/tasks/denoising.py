@@ -101,7 +101,8 @@ def _page(
     origin = "noise" if start is None else "latents"
     name = f"{len(seeds)} from seed {seeds[0]}, {h} x {w}, from {origin}, {on.model.dtype}"
     memory = HISTORY_LENGTH.get(sampling.sampler, 0)
-    return context.bookmark.page(name, (len(seeds), C, h, w), total, memory)
+    grid = timesteps_on(on, sampling, start)
+    return context.bookmark.page(name, (len(seeds), C, h, w), grid, memory)
 
 
 def _run_steps(  # noqa: PLR0913  (the arguments of `denoised`)
