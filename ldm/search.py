@@ -1,7 +1,7 @@
 """The words of a search in the history, as a condition of its index.
 
-Every word and every quoted phrase must be in a picture's words. A number stands alone, a plural is
-found by its singular too, and "today" and "yesterday" are days.
+Every word and every quoted phrase must be in a picture's words. A number stands alone, a plural
+finds its singular, too, and "today" and "yesterday" are days.
 """
 
 from __future__ import annotations

@@ -175,7 +175,7 @@ def plms(
     history = () if after is None else after.memory
     for step in left:
         e = eps(x, _batch_t(x, step.t))
-        # at far less noise the errors of a prediction are large, measured in what this step takes
+        # a network errs most where there is little noise, and this step would enlarge its error
         second_end = step.total > 1 and step.sigma_s > step.sigma_t / 2
         if not history and not second_end:
             combined = e

@@ -34,7 +34,7 @@ from ldm.models.autoencoder import AttnBlock
 QUERIES = 256  # queries at a time, and fewest queries, of attention by plain products
 KEYS = 1024  # most keys of plain products, for heads narrower than WIDE
 WIDE = 256  # channels of a head
-PIECE = 4e10  # operations on the CPU after which attention can be paused, fewer than a second takes
+PIECE = 4e10  # most operations between two pauses on the CPU, where they take under a second
 LEAST = 1024  # fewest queries of a piece; the fused kernel takes fewer in smaller blocks
 SCORES = 2**26  # most scores (pairs of query and key) held at once on CUDA, 128 MiB
 Prepare = Callable[[nn.Module, torch.dtype | None], nn.Module]
