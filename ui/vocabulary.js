@@ -18,9 +18,9 @@ function rivalOf(button, text) {
 }
 
 function toggleWord(text, word, rival) {
-  if (rival && rival !== word) return text.replace(new RegExp(`\\b${patternOf(rival)}`, "i"), word);
   const without = text.replace(written(word), "");
   if (without !== text) return without.replace(/^[\s,]+/, "");
+  if (rival) return text.replace(new RegExp(`\\b${patternOf(rival)}`, "i"), word);
   const before = text.replace(/[\s,]+$/, "");
   return before + (before && (JOINED.test(word) || /[.;:!?]$/.test(before) ? " " : ", ")) + word;
 }

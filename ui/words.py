@@ -51,9 +51,8 @@ def say(event: Any) -> tuple[str, str]:
 def _made(result: Result) -> str:
     count = len(result.requests)
     if isinstance(result.requests[0], Comparison):
-        return (
-            f"{count - 1} pictures and a sheet of them" if count > 2 else "One picture, and a sheet"
-        )
+        some = "One picture, and a sheet"
+        return some if count == 2 else f"{count - 1} pictures and a sheet of them"
     if isinstance(result.requests[-1], Progression):
         return "The picture, and a sheet of its steps"
     return f"{count} pictures" if count > 1 else "Done"
