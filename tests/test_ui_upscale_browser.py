@@ -24,7 +24,12 @@ def test_enlarge_compare_and_restore(page, tmp_path):
     page.locator("#upscale-go").click()
     page.locator("#upscale-strip", has_text="There is no picture yet").wait_for()
     upload = page.locator("#upscale-image input[type=file]")
+    upload.set_input_files(tmp_path / "text.png")
+    page.get_by_text("text.png is no readable picture").wait_for()
+    expect(page.locator("#upscale-image img")).to_be_hidden()  # it would be a broken one
+    page.locator("#upscale-image").get_by_label("Remove Image").click()
     upload.set_input_files(tmp_path / "low.png")
+    expect(page.locator("#upscale-image img")).to_be_visible()
     page.get_by_text("45 × 30 px becomes 180 × 120 px").wait_for()
     expect(page.locator("#upscale-strip .strip.failed")).to_be_hidden()
     set_steps(page, "upscale", 3)

@@ -40,8 +40,10 @@ function showFailures() {
   }
 }
 
-// A picture that was removed in the history is no thumbnail any more; another one may take its node.
-const tells = (gone) => (event) => event.target.closest?.(".lc-results .thumbnail-lg")?.toggleAttribute("data-gone", gone);
+// A picture that was removed in the history is no thumbnail any more, and a file that is no picture is
+// none in its field; another one may take its node.
+const PICTURES = ".lc-results .thumbnail-lg, .field-image img";
+const tells = (gone) => (event) => event.target.closest?.(PICTURES)?.toggleAttribute("data-gone", gone);
 document.addEventListener("error", tells(true), true);
 document.addEventListener("load", tells(false), true);
 
