@@ -26,9 +26,9 @@ def where(words: str, task: str) -> tuple[str, list[str | int]]:
     found = PARTS.findall(words.casefold().translate(QUOTES))
     parts = [(" ".join(phrase.split()), word) for phrase, word in found if phrase.strip() or word]
     some = [_holds(*part) for part in parts[:MAX_WORDS]]
-    where = " AND ".join(["words IS NOT NULL", *(part for part, _ in some)])
+    condition = " AND ".join(["words IS NOT NULL", *(part for part, _ in some)])
     values = [value for _, pair in some for value in pair]
-    return (f"{where} AND task = ?", [*values, task]) if task else (where, values)
+    return (f"{condition} AND task = ?", [*values, task]) if task else (condition, values)
 
 
 def _holds(phrase: str, word: str) -> tuple[str, list[str]]:

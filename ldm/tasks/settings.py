@@ -29,20 +29,23 @@ WRAPS = {
 """Value of `seamless` -> edges that meet."""
 
 
-class Measures(Protocol):
-    """The properties that a canvas depends on, of a `LatentDiffusion` or of its `Facts`."""
+class Grid(Protocol):
+    """What the sides of a picture depend on."""
 
     factor: int  # px per latent cell
     size_multiple: int  # px: sides are multiples of it
+
+
+class Measures(Grid, Protocol):
+    """The properties that a canvas depends on, of a `LatentDiffusion` or of its `Facts`."""
+
     trained_size: tuple[int, int] | None  # height and width in px
     cells_at_once: int  # latent cells of a batch; 0: the default of the CPU
 
 
-class Limits(Protocol):
+class Limits(Grid, Protocol):
     """What limits the settings, of a `LatentDiffusion` or of its `Preset`."""
 
-    factor: int  # px per latent cell
-    size_multiple: int  # px: sides are multiples of it
     schedule_length: int  # time steps of its training
 
 
@@ -158,7 +161,7 @@ def canvas_of(about: Measures, sampling: Sampling, *, encodes: bool = False) -> 
     )
 
 
-def multiples_of(about: Measures | Limits, wrap: Wrap) -> tuple[int, int]:
+def multiples_of(about: Grid, wrap: Wrap) -> tuple[int, int]:
     """Return the multiples in px for height and width: whole latent cells where edges meet."""
     sides = (wrap.down, wrap.across)
     return tuple(about.factor if meets else about.size_multiple for meets in sides)
