@@ -21,7 +21,8 @@ from PIL import Image, PngImagePlugin
 
 from ldm.comparison import recorded
 from ldm.errors import RequestError
-from ldm.images import TITLE, EncodedImage, beyond
+from ldm.images import EncodedImage
+from ldm.picture_files import TITLE, beyond
 from ldm.progression import Progression
 from ldm.request_json import from_dict, to_dict
 from ldm.requests import REQUESTS

@@ -14,7 +14,7 @@ from ldm.catalog.registry import load_preset
 from ldm.comparison import Comparison
 from ldm.errors import LDMError
 from ldm.images import EncodedImage
-from ldm.images import title_of as title_of  # re-exported for callers
+from ldm.picture_files import title_of as title_of  # re-exported for callers
 from ldm.progression import Progression
 from ldm.requests import (
     ClassConditional,

@@ -44,7 +44,9 @@ MAY_IMPORT = {
     "diffusion": set(),
     "checkpoints": set(),
     "data": set(),
-    "images": set(),
+    # files of users, and the values that they become
+    "picture_files": set(),
+    "images": {"picture_files"},
     "canvas": {"diffusion.conditioning", "models", "inference"},
     "latent_diffusion": {"models", "diffusion"},
     # build is the one place where a preset becomes networks and the model that joins them; whether
@@ -62,9 +64,16 @@ MAY_IMPORT = {
         "unfinished",
     },
     # a sheet's PNG says what is on it
-    "metadata": {"requests", "images", "comparison", "progression"},
+    "metadata": {"requests", "images", "picture_files", "comparison", "progression"},
     # what a picture shows, in a line; classes have the names that their preset gives them
-    "titles": {"requests", "images", "comparison", "progression", "catalog.registry"},
+    "titles": {
+        "requests",
+        "images",
+        "picture_files",
+        "comparison",
+        "progression",
+        "catalog.registry",
+    },
     "saving": {"metadata", "progression", "requests", "titles"},
     "search": set(),
     "history": {"search"},
@@ -174,6 +183,7 @@ LIGHT = (
     "ldm.request_flags",
     "ldm.events",
     "ldm.metadata",
+    "ldm.picture_files",
     "ldm.images",
     "ldm.jobs",
     "ldm.unfinished",
