@@ -8,12 +8,15 @@ import secrets
 import signal
 import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ldm.errors import LDMError, RequestError
 from ldm.history import OUTPUTS, THUMBNAILS, VISITORS
 from ldm.jobs import JobQueue
+from ldm.line import ANYTHING, Limits
+from ldm.retention import Keeper
 from ldm.runtime.device import check_device_name
 from ldm.runtime.memory import parse_bytes
 from ldm.unfinished import FOLDER
@@ -23,6 +26,11 @@ if TYPE_CHECKING:
 
 OWN_HOSTS = ("127.0.0.1", "localhost", "::1")  # reachable from this machine only
 DEMO_PRESET = "demo-text-to-image"
+CACHE = "cache"  # folder of uploads and previews in the data folder
+# of a page that many share, without a history
+VISITOR_JOBS = 8  # waiting jobs of one visitor
+LONGEST = 600.0  # s
+KEPT = "4GiB"
 
 
 def main() -> int:
@@ -32,11 +40,11 @@ def main() -> int:
     # Gradio and the Hugging Face hub read these at import
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-    os.environ["GRADIO_TEMP_DIR"] = str(data_dir / "cache")
+    os.environ["GRADIO_TEMP_DIR"] = str(data_dir / CACHE)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM saves running work, too
     try:
-        budget = _check(flags, data_dir)
-        _serve(flags, data_dir, budget)
+        budget, kept = _check(flags, data_dir)
+        _serve(flags, data_dir, budget, kept)
     except LDMError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -45,7 +53,7 @@ def main() -> int:
     return 0
 
 
-def _serve(flags: argparse.Namespace, data_dir: Path, budget: int | None) -> None:
+def _serve(flags: argparse.Namespace, data_dir: Path, budget: int | None, kept: int) -> None:
     from gradio.tunneling import CURRENT_TUNNELS  # noqa: PLC0415  (after the environment is set)
 
     from ui.app import build, launch_options  # noqa: PLC0415
@@ -56,7 +64,7 @@ def _serve(flags: argparse.Namespace, data_dir: Path, budget: int | None) -> Non
         about = {"memory_budget": budget, "data_dir": data_dir, "is_public": not flags.history}
         return Studio(device=flags.device, **about)
 
-    jobs = JobQueue(make_studio)
+    jobs = JobQueue(make_studio, _limits(flags))
     page = build(jobs, data_dir if flags.history else None, data_dir / FOLDER)
     password = secrets.token_urlsafe(9) if flags.share else None
     try:
@@ -75,6 +83,8 @@ def _serve(flags: argparse.Namespace, data_dir: Path, budget: int | None) -> Non
     if password:
         print(f"Public link: {page.share_url or 'none, the relay cannot be reached'}")
         print(f"User studio, password {password}", flush=True)
+    if not flags.history:
+        Keeper([data_dir / VISITORS, data_dir / CACHE], kept)
     try:
         jobs.warm_up(DEMO_PRESET)
         page.block_thread()
@@ -107,10 +117,21 @@ def _flags() -> argparse.Namespace:
         action=argparse.BooleanOptionalAction,
         help="show every visitor all pictures that were made; by itself on this machine alone",
     )
+    about = "a run may be expected to take; without a history 600, else any number"
+    parser.add_argument("--longest", type=float, metavar="SECONDS", help=about)
+    about = f"disk for pictures, and as much for uploads, without a history; {KEPT} by itself"
+    parser.add_argument("--keep", default=KEPT, metavar="AMOUNT", help=about)
     flags = parser.parse_args()
     if flags.history is None:
         flags.history = flags.host in OWN_HOSTS and not flags.share
     return flags
+
+
+def _limits(flags: argparse.Namespace) -> Limits:
+    """What one visitor may ask for."""
+    if flags.history:
+        return replace(ANYTHING, seconds=flags.longest)
+    return Limits(VISITOR_JOBS, LONGEST if flags.longest is None else flags.longest)
 
 
 def _served(flags: argparse.Namespace) -> tuple[str, ...]:
@@ -118,14 +139,20 @@ def _served(flags: argparse.Namespace) -> tuple[str, ...]:
     return (OUTPUTS, THUMBNAILS) if flags.history else (VISITORS,)
 
 
-def _check(flags: argparse.Namespace, data_dir: Path) -> int | None:
-    """Check the flags before the slow imports; return the memory budget in bytes (None: not given).
+def _check(flags: argparse.Namespace, data_dir: Path) -> tuple[int | None, int]:
+    """Check the flags before the slow imports.
+
+    Returns:
+        The memory budget (None: not given) and the disk space of a shared page, in bytes.
 
     Raises:
         RequestError: If a flag's value is invalid. The message names the value and the fix.
     """
     check_device_name(flags.device)
     budget = parse_bytes(flags.memory_budget) if flags.memory_budget is not None else None
+    kept = parse_bytes(flags.keep, "keep")
+    if flags.longest is not None and not flags.longest > 0:
+        raise RequestError(f"longest must be more than 0 seconds, got {flags.longest:g}.")
     try:
         for folder in _served(flags):
             (data_dir / folder).mkdir(parents=True, exist_ok=True)
@@ -139,7 +166,7 @@ def _check(flags: argparse.Namespace, data_dir: Path) -> int | None:
             probe.bind((flags.host, flags.port))
         except OSError as error:
             raise _no_port(flags, error) from error
-    return budget
+    return budget, kept
 
 
 def _no_port(flags: argparse.Namespace, error: OSError) -> RequestError:

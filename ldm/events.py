@@ -21,6 +21,7 @@ class Queued:
     """The job waits; `position` runs are before it (0: it is next)."""
 
     position: int
+    seconds: float | None = None  # until its turn, about; None: not known
 
 
 @dataclass(frozen=True)

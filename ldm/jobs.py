@@ -1,13 +1,12 @@
 """The queue in front of the studio: any page can submit, follow and cancel a job by its id.
 
-One worker thread runs the jobs in order. A job that nobody follows any more is cancelled when
-another one waits. Followers see the job's latest event: a slow reader misses some previews, never
-the end. Importing this module needs no torch; the studio is made in the worker.
+One worker thread runs the jobs, their owners by turns. A job that nobody follows any more is
+cancelled when another one waits. Followers see the job's latest event: a slow reader misses some
+previews, never the end. Importing this module needs no torch; the studio is made in the worker.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 import secrets
 import threading
@@ -16,31 +15,32 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ldm.errors import LDMError, RequestError
-from ldm.events import Cancelled, Estimate, Event, Failed, Progress, Queued, Result, Unfinished
-from ldm.job import Job, cut_short, forgotten, published
+from ldm.errors import RequestError
+from ldm.events import Cancelled, Estimate, Event, Queued
+from ldm.job import Job, forgotten, published
+from ldm.line import ANYTHING, Limits, Line
+from ldm.runner import Runner
 
 if TYPE_CHECKING:
     from ldm.studio import Studio
 
-MAX_QUEUED = 100
 RETRY = 60.0  # s, after which a model that could not be prepared is tried again
-
-log = logging.getLogger(__name__)
+REPEAT = 5.0  # s, after which a follower gets the latest event again: only then can it be closed
 
 
 class JobQueue:
-    """A queue of jobs that one worker thread runs in order.
+    """A queue of jobs that one worker thread runs.
 
     Args:
         studio_factory: Makes the studio, in the worker, when the first job or `warm_up` comes.
+        limits: What each visitor may ask for.
     """
 
-    def __init__(self, studio_factory: Callable[[], Studio]) -> None:
-        self._factory = studio_factory
-        self._studio: Studio | None = None
+    def __init__(self, studio_factory: Callable[[], Studio], limits: Limits = ANYTHING) -> None:
+        self._runner = Runner(studio_factory, limits)
+        self._limits = limits
         self._jobs: OrderedDict[str, Job] = OrderedDict()
-        self._waiting: deque[Job] = deque()
+        self._waiting = Line(limits)
         self._running: Job | None = None
         self._changed = threading.Condition()
         self._warm: deque[str] = deque()  # presets still to be loaded
@@ -49,59 +49,71 @@ class JobQueue:
         self._closed = False
         self._worker: threading.Thread | None = None
 
-    def submit(self, request: Any) -> str:
-        """Put a request at the end of the queue and return the job's id.
+    def submit(self, request: Any, owner: str = "") -> str:
+        """Put a request in the queue and return the job's id.
+
+        Args:
+            request: Any request, comparison or progression.
+            owner: Whoever asks; owners take turns.
 
         Raises:
-            RequestError: If the queue is full or closed.
+            RequestError: If the queue is full or closed, or the run would take too long.
         """
+        seconds = self._runner.expected(request)
+        self._limits.check_seconds(seconds)
         with self._changed:
             if self._closed:
                 raise RequestError("the studio is shutting down and takes no more jobs.")
-            if len(self._waiting) >= MAX_QUEUED:
-                raise RequestError(f"{MAX_QUEUED} jobs are waiting already; try again later.")
-            before = len(self._waiting) + (self._running is not None)
-            job = Job(secrets.token_hex(8), request, Queued(before))
+            job = Job(secrets.token_hex(8), request, Queued(0), owner, seconds)
+            self._waiting.add(job)
             self._jobs[job.id] = job
-            self._waiting.append(job)
+            self._renumber()
             self._forget_old()
             self._start()
             self._changed.notify_all()
         return job.id
 
-    def follow(self, job_id: str, pace: float = 0.0) -> Iterator[Event]:
+    def follow(
+        self, job_id: str, pace: float = 0.0, is_heard: Callable[[], bool] | None = None
+    ) -> Iterator[Event]:
         """Iterate over the job's events, from the latest one so far to its end.
 
         A job may have many followers, in any threads. Closing the iterator does not stop the job.
+        While nothing happens, the latest event comes again every REPEAT seconds.
 
         Args:
             job_id: As returned by `submit`.
             pace: Least seconds from handling an event to the next; the job's end does not wait.
+            is_heard: Whether the events still reach somebody; None: while the iterator is open.
 
         Raises:
             RequestError: If there is no such job.
         """
-        return self._events(self._find(job_id), pace)
+        return self._events(self._find(job_id), pace, is_heard)
 
-    def _events(self, job: Job, pace: float) -> Iterator[Event]:
+    def _events(
+        self, job: Job, pace: float, is_heard: Callable[[], bool] | None
+    ) -> Iterator[Event]:
         seen = -1
         with self._changed:
-            job.followers += 1
+            job.followers += is_heard is None
         try:
             while True:
                 with self._changed:
                     if seen >= 0:
                         self._changed.wait_for(lambda: job.is_done, pace)
-                    while job.version == seen:
-                        self._changed.wait()
+                    self._changed.wait_for(lambda: job.version != seen, REPEAT)  # noqa: B023
                     seen, event, done = job.version, job.event, job.is_done
+                    if is_heard is not None and is_heard():
+                        job.seen = time.monotonic()
                 yield event
                 if done:
                     return
         finally:
             with self._changed:
-                job.followers -= 1
-                job.seen = time.monotonic()
+                if is_heard is None:
+                    job.followers -= 1
+                    job.seen = time.monotonic()
 
     def status(self, job_id: str) -> Event:
         """Return the job's latest event.
@@ -169,28 +181,29 @@ class JobQueue:
             None while its model is not measured; that happens as soon as no job waits.
 
         Raises:
-            LDMError: If the request cannot be met; in one sentence.
+            LDMError: If the request cannot be met or would take too long; in one sentence.
         """
+        found = self._estimate(request, wait)
+        self._limits.check_seconds(found and found.seconds)
+        return found
+
+    def _estimate(self, request: Any, wait: float) -> Estimate | None:
         name = request.preset
-        if (found := self._known(request)) is not None:
+        if (found := self._runner.estimate(request)) is not None:
             return found
         if time.monotonic() - self._asked.get(name, -math.inf) > RETRY:  # may succeed by now
             self.warm_up(name)
         with self._changed:
             self._changed.wait_for(lambda: name in self._warmed or self._closed, wait)
-        return self._known(request)
-
-    def _known(self, request: Any) -> Estimate | None:
-        studio = self._studio
-        return None if studio is None else studio.estimate(request)
+        return self._runner.estimate(request)
 
     def close(self, timeout: float = 10.0) -> bool:
         """Cancel all jobs and end the worker; return whether it ended within `timeout` seconds."""
         with self._changed:
             self._closed = True
-            for job in list(self._waiting):
+            for job in self._waiting:
+                self._waiting.remove(job)
                 self._set(job, Cancelled())
-            self._waiting.clear()
             for job in self._jobs.values():
                 job.cancelled = True
             self._changed.notify_all()
@@ -223,11 +236,22 @@ class JobQueue:
     def _publish(self, job: Job, event: Event) -> None:
         with self._changed:
             self._set(job, event)
+            self._renumber()
 
     def _renumber(self) -> None:
-        for position, job in enumerate(self._waiting, start=self._running is not None):
-            if job.event != Queued(position):
-                self._set(job, Queued(position))
+        """Tell the waiting jobs their places, if they have changed; the caller holds the lock."""
+        for job, place in self._waiting.places(self._running):
+            if job.event != place:
+                self._set(job, place)
+
+    def _next(self) -> Job | None:
+        """Take the job out whose turn it is; the caller holds the lock."""
+        while self._waiting:
+            job = self._waiting.pop()
+            if not (self._waiting and job.is_abandoned):
+                return job
+            self._set(job, Cancelled())
+        return None
 
     def _forget_old(self) -> None:
         """Drop finished jobs to keep memory bounded; the caller holds the lock."""
@@ -241,61 +265,21 @@ class JobQueue:
                     self._changed.wait()
                 if self._closed:
                     return
-                job = self._waiting.popleft() if self._waiting else None
+                job = self._next()
                 preset = self._warm.popleft() if job is None else None
                 self._running = job
                 self._renumber()
             if preset is not None:
-                self._warm_studio(preset)
+                self._runner.warm_up(preset)
+                with self._changed:
+                    self._warmed.add(preset)
+                    self._changed.notify_all()
             else:
                 self._run(job)
                 with self._changed:
                     self._running = None
                     self._renumber()
 
-    def _warm_studio(self, preset_name: str) -> None:
-        try:
-            self._make_studio().load(preset_name)
-        except LDMError as error:  # the first job will report it again
-            log.warning("could not prepare %s: %s", preset_name, error)
-        except Exception:
-            log.exception("could not prepare %s", preset_name)
-        with self._changed:
-            self._warmed.add(preset_name)
-            self._changed.notify_all()
-
-    def _make_studio(self) -> Studio:
-        self._studio = self._studio or self._factory()
-        return self._studio
-
     def _run(self, job: Job) -> None:
-        try:
-            events = self._make_studio().run(job.request)
-            for event in events:
-                given_up = self._waiting and job.is_abandoned
-                if (job.cancelled or given_up) and not isinstance(event, Result):
-                    events.close()
-                    self._publish(job, event.kept or Cancelled(self._left(event)))
-                    return
-                self._publish(job, published(job, event))
-        except LDMError as error:
-            self._fail(job, str(error))
-        except Exception:
-            log.exception("job %s failed", job.id)
-            self._fail(job, f"something went wrong here; the log says what ({job.id}).")
-        if not job.is_done:
-            self._publish(job, Failed(f"the run ended without a picture ({job.id})."))
-
-    def _left(self, event: Event) -> Unfinished | None:
-        """What can be resumed of a run that ends here; whatever happens, its end must be told."""
-        try:
-            return self._studio.resumable(event) if self._studio else None
-        except Exception:
-            log.exception("it could not be found out whether a run can be resumed")
-            return None
-
-    def _fail(self, job: Job, why: str) -> None:
-        """End a job with an error, or with the pictures that it has made and a note."""
-        kept = job.event.kept if isinstance(job.event, Progress) else None
-        left = Failed(why, self._left(job.event))
-        self._publish(job, left if kept is None else cut_short(kept, why))
+        for event in self._runner.run(job, lambda: len(self._waiting) > 0):
+            self._publish(job, published(job, event))

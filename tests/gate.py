@@ -20,6 +20,9 @@ class FakeStudio:
     def resumable(self, event):
         return getattr(event, "unfinished", None)
 
+    def estimate(self, request):
+        return getattr(request, "estimate", None)
+
     def load(self, preset_name):
         self.loaded.append(preset_name)
 

@@ -1,4 +1,5 @@
 import http.client
+import json
 import os
 import re
 import signal
@@ -12,8 +13,10 @@ from pathlib import Path
 
 import pytest
 from gradio_client import Client
+from gradio_client.exceptions import AppError
 
 import app
+from ldm.line import ANYTHING, Limits
 
 ROOT = Path(__file__).parents[1]
 
@@ -65,6 +68,8 @@ def answer(url, process, seconds=60):
         (["--device", "gpu"], "device must be one of auto, cpu, cuda, mps, got 'gpu'."),
         (["--memory-budget", "lots"], "an amount like 4GiB or 500MB, got 'lots'."),
         (["--data-dir", "/proc/none"], "no data can be kept in /proc/none"),
+        (["--keep", "much"], "keep must be an amount like 4GiB or 500MB, got 'much'."),
+        (["--longest", "0"], "longest must be more than 0 seconds, got 0."),
     ],
 )
 def test_a_wrong_flag_is_one_line(tmp_path, flags, says):
@@ -111,6 +116,56 @@ def test_others_see_what_was_made_only_if_they_are_to(monkeypatch, flags, shown)
     monkeypatch.delenv("SPACE_ID", raising=False)
     monkeypatch.setattr(sys, "argv", ["app.py", *flags.split()])
     assert app._flags().history is shown
+
+
+@pytest.mark.parametrize(
+    ("flags", "limits"),
+    [
+        ("", ANYTHING),
+        ("--longest 90", Limits(seconds=90)),
+        ("--no-history", Limits(8, 600)),
+        ("--share --longest 90", Limits(8, 90)),
+    ],
+)
+def test_what_one_visitor_may_ask_for_is_limited_where_others_wait(monkeypatch, flags, limits):
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    monkeypatch.setattr(sys, "argv", ["app.py", *flags.split()])
+    assert app._limits(app._flags()) == limits
+
+
+def post(port, **fields):
+    """Call the endpoint over plain HTTP: the status, and the answer."""
+    with closing(http.client.HTTPConnection("127.0.0.1", port)) as there:
+        about = {"Content-Type": "application/json"}
+        path = "/gradio_api/call/v2/text_to_image"
+        there.request("POST", path, json.dumps(fields), about)
+        answered = there.getresponse()
+        return answered.status, json.loads(answered.read())
+
+
+def test_a_shared_page_is_not_taken_by_one_visitor(tmp_path, port):
+    old = tmp_path / "visitors" / "2000-01-01" / "a.png"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(b"x" * 2_000_000)
+    flags = ("--no-history", "--keep", "1MB", "--longest", "30")
+    process = start("--port", str(port), "--data-dir", str(tmp_path), *flags)
+    try:
+        answer(f"http://127.0.0.1:{port}", process)
+        assert post(port, prompt="a", stpes=1) == (
+            422,
+            {"detail": "text_to_image has no field 'stpes'."},
+        )
+        assert post(port, steps=1) == (422, {"detail": "text_to_image needs prompt."})
+        client = Client(f"http://127.0.0.1:{port}", verbose=False, download_files=False)
+        small = {"prompt": "a lake", "steps": 1, "width": 128, "height": 128}
+        client.predict(**small, api_name="/text_to_image")
+        with pytest.raises(AppError, match=r"runs here may take 30 s; fewer pixels"):
+            client.predict(prompt="a lake", steps=1000, count=16, api_name="/text_to_image")
+        assert not old.exists()
+        assert len([*(tmp_path / "visitors").rglob("*.png")]) == 1
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_a_public_page_hands_out_nothing_that_was_made_here(tmp_path, port):

@@ -100,7 +100,10 @@ MAY_IMPORT = {
         "canvas.calibration",
     },
     "job": {"requests"},
-    "jobs": {"job", "requests", "studio"},
+    "line": {"job"},
+    "retention": set(),
+    "runner": {"job", "line", "studio"},
+    "jobs": {"job", "line", "runner", "requests"},
     "training": {
         "models",
         "diffusion",
@@ -163,6 +166,7 @@ MAY_IMPORT = {
         "comparison",
         "progression",
         "jobs",
+        "line",
         "catalog.registry",
         "catalog.schema",
         "metadata",
@@ -170,7 +174,7 @@ MAY_IMPORT = {
         "history",
         "unfinished",
     },
-    "app": {"ui", "jobs", "studio", "runtime", "history", "unfinished"},
+    "app": {"ui", "jobs", "line", "studio", "runtime", "history", "retention", "unfinished"},
 }
 
 # What the page and `--help` wait for: none of it may bring in a heavy library.

@@ -10,8 +10,9 @@ import pytest
 from ldm import job
 from ldm import jobs as module
 from ldm.errors import LDMError, RequestError
-from ldm.events import Cancelled, Progress, Queued, Result
+from ldm.events import Cancelled, Estimate, Progress, Queued, Result
 from ldm.jobs import JobQueue
+from ldm.line import MAX_QUEUED
 from tests.gate import WAIT, FakeStudio, end, quick, wait_until
 
 # submitting
@@ -87,7 +88,7 @@ def test_warm_up_loads_in_the_worker_and_returns_at_once():
 
 @pytest.mark.parametrize("error", [LDMError("not on disk."), ZeroDivisionError()])
 def test_a_failed_warm_up_is_logged_and_stops_nothing(queue, caplog, error):
-    queue._factory = lambda: studio
+    queue._runner._factory = lambda: studio
     studio = FakeStudio()
 
     def load(preset_name):
@@ -106,7 +107,7 @@ class Measuring(FakeStudio):
     """Knows what a preset takes as soon as it has loaded it."""
 
     def estimate(self, request):
-        return f"of {request.preset}" if request.preset in self.loaded else None
+        return Estimate(1.0, 2, request.preset) if request.preset in self.loaded else None
 
 
 def test_an_estimate_waits_for_a_model_to_be_measured_if_asked_to():
@@ -115,35 +116,37 @@ def test_an_estimate_waits_for_a_model_to_be_measured_if_asked_to():
     requests = [SimpleNamespace(preset=name) for name in ("demo", "other")]
     assert [queue.estimate(request) for request in requests] == [None, None]
     hold.set()
-    assert queue.estimate(requests[1], wait=WAIT) == "of other"
-    assert queue.estimate(requests[0]) == "of demo"  # the second one did not push it out
-    assert queue._studio.loaded == ["demo", "other"]
+    assert queue.estimate(requests[1], wait=WAIT) == Estimate(1.0, 2, "other")
+    assert queue.estimate(requests[0]) == Estimate(
+        1.0, 2, "demo"
+    )  # the second one did not push it out
+    assert queue._runner._studio.loaded == ["demo", "other"]
     queue.close()
 
 
 def test_an_estimate_of_a_model_that_cannot_be_loaded_does_not_wait_for_ever(queue):
-    queue._factory = Measuring
-    queue._make_studio().load = lambda name: 1 / 0
+    queue._runner._factory = Measuring
+    queue._runner._make_studio().load = lambda name: 1 / 0
     assert queue.estimate(SimpleNamespace(preset="demo"), wait=WAIT) is None
 
 
 def test_a_model_that_could_not_be_loaded_is_tried_again_later(queue, monkeypatch):
-    queue._factory = Measuring
-    studio = queue._make_studio()
+    queue._runner._factory = Measuring
+    studio = queue._runner._make_studio()
     load, studio.load = studio.load, lambda name: 1 / 0
     request = SimpleNamespace(preset="demo")
     assert queue.estimate(request, wait=WAIT) is None
     studio.load = load
     assert queue.estimate(request, wait=WAIT) is None  # not at every key that is pressed
     monkeypatch.setattr(module, "RETRY", 0.0)
-    assert queue.estimate(request, wait=WAIT) == "of demo"
+    assert queue.estimate(request, wait=WAIT) == Estimate(1.0, 2, "demo")
 
 
 # limits
 
 
 def test_a_full_queue_says_so(queue, busy):
-    for _ in range(module.MAX_QUEUED):
+    for _ in range(MAX_QUEUED):
         queue.submit(quick)
     with pytest.raises(RequestError, match="100 jobs are waiting already"):
         queue.submit(quick)

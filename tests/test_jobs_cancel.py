@@ -210,7 +210,7 @@ def test_a_studio_that_cannot_be_made_fails_each_job_until_it_can(queue):
             raise error
         return FakeStudio()
 
-    queue._factory = factory
+    queue._runner._factory = factory
     assert end(queue, queue.submit(quick)) == Failed("this machine has no cuda device.")
     assert isinstance(end(queue, queue.submit(quick)), Result)
 

@@ -11,11 +11,12 @@ from typing import Any
 import gradio as gr
 
 from ldm.history import THUMBNAILS
-from ldm.jobs import MAX_QUEUED, JobQueue
+from ldm.jobs import JobQueue
+from ldm.line import MAX_QUEUED
 from ldm.unfinished import UnfinishedRuns
 from ui import estimate, stage, theme
 from ui.controls import QUIET, limits
-from ui.endpoint import Page, open_endpoints
+from ui.endpoint import Page, open_endpoints, told_of_call
 from ui.run import Visit, load_request, present
 from ui.stage import or_skip
 from ui.tab import Component, Tab
@@ -188,6 +189,7 @@ def launch_options() -> dict[str, Any]:
         "ssr_mode": False,
         "show_error": False,
         "max_file_size": MAX_UPLOAD,
+        "app_kwargs": {"exception_handlers": dict.fromkeys((TypeError, KeyError), told_of_call)},
         # each waiting page or program takes one thread, and the whole queue can be waiting
         "max_threads": MAX_QUEUED + 60,
         "quiet": True,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from fastapi import Request, Response
+from fastapi.responses import JSONResponse
 from gradio.utils import get_upload_folder, is_in_or_equal
 
 from ldm.comparison import said
@@ -15,11 +18,13 @@ from ldm.errors import LDMError, RequestError
 from ldm.events import Failed, Result
 from ldm.jobs import JobQueue
 from ldm.progression import MOST, Progression, lacks_sheet
+from ui import visitor
 from ui.controls import COMPARED, FRAMES, EndpointWidget, as_endpoint, endpoint_widgets, from_files
 from ui.run import fail, make_request
 from ui.stage import FOLLOWERS, PACE
 from ui.words import say
 
+CALL = "/call/v2/"  # path of the requests whose fields have names
 A_FILE = '{"path": PATH, "meta": {"_type": "gradio.FileData"}}'
 
 
@@ -54,6 +59,26 @@ def _is_uploaded(value: Any) -> bool:
         return is_in_or_equal(path, get_upload_folder()) and path.is_file()
     except Exception:  # untrusted input
         return False
+
+
+def told_of_call(request: Request, error: Exception) -> Response:
+    """Answer an HTTP request that Gradio cannot make a call of, in a sentence.
+
+    Raises:
+        Exception: The error, if it comes from anything else.
+    """
+    _, is_call, name = request.url.path.partition(CALL)
+    if not is_call:
+        raise error
+    if isinstance(error, KeyError):
+        return JSONResponse({"detail": f"there is no endpoint {name!r:.60}."}, 404)
+    if found := re.match("Parameter `(.*)` is not a valid", str(error), re.DOTALL):
+        why = f"{name} has no field {found[1]!r:.60}."
+    elif found := re.match("No value provided for required argument: (.*)", str(error)):
+        why = f"{name} needs {found[1]}."
+    else:
+        raise error
+    return JSONResponse({"detail": why}, 422)
 
 
 def open_endpoints(jobs: JobQueue, request_types: Sequence[type]) -> None:
@@ -110,11 +135,11 @@ def _open(
         try:
             request = make_request(request_type, from_files(values))
             wanted = asked(request, **beside)
-            job_id = jobs.submit(wanted)
+            job_id = jobs.submit(wanted, visitor.owner())
         except LDMError as error:
             raise fail(str(error)) from error
         try:
-            for event in jobs.follow(job_id, PACE):
+            for event in jobs.follow(job_id, PACE, visitor.reader()):
                 if isinstance(event, Failed):
                     raise fail(event.message)
                 paths = [str(path) for path in event.paths] if isinstance(event, Result) else []

@@ -22,6 +22,7 @@ from ldm.progression import Progression
 from ldm.requests import EncodedImage
 from ldm.seeds import MAX_SEED, split_by_picture
 from ldm.titles import settings, title
+from ui import visitor
 
 NEW_SEED = -1  # also means a new seed each time, as in other programs
 MAX_DIGITS = 20  # maximum digits of a typed integer
@@ -88,7 +89,7 @@ class Visit:
             RequestError: If the queue is full or closed.
         """
         self.wants_stop = False
-        self.job_id = jobs.submit(request)
+        self.job_id = jobs.submit(request, visitor.owner())
         if self.wants_stop:
             jobs.cancel(self.job_id)
         return self.job_id

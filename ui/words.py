@@ -13,6 +13,7 @@ from ldm.comparison import Comparison
 from ldm.errors import LDMError
 from ldm.events import Cancelled, Failed, Progress, Queued, Result, Unfinished
 from ldm.history import About, Entry
+from ldm.line import duration
 from ldm.progression import Progression
 from ldm.titles import searched, title
 from ui.run import Picture
@@ -34,7 +35,14 @@ def say(event: Any) -> tuple[str, str]:
     if isinstance(event, Progress):
         return event.stage.capitalize(), f"{event.seconds:.1f} s" if event.total else ""
     if isinstance(event, Queued):
-        return (f"Waiting, {event.position} before this one" if event.position else "Starting"), ""
+        when = (
+            ""
+            if event.seconds is None
+            else f"its turn comes in about {duration(round(event.seconds))}"
+        )
+        return (
+            f"Waiting, {event.position} before this one" if event.position else "Starting"
+        ), when
     if isinstance(event, Result):
         expected = event.estimate and event.estimate.seconds
         was = [f"{expected:.1f} s were expected."] if expected else []
@@ -126,14 +134,6 @@ def caption_html(picture: Picture | None, more: str = "") -> str:
         + (f"<p>{html.escape(more)}</p>" if more else "")
         + "</div>"
     )
-
-
-def duration(seconds: float) -> str:
-    """Format seconds with a fitting unit: s (with tenths below 10 if not whole), min or h."""
-    if seconds < 90:
-        is_short = seconds < 10 and isinstance(seconds, float)
-        return f"{seconds:.1f} s" if is_short else f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def memory(count: int) -> str:

@@ -33,8 +33,8 @@ CGROUP = Path("/sys/fs/cgroup")  # what a container may use
 SHARE_OF_FREE = 0.6  # share of the free memory for models; the rest is for activations
 
 
-def parse_bytes(text: str) -> int:
-    """ "4GiB", "500 MB" or "1000" -> bytes.
+def parse_bytes(text: str, what: str = "memory") -> int:
+    """ "4GiB", "500 MB" or "1000" -> bytes; an error names `what` they are of.
 
     Raises:
         RequestError: If the text is no positive amount.
@@ -43,7 +43,7 @@ def parse_bytes(text: str) -> int:
     unit = match.group(2).upper() if match else None
     amount = int(Decimal(match.group(1)) * UNITS[unit]) if match and unit in UNITS else 0
     if amount < 1:
-        raise RequestError(f"memory must be an amount like 4GiB or 500MB, got {text!r:.40}.")
+        raise RequestError(f"{what} must be an amount like 4GiB or 500MB, got {text!r:.40}.")
     return amount
 
 
