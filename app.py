@@ -16,6 +16,7 @@ from ldm.errors import LDMError, RequestError
 from ldm.history import OUTPUTS, THUMBNAILS, VISITORS
 from ldm.jobs import JobQueue
 from ldm.line import ANYTHING, Limits
+from ldm.metadata import program
 from ldm.retention import Keeper
 from ldm.runtime.device import check_device_name
 from ldm.runtime.memory import parse_bytes
@@ -106,6 +107,7 @@ def _serve(flags: argparse.Namespace, data_dir: Path, budget: int | None, kept: 
 def _flags() -> argparse.Namespace:
     on_spaces = "SPACE_ID" in os.environ
     parser = argparse.ArgumentParser(description="Latent Canvas: a studio for latent diffusion")
+    parser.add_argument("--version", action="version", version=program())
     parser.add_argument("--host", default="0.0.0.0" if on_spaces else "127.0.0.1")
     parser.add_argument("--port", type=int, default=7860)
     parser.add_argument("--share", action="store_true", help="a public link, with a password")

@@ -1,9 +1,13 @@
-"""The command line: `python -m ldm VERB`. Exit codes: 0 done, 1 a check failed, 2 wrong input."""
+"""The command line: `python -m ldm VERB`.
+
+Exit codes: 0 done, 1 a check failed or not all could be made, 2 wrong input, 130 ended by Ctrl+C.
+"""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import errno
 import json
 import logging
 import os
@@ -16,32 +20,62 @@ from ldm.benchmarks.command import add_suites
 from ldm.catalog.registry import list_presets, load_preset
 from ldm.cli_pictures import add_compare, add_progression, add_sample
 from ldm.errors import LDMError
+from ldm.metadata import program
 
 # The verbs import what they need when they are called: `--help` and `presets` answer at once.
 # ruff: noqa: PLC0415
+
+# errors of files that nobody's input is to blame for: full or failing disks, too many open files
+OF_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit code."""
     try:
-        parsed = _parser().parse_args(arguments)
+        parsed = _parse(arguments)
         level = logging.INFO if parsed.verbose else parsed.log_level
         logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
         code = parsed.run(parsed)
         sys.stdout.flush()  # here, where a broken pipe is caught
         return code
-    except LDMError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # e.g. `| head` closes the pipe early
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _end_output()
         return 0
+    except LDMError as error:
+        print(f"error: {error}", file=sys.stderr)
+        _end_output()
+        return _exit_code(error)
     except OSError as error:  # an unforeseen file error; the message names the file
         where = f"{error.filename}: " if error.filename is not None else ""
         print(f"error: {where}{error.strerror or error}.", file=sys.stderr)
-        return 2
+        _end_output()
+        return _exit_code(error)
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    try:
+        return _parser().parse_args(arguments)
+    finally:
+        sys.stdout.flush()  # what --help wrote
+
+
+def _end_output() -> None:
+    """Drop what cannot be written: the interpreter would try again and end with 120."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _exit_code(error: BaseException | None) -> int:
+    """Return 1 if the system failed, on its own or behind the error that tells it; else 2."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in OF_SYSTEM:
+            return 1
+        error = error.__cause__
+    return 2
 
 
 class _Parser(argparse.ArgumentParser):
@@ -53,6 +87,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m ldm", description="Latent Canvas")
+    parser.add_argument("--version", action="version", version=program())
     parser.add_argument("--verbose", action="store_true", help="say more on stderr")
     parser.set_defaults(log_level=logging.WARNING)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")

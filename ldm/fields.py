@@ -9,6 +9,7 @@ import functools
 import math
 import types
 import typing
+import unicodedata
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
 from numbers import Integral, Real
@@ -17,12 +18,13 @@ from typing import Any
 from ldm.errors import RequestError
 
 MAX_LABEL_CHARACTERS = 80
+BLANKS = "\t\n\v\f\r\x85"  # control characters that part words
 TYPES = {
     "int": "a whole number",
     "float": "a number",
     "str": "text",
     "tuple": "a list of Box(label, left, top, right, bottom)",
-    "EncodedImage": "a picture, an EncodedImage (from_file(path) or from_array(array) makes one)",
+    "EncodedImage": "a picture: the Path of its file, a Pillow image, an array or an EncodedImage",
 }
 """Name of each type in error messages."""
 
@@ -41,6 +43,8 @@ class Control:
     max_length: int | None = None
     advanced: bool = False
     reads: Callable[[str], Any] | None = None  # parses a text to check it; raises RequestError
+    # makes the value of what may stand for it in code; raises RequestError
+    converts: Callable[[Any], Any] | None = None
 
 
 def control(default: Any = MISSING, **about: Any) -> Any:
@@ -114,7 +118,7 @@ def _field_type(hint: Any) -> FieldType:
 
 
 def check(request: Any) -> None:
-    """Convert the fields of a request to plain Python values; check their types and controls.
+    """Convert the fields of a request to values that it can hold; check their types and controls.
 
     Raises:
         RequestError: If a value is wrong; states the field, the value and what is allowed.
@@ -122,6 +126,7 @@ def check(request: Any) -> None:
     allowed = field_types(type(request))
     for name, about in controls(type(request)).items():
         value = _plain(getattr(request, name))
+        value = value if about.converts is None else about.converts(value)
         object.__setattr__(request, name, value)
         if value is None and allowed[name].is_optional:
             continue
@@ -137,8 +142,19 @@ def _check_type(name: str, value: Any, kind: type) -> None:
         raise RequestError(f"{name} must be {TYPES['tuple']}, got {value!r:.80}.")
     if isinstance(value, float) and not math.isfinite(value):
         raise RequestError(f"{name} must be a finite number, got {value}.")
-    if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
-        raise RequestError(f"{name} must be text, got {value!r:.80}, which is half a character.")
+    if isinstance(value, str):
+        _check_characters(name, value)
+
+
+def _check_characters(name: str, text: str) -> None:
+    """Refuse what no picture can be made of and no tokenizer sees."""
+    for letter in text:
+        if (kind := unicodedata.category(letter)) == "Cs":
+            raise RequestError(f"{name} must be text, got {text!r:.80}, which is half a character.")
+        if kind == "Cc" and letter not in BLANKS:
+            raise RequestError(
+                f"{name} must be text without control characters, got {letter!r} in {text!r:.80}."
+            )
 
 
 def _check_range(name: str, value: Any, about: Control) -> None:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin
@@ -23,10 +24,12 @@ from ldm.picture_files import (
     TITLE,
     check_size,
     grey_step,
+    loaded,
     open_image,
     readable,
     title_of,
     too_large,
+    upright,
 )
 
 if TYPE_CHECKING:
@@ -55,7 +58,16 @@ class EncodedImage:
 
     @classmethod
     def from_array(cls, array: np.ndarray, title: str = "") -> EncodedImage:
-        """Encode an (H, W) or (H, W, 3) uint8 array, with a line that says what it shows."""
+        """Encode an array, with a line that says what it shows.
+
+        Args:
+            array: (H, W), (H, W, 1) or (H, W, 3) uint8; or bool, whose True is white: 255.
+            title: The line; "": none.
+
+        Raises:
+            RequestError: If it is no such array, is empty or has more than MAX_PIXELS pixels.
+        """
+        array = _as_pixels(array)
         out, info = io.BytesIO(), PngImagePlugin.PngInfo()
         if title:
             info.add_itxt(TITLE, title)
@@ -97,11 +109,7 @@ class EncodedImage:
             image = Image.open(path, formats=FORMATS)
             check_size(image, path.name)
             image, step = ImageOps.exif_transpose(image), grey_step(path)
-        if image.mode not in ("1", "L", "P"):
-            raise RequestError(
-                f"{path.name} must have one channel of class numbers, got {image.mode}."
-            )
-        return cls.from_array(np.asarray(image).astype(np.uint8) // step)
+        return cls.from_array(_class_ids(image, path.name) // step)
 
     @classmethod
     def from_data_url(cls, text: str) -> EncodedImage:
@@ -168,6 +176,72 @@ class EncodedImage:
         """
         array = self.array()
         return (array if array.ndim == 2 else array.mean(axis=2)) >= MARKED
+
+
+def as_picture(given: Any) -> Any:
+    """Convert what may stand for a picture in code to the picture.
+
+    Args:
+        given: The Path of a file, a Pillow image or an array, see `EncodedImage.from_array`.
+            Anything else is returned as it is, text above all: it may come from outside, and must
+            not name a file of this machine.
+
+    Raises:
+        RequestError: If it cannot be used as a picture.
+    """
+    return _converted(given, EncodedImage.from_file, upright)
+
+
+def as_mask(given: Any) -> Any:
+    """Convert like `as_picture`, but on black: transparent pixels are not marked."""
+    return _converted(given, EncodedImage.mask_from_file, partial(upright, ground="black"))
+
+
+def as_labels(given: Any) -> Any:
+    """Convert like `as_picture`, but to a map of class ids, see `EncodedImage.labels_from_file`.
+
+    A Pillow image keeps the values that it has; an array of bool has the classes 0 and 1.
+    """
+    if isinstance(given, np.ndarray) and given.dtype == bool:
+        given = given.astype(np.uint8)
+    return _converted(given, EncodedImage.labels_from_file, _class_ids)
+
+
+def _converted(
+    given: Any,
+    from_file: Callable[[Path], EncodedImage],
+    pixels_of: Callable[[Image.Image], Any],
+) -> Any:
+    if isinstance(given, Path):
+        return from_file(given)
+    if isinstance(given, Image.Image):
+        return EncodedImage.from_array(np.asarray(pixels_of(given)))
+    return EncodedImage.from_array(given) if isinstance(given, np.ndarray) else given
+
+
+def _class_ids(image: Image.Image, name: str = "the picture") -> np.ndarray:
+    """Return the values of a picture of one channel, (H, W) uint8."""
+    if image.mode not in ("1", "L", "P"):
+        raise RequestError(f"{name} must have one channel of class numbers, got {image.mode}.")
+    check_size(image, name)
+    return loaded(image).astype(np.uint8)
+
+
+def _as_pixels(array: Any) -> np.ndarray:
+    """Convert an array that a picture can be made of to (H, W) or (H, W, 3) uint8."""
+    is_array = isinstance(array, np.ndarray)
+    is_right = is_array and array.dtype in (bool, np.uint8) and array.size > 0
+    if not is_right or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3))):
+        got = f"{array.dtype} of shape {array.shape}" if is_array else f"a {type(array).__name__}"
+        raise RequestError(
+            "an array of a picture must be uint8 or bool, of shape (H, W), (H, W, 1) or (H, W, 3) "
+            f"and not empty, got {got:.120}."
+        )
+    if array.shape[0] * array.shape[1] > MAX_PIXELS:
+        raise too_large("the picture", array.shape[1], array.shape[0])
+    if array.dtype == bool:
+        array = array * np.uint8(255)
+    return array[:, :, 0] if array.shape[2:] == (1,) else array
 
 
 def fitted(array: np.ndarray, height: int, width: int) -> np.ndarray:

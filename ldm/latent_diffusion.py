@@ -84,6 +84,7 @@ class LatentDiffusion(nn.Module):
         self.trained_size = trained_size
         self.is_prepared = False  # by `inference.prepare`: it can then not be copied or converted
         self.in_float32: Callable[[], LatentDiffusion] | None = None  # loads it again in float32
+        self.preview_decoder: Callable[[Tensor], Tensor] | None = None  # None: a linear map
         self._preview: Tensor | None = None
 
     @property
@@ -121,6 +122,22 @@ class LatentDiffusion(nn.Module):
         """Latent cells of a batch that keep the device busy; 0: use the default of the CPU."""
         return CUDA_CELLS if self.device.type == "cuda" else 0
 
+    def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """Return the shape (C, h, w) of the latents of a picture.
+
+        Args:
+            height: Height of the picture in px.
+            width: Width of the picture in px.
+
+        Raises:
+            ValueError: If a side is not a multiple of `size_multiple`.
+        """
+        if height % self.size_multiple or width % self.size_multiple:
+            raise ValueError(
+                f"sides must be multiples of {self.size_multiple} px, got {height} x {width}"
+            )
+        return self.latent_channels, height // self.factor, width // self.factor
+
     def wait(self) -> None:
         """Block until the device has finished all queued work, so that it can be timed."""
         if self.device.type == "cuda":
@@ -132,13 +149,13 @@ class LatentDiffusion(nn.Module):
         """Encode pictures to scaled latents.
 
         Args:
-            image: (B, 3, H, W) in [-1, 1].
+            image: (B, 3, H, W) in [-1, 1], on any device.
             noise: Standard normal (B, C, h, w) to sample a KL posterior with; None: its mode.
 
         Returns:
             (B, C, h, w).
         """
-        return self.scale_factor * self._code(image, noise)
+        return self.scale_factor * self._code(image.to(self.device, self.dtype), noise)
 
     def _code(self, image: Tensor, noise: Tensor | None = None) -> Tensor:
         """Encode pictures to unscaled latents."""
@@ -148,7 +165,11 @@ class LatentDiffusion(nn.Module):
         return code
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Decode scaled latents (B, C, h, w) to (B, 3, H, W), about [-1, 1], not clamped."""
+        """Decode scaled latents (B, C, h, w) to (B, 3, H, W), about [-1, 1], not clamped.
+
+        The latents may be on any device and, as those of a sampler, in float32.
+        """
+        latents = latents.to(self.device, self.dtype)
         return self.first_stage.decode(latents / self.scale_factor)
 
     def condition(self, inputs: Any) -> Conditioning:
@@ -252,19 +273,34 @@ class LatentDiffusion(nn.Module):
         return self.scale_factor * concat[:, : self.latent_channels]
 
     @torch.no_grad()
-    def preview(self, latents: Tensor) -> Tensor:
-        """Return a rough picture, (B, 3, h, w), about [-1, 1], by a linear map of the latents.
+    def preview(self, latents: Tensor, most: int) -> Tensor:
+        """Return a rough picture (B, 3, H, W), about [-1, 1], with sides of at most `most` px.
 
-        Once the map is fitted, this is one small matrix product.
+        It is drawn by the first stage's small decoder, if it has one, else by a linear map of each
+        cell: a thousandth of the work of decoding.
+
+        Args:
+            latents: (B, C, h, w).
+            most: Longest side in px; a smaller canvas has its own size.
         """
-        weight = self.fit_preview().to(latents.dtype)
-        return F.conv2d(latents, weight[:, :-1, None, None], weight[:, -1])
+        sides = [self.factor * side for side in latents.shape[2:]]
+        scale = min(1.0, most / max(sides))
+        size = [max(1, round(scale * side)) for side in sides]
+        if self.preview_decoder is None:
+            weight = self.fit_preview().to(latents.dtype)
+            rough = F.conv2d(latents, weight[:, :-1, None, None], weight[:, -1])
+        else:
+            if scale < 1:  # larger cells than were learned, which does no harm to a rough picture
+                cells = [max(1, round(scale * side)) for side in latents.shape[2:]]
+                latents = F.interpolate(latents, cells, mode="area")
+            rough = self.preview_decoder(latents.float() / self.scale_factor)
+        return rough if [*rough.shape[2:]] == size else F.interpolate(rough, size, mode="bicubic")
 
     @torch.no_grad()
     def fit_preview(self) -> Tensor:
-        """Return the map of `preview`, (3, C + 1); the first call fits it to decoded patches.
+        """Return the linear map of `preview`, (3, C + 1), fitted at the first call.
 
-        It is a least-squares fit from the latents and a constant to the mean colour of each cell.
+        It is a least-squares fit from latents and a constant to the mean colour of decoded cells.
         """
         if self._preview is None:
             self._preview = self._fit_preview()

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, PngImagePlugin
 
+from ldm import __version__
 from ldm.comparison import recorded
 from ldm.errors import RequestError
 from ldm.images import EncodedImage
@@ -225,10 +226,16 @@ def parameters_text(values: Mapping[str, Any]) -> str:
     return "\n".join(filter(None, lines))
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the libraries that a result depends on."""
+def program() -> str:
+    """Return the program's name and version, and those of what it runs on, in a line."""
+    beside = ", ".join(f"{name} {number}" for name, number in versions(("torch", "gradio")).items())
+    return f"Latent Canvas {__version__} ({beside})"
+
+
+def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """Return the versions of Python and of packages: by default, what a result depends on."""
     found = {"python": platform.python_version()}
-    for package in PACKAGES:
+    for package in packages:
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -45,6 +45,31 @@ def open_image(path: Path, ground: str = "white") -> Image.Image:
         return flattened(ImageOps.exif_transpose(image), ground)
 
 
+def upright(image: Image.Image, ground: str = "white") -> Image.Image:
+    """Convert a picture that code has opened as `open_image` does: upright, as RGB.
+
+    Raises:
+        RequestError: If it is damaged, of 32 bits, or has more than MAX_PIXELS pixels.
+    """
+    check_size(image, "the picture")
+    try:
+        return flattened(ImageOps.exif_transpose(image), ground)
+    except Exception as error:  # Pillow reads late, and raises nearly every kind of error then
+        raise RequestError(f"the picture cannot be used: {error}.") from error
+
+
+def loaded(image: Image.Image) -> np.ndarray:
+    """Return the values of a picture, which may be read from its file only now.
+
+    Raises:
+        RequestError: If it is damaged.
+    """
+    try:
+        return np.asarray(image)
+    except Exception as error:  # as above
+        raise RequestError(f"the picture cannot be used: {error}.") from error
+
+
 @contextmanager
 def readable(path: Path, what_works: str) -> Iterator[None]:
     """Turn every error of reading a picture file into a RequestError of one sentence."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ldm.fields import control
+from ldm.images import as_picture
 from ldm.seeds import MAX_SEED, read_variations
 
 MAX_SIDE_PX = 4096
@@ -177,6 +178,7 @@ def image() -> Any:
         label="Picture to start from",
         help="It is made anew, as much of it as the strength says; a picture of another shape is "
         "cut at its sides",
+        converts=as_picture,
     )
 
 

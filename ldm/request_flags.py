@@ -18,11 +18,17 @@ from ldm.requests import Control, controls
 
 def add_flags(
     parser: argparse.ArgumentParser, request_type: type, without: Collection[str] = ()
-) -> None:
-    """Add a flag for each field not in `without`, with the field's type, default and help."""
-    for name, about in controls(request_type).items():
-        if name not in without:
-            _add_flag(parser, request_type, name, about)
+) -> list[argparse.Action]:
+    """Add a flag for each field not in `without`, with the field's type, default and help.
+
+    Returns:
+        The flags; one whose field has no default is required.
+    """
+    return [
+        _add_flag(parser, request_type, name, about)
+        for name, about in controls(request_type).items()
+        if name not in without
+    ]
 
 
 def from_flags(request_type: type, arguments: argparse.Namespace) -> Any:
@@ -31,19 +37,28 @@ def from_flags(request_type: type, arguments: argparse.Namespace) -> Any:
     Raises:
         RequestError: If a file cannot be used, or a field is out of range.
     """
+    return request_type(**values_of(request_type, arguments))
+
+
+def values_of(request_type: type, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the fields' values from parsed flags; pictures and boxes are read from their files.
+
+    Raises:
+        RequestError: If a file cannot be used.
+    """
     given = {name: getattr(arguments, name) for name in controls(request_type)}
-    return request_type(
-        **{n: read_file(n, v) if isinstance(v, Path) else v for n, v in given.items()}
-    )
+    return {
+        n: read_file(request_type, n, v) if isinstance(v, Path) else v for n, v in given.items()
+    }
 
 
 def _add_flag(
     parser: argparse.ArgumentParser, request_type: type, name: str, about: Control
-) -> None:
+) -> argparse.Action:
     kind = field_types(request_type)[name].kind
     default = next(f.default for f in dataclasses.fields(request_type) if f.name == name)
     required = default is dataclasses.MISSING
-    parser.add_argument(
+    return parser.add_argument(
         "--" + name.replace("_", "-"),
         type=kind if kind in (str, int, float) else Path,  # pictures and boxes come as files
         default=None if required else default,

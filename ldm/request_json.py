@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any
 
-from ldm.errors import RequestError
+from ldm.errors import LDMError, RequestError
 from ldm.fields import Box, field_types
 from ldm.images import EncodedImage
-from ldm.requests import REQUESTS
+from ldm.requests import REQUESTS, controls
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,6 +56,48 @@ def from_dict(values: dict[str, Any]) -> Any:
     return request_type(**{name: _typed(types[name].kind, value) for name, value in values.items()})
 
 
+def from_lines(text: str, values: dict[str, Any]) -> dict[int, Any]:
+    """Build one request from each line of a text: a JSON object as `to_dict` wrote it, or a part.
+
+    Args:
+        text: The lines; empty ones are passed over.
+        values: What lines leave out, by field; and the `task`, which must be that of every line.
+
+    Returns:
+        Line number, from 1 -> request.
+
+    Raises:
+        RequestError: If a line makes no request; the message begins with its number.
+    """
+    made = {}
+    for number, line in enumerate(text.split("\n"), 1):  # a JSON text may hold other line ends
+        if line.strip():
+            with in_line(number):
+                made[number] = _from_line(line, values)
+    return made
+
+
+@contextmanager
+def in_line(number: int) -> Iterator[None]:
+    """Let an error's message begin with the number of the line that it comes from."""
+    try:
+        yield
+    except LDMError as error:
+        raise type(error)(f"line {number}: {error}") from error
+
+
+def _from_line(line: str, values: dict[str, Any]) -> Any:
+    try:
+        own = json.loads(line)
+    except (ValueError, RecursionError):
+        own = None
+    if not isinstance(own, dict):
+        raise RequestError(f"a request must be a JSON object, got {line.strip()!r:.60}.")
+    if (task := own.get("task", values["task"])) != values["task"]:
+        raise RequestError(f"task must be {values['task']} here, got {task!r:.80}.")
+    return from_dict(values | own)
+
+
 def _typed(kind: type, value: Any) -> Any:
     """Convert a JSON value to the field's type; leave a misfit for the request to refuse."""
     if isinstance(value, str) and kind is EncodedImage:
@@ -72,7 +116,7 @@ def _box(value: Any) -> Box:
     return Box(**value)
 
 
-def read_file(name: str, path: Path) -> Any:
+def read_file(request_type: type, name: str, path: Path) -> Any:
     """Read the value of a field from a file: a picture, a label map or a list of boxes.
 
     Raises:
@@ -80,8 +124,7 @@ def read_file(name: str, path: Path) -> Any:
     """
     if name == "boxes":
         return _read_boxes(path)
-    readers = {"label_map": EncodedImage.labels_from_file, "mask": EncodedImage.mask_from_file}
-    return readers.get(name, EncodedImage.from_file)(path)
+    return controls(request_type)[name].converts(path)
 
 
 def _read_boxes(path: Path) -> tuple[Box, ...]:

@@ -3,7 +3,9 @@
 None in a setting means the preset's default (for `seed`: a new one). `ldm.resolve` fills it in
 before the run, so the request that is stored with a result holds every number that made it. The
 label and range of a field are in its `control(...)`, see `ldm.fields`; fields that several requests
-share are made in `ldm.request_controls`. This module needs no torch.
+share are made in `ldm.request_controls`. A picture may be given as the Path of its file, as a
+Pillow image or as an array, see `ldm.images`; the request holds its pixels. This module needs no
+torch.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from ldm.errors import RequestError
 from ldm.fields import Box, check, control
 from ldm.fields import Control as Control  # re-exported for callers
 from ldm.fields import controls as controls
-from ldm.images import EncodedImage
+from ldm.images import EncodedImage, as_labels, as_mask, as_picture
 from ldm.request_controls import MAX_SIDE_PX
 
 MAX_PROMPT_CHARACTERS = 2000
@@ -76,9 +78,14 @@ class Inpaint:
 
     task: ClassVar[str] = "inpaint"
 
-    image: EncodedImage = control(label="Picture", help="The picture to change")
+    image: EncodedImage = control(
+        label="Picture", help="The picture to change", converts=as_picture
+    )
     mask: EncodedImage | None = control(
-        None, label="Mask", help="White where the picture is made anew; as large as the picture"
+        None,
+        label="Mask",
+        help="White where the picture is made anew; as large as the picture",
+        converts=as_mask,
     )
     preset: str = shared.preset("demo-inpaint")
     mask_grow: int = shared.pixels("Grow", "Grow the mask; negative shrinks it", 64, -64)
@@ -136,7 +143,9 @@ class Semantic:
     task: ClassVar[str] = "semantic"
 
     label_map: EncodedImage = control(
-        label="Label map", help="One channel; the value of a pixel is the number of its class"
+        label="Label map",
+        help="One channel; the value of a pixel is the number of its class",
+        converts=as_labels,
     )
     preset: str = shared.preset("demo-semantic")
     steps: int | None = shared.steps()
@@ -209,7 +218,9 @@ class Upscale:
 
     task: ClassVar[str] = "upscale"
 
-    image: EncodedImage = control(label="Picture", help="The picture to enlarge")
+    image: EncodedImage = control(
+        label="Picture", help="The picture to enlarge", converts=as_picture
+    )
     preset: str = shared.preset("demo-upscale-bicubic")
     passes: int = control(
         1,

@@ -113,6 +113,16 @@ class Studio:
         *_, result = self.run(request)
         return result
 
+    def check(self, request: Any) -> None:
+        """Check all of a request that can be checked before its model is loaded.
+
+        Raises:
+            LDMError: If it cannot be run, or its model is not on disk; in one sentence.
+        """
+        preset, _ = _resolved(request)
+        if not preset.is_on_disk:
+            raise RequestError(f"{preset.name} is not on disk; get it with {preset.how_to_get}")
+
     def resumable(self, event: Any) -> Unfinished | None:
         """Return the run that can resume, given the last event of a run; None: there is none."""
         rest = getattr(event, "unfinished", None)
@@ -125,9 +135,7 @@ class Studio:
         can check, when the picture's turn comes.
         """
         for request in (request for row in comparison.rows() for request in row):
-            preset, _ = _resolved(request)
-            if not preset.is_on_disk:
-                raise RequestError(f"{preset.name} is not on disk; get it with {preset.how_to_get}")
+            self.check(request)
 
         def save(image: np.ndarray, first: Result) -> Path:
             return save_sheet(image, first, self._folder(), compared=comparison.record())
@@ -198,7 +206,8 @@ class Studio:
                 self.cores.watch()  # beside other programs, too many threads take 50 times as long
             with self.cores.fit():
                 self.machine.know(key, model)
-                model.fit_preview()
+                if model.preview_decoder is None:
+                    model.fit_preview()
 
     def estimate(self, request: Any) -> Estimate | None:
         """Estimate a request or a comparison; of a progression, its picture alone.

@@ -16,6 +16,7 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 
 import app
+import ldm
 from ldm.line import ANYTHING, Limits
 
 ROOT = Path(__file__).parents[1]
@@ -166,6 +167,14 @@ def test_a_shared_page_is_not_taken_by_one_visitor(tmp_path, port):
     finally:
         process.kill()
         process.communicate()
+
+
+def test_the_version_is_that_of_the_library(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["app.py", "--version"])
+    with pytest.raises(SystemExit) as stop:
+        app.main()
+    assert stop.value.code == 0
+    assert capsys.readouterr().out.startswith(f"Latent Canvas {ldm.__version__} (python ")
 
 
 def test_a_public_page_hands_out_nothing_that_was_made_here(tmp_path, port):

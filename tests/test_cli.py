@@ -1,14 +1,19 @@
 import dataclasses
+import errno
 import json
 import logging
+import os
+import platform
 import sys
 from dataclasses import fields
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+import ldm
 from ldm import cli, metadata
 from ldm.catalog import download
 from ldm.catalog.registry import load_preset
@@ -147,6 +152,35 @@ def test_a_folder_that_cannot_be_written_is_one_line(tiny, tmp_path, capsys):
     assert "no picture can be saved in" in refused(capsys, *arguments)
 
 
+def full_disk_from(monkeypatch, number):
+    """Let the system refuse to write picture `number`, from 1, and all after it."""
+    save, calls = metadata.save, []
+
+    def saved(*given, **about):
+        calls.append(given)
+        if len(calls) >= number:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save(*given, **about)
+
+    monkeypatch.setattr(metadata, "save", saved)
+
+
+def test_a_full_disk_is_not_the_fault_of_the_input(tiny, tmp_path, monkeypatch, capsys):
+    full_disk_from(monkeypatch, 1)
+    assert main([*SAMPLE, *SMALL, "--out", str(tmp_path)]) == 1
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith(f"error: no picture can be saved in {tmp_path}: No space left on device.")
+
+
+def test_fewer_pictures_than_were_requested_are_a_failure(tiny, tmp_path, monkeypatch, capsys):
+    full_disk_from(monkeypatch, 2)
+    assert main([*SAMPLE, *SMALL, "--count", "2", "--out", str(tmp_path)]) == 1
+    out, err = capsys.readouterr()
+    assert out.count("\n") == 1
+    assert "note: Only 1 of 2 pictures could be saved: No space left on device." in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -165,6 +199,15 @@ def test_wrong_arguments_are_one_line(capsys, arguments, says):
     assert says in err
     assert "--help" in err
     assert err.count("\n") == 1
+
+
+def test_the_version_says_what_it_runs_on(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0
+    beside = f"torch {version('torch')}, gradio {version('gradio')}"
+    said = f"Latent Canvas {ldm.__version__} (python {platform.python_version()}, {beside})\n"
+    assert capsys.readouterr().out == said
 
 
 def test_verify_counts_and_fails_on_a_failure(monkeypatch, capsys):
@@ -197,7 +240,8 @@ def test_train_reaches_the_loop_and_shows_its_progress(monkeypatch):
 
 
 def test_train_without_a_configuration_is_one_line(tmp_path, capsys):
-    assert "none.yaml" in refused(capsys, "train", str(tmp_path / "none.yaml"))
+    path = str(tmp_path / "none.yaml")
+    assert refused(capsys, "train", path) == f"error: there is no file {path!r}.\n"
 
 
 def test_evaluate_fails_below_the_bar(monkeypatch, capsys):

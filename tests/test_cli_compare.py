@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from ldm import metadata
+from ldm.catalog.schema import Defaults
 from ldm.cli import main
 from ldm.errors import RequestError
 from ldm.request_json import from_dict
@@ -42,12 +43,25 @@ def test_how_many_is_no_question(capsys):
 
 
 def test_as_json(tiny, tmp_path, capsys):
-    assert main([*COMPARE, *SMALL, "--across", "eta=0,1", "--out", str(tmp_path), "--json"]) == 0
+    axes = ["--across", "eta=0,1", "--down", "steps=2"]
+    assert main([*COMPARE, *SMALL, *axes, "--out", str(tmp_path), "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     sheet, *pictures = answer["requests"]
-    assert sheet.pop("compared") == {"eta": [0.0, 1.0]}
+    assert sheet.pop("compared") == {"eta": [0.0, 1.0], "steps": [2]}
+    assert [sheet | {"eta": eta, "steps": 2} for eta in (0.0, 1.0)] == pictures
+    assert {"eta", "steps"} & set(sheet) == set()
     assert from_dict(sheet).prompt == "a lake"
+    assert None not in (sheet["seed"], sheet["sampler"], sheet["guidance_scale"])
     assert [from_dict(request).eta for request in pictures] == [0.0, 1.0]
+
+
+def test_a_sheets_json_holds_what_all_its_pictures_have(tiny, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(Defaults, "eta_for", lambda _, sampler: 0.5 if sampler == "ddim" else 0.0)
+    axes = ["--across", "seed=7,8", "--down", "sampler=ddim,plms", "--steps", "2"]
+    assert main([*COMPARE, *SMALL, *axes, "--out", str(tmp_path), "--json"]) == 0
+    sheet, *pictures = json.loads(capsys.readouterr().out)["requests"]
+    assert [picture["eta"] for picture in pictures] == [0.5, 0.5, 0.0, 0.0]
+    assert set(pictures[0]) - set(sheet) == {"seed", "sampler", "eta"}
 
 
 @pytest.mark.parametrize(

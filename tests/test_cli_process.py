@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -63,3 +65,16 @@ def test_a_reader_that_leaves_early_is_no_error():
         )
     assert answer.stderr == b""
     assert answer.returncode == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is full")
+@pytest.mark.parametrize("arguments", [["presets"], ["--help"], ["--version"]])
+def test_output_that_cannot_be_written_ends_with_1(arguments):
+    command = [sys.executable, "-m", "ldm", *arguments]
+    buffered = {**os.environ, "PYTHONUNBUFFERED": ""}
+    with open("/dev/full", "w") as full:
+        answer = subprocess.run(
+            command, cwd=ROOT, env=buffered, stdout=full, stderr=subprocess.PIPE, timeout=60
+        )
+    assert answer.stderr == b"error: No space left on device.\n"
+    assert answer.returncode == 1

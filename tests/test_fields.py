@@ -1,6 +1,7 @@
 """What a request's fields take, as code hands it over."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -40,10 +41,23 @@ def test_what_is_wrong_is_still_refused(values, says):
         TextToImage(**{"prompt": "x"} | values)
 
 
-def test_an_array_is_no_picture_and_that_takes_one_line():
-    with pytest.raises(RequestError, match="image must be a picture, .*, got array") as caught:
-        Upscale(image=np.zeros((4, 4, 3), np.uint8))
+@pytest.mark.parametrize("image", [np.zeros((4, 4, 3)), [[1, 2]], 5, None])
+def test_what_is_no_picture_is_refused_in_one_line(image):
+    with pytest.raises(RequestError, match="a(n array of a)? picture.*, got ") as caught:
+        Upscale(image=image)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("letter", ["\0", "\x1b", "\x7f", "\x9b"])
+def test_control_characters_are_refused(letter):
+    said = f"prompt must be text without control characters, got {letter!r} in "
+    with pytest.raises(RequestError, match=re.escape(said)):
+        TextToImage(prompt=f"a lake{letter} at night")
+
+
+def test_a_text_may_have_lines_and_tabs():
+    text = "a lake\n\tat night\r\nin\x85winter, \u200dwith emoji \U0001f3d4"
+    assert TextToImage(prompt=text).prompt == text
 
 
 @pytest.mark.parametrize("boxes", [[], [0.5], np.zeros((1, 4)), [TREE, "tree"]])

@@ -9,6 +9,7 @@ from ldm.errors import RequestError
 from ldm.images import EncodedImage, to_arrays, to_tensor
 from ldm.picture_files import MAX_TITLE
 from ldm.request_json import read_file
+from ldm.requests import Inpaint
 from ldm.tasks.denoising import EMPTY, grid
 
 
@@ -55,8 +56,42 @@ def test_what_is_transparent_is_white_in_a_picture_and_unmarked_in_a_mask(tmp_pa
     strokes[1, 2] = 255
     Image.fromarray(strokes).save(tmp_path / "a.png")
     assert EncodedImage.from_file(tmp_path / "a.png").array().min() == 255
-    for mask in (EncodedImage.mask_from_file, partial(read_file, "mask")):
+    for mask in (EncodedImage.mask_from_file, partial(read_file, Inpaint, "mask")):
         assert np.argwhere(mask(tmp_path / "a.png").marked()).tolist() == [[1, 2]]
+
+
+def test_bools_and_a_third_axis_of_one_are_grey():
+    mask = np.array([[False, True, True]])
+    for array in (mask, mask[:, :, None], 255 * mask.astype(np.uint8)[:, :, None]):
+        image = EncodedImage.from_array(array)
+        assert (image.mode, image.array().tolist()) == ("L", [[0, 255, 255]])
+
+
+@pytest.mark.parametrize(
+    ("array", "got"),
+    [
+        (np.zeros((4, 6, 3), np.float32), "float32 of shape (4, 6, 3)"),
+        (np.zeros((4, 6), np.int64), "int64 of shape (4, 6)"),
+        (np.zeros((4, 6, 4), np.uint8), "uint8 of shape (4, 6, 4)"),
+        (np.zeros((1, 4, 6, 3), np.uint8), "uint8 of shape (1, 4, 6, 3)"),
+        (np.zeros(4, np.uint8), "uint8 of shape (4,)"),
+        (np.zeros((0, 0, 3), np.uint8), "uint8 of shape (0, 0, 3)"),
+        (np.zeros((0, 6), bool), "bool of shape (0, 6)"),
+        ([[0, 1]], "a list"),
+    ],
+)
+def test_other_arrays_are_refused_with_their_type_and_shape(array, got):
+    with pytest.raises(RequestError) as caught:
+        EncodedImage.from_array(array)
+    allowed = "uint8 or bool, of shape (H, W), (H, W, 1) or (H, W, 3) and not empty"
+    assert str(caught.value) == f"an array of a picture must be {allowed}, got {got}."
+
+
+def test_an_array_that_is_too_large_is_refused_before_it_is_encoded(monkeypatch):
+    monkeypatch.setattr(Image, "fromarray", None)
+    wide = np.broadcast_to(np.uint8(0), (8000, 8000))
+    with pytest.raises(RequestError, match="the picture is 8000 x 8000 px; up to 40 megapixels"):
+        EncodedImage.from_array(wide)
 
 
 def test_a_picture_with_a_second_header_is_damaged(png_of_size):

@@ -53,6 +53,21 @@ def normal(*shape):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
 
 
+def test_the_latents_of_a_picture_have_a_shape():
+    assert model().latent_shape(64, 24) == (3, 16, 6)
+    for size in ((64, 20), (60, 24)):
+        says = f"sides must be multiples of 8 px, got {size[0]} x {size[1]}"
+        with pytest.raises(ValueError, match=says):
+            model().latent_shape(*size)
+
+
+def test_pictures_and_latents_in_float32_are_converted_to_what_the_model_computes_in():
+    half = model(scale_factor=2.0).bfloat16()
+    image = normal(1, 3, 8, 8)
+    assert half.encode(image).equal(2 * image[:, :, ::4, ::4].bfloat16())
+    assert half.decode(normal(1, 3, 2, 2)).dtype == torch.bfloat16
+
+
 def test_sizes():
     about = model()
     assert (about.factor, about.size_multiple, about.latent_channels) == (4, 8, 3)

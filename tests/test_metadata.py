@@ -34,7 +34,7 @@ def record(**changes):
 
 
 def test_the_longest_request_survives(tmp_path):
-    request = replace(REQUEST, prompt="\U0001f3d4" * 2000, negative_prompt="\0\n" * 1000)
+    request = replace(REQUEST, prompt="\U0001f3d4" * 2000, negative_prompt="\t\n" * 1000)
     metadata.save(tmp_path / "a.png", IMAGE, request)
     assert metadata.load(tmp_path / "a.png").request == request
 

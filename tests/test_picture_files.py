@@ -10,6 +10,7 @@ from ldm.errors import RequestError
 from ldm.images import EncodedImage
 from ldm.picture_files import flattened, open_image
 from ldm.request_json import read_file
+from ldm.requests import Layout, Semantic, Upscale
 
 
 def noise(height, width):
@@ -82,9 +83,9 @@ def test_a_missing_file_is_refused(tmp_path):
 def test_what_the_system_refuses_to_read_is_told_in_its_words(tmp_path, monkeypatch):
     with pytest.raises(RequestError, match="a{300} cannot be read: File name too long."):
         open_image(tmp_path / ("a" * 300))
-    for name in ("image", "label_map", "boxes"):
+    for kind, name in ((Upscale, "image"), (Semantic, "label_map"), (Layout, "boxes")):
         with pytest.raises(RequestError, match=f"{tmp_path.name} cannot be read: Is a directory."):
-            read_file(name, tmp_path)
+            read_file(kind, name, tmp_path)
 
     def closed(*_, **__):
         raise PermissionError(errno.EACCES, "Permission denied")

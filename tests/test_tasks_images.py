@@ -262,7 +262,7 @@ def test_label_maps_keep_the_indices_of_a_palette(tmp_path):
         (lambda: Upscale(image=picture(300, 2), passes=2), "at most 256 px a side for 16 times"),
         (
             lambda: Upscale(image="cat.png"),
-            "image must be a picture, an EncodedImage .from_file.*, got 'cat.png'",
+            "image must be a picture: the Path of its file, .*, got 'cat.png'.",
         ),
     ],
 )

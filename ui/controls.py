@@ -159,18 +159,18 @@ def _endpoint_kind(kind: type) -> type[gr.components.Component]:
     return {EncodedImage: gr.File, tuple: gr.JSON, str: gr.Textbox}.get(kind, gr.Number)
 
 
-def from_files(values: dict[str, Any]) -> dict[str, Any]:
+def from_files(request_type: type, values: dict[str, Any]) -> dict[str, Any]:
     """Convert an endpoint's values: read uploaded files and parse boxes.
 
     Raises:
         RequestError: If a file is not a readable picture or a box is invalid.
     """
-    return {name: _from_file(name, value) for name, value in values.items()}
+    return {name: _from_file(request_type, name, value) for name, value in values.items()}
 
 
-def _from_file(name: str, value: Any) -> Any:
+def _from_file(request_type: type, name: str, value: Any) -> Any:
     if isinstance(value, gr.FileData):
-        return read_file(name, Path(value.path))
+        return read_file(request_type, name, Path(value.path))
     if isinstance(value, JsonData):
         value = value.root
     return boxes_of(value) if name == "boxes" and value is not None else value

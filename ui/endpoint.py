@@ -133,7 +133,7 @@ def _open(
     def run(**values: Any) -> Iterator[tuple[Any, ...]]:
         beside = {name: values.pop(name) for name in (*COMPARED, FRAMES)}
         try:
-            request = make_request(request_type, from_files(values))
+            request = make_request(request_type, from_files(request_type, values))
             wanted = asked(request, **beside)
             job_id = jobs.submit(wanted, visitor.owner())
         except LDMError as error:

@@ -12,7 +12,6 @@ from PIL import ExifTags, Image
 
 from ldm.catalog.schema import Preset
 from ldm.request_controls import MAX_SIDE_PX
-from ldm.request_json import read_file
 from ldm.requests import EncodedImage, controls
 from ui.controls import QUIET, named, unchecked, widget
 from ui.run import fail, find_preset
@@ -123,4 +122,4 @@ def sides_like(path: Path, preset: Preset) -> Values:
 @functools.lru_cache(KEPT_READ)
 def _read(path: Path) -> EncodedImage:
     """Read an uploaded picture; cached, since every estimate needs it. Equal paths, equal files."""
-    return read_file(IMAGE, path)
+    return EncodedImage.from_file(path)

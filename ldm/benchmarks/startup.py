@@ -108,7 +108,7 @@ def parts() -> list[Timing]:
             with timed("  of which: decoder"):
                 model.decode(x[:1])
             with timed("  of which: one preview"):
-                model.preview(x[:1])
+                model.preview(x[:1], 512)
     return rows
 
 

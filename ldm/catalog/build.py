@@ -28,6 +28,7 @@ from ldm.models.autoencoder import Decoder, Encoder
 from ldm.models.classifier import EncoderUNetModel
 from ldm.models.conditioners import ClassEmbedder, SpatialRescaler
 from ldm.models.first_stage import AutoencoderKL, IdentityFirstStage, VQModel
+from ldm.models.preview import PreviewDecoder
 from ldm.models.text import TextEncoder
 from ldm.models.unet import UNetModel
 
@@ -82,6 +83,18 @@ def build_first_stage(source: Preset | Architecture, device: str = "meta") -> nn
         raise PresetError(f"{_name(source)} has no first stage.")
     with _on(device):
         return _first_stage(about.first_stage).eval()
+
+
+def build_preview(source: Preset | Architecture, device: str = "meta") -> PreviewDecoder:
+    """Build the small decoder of a first stage's previews, as `build_model` does.
+
+    Raises:
+        PresetError: If `source` has no first stage.
+    """
+    first_stage = build_first_stage(source)
+    channels = _architecture(source).first_stage.embed_dim
+    with _on(device):
+        return PreviewDecoder(channels, first_stage.factor).eval()
 
 
 def build_classifier(source: Architecture, device: str = "meta") -> EncoderUNetModel:

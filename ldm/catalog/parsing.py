@@ -32,6 +32,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
             raise PresetError(f"{path} is larger than a configuration of {MAX_YAML_BYTES} bytes.")
         values = yaml.load(path.read_text("utf-8"), Loader=_Loader)
         _count_nodes(values, MAX_YAML_NODES)
+    except FileNotFoundError as error:
+        raise PresetError(f"there is no file {str(path)!r:.200}.") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise PresetError(f"{path} is no readable YAML file: {reason}.") from error

@@ -27,7 +27,9 @@ PIPELINE_NAME = "model_index.json"
 OWN_NAME = "preset.yaml"  # preset of a model that the user has trained here
 WEIGHT_NAMES = ("model.safetensors", "model.ckpt", "last.ckpt")
 # fields that are derived and must not be in a YAML file
-_RESOLVED = ("name", "folder", "first_stage_preset", "first_stage_path", "is_own")
+_RESOLVED = (
+    *("name", "folder", "first_stage_preset", "first_stage_path", "preview_path", "is_own"),
+)
 
 log = logging.getLogger(__name__)
 
@@ -118,6 +120,8 @@ def _load(path: Path, models_dir: Path, presets_dir: Path) -> Preset:
     values["name"] = path.parent.name if is_own else path.stem
     values["folder"] = path.parent if beside else models_dir / path.stem
     values["is_own"] = is_own
+    if isinstance(values.get("preview"), str):
+        values["preview_path"] = values["folder"] / values["preview"]
     _resolve_first_stage(values, path, models_dir, presets_dir)
     places = (path.parent, presets_dir) if is_own else (presets_dir,)
     _resolve_vocabulary(values, path, places)
@@ -143,7 +147,9 @@ def _resolve_first_stage(
         raise PresetError(f"{path}: first_stage.preset {name!r} is itself only a reference.")
     architecture["first_stage"] = other
     values["first_stage_preset"] = name
-    values["first_stage_path"] = _load(files[name], models_dir, presets_dir).weight_path
+    first_stage = _load(files[name], models_dir, presets_dir)
+    values["first_stage_path"] = first_stage.weight_path
+    values["preview_path"] = first_stage.preview_path
 
 
 def _resolve_vocabulary(values: Mapping[str, Any], path: Path, places: Sequence[Path]) -> None:

@@ -92,6 +92,9 @@ class Preset:
     smooth_holes: bool = False  # inpaint: holes are filled with the colours around, not with black
     # upscale: side in input px of the squares whose mean is kept; 1: each px, for clean inputs
     keeps_means: int = 0
+    # first stage: name of the file of a small decoder that draws its previews; None: there is none
+    preview: str | None = None
+    preview_path: Path | None = None
     first_stage_preset: str | None = None  # preset whose weight file holds the first stage
     first_stage_path: Path | None = None
     is_own: bool = False  # the user's own folder, not a preset of the project
@@ -102,6 +105,8 @@ class Preset:
         self._check_task()
         if Path(self.weights.file).name != self.weights.file and self.weights.file != ".":
             raise PresetError(f"weights.file must be a name, got {self.weights.file!r:.80}")
+        if self.preview is not None and Path(self.preview).name != self.preview:
+            raise PresetError(f"preview must be a name, got {self.preview!r:.80}")
         multiple = self.size_multiple
         if self.width % multiple or self.height % multiple:
             raise PresetError(

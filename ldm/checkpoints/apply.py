@@ -95,6 +95,21 @@ def load_first_stage(
     return load_weights(first_stage, tensors, str(path), dtype=dtype, device=device)
 
 
+def load_preview(
+    decoder: nn.Module,
+    path: Path,
+    *,
+    dtype: torch.dtype | None = None,
+    device: str | torch.device | None = None,
+) -> LoadReport:
+    """Fill the small decoder of a first stage's previews from its own file.
+
+    Raises:
+        CheckpointError: If the file is broken or does not fit.
+    """
+    return load_weights(decoder, read_checkpoint(path), str(path), dtype=dtype, device=device)
+
+
 def load_classifier(
     classifier: nn.Module,
     path: Path,

@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 
-from ldm.catalog.build import build_model, count_parameters
+from ldm.catalog.build import build_model, build_preview, count_parameters
 from ldm.catalog.hashes import weight_stamps
 from ldm.catalog.registry import load_preset
 from ldm.catalog.schema import Preset
-from ldm.checkpoints.apply import load_files
+from ldm.checkpoints.apply import load_files, load_preview
 from ldm.checkpoints.parts import is_there
 from ldm.errors import CheckpointError, MemoryBudgetError
 from ldm.inference.prepare import prepare, prepared_bytes
@@ -47,6 +47,7 @@ class ModelManager:
         memory_budget: For all loaded models together: bytes, or text like "4GiB"; None: a share of
             the free memory.
         precision: "auto", "float32" or "bfloat16"; auto is float32 on the CPU.
+        models_dir: Folder of the user's own models and of downloads; None: `models`.
         load: Preset -> model; None: read the preset's files.
         size_of: Preset -> bytes that the model will take; None: estimate them.
     """
@@ -57,6 +58,7 @@ class ModelManager:
         device: str = "auto",
         memory_budget: int | str | None = None,
         precision: str = "auto",
+        models_dir: Path | str | None = None,
         load: Callable[[Preset], Any] | None = None,
         size_of: Callable[[Preset], int] | None = None,
     ) -> None:
@@ -66,6 +68,7 @@ class ModelManager:
             exact_float32()
         free = default_budget(self.device) if memory_budget is None else memory_budget
         self.memory_budget = in_bytes(free)
+        self._places = {} if models_dir is None else {"models_dir": Path(models_dir)}
         self._load = load or self._load_files
         self._size_of = size_of or self._estimate
         self._entries: OrderedDict[str, _Entry] = OrderedDict()  # least recently used first
@@ -105,7 +108,7 @@ class ModelManager:
         return True
 
     def _pin(self, name: str) -> _Entry:
-        preset = load_preset(name)
+        preset = load_preset(name, **self._places)
         source = _source(preset)
         with self._lock:
             if entry := self._take(name, source):
@@ -198,10 +201,16 @@ class ModelManager:
         This is called before room is made, so a missing file does not evict other models.
         """
         if missing := [path for path in preset.weight_paths if not is_there(path)]:
-            raise CheckpointError(_missing(preset, missing[0]))
+            raise CheckpointError(self._missing(preset, missing[0]))
         if self._is_prepared:
             return prepared_bytes(build_model(preset), self.dtype, self.device.type)
         return count_parameters(preset) * self.dtype.itemsize
+
+    def _missing(self, preset: Preset, path: Path) -> str:
+        owner = preset
+        if path == preset.first_stage_path:
+            owner = load_preset(preset.first_stage_preset, **self._places)
+        return f"{preset.name} is not on disk: {path} is missing; get it with `{owner.how_to_get}`."
 
     @property
     def _is_prepared(self) -> bool:
@@ -209,6 +218,17 @@ class ModelManager:
         return self.device.type in ("cpu", "cuda")
 
     def _load_files(self, preset: Preset) -> Any:
+        model = self._load_networks(preset)
+        if (path := preset.preview_path) is not None and is_there(path):
+            model.preview_decoder = self._preview_decoder(preset, path)
+        return model
+
+    def _preview_decoder(self, preset: Preset, path: Path) -> Any:
+        decoder = build_preview(preset)
+        load_preview(decoder, path, dtype=torch.float32, device=self.device)
+        return decoder.eval().requires_grad_(False)
+
+    def _load_networks(self, preset: Preset) -> Any:
         if not self._is_prepared:
             return self._plain(preset, self.dtype)
         # on the CPU weights stay float32 in the mapped file until each layer packs its own
@@ -231,9 +251,3 @@ def _source(preset: Preset) -> Any:
         return preset, weight_stamps(preset)
     except OSError:
         return preset, None
-
-
-def _missing(preset: Preset, path: Path) -> str:
-    is_first_stage = path == preset.first_stage_path
-    owner = load_preset(preset.first_stage_preset) if is_first_stage else preset
-    return f"{preset.name} is not on disk: {path} is missing; get it with `{owner.how_to_get}`."

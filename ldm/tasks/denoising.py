@@ -254,15 +254,11 @@ def _steps(
 
 def _preview(model: LatentDiffusion, x0: Tensor, sampling: Sampling) -> np.ndarray:
     """Preview predicted x0 of all pictures in a grid, at full size up to PREVIEW_SIDE px."""
-    across = math.ceil(math.sqrt(len(x0)))
+    most = PREVIEW_SIDE // math.ceil(math.sqrt(len(x0)))
+    pictures = to_arrays(model.preview(x0, most))
     if sampling.shown is not None:
-        cells = to_arrays(model.preview(x0))
-        return grid([sampling.shown(picture, PREVIEW_SIDE // across) for picture in cells])
-    sides = [model.factor * side for side in x0.shape[2:]]
-    scale = min(1.0, PREVIEW_SIDE / (across * max(sides)))
-    size = [max(1, round(scale * side)) for side in sides]
-    rough = F.interpolate(model.preview(x0), size=size, mode="bicubic")
-    return grid(to_arrays(rough))
+        pictures = [sampling.shown(picture, most) for picture in pictures]
+    return grid(pictures)
 
 
 def grid(arrays: Sequence[np.ndarray], columns: int | None = None) -> np.ndarray:

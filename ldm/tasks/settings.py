@@ -69,7 +69,7 @@ class Sampling:
     strength: float = 0.0
     inversion: float = 0.0
     inner: tuple[int, int] | None = None  # height and width in px without padding; None: all
-    # (picture of one px per latent cell, longest side in px) -> what a preview shows
+    # (preview of what is made, longest side in px) -> what a preview shows
     shown: Callable[[np.ndarray, int], np.ndarray] | None = None
 
     @property

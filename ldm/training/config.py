@@ -10,7 +10,7 @@ from ldm.catalog.ranges import check_ranges, number, numbers
 from ldm.data.scenes import OBJECTS
 from ldm.errors import PresetError, TrainingError
 
-KINDS = ("first_stage", "latent_diffusion", "critic")
+KINDS = ("first_stage", "latent_diffusion", "critic", "preview")
 PRECISIONS = ("no", "bf16")
 DEGRADATIONS = ("bicubic", "bsr")
 MOST = 10**9  # steps

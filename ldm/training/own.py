@@ -28,7 +28,10 @@ WEIGHTS = "model.safetensors"
 VOCABULARY = "vocabulary.txt"
 MOST_WORDS = 8000
 # keys of a preset that are specific to its own weights, and not taken over
-NOT_OURS = ("licence", "links", "parameters", "class_colours", "classes_file", "weights", "words")
+NOT_OURS = (
+    *("licence", "links", "parameters", "class_colours", "classes_file", "weights", "words"),
+    "preview",
+)
 
 FIRST_STAGE = {
     "kind": "first_stage",

@@ -20,6 +20,7 @@ MAKERS = {
     "first_stage": "ldm.training.autoencoder",
     "latent_diffusion": "ldm.training.diffusion",
     "critic": "ldm.training.critic",
+    "preview": "ldm.training.preview",
 }
 CRITIC_MULTIPLE = 16  # the critic needs sides that are multiples of this many px
 
@@ -62,7 +63,8 @@ def _check_model(config: TrainConfig) -> None:
                 f"{preset.name} is not trained here: its file {preset.weight_path} is not ours to "
                 f"write over; python -m ldm new NAME --like {preset.name} sets up one of your own."
             )
-        if (config.kind == "first_stage") != (preset.task == "first-stage"):
+        is_of_first_stage = config.kind in ("first_stage", "preview")
+        if is_of_first_stage != (preset.task == "first-stage"):
             raise TrainingError(
                 f"kind {config.kind} does not go with {preset.name}, {preset.task}."
             )
@@ -76,8 +78,11 @@ def _check_model(config: TrainConfig) -> None:
 def _check_weights(config: TrainConfig) -> None:
     """Refuse a new run of a preset that has weights: its first snapshot would replace them."""
     name = config.preset
-    path = CRITIC_WEIGHTS if config.kind == "critic" else load_preset(name).weight_path
-    if is_there(path):
+    path = CRITIC_WEIGHTS
+    if config.kind != "critic":
+        preset = load_preset(name)
+        path = preset.preview_path if config.kind == "preview" else preset.weight_path
+    if path is not None and is_there(path):
         more = "" if config.kind == "critic" else f", with start_from: {name} to go on from them"
         raise TrainingError(
             f"{name} has weights already, {path}; pass --replace to write over them{more}."

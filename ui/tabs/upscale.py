@@ -15,8 +15,7 @@ from ldm import metadata
 from ldm.errors import LDMError, RequestError
 from ldm.jobs import JobQueue
 from ldm.request_controls import MAX_SIDE_PX
-from ldm.request_json import read_file
-from ldm.requests import Upscale
+from ldm.requests import EncodedImage, Upscale
 from ui.controls import QUIET, unchecked
 from ui.form import Form, preset_values
 from ui.run import Picture, Visit, find_preset, in_words
@@ -192,7 +191,7 @@ def _read(image: Any, times: int) -> Any:
     width, height = _sides(Path(image.path))
     if max(width, height) > MAX_SIDE_PX // times:
         raise RequestError(f"{width} × {height} px is too large: {_limit(times)}.")
-    return read_file("image", Path(image.path))
+    return EncodedImage.from_file(Path(image.path))
 
 
 def _sides(path: Path) -> tuple[int, int]:

@@ -1,0 +1,80 @@
+"""The code in docs/python.md, run from top to bottom as a reader would."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ldm.catalog.registry import load_preset
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "python.md"
+BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """The names that all blocks leave, run in a folder with a model of one's own."""
+    folder = tmp_path_factory.mktemp("reader")
+    preset = load_preset("demo-text-to-image")
+    own = folder / "my-models" / "mine"
+    own.mkdir(parents=True)
+    yaml = (ROOT / "presets" / "demo" / f"{preset.name}.yaml").read_text("utf-8")
+    (own / "preset.yaml").write_text(yaml, "utf-8")
+    for path in preset.folder.glob(f"{preset.name}*.safetensors"):
+        (own / path.name).symlink_to(path)
+    names = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for block in BLOCKS:
+            exec(compile(block, str(PAGE), "exec"), names)
+    return names
+
+
+def test_every_block_is_run():
+    assert len(BLOCKS) == PAGE.read_text("utf-8").count("```python") == 6
+
+
+def test_the_loop_makes_the_pictures_of_the_studio(ran):
+    assert [picture.shape for picture in ran["pictures"]] == [(128, 128, 3)] * 2
+    (image,) = ran["result"].images
+    # a batch of two may round otherwise than one
+    assert np.abs(image.astype(int) - ran["pictures"][1]).max() <= 1
+    assert np.abs(image.astype(int) - ran["pictures"][0]).mean() > 5
+
+
+def test_previews_are_small_and_come_at_every_step(ran):
+    assert [preview.shape for pair in ran["shown"] for preview in pair] == [(32, 32, 3)] * 8
+
+
+def test_noise_belongs_to_its_place(ran):
+    assert torch.equal(ran["part"], ran["whole"][:, 40:48, 10:18])
+
+
+def test_a_loop_that_was_left_goes_on_to_the_same_end(ran):
+    for want, early, late in zip(ran["pictures"], ran["early"], ran["late"], strict=True):
+        assert (late == want).all()
+        assert np.abs(early.astype(int) - want).mean() > 1
+    assert (ran["noisy"].x_t - ran["rest"].x_t).abs().mean() > 0.1
+
+
+def test_latents_give_the_picture_back(ran):
+    assert ran["z"].shape == (2, 3, 32, 32)
+    for again, want in zip(ran["again"], ran["pictures"], strict=True):
+        assert np.abs(again.astype(int) - want).mean() < 5
+    near = (ran["redrawn"].x_t - ran["z"]).flatten(1).norm(dim=1)
+    far = (ran["redrawn"].x_t - ran["z"].flip(0)).flatten(1).norm(dim=1)
+    assert (near < far).all()
+
+
+def test_every_sampler_reaches_what_a_plain_function_knows(ran):
+    assert set(ran["found"]) == set(ran["SAMPLERS"])
+    for found in ran["found"].values():
+        assert (found.x_t.mean() - 0.5).abs() < 0.02
+
+
+def test_a_model_of_ones_own_is_found_in_its_folder(ran):
+    assert ran["last"].x_t.shape == (1, 3, 16, 16)
+    assert ran["last"].x_t.isfinite().all()
