@@ -184,7 +184,23 @@ def test_preview_is_the_decoder_as_far_as_it_is_linear():
     about = model(scale_factor=0.5)
     latents = normal(2, 3, 4, 6)
     expected = about.decode(latents)[:, :, ::4, ::4]
-    assert torch.allclose(about.preview(latents), expected, atol=1e-4)
+    enlarged = F.interpolate(expected, scale_factor=4, mode="bicubic")
+    assert torch.allclose(about.preview(latents, 24), enlarged, atol=1e-4)
+    assert about.preview(latents, 12).shape == (2, 3, 8, 12)
+    assert about.preview(latents, 1000).shape == (2, 3, 16, 24)
+
+
+@torch.no_grad()
+def test_a_first_stage_with_a_small_decoder_draws_previews_with_it():
+    about, seen = model(scale_factor=0.5), []
+    about.preview_decoder = lambda z: seen.append(z) or F.interpolate(z, scale_factor=4)
+    latents = normal(2, 3, 4, 6)
+    assert torch.equal(about.preview(latents, 24), F.interpolate(2 * latents, scale_factor=4))
+    assert torch.equal(seen.pop(), 2 * latents)  # as the first stage gives them
+    assert about.preview(latents.bfloat16(), 12).shape == (2, 3, 8, 12)
+    assert seen.pop().shape == (2, 3, 2, 3)  # it does not draw what is not shown
+    assert about.preview(latents, 7).shape == (2, 3, 5, 7)
+    assert about._preview is None
 
 
 @pytest.mark.parametrize("classes", [15, 182])

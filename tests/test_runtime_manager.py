@@ -271,7 +271,7 @@ def test_thirty_switches_of_a_real_model_leave_no_growth(loader, tiny_model):
     )
     for i in range(33):
         with manager.use("ab"[i % 2]) as model:
-            model.preview(torch.zeros(1, 3, 4, 4))
+            model.preview(torch.zeros(1, 3, 4, 4), 8)
             dead.append(weakref.ref(model))
         del model
         if i == 2:

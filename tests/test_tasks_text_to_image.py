@@ -107,6 +107,15 @@ def test_words_that_the_model_has_never_seen_are_named(tiny_model):
     assert result.notes == ("This model has never seen: zeppelin.",)
 
 
+@pytest.mark.parametrize("word", ["without", "no", "not"])
+def test_a_prompt_that_says_what_is_not_to_be_seen_is_answered(tiny_model, word):
+    about = "What is not to be seen goes into the negative prompt."
+    result = list(run(tiny_model, replace(REQUEST, prompt=f"a lake {word} house")))[-1]
+    assert result.notes == (f"This model has never seen: {word}.", about)
+    result = list(run(tiny_model, replace(REQUEST, negative_prompt=f"{word} house")))[-1]
+    assert about not in result.notes
+
+
 def test_a_prompt_that_is_cut_is_told(tiny_model):
     result = list(run(tiny_model, replace(REQUEST, prompt="a red house " * 20)))[-1]
     assert result.notes == ("The prompt is too long; its end was not read.",)

@@ -40,6 +40,7 @@ def refused(tmp_path, monkeypatch):
         ({"preset": "kl-f4"}, "kl-f4 is not trained here: its file models/kl-f4/model.ckpt"),
         ({"preset": "demo-inpaint"}, "kind first_stage does not go with demo-inpaint"),
         ({"kind": "latent_diffusion"}, "kind latent_diffusion does not go with demo-kl-f4"),
+        ({"kind": "preview", "preset": "demo-inpaint"}, "kind preview does not go with demo-inp"),
         ({"preset": "demo-kl-f5"}, "did you mean"),
         ({"more": "start_from: demo-kl-f5"}, "did you mean"),
     ],
@@ -59,7 +60,7 @@ def test_a_persons_own_weights_are_not_written_over(refused, tmp_path, monkeypat
     assert (folder / "model.safetensors").read_bytes() == b"mine"
 
 
-@pytest.mark.parametrize("kind", ["first_stage", "critic"])
+@pytest.mark.parametrize("kind", ["first_stage", "critic", "preview"])
 def test_weights_that_are_there_are_written_over_only_if_told_to(tmp_path, monkeypatch, kind):
     began = []
     monkeypatch.setattr(

@@ -15,6 +15,8 @@ from ldm.tasks.sampling import result, sample
 from ldm.tasks.settings import check, of_request
 
 NAMED_WORDS = 8  # most unknown words that a note lists
+# words that models draw the rest of all the same; told of those that do not know them
+NEGATIONS = frozenset(("no", "not", "without", "never", "none"))
 
 
 @torch.no_grad()
@@ -51,6 +53,8 @@ def notes_on(request: Any, tokenizer: Any) -> tuple[str, ...]:
         text = getattr(request, name)
         if words := tokenizer.unknown_words(text):
             notes.append(f"This model has never seen: {', '.join(words[:NAMED_WORDS])}.")
+            if name == "prompt" and not NEGATIONS.isdisjoint(words):
+                notes.append("What is not to be seen goes into the negative prompt.")
         if tokenizer.is_cut(text):
             notes.append(f"The {name.replace('_', ' ')} is too long; its end was not read.")
     if request.negative_prompt and request.guidance_scale == 1:
