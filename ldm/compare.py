@@ -15,6 +15,7 @@ from ldm.comparison import Comparison
 from ldm.errors import LDMError
 from ldm.events import Estimate, Progress, Result
 from ldm.sheet import fitted, sheet
+from ldm.titles import axis_said, headline
 
 Run = Callable[[Any], Iterator[Progress | Result]]
 
@@ -110,8 +111,9 @@ def sheet_of(comparison: Comparison, images: list[np.ndarray]) -> np.ndarray:
     """Draw the pictures of a comparison, given row by row and small enough, on one sheet."""
     width = len(comparison.across.values)
     rows = [images[start : start + width] for start in range(0, len(images), width)]
-    above, *beside = map(comparison.labels, comparison.axes)
-    return sheet(rows, above, *beside, title=comparison.title())
+    above, *beside = (comparison.labels(axis, axis_said) for axis in comparison.axes)
+    title = headline(comparison.request, {axis.name for axis in comparison.axes})
+    return sheet(rows, above, *beside, title=title)
 
 
 def _progress(event: Progress, made: list[Result], total: int, seconds: float) -> Progress:

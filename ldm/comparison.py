@@ -6,13 +6,13 @@ This module needs no torch.
 from __future__ import annotations
 
 import math
-import textwrap
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ldm.errors import RequestError
 from ldm.fields import field_types
+from ldm.request_controls import called
 from ldm.requests import REQUESTS, Control, controls, start_image
 from ldm.seeds import new_seed, with_seeds_drawn
 
@@ -30,8 +30,8 @@ class Axis:
     values: tuple[Any, ...]
 
     def said(self) -> list[str]:
-        """Return the values as text."""
-        return [f"{v:.12g}" if isinstance(v, float) else str(v) for v in self.values]
+        """Return the values as people call them."""
+        return [f"{v:.12g}" if isinstance(v, float) else called(self.name, v) for v in self.values]
 
     def typed(self) -> str:
         """Return the values as text for `read_axis`, provided that none contains a "|"."""
@@ -40,6 +40,9 @@ class Axis:
             return ", ".join(words)
         ends = len(words) == 1 or not words[-1]  # a last "|" is needed
         return " | ".join(words) + (" |" if ends else "")
+
+
+Said = Callable[[Axis], list[str]]  # the values of an axis in words
 
 
 class StandsForRequest:
@@ -116,26 +119,22 @@ class Comparison(StandsForRequest):
         """Number of pictures."""
         return math.prod(len(axis.values) for axis in self.axes)
 
-    def labels(self, axis: Axis) -> list[str]:
+    def labels(self, axis: Axis, said: Said = Axis.said) -> list[str]:
         """Return the labels of columns or rows: field and value; of a prompt, the value alone."""
-        called = "" if axis.name == "prompt" else self._called(axis)
-        return [f"{called} {value or NONE}".strip() for value in axis.said()]
+        name = "" if axis.name == "prompt" else self._called(axis)
+        return [f"{name} {value or NONE}".strip() for value in said(axis)]
 
     def fields(self) -> str:
         """Return the labels of the fields that differ, joined by "and"."""
         return " and ".join(map(self._called, self.axes))
 
-    def differences(self) -> str:
+    def differences(self, said: Said = Axis.said) -> str:
         """Return the fields that differ and their values in one line."""
-        words = {axis: ", ".join(value or NONE for value in axis.said()) for axis in self.axes}
+        words = {axis: ", ".join(value or NONE for value in said(axis)) for axis in self.axes}
         return " · ".join(f"{self._called(axis)} {text}" for axis, text in words.items())
 
     def _called(self, axis: Axis) -> str:
         return controls(type(self.request))[axis.name].label
-
-    def title(self) -> str:
-        """Return what all pictures have in common in one line, see `title_of`."""
-        return title_of(self.request, {axis.name for axis in self.axes})
 
     def record(self) -> dict[str, list[Any]]:
         """Return the fields that differ and their values, `across` first, to be stored as JSON."""
@@ -146,13 +145,6 @@ class Comparison(StandsForRequest):
         beside = [{self.down.name: value} for value in self.down.values] if self.down else [{}]
         above = [{self.across.name: value} for value in self.across.values]
         return [[replace(self.request, **row, **column) for column in above] for row in beside]
-
-
-def title_of(request: Any, varied: Container[str] = ()) -> str:
-    """Return prompt, seed and preset of a sheet's pictures in one line, without those `varied`."""
-    prompt = textwrap.shorten(getattr(request, "prompt", ""), 120, placeholder=" …")
-    common = {"prompt": prompt, "seed": f"seed {request.seed}", "preset": request.preset}
-    return ", ".join(text for name, text in common.items() if text and name not in varied)
 
 
 def comparable(request_type: type) -> dict[str, Control]:

@@ -13,7 +13,7 @@ import sqlite3
 import stat
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
 from ldm.errors import LDMError
@@ -22,7 +22,7 @@ from ldm.search import matches, where
 OUTPUTS = "outputs"  # folder of the pictures in a history, under the data folder
 VISITORS = "visitors"  # folder of those that no history shows
 THUMBNAILS = "thumbnails"  # folder of their thumbnails
-SCHEMA = 4  # version of the index; an index of another version is rebuilt
+SCHEMA = 5  # version of the index; an index of another version is rebuilt
 BATCH = 100  # pictures that are read between two writes of the index
 WAIT = 10.0  # s to wait while another connection writes
 LATEST = 2**63 - 1  # ns since 1970: the largest number that the index can hold
@@ -32,7 +32,8 @@ CREATE TABLE pictures (
     path TEXT PRIMARY KEY,  -- in the folder
     made INTEGER NOT NULL,  -- ns since 1970
     task TEXT, title TEXT, settings TEXT, without TEXT,
-    words TEXT              -- what is searched, in small letters; NULL: it was not made here
+    words TEXT,             -- what is searched, in small letters; NULL: it was not made here
+    kind TEXT
 );
 CREATE INDEX newest ON pictures (made DESC, path DESC);
 """
@@ -47,6 +48,7 @@ class About:
     settings: str  # in a line
     without: str  # what it should not show
     words: str  # all text that a search looks in
+    kind: str = ""  # "sheet" of one
 
 
 @dataclass(frozen=True)
@@ -118,8 +120,7 @@ class History:
         about = self.describe(self.folder / path)
         if about is None:
             return (None,) * len(fields(About))
-        *rest, words = astuple(about)
-        return *rest, " ".join(words.casefold().split())
+        return astuple(replace(about, words=" ".join(about.words.casefold().split())))
 
     def _write(self, rows: Sequence[tuple[str, int, tuple[str | None, ...]]]) -> None:
         flat = [(path, made, *about) for path, made, about in rows]

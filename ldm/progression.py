@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ldm.comparison import Comparison, StandsForRequest, title_of
+from ldm.comparison import Comparison, StandsForRequest
 from ldm.errors import RequestError
 from ldm.events import Frame, Result
 from ldm.requests import REQUESTS, takes_start_image
@@ -53,12 +53,13 @@ class Progression(StandsForRequest):
             raise RequestError(f"frames must be 2 to {MOST}, got {self.frames!r:.40}.")
         self.settle()
 
-    def sheet(self, frames: Sequence[Frame], picture: np.ndarray) -> np.ndarray:
+    def sheet(self, frames: Sequence[Frame], picture: np.ndarray, title: str = "") -> np.ndarray:
         """Draw all frames: predicted x0 above x_t, or beside it if the picture is wide (see WIDE).
 
         Args:
             frames: Frames in their order; those of a smaller canvas are enlarged.
             picture: The finished picture (H, W, 3).
+            title: Text above the frames.
         """
         above = [f"step {frame.step} of {frame.total}, t = {frame.t}" for frame in frames]
         rows = [[frame.expected for frame in frames], [frame.noisy for frame in frames]]
@@ -67,7 +68,7 @@ class Progression(StandsForRequest):
             rows, above, beside = [*map(list, zip(*rows, strict=True))], ROWS, above
         size = fitted(frames[-1].noisy, len(rows), len(above)).shape
         shown = [[_as_large(frame, size) for frame in row] for row in rows]
-        return sheet(shown, above, beside, title=title_of(self.request))
+        return sheet(shown, above, beside, title)
 
     def film(self, frames: Sequence[Frame], picture: np.ndarray) -> list[np.ndarray]:
         """Return the predicted x0 of each frame, then the finished picture.

@@ -12,9 +12,28 @@ from ldm.images import as_picture
 from ldm.seeds import MAX_SEED, read_variations
 
 MAX_SIDE_PX = 4096
-SAMPLER_NAMES = ("ddim", "dpmpp_2m", "plms", "ddpm")
-COVERS = ("auto", "whole", "bands", "windows")
-SEAMLESS = ("no", "across", "down", "both")
+CALLED = {
+    "sampler": {"ddim": "DDIM", "dpmpp_2m": "DPM-Solver++", "plms": "PLMS", "ddpm": "DDPM"},
+    "cover": {
+        "auto": "Automatic",
+        "whole": "Whole",
+        "bands": "In bands",
+        "windows": "In windows",
+    },
+    "seamless": {
+        "no": "No edges",
+        "across": "Left and right",
+        "down": "Top and bottom",
+        "both": "All edges",
+    },
+}
+"""Field -> its values, and what people call each."""
+SAMPLER_NAMES, COVERS, SEAMLESS = map(tuple, CALLED.values())
+
+
+def called(name: str, value: Any) -> str:
+    """Return what people call a field's value; most values stand for themselves."""
+    return CALLED.get(name, {}).get(value, str(value))
 
 
 def width() -> Any:

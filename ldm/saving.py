@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import secrets
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from ldm import metadata
 from ldm.errors import LDMError
 from ldm.events import Frame, Result
 from ldm.progression import Progression
-from ldm.titles import subject
+from ldm.titles import headline, subject
 
 SECRET_BYTES = 8  # of a name that cannot be guessed
 
@@ -68,16 +69,25 @@ def save_sheet(image: np.ndarray, first: Result, folder: Path, **about: Any) -> 
         raise unwritable(folder, error) from error
 
 
-def save_steps(result: Result, progression: Progression, frames: list[Frame]) -> Result:
+def save_steps(
+    result: Result, progression: Progression, frames: list[Frame], is_secret: bool = False
+) -> Result:
     """Write a sheet of a saved picture's steps beside it, and rewrite its file as a film of them.
 
-    If one of these fails, the result holds what was written, with a note.
+    Unless files are secret, an equal picture of the same day takes the place of the new one. If
+    something fails, the result holds what was written, with a note.
     """
     result = replace(result, estimate=None)  # it covers the picture alone
     request, picture, path = result.requests[0], result.images[0], result.paths[0]
     try:
-        weights = metadata.load(path).weights_sha256
-        sheet = progression.sheet(frames, picture)
+        record = metadata.load(path)
+        twin = None if is_secret else _twin(path, record)
+        if twin is not None:
+            path.unlink()
+            path = twin
+            result = replace(result, paths=(path,))
+        weights = record.weights_sha256
+        sheet = progression.sheet(frames, picture, headline(request))
         about = {"stem": f"{path.stem}-steps", "frames": progression.frames}
         beside = _saved(path.parent, sheet, request, weights, **about)
     except (OSError, MemoryError, LDMError) as error:
@@ -91,6 +101,21 @@ def save_steps(result: Result, progression: Progression, frames: list[Frame]) ->
     except (OSError, MemoryError) as error:
         return _noted(result, "Its file does not play its steps", error)
     return result
+
+
+def _twin(path: Path, record: metadata.Record) -> Path | None:
+    """Find the newest other file of an equal picture in its folder; names hold the seed."""
+    for other in sorted(path.parent.glob(f"*-{record.request.seed}-*.png"), reverse=True):
+        with suppress(LDMError):
+            if other != path and _is_equal(metadata.load(other), record):
+                return other
+    return None
+
+
+def _is_equal(one: metadata.Record, other: metadata.Record) -> bool:
+    """Whether two records are of one picture, which the same versions of libraries made."""
+    same = one.made == other.made and one.weights_sha256 == other.weights_sha256
+    return same and one.versions == other.versions
 
 
 def _noted(result: Result, what: str, error: Exception) -> Result:

@@ -149,7 +149,7 @@ class Studio:
             if isinstance(event, Result):
                 begin = time.perf_counter()
                 yield Progress("saving its steps", seconds=event.seconds, kept=event)
-                event = save_steps(event, progression, recorder.frames)
+                event = save_steps(event, progression, recorder.frames, self.is_public)
                 event = replace(event, seconds=event.seconds + time.perf_counter() - begin)
             yield event
 

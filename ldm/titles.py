@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
@@ -11,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from ldm.catalog.registry import load_preset
-from ldm.comparison import Comparison
+from ldm.comparison import Axis, Comparison
 from ldm.errors import LDMError
 from ldm.images import EncodedImage
 from ldm.picture_files import title_of as title_of  # re-exported for callers
 from ldm.progression import Progression
+from ldm.request_controls import called
 from ldm.requests import (
     ClassConditional,
     Inpaint,
@@ -25,6 +27,7 @@ from ldm.requests import (
     Upscale,
     start_image,
 )
+from ldm.seeds import read_variations
 
 CACHED_S = 10  # s that a preset's texts are kept: many pictures in a row have the same one
 MANY = 4  # class names in a title; further classes are only counted
@@ -51,23 +54,47 @@ def subject(request: Any) -> str:
 def searched(request: Any) -> str:
     """What a search finds a request's picture by, besides its title and its settings.
 
-    These are the title of its model, if that is still there, and all classes of a painted map.
+    These are the title of its model, if that is still there, its sampler and variations as a
+    request has them, and all classes of a painted map.
     """
     model, _ = _preset(request.preset)
-    return " ".join([model, *(_painted(request) if isinstance(request, Semantic) else ())])
+    painted = _painted(request) if isinstance(request, Semantic) else ()
+    return " ".join([model, str(request.sampler), request.variations, *painted])
+
+
+def headline(request: Any, varied: Container[str] = ()) -> str:
+    """What the pictures of a sheet have in common, in a line: prompt, seed and model.
+
+    Args:
+        request: The request of one of them.
+        varied: Fields in which they differ, which are left out.
+    """
+    prompt = textwrap.shorten(getattr(request, "prompt", ""), 120, placeholder=" …")
+    common = {"prompt": prompt, "seed": f"seed {request.seed}", "preset": _model(request.preset)}
+    return " · ".join(text for name, text in common.items() if text and name not in varied)
+
+
+def axis_said(axis: Axis) -> list[str]:
+    """The values of a comparison's axis as people call them."""
+    return [_model(name) for name in axis.values] if axis.name == "preset" else axis.said()
+
+
+def _model(preset: str) -> str:
+    """The title of a preset; its name if it is gone."""
+    title, _ = _preset(preset)
+    return title or preset
 
 
 def settings(request: Any) -> str:
     """The settings of a finished picture in a line; of a sheet, what it compares or shows."""
     if isinstance(request, Comparison):
         seed = "" if "seed" in request.record() else f" · seed {request.request.seed}"
-        return request.differences() + seed
+        return request.differences(axis_said) + seed
     if isinstance(request, Progression):
         return f"its steps · {settings(request.request)}"
-    varied = f" varied {request.variations}" if request.variations else ""
     width, height = _size(request)
-    about = [f"seed {request.seed}{varied}", f"{width} × {height} px"]
-    about.append(f"{request.steps} steps {request.sampler}")
+    about = [f"seed {request.seed}{_varied(request.variations)}", f"{width} × {height} px"]
+    about.append(f"{request.steps} steps of {called('sampler', request.sampler)}")
     if getattr(request, "guidance_scale", None) is not None:
         about.append(f"guidance {request.guidance_scale:g}")
     if start_image(request) is not None:
@@ -75,8 +102,17 @@ def settings(request: Any) -> str:
         kept = f", shapes kept {inversion:g}" if inversion else ""
         about.append(f"from a picture, strength {request.strength:g}{kept}")
     if request.seamless != "no":
-        about.append(f"seamless {request.seamless}")
+        about.append(f"seamless: {called('seamless', request.seamless).lower()}")
     return " · ".join([*about, f"eta {request.eta:g}"] if request.eta else about)
+
+
+def _varied(variations: str) -> str:
+    """The turns of a picture's noise to other seeds in words; "" without any."""
+    turns = [
+        f"{100 * share:.3g} % to {'a new seed' if seed is None else f'seed {seed}'}"
+        for seed, share in read_variations(variations)
+    ]
+    return f", turned {', then '.join(turns)}" if turns else ""
 
 
 def _size(request: Any) -> tuple[int, int]:

@@ -35,7 +35,8 @@ MAY_IMPORT = {
     # a comparison is asked for as a request is; running one needs only what meets each request
     "comparison": {"requests", "fields"},
     "sheet": set(),
-    "compare": {"comparison", "requests", "sheet"},
+    # its sheet names models and samplers as people call them
+    "compare": {"comparison", "requests", "sheet", "titles"},
     "progression": {"comparison", "requests", "sheet"},
     "unfinished": {"requests"},
     "models": set(),

@@ -1,6 +1,7 @@
 """A comparison is a request with several values of one field, or of two."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from ldm.errors import RequestError
 from ldm.events import Estimate, Progress, Result
 from ldm.requests import REQUESTS, TextToImage
 from ldm.sheet import GAP, LINES, LONGEST, MARGIN, _lines, fitted, sheet
+from ldm.titles import axis_said, headline, settings
 
 REQUEST = TextToImage(prompt="a lake", seed=4, count=3)
 FONT = ImageFont.load_default(13)
@@ -48,11 +50,16 @@ def test_what_it_says():
     made = Comparison(REQUEST, Axis("guidance_scale", (1.0, 2.5)), Axis("prompt", ("a", "b")))
     assert [made.labels(axis) for axis in made.axes] == [["Guidance 1", "Guidance 2.5"], ["a", "b"]]
     assert made.differences() == "Guidance 1, 2.5 · Prompt a, b"
-    assert made.title() == "seed 4, demo-text-to-image"
+    assert headline(REQUEST, {"prompt"}) == "seed 4 · Landscapes, text to image"
     without = Comparison(REQUEST, Axis("negative_prompt", ("", "fog")))
     assert without.differences() == "Negative prompt none, fog"
     assert without.labels(without.across) == ["Negative prompt none", "Negative prompt fog"]
-    assert Comparison(REQUEST, STEPS).title() == "a lake, seed 4, demo-text-to-image"
+    assert headline(REQUEST) == "a lake · seed 4 · Landscapes, text to image"
+    assert headline(replace(REQUEST, preset="gone")) == "a lake · seed 4 · gone"
+    models = Comparison(REQUEST, Axis("preset", ("demo-text-to-image", "gone")), SAMPLERS)
+    assert settings(models).startswith("Model Landscapes, text to image, gone · Sampler DDIM")
+    assert models.labels(models.across, axis_said)[0] == "Model Landscapes, text to image"
+    assert models.record()["preset"] == ["demo-text-to-image", "gone"]
     assert made.record() == {"guidance_scale": [1.0, 2.5], "prompt": ["a", "b"]}
 
 

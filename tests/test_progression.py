@@ -94,7 +94,7 @@ def test_frames_are_the_sampler_s_own(studio, monkeypatch):
     monkeypatch.setitem(denoising.SAMPLERS, "ddim", noted)
     frames = []
 
-    def sheet(_, made, picture):
+    def sheet(_, made, picture, title):
         frames.extend(made)
         return picture
 
@@ -167,6 +167,16 @@ def test_without_room_for_sheet_or_film_the_rest_is_there(error, why, studio, mo
         assert [metadata.load(path).request for path in result.paths] == list(result.requests)
         assert lacks_sheet(asked, result)
         assert not lacks_sheet(REQUEST, result)
+
+
+def test_its_steps_join_the_picture_that_is_there(studio, tmp_path):
+    first = result_of(studio, TextToImage(**vars(REQUEST) | {"count": 1}))
+    other = result_of(studio, TextToImage(**vars(REQUEST) | {"count": 1, "steps": 5}))
+    result = result_of(studio, Progression(first.requests[0], 3))
+    assert result.paths[0] == first.paths[0]
+    assert len(animation(first.paths[0])) > 1
+    kept = {*first.paths, *other.paths, *result.paths}
+    assert len(kept) == 3 and {*tmp_path.rglob("*.png")} == kept
 
 
 def test_what_is_saved_is_kept_whatever_comes(studio):

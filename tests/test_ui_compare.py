@@ -52,7 +52,7 @@ def test_a_sheet_is_found_by_what_it_compares(tmp_path):
     about = {"guidance_scale": 1.0, "temperature": 1.0, "eta": 0.0, "coarse": 0.0}
     request = TextToImage(**vars(REQUEST) | about)
     metadata.save(path, pixels, request)
-    assert "3 steps ddim" in describe(path).settings
+    assert "3 steps of DDIM" in describe(path).settings
     assert "sheet" not in describe(path).words.split()[:-1]
     metadata.save(path, pixels, request, compared={"steps": [2, 3]})
     assert describe(path).settings == "Steps 2, 3 · seed 5"

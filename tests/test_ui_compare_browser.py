@@ -54,13 +54,13 @@ def test_settings_are_compared(page, tmp_path):
     expect(strip).to_contain_text("4 pictures and a sheet of them", timeout=RUN_MS)
     wait_done(page, TASK)
     expect(page.locator(f"{TAB}-plate .title")).to_have_text("snow at night")
-    expect(page.locator(f"{TAB}-plate")).to_contain_text("Steps 2, 3 · Sampler ddim, plms · seed")
+    expect(page.locator(f"{TAB}-plate")).to_contain_text("Steps 2, 3 · Sampler DDIM, PLMS · seed")
     pictures = page.locator(f"{TAB}-results img")
     expect(pictures).to_have_count(5)
     sheet = metadata.load(newest(page, TASK, tmp_path / "sheet.png"))
     assert sheet.compared == {"steps": [2, 3], "sampler": ["ddim", "plms"]}
     pictures.nth(3).click()
-    expect(page.locator(f"{TAB}-plate")).to_contain_text("2 steps plms")
+    expect(page.locator(f"{TAB}-plate")).to_contain_text("2 steps of PLMS")
 
     # what is compared comes back with the sheet, and stays across a reload
     across.fill("7, 8")
@@ -70,7 +70,7 @@ def test_settings_are_compared(page, tmp_path):
     page.locator(f"{TAB}-comparing button").first.click()
     expect(across).to_be_hidden()
     page.locator(f"{TAB}-tools input[type=file]").first.set_input_files(tmp_path / "sheet.png")
-    expect(page.locator(f"{TAB}-plate")).to_contain_text("Steps 2, 3 · Sampler ddim, plms · seed")
+    expect(page.locator(f"{TAB}-plate")).to_contain_text("Steps 2, 3 · Sampler DDIM, PLMS · seed")
     for _ in range(2):
         expect(across).to_have_value("2, 3")
         expect(down).to_have_value("ddim, plms")

@@ -28,7 +28,8 @@ def test_what_is_not_known_is_not_said():
 
 def test_what_will_have_no_effect_is_said():
     estimate = Estimate(2.0, 2**30, "whole", ("This model has never seen: <b>.",))
-    assert told(estimate).endswith("<p>This model has never seen: &lt;b&gt;.</p>")
+    note = "This model has never seen: &lt;b&gt;."
+    assert told(estimate).endswith(f'<p class="unknown" role="status">{note}</p>')
     assert told(estimate, has_notes=False) == told(replace(estimate, notes=()))
 
 
@@ -37,6 +38,8 @@ def test_what_will_have_no_effect_is_said():
     [
         ({"width": 5000}, "Width must be 16 to 4096 px, got 5000."),
         ({"steps": "<b>"}, "got &#x27;&lt;b&gt;&#x27;."),
+        ({"width": 5000}, '<p class="refused" role="alert" data-field="width">'),
+        ({"seed": "abc"}, "seed must be 0 to 4294967295, or empty for a new one, got "),
         ({"width": None, "prompt": " "}, ""),  # what is open is filled in
         ({"image": None}, ""),
     ],

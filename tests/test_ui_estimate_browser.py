@@ -23,6 +23,31 @@ NOTE_WHAT = """(strip) => {
 }"""
 
 
+CONTRAST = """(part) => {
+  const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+  const light = (colour) => {
+    canvas.fillStyle = colour;
+    canvas.fillRect(0, 0, 1, 1);
+    const linear = (c) => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+    const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map(linear);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const { color, backgroundColor } = getComputedStyle(part);
+  const [less, more] = [light(color), light(backgroundColor)].sort((a, b) => a - b);
+  return (more + 0.05) / (less + 0.05);
+}"""
+
+
+def assert_told_as(page, role):
+    """What stands beside the button is no small grey text, in the light and in the dark."""
+    part = page.locator(f"{TAB}-estimate").get_by_role(role)
+    quiet = page.locator(f"{TAB}-trained p").evaluate("p => getComputedStyle(p).color")
+    for _ in range(2):
+        assert part.evaluate("p => getComputedStyle(p).color") != quiet
+        assert part.evaluate(CONTRAST) >= 4.5
+        page.locator("[data-shade]").click()
+
+
 def told(page):
     """Seconds and bytes that stand beside the button."""
     seconds, unit, size, of = ESTIMATE.search(
@@ -57,6 +82,17 @@ def test_the_estimate_follows_the_size_and_is_compared_with_what_it_took(chromiu
         )
         page.locator(f"{TAB}-width input").first.fill("5000")
         expect(estimate).to_have_text("Width must be 16 to 4096 px, got 5000.")
+        assert_told_as(page, "alert")
+        seed = page.locator(f"{TAB}-seed :is(input, textarea)")
+        page.locator(f"{TAB}-width input").first.fill("2048")
+        expect(estimate).to_have_text(ESTIMATE)
+        seed.fill("7")
+        expect(page.locator(f"{TAB}-fixed")).to_be_visible()
+        seed.fill("abc")
+        seed.press("Tab")
+        expect(estimate).to_contain_text("Seed must be 0 to 4294967295, or empty for a new one")
+        expect(page.locator(f"{TAB}-fixed")).to_be_hidden()
+        seed.fill("")
         # by the time: memory is told with that of the process, which may have grown meanwhile
         set_width(page, 128, lambda seconds, memory: seconds < large[0])
         go.click()
@@ -77,6 +113,17 @@ def test_words_that_no_picture_taught_are_told_before_the_run(chromium, url):
         prompt.fill("a purple unicorn at a lake")
         prompt.press("Tab")
         expect(estimate).to_contain_text("This model has never seen: purple, unicorn.")
+        assert_told_as(page, "status")
+        note = page.get_by_role("status").filter(has_text="never seen")
+        expect(note).to_be_visible()
+        prompt.press("End")
+        prompt.press_sequentially(" griffin", delay=0)
+        expect(note).to_be_hidden()  # of words that are not there any more, before the next note
+        prompt.press("Tab")
+        expect(estimate).to_contain_text("This model has never seen: purple, unicorn, griffin.")
+        expect(note).to_be_visible()
+        page.locator(f"{TAB}-examples .thumbnail-lg").first.click()  # nobody was in the box
+        expect(estimate).not_to_contain_text("never seen")
 
 
 def test_what_a_picture_takes_is_told_before_anything_was_changed_or_made(chromium, url):

@@ -6,7 +6,7 @@ import zipfile
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser import IN_A_BROWSER, open_page, visit, wait_done
+from tests.browser import IN_A_BROWSER, open_page, until, visit, wait_done
 
 pytestmark = IN_A_BROWSER
 TAB = "#text-to-image"
@@ -62,6 +62,43 @@ def test_one_is_removed_and_comes_back(made, tmp_path):
     expect_shown(made, second)
     assert sources(made) == [first, second, third]
     expect(made.locator(f"{TAB}-back")).to_have_count(0)
+
+
+def test_the_sheet_of_its_steps_joins_the_picture_that_is_there(made):
+    first, second, third = sources(made)
+    made.locator(f"{TAB}-see").click()
+    expect(made.locator(f"{TAB}-results img")).to_have_count(4)
+    wait_done(made, "text-to-image")
+    names = made.locator(f"{TAB}-results button").evaluate_all(
+        "all => all.map((one) => one.getAttribute('aria-label'))"
+    )
+    assert [name.startswith("Sheet: a lake") for name in names] == [False, True, False, False]
+    assert [name.split(", seed ")[1][0] for name in names if "Sheet" not in name] == ["1", "2", "3"]
+    assert sources(made)[2:] == [second, third]
+    film = made.request.get(sources(made)[0]).body()
+    assert b"acTL" in film  # it plays
+    download = made.locator(f"{TAB}-picture a[download]")
+    expect(download).to_have_accessible_name("Download")
+    expect(download.get_by_role("button")).to_have_count(0)
+    sheet = made.locator(f"{TAB}-results [data-sheet] img")
+    expect(sheet).to_have_css("object-fit", "cover")
+    expect(sheet).to_have_count(1)
+
+    sheet.click()
+    expect(made.locator(f"{TAB}-plate")).to_contain_text("its steps")
+    made.locator(f"{TAB}-closer").click()
+    stand, arrow = (made.locator(f"dialog.closer {part}") for part in (".stand", ".turn.by1"))
+    expect(arrow).to_be_visible()
+    right = stand.bounding_box()["x"] + stand.bounding_box()["width"]
+    assert right <= arrow.bounding_box()["x"]
+    made.keyboard.press("Escape")
+    made.locator("#tab-history-button").click()
+    found = made.locator("#history-results img")
+    made.locator("#history-search :is(input, textarea)").fill('today "2 steps of"')
+    until(made, lambda: found.count() > 0)
+    names = [source.split("/")[-1] for source in found.evaluate_all("a => a.map((i) => i.src)")]
+    assert names[:4].count(first.split("/")[-1]) == 1  # and no other one was saved
+    assert names[0].endswith("-steps-1.png") or names[1].endswith("-steps-1.png")
 
 
 def test_the_arrow_keys_turn_to_the_next_picture_close_up(made):

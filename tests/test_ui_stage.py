@@ -12,9 +12,12 @@ from ldm import metadata
 from ldm.comparison import MOST, Axis, Comparison
 from ldm.errors import RequestError
 from ldm.events import Progress, Result
+from ldm.progression import Progression
+from ldm.request_controls import COVERS, SAMPLER_NAMES
 from ldm.requests import REQUESTS, TextToImage
 from ui import stage
-from ui.controls import labels_of, limits
+from ui.controls import labels_of, limits, widget
+from ui.gallery import row_of_pictures
 from ui.run import Picture, Visit, fail, in_words, make_request
 from ui.stage import Stage, _select
 from ui.words import say, strip
@@ -199,8 +202,34 @@ def test_a_result_is_kept_once_however_many_follow_its_run():
     assert [picture.path for picture in visit.pictures] == ["b.png", "a.png"]
 
 
+def test_a_picture_that_is_made_once_more_takes_the_place_of_the_first():
+    one, other = (TextToImage(prompt=prompt, steps=3, seed=5) for prompt in ("a lake", "a hill"))
+    sheet = Progression(one)
+    visit = Visit()
+    for number, requests in enumerate([(one,), (other,), (one, sheet)]):
+        paths = tuple(Path(f"{number}-{i}.png") for i in range(len(requests)))
+        visit.keep(Result(requests, (), paths=paths))
+    assert [picture.path for picture in visit.pictures] == ["2-0.png", "2-1.png", "1-0.png"]
+    names = [name for _, name in row_of(visit)]
+    assert [name.startswith("Sheet: ") for name in names] == [False, True, False]
+
+
+def row_of(visit):
+    with gr.Blocks():
+        row = row_of_pictures("text-to-image")
+    return row.show(visit)[row.gallery].constructor_args["value"]
+
+
+def test_values_have_the_names_that_people_call_them():
+    choices = dict(map(reversed, widget(TextToImage, "sampler").choices))
+    assert choices["dpmpp_2m"] == "DPM-Solver++" and tuple(choices) == SAMPLER_NAMES
+    assert ("No edges", "no") in widget(TextToImage, "seamless").choices
+    about = limits(TextToImage, "cover", widget(TextToImage, "cover"))
+    assert about["choices"] == list(COVERS)  # links hold the values
+
+
 def test_after_cancel_the_button_says_so_until_the_next_run():
-    parts = {"go": gr.Button(), "stop": gr.Button(), "status": gr.HTML()}
+    parts = {"go": gr.Button(), "stop": gr.Button(), "status": gr.HTML(), "sign": gr.HTML()}
     needed = [f.name for f in fields(Stage) if f.default is MISSING]
     stage = Stage(**dict.fromkeys(needed) | parts)
     visit = Visit(job_id="a", wants_stop=True)

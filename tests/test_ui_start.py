@@ -56,7 +56,9 @@ def test_a_line_says_of_what_a_picture_varies():
     request = TextToImage(**about, width=64, height=64, guidance_scale=2.0)
     varied = replace(request, variations="7:0.3")
     assert settings(request).startswith("seed 4 · 64 × 64 px")
-    assert settings(varied).startswith("seed 4 varied 7:0.3 · 64 × 64 px")
+    assert settings(varied).startswith("seed 4, turned 30 % to seed 7 · 64 × 64 px")
+    twice = settings(replace(request, variations="7:0.3, 9:0.25"))
+    assert twice.startswith("seed 4, turned 30 % to seed 7, then 25 % to seed 9 · ")
 
 
 def test_a_picture_of_which_nothing_is_left_does_not_keep_its_title():
@@ -80,7 +82,7 @@ def test_every_caption_says_how_large_the_picture_is():
         (Semantic(label_map=labels, **about), "48 × 32"),
         (Inpaint(image=image, outpaint_left=32, outpaint_bottom=16, **about), "128 × 80"),
     ):
-        assert settings(request) == f"seed 4 · {size} px · 5 steps ddim"
+        assert settings(request) == f"seed 4 · {size} px · 5 steps of DDIM"
 
 
 def test_the_caption_says_what_is_kept_and_what_meets():
@@ -88,5 +90,7 @@ def test_the_caption_says_what_is_kept_and_what_meets():
     request = TextToImage(
         prompt="a lake", seed=1, image=image, strength=0.9, inversion=0.8, seamless="both"
     )
-    assert "from a picture, strength 0.9, shapes kept 0.8 · seamless both" in settings(request)
+    assert "from a picture, strength 0.9, shapes kept 0.8 · seamless: all edges" in settings(
+        request
+    )
     assert "kept" not in settings(replace(request, inversion=0.0))

@@ -26,6 +26,12 @@ def test_a_light_picture_is_its_own(tmp_path):
     assert not (tmp_path / "small").exists()
 
 
+def test_of_a_sheet_its_beginning_is_seen(tmp_path, heavy):
+    small = Thumbnails(tmp_path / "small")
+    assert Image.open(small.of(heavy, "sheet")).size == (SIDE, round(SIDE / thumbnails.WIDEST))
+    assert small.of(heavy, "sheet") != small.of(heavy)
+
+
 def test_a_heavy_one_is_made_once_and_again_when_it_changed(tmp_path, heavy):
     small = Thumbnails(tmp_path / "small")
     first = small.of(heavy)

@@ -64,6 +64,8 @@ def build(
                     tabs.append(create(jobs))
                 opened[task] = [room.select]
             past = _past(past_in) if past_in else None
+        for tab in tabs:
+            tab.stage.sign.render()
         opened[tabs[0].task].append(page.load)
         _restore(frame, tabs, past)
         _send(frame, tabs, past)

@@ -15,6 +15,7 @@ from gradio.components.json_component import JsonData
 
 from ldm.errors import RequestError
 from ldm.fields import field_types
+from ldm.request_controls import called
 from ldm.request_json import boxes_of, read_file
 from ldm.requests import Control, EncodedImage, controls
 
@@ -83,7 +84,7 @@ def widget(
         "elem_id": f"{request_type.task}-{name.replace('_', '-')}",
         "elem_classes": f"field-{name.replace('_', '-')}",
     }
-    return unchecked(kind(**(_arguments(kind, about) | common | options)))
+    return unchecked(kind(**(_arguments(kind, about, name) | common | options)))
 
 
 def labels_of(request_type: type, inputs: Mapping[str, gr.components.Component]) -> dict[str, str]:
@@ -229,9 +230,9 @@ def _kind(about: Control, kind: type) -> type[gr.components.Component]:
     return gr.Number if about.unit == "px" else gr.Slider
 
 
-def _arguments(kind: type[gr.components.Component], about: Control) -> dict[str, Any]:
+def _arguments(kind: type[gr.components.Component], about: Control, name: str) -> dict[str, Any]:
     if kind is gr.Dropdown:
-        return {"choices": list(about.choices or ())}
+        return {"choices": [(called(name, value), value) for value in about.choices or ()]}
     if kind is gr.Number:
         return {"precision": 0, "step": about.step}  # the request checks the range
     if kind is gr.Slider:

@@ -18,9 +18,10 @@ from ui.tab import Tab, Values
 from ui.words import duration, memory
 
 WHOLE = "whole"  # start of the plan text of an untiled canvas, which is not shown
-# inputs that affect the estimate, besides the advanced fields
+# inputs that affect what is told, besides the advanced fields
 DECISIVE = (
     *("preset", "width", "height", "steps", "sampler", "guidance_scale", "count", "passes"),
+    "seed",  # takes no time, but may be wrong
     *("image", "strength", "inversion"),
 )
 # task -> the input that determines the canvas size
@@ -52,7 +53,7 @@ def connect(jobs: JobQueue, tab: Tab, opened: Sequence[Trigger]) -> None:
             return ""
         return told(found, has_notes=not is_open(values))
 
-    gr.on(
+    made = gr.on(
         triggers,
         estimate,
         None,
@@ -60,8 +61,10 @@ def connect(jobs: JobQueue, tab: Tab, opened: Sequence[Trigger]) -> None:
         inputs_kwargs=tab.inputs,
         trigger_mode="always_last",
         queue=False,
+        js=f"(...values) => latentCanvas.estimating({tab.task!r}, values)",
         **QUIET,
     )
+    made.then(None, None, None, js=f"() => latentCanvas.estimated({tab.task!r})", **QUIET)
 
 
 def request_of(tab: Tab, values: Values) -> tuple[Any, str]:
@@ -82,9 +85,10 @@ def request_of(tab: Tab, values: Values) -> tuple[Any, str]:
 
 
 def refused(tab: Tab, error: Exception) -> str:
-    """Why a request cannot be run, as HTML."""
+    """Why a request cannot be run, as HTML that says which field is at fault."""
     words = in_words(tab.stage.reword(str(error)), tab.stage.labels)
-    return f'<p class="refused">{html.escape(words)}</p>'
+    field = html.escape(str(error).partition(" ")[0])
+    return f'<p class="refused" role="alert" data-field="{field}">{html.escape(words)}</p>'
 
 
 def writable(fields: Values) -> Values:
@@ -108,4 +112,5 @@ def told(estimate: Estimate | None, pictures: int = 1, *, has_notes: bool = True
     about += f"about {duration(estimate.seconds)}, {memory(estimate.memory_bytes)} of memory"
     notes = estimate.notes if has_notes else ()
     plan = "" if estimate.plan.startswith(WHOLE) else f" · {estimate.plan}"
-    return "".join(f"<p>{html.escape(words)}</p>" for words in (about + plan, *notes))
+    warnings = (f'<p class="unknown" role="status">{html.escape(note)}</p>' for note in notes)
+    return "".join((f"<p>{html.escape(about + plan)}</p>", *warnings))

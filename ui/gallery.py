@@ -17,6 +17,7 @@ from gradio.utils import get_upload_folder
 
 from ui.controls import QUIET, named
 from ui.run import Visit, fail
+from ui.words import picture_name
 
 MAX_ARCHIVE = 2 * 2**30  # bytes of pictures that are downloaded at once
 
@@ -80,7 +81,7 @@ class Row:
 
     def show(self, visit: Visit) -> dict[gr.components.Component, Any]:
         """Updates that show a visit's pictures, each captioned with title and settings."""
-        pictures = [(p.path, f"{p.title}, {p.settings}") for p in visit.pictures]
+        pictures = [(p.path, picture_name(p, is_sheet=p.is_sheet)) for p in visit.pictures]
         removed = [Path(picture.path).name for _, picture in visit.removed]
         back = f"Put back what was removed ({len(removed)})"
         return {

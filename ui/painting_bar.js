@@ -84,8 +84,8 @@ function makeBar(root, kind) {
   rings.setAttribute("aria-hidden", "true");
   board.append(rings);
   const choose = make("button", { type: "button", "data-do": "pick" }, "Choose a picture");
-  const empty = make("div", { class: "empty" }, make("strong", {}, "A picture to change"), choose,
-    make("span", {}, "or drop one here, or paste it with Ctrl+V"));
+  const how = matchMedia("(pointer: coarse)").matches ? [] : [make("span", {}, "or drop one here, or paste it with Ctrl+V")];
+  const empty = make("div", { class: "empty" }, make("strong", {}, "A picture to change"), choose, ...how);
   if (kind === "mask") board.append(empty);
   const note = make("span", { class: "note", role: "status" }), about = make("span", { class: "about" });
   const files = ["picture", "labels"].map((name) =>

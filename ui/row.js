@@ -1,4 +1,5 @@
 // The thumbnails: what each is called, which one is on show, and what was removed of them.
+const SHEET = "Sheet: "; // begins the name of one, see ui/words.py
 const SHOWN_MS = 100; // until what a button was given is there
 const thumbnails = (task) => [...document.querySelectorAll(`#${task}-results .thumbnail-lg`)];
 
@@ -10,6 +11,7 @@ function nameThumbnails() {
   for (const button of document.querySelectorAll(".strip-of-pictures .thumbnail-lg")) {
     const name = button.querySelector("img")?.alt;
     if (name && button.getAttribute("aria-label") !== name) button.setAttribute("aria-label", name);
+    button.toggleAttribute("data-sheet", Boolean(name?.startsWith(SHEET)));
   }
   for (const row of document.querySelectorAll(".lc-results")) {
     const task = row.id.slice(0, -"-results".length);

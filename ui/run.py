@@ -47,6 +47,7 @@ class Picture:
     seed: int | None = None  # of a sheet: None, and so below
     variations: str = ""
     seamless: str = "no"  # which opposite edges meet
+    made: int | None = None  # hash of what made it: equal for pictures of equal requests
 
     @staticmethod
     def of(path: Path | str, request: Any) -> Picture:
@@ -56,9 +57,9 @@ class Picture:
         without = getattr(common, "negative_prompt", "")
         texts = title(common), settings(request), without
         if is_sheet:
-            return Picture(str(path), *texts, is_sheet=True)
+            return Picture(str(path), *texts, is_sheet=True, made=hash(request))
         own = {name: getattr(request, name) for name in ("seed", "variations", "seamless")}
-        return Picture(str(path), *texts, **own)
+        return Picture(str(path), *texts, **own, made=hash(request))
 
     @property
     def request(self) -> Any:
@@ -142,14 +143,16 @@ class Visit:
     def keep(self, result: Result) -> None:
         """Add a result's pictures at the front and show the first of them.
 
-        A result that was added before is ignored: after a reload, the old and the new page may
-        both follow the same run.
+        They take the place of pictures of equal requests. A result that was added before is
+        ignored: after a reload, the old and the new page may both follow the same run.
         """
-        if str(result.paths[0]) in (picture.path for picture in self.pictures):
-            return
+        if str(result.paths[-1]) in (picture.path for picture in self.pictures):
+            return  # the last one: steps join a picture that was there
         paired = zip(result.paths, result.requests, strict=True)
         new = [Picture.of(path, request) for path, request in paired]
-        self.pictures = [*new, *self.pictures][: max(MAX_SHOWN, len(new))]
+        made = {picture.made for picture in new}
+        old = [picture for picture in self.pictures if picture.made not in made]
+        self.pictures = [*new, *old][: max(MAX_SHOWN, len(new))]
         self.shown = new[0]
 
     def remove(self) -> None:

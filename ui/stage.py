@@ -53,6 +53,7 @@ class Stage:
     go: gr.Button
     stop: gr.Button
     rest: GoOn  # buttons for a stopped run
+    sign: gr.HTML  # outside the tab: whether a run is going, see ui/names.js
     labels: Mapping[str, str]  # field name -> its label on the page
     others: tuple[gr.Button, ...] = ()  # further buttons that start runs
     beside: tuple[gr.components.Component, ...] = ()  # further components for the shown picture
@@ -67,7 +68,7 @@ class Stage:
     @property
     def started(self) -> list[gr.components.Component]:
         """The components that the start of a run updates."""
-        return [self.go, self.stop, self.status, *self.others]
+        return [self.go, self.stop, self.status, self.sign, *self.others]
 
     @property
     def shown(self) -> list[gr.components.Component]:
@@ -95,12 +96,16 @@ class Stage:
         return self.buttons(busy=False) | self.show(visit) | told
 
     def buttons(self, *, busy: bool) -> Updates:
-        """Enable either Generate or Cancel. Gradio mishandles button updates without a value."""
+        """Enable either Generate or Cancel, and tell the tab's sign whether a run is going.
+
+        Gradio mishandles button updates without a value.
+        """
         updates = {
             self.go: gr.update(value="Generate", interactive=not busy),
             self.stop: gr.update(
                 value="Cancel", interactive=True, visible=True if busy else "hidden"
             ),
+            self.sign: "<i data-busy></i>" if busy else "",
         }
         for button in self.others:
             updates[button] = gr.update(value=button.value, interactive=not busy)
@@ -154,7 +159,8 @@ def create(
                 steps = gr.Button(STEPS, size="sm", scale=0, **named(task, "see"))
             send = send_buttons(task)
     row = row_of_pictures(task)
-    parts = (picture, status, plate, row, use, vary, steps, send, go, stop, rest, labels)
+    sign = gr.HTML(render=False, padding=False, **named(task, "sign"))  # the page places it
+    parts = (picture, status, plate, row, use, vary, steps, send, go, stop, rest, sign, labels)
     others = (*starters, vary, *([steps] if steps else []))
     return Stage(gr.State(Visit()), *parts, others, **about)
 

@@ -20,6 +20,7 @@ from ui.tab import Component, Values, fields_of
 TITLE = "Start from a picture"
 IMAGE = "image"
 KEPT_READ = 4  # pictures in the cache of `_read`
+DROP = "# {}\nChoose a picture"  # the style sheet adds what mouse and keyboard can do
 UPRIGHT = 4  # EXIF orientations above this swap width and height
 
 
@@ -38,7 +39,9 @@ def widgets(request_type: type, inputs: Mapping[str, Component]) -> dict[str, Co
     with gr.Accordion(TITLE, open=False, **named(task, "start")) as fold:
         image = unchecked(
             gr.Image(
+                label="Picture to start from",
                 show_label=False,
+                placeholder=DROP.format("A picture to start from"),
                 type="filepath",
                 format="png",
                 sources=["upload", "clipboard"],

@@ -90,7 +90,9 @@ def css() -> str:
 
 def head() -> str:
     """HTML for the head: the page's scripts, and styles for what Gradio draws outside the page."""
-    page = "\n".join(_read(name) for name in ("page.js", "undo.js", "row.js"))
+    page = "\n".join(
+        _read(name) for name in ("page.js", "undo.js", "row.js", "estimate.js", "names.js")
+    )
     modules = (_read(name) for name in ("zoom.js", "vocabulary.js"))  # each by itself
     return (
         f"<style>{_read('frame.css')}</style><script>{page}\n{scripts.all_components()}</script>"

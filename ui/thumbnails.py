@@ -11,6 +11,7 @@ from PIL import Image
 
 LIGHT = 400_000  # bytes; smaller pictures need no thumbnail
 SIDE = 320  # px, the longer side
+WIDEST = 1.5  # longer side / shorter side of what is seen of a sheet
 
 
 @dataclass(frozen=True)
@@ -19,23 +20,29 @@ class Thumbnails:
 
     folder: Path
 
-    def of(self, picture: Path) -> Path:
-        """Path of a picture's thumbnail, made if missing; of the picture if small or unreadable."""
+    def of(self, picture: Path, kind: str = "") -> Path:
+        """Path of a picture's thumbnail, made if missing; of the picture if small or unreadable.
+
+        `kind`: "sheet" if it is one, whose thumbnail is of its beginning: all would be too small.
+        """
         try:
             about = picture.stat()
             if about.st_size <= LIGHT:
                 return picture
-            key = f"{picture} {about.st_mtime_ns}".encode("utf-8", "surrogateescape")
+            key = f"{picture} {about.st_mtime_ns}{kind}".encode("utf-8", "surrogateescape")
             path = self.folder / f"{hashlib.sha256(key).hexdigest()[:32]}.jpg"
-            return path if path.exists() else _made(picture, path)
+            return path if path.exists() else _made(picture, path, kind)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
             return picture
 
 
-def _made(picture: Path, path: Path) -> Path:
+def _made(picture: Path, path: Path, kind: str) -> Path:
     """Write a thumbnail atomically."""
     with Image.open(picture) as image:
         small = image.convert("RGB")
+    if kind:
+        most = round(WIDEST * min(small.size))
+        small = small.crop((0, 0, *(min(side, most) for side in small.size)))
     small.thumbnail((SIDE, SIDE), reducing_gap=2.0)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{os.getpid()}.part")

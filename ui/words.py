@@ -143,7 +143,12 @@ def memory(count: int) -> str:
 
 def entry_name(entry: Entry) -> str:
     """Caption of a picture, unique because it includes the seed and the time."""
-    return f"{entry.about.title}, {entry.about.settings}, {made_when(entry)}"
+    return f"{picture_name(entry.about, is_sheet=bool(entry.about.kind))}, {made_when(entry)}"
+
+
+def picture_name(about: About | Picture, *, is_sheet: bool) -> str:
+    """Title and settings of a picture; ui/row.js knows a sheet by its first word."""
+    return f"{'Sheet: ' if is_sheet else ''}{about.title}, {about.settings}"
 
 
 def made_when(entry: Entry) -> str:
@@ -172,4 +177,4 @@ def describe(path: Path) -> About | None:
     told = (picture.title, picture.settings, picture.without)
     kind = "sheet" if picture.is_sheet else ""
     words = (*told, kind, made.task, made.preset, more, path.parent.name, path.stem)
-    return About(made.task, *told, " ".join(words))
+    return About(made.task, *told, " ".join(words), kind)

@@ -25,7 +25,8 @@ TITLE = "History"
 PAGE = 48  # pictures per page
 ANY = ""  # the task filter that lets all pass
 HINT = "Choose a picture: it comes here, and from here back to the tab that made it."
-PLACEHOLDER = "words of the prompt, a seed, a model, today, 2026-11-29"
+PLACEHOLDER = "words, seed, day"
+LOOKING = "<p>Looking for the pictures…</p>"  # until the first answer
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def _search(titles: dict[str, str]) -> tuple[Search, gr.UploadButton]:
         words = gr.Textbox(label="Search", **about, **named(TASK, "search"))
         kinds = [("Any kind", ANY), *((title, task) for task, title in titles.items())]
         task = gr.Dropdown(kinds, value=ANY, label="Made in", **named(TASK, "task"))
-    count = gr.HTML(padding=False, **named(TASK, "trained"))
+    count = gr.HTML(LOOKING, padding=False, **named(TASK, "trained"))
     gallery = strip_of_pictures(label="Pictures that were found", **named(TASK, "results"))
     more = gr.Button("Show more", size="sm", visible=False, **named(TASK, "more"))
     with gr.Row(**named(TASK, "tools")):
@@ -186,7 +187,8 @@ class Finder:
         """
         total = self.history.count(words, task)
         found = [entry for entry in found if entry.path.exists()]
-        shown = [(self.thumbnails.of(entry.path), entry_name(entry)) for entry in found]
+        small = [self.thumbnails.of(entry.path, entry.about.kind) for entry in found]
+        shown = list(zip(small, map(entry_name, found), strict=True))
         return {
             self.search.found: found,
             self.search.gallery: gr.Gallery(shown),
@@ -289,4 +291,5 @@ def picture_of(entry: Entry) -> Picture:
     if not entry.path.exists():
         raise fail(f"{entry.path.name} is not in its folder any more.")
     about = entry.about
-    return Picture(str(entry.path), about.title, about.settings, about.without)
+    told = (about.title, about.settings, about.without)
+    return Picture(str(entry.path), *told, is_sheet=bool(about.kind))

@@ -21,6 +21,7 @@ from ui.form import Form, preset_values
 from ui.run import Picture, Visit, find_preset, in_words
 from ui.slider import BeforeAfter, Pair
 from ui.stage import Updates, or_skip
+from ui.start import DROP
 from ui.tab import Tab, Values, example_paths, fields_of, fills
 
 HINT = "Give it a picture and press Generate: it comes out four or sixteen times as large."
@@ -28,6 +29,8 @@ PASSES = (("4 times as large", 1), ("16 times, in two passes", 2))
 PLAIN = {"Bicubic": Image.Resampling.BICUBIC, "Lanczos": Image.Resampling.LANCZOS}
 FIRST = "Bicubic"
 SAMPLES = "Start from a small picture"
+# of the inpainting examples
+NAMES = ("a house in the hills", "boats at sunset", "a village in winter", "houses in the desert")
 CLEAN, WORN = "demo-upscale-bicubic", "demo-upscale-bsr"
 
 
@@ -43,7 +46,8 @@ def create(jobs: JobQueue) -> Tab:
         with gr.Column(**made.named("right")):
             slider, radio = both = _comparison(made)
             made.show(HINT, beside=both, compare=lambda shown: _compare(slider, radio, shown))
-            samples = made.start_from(SAMPLES, shrunk(), format="png")
+            pictures = list(zip(shrunk(), NAMES, strict=True))
+            samples = made.start_from(SAMPLES, pictures, format="png")
     tab = made.tab(
         jobs,
         to_fields=to_fields,
@@ -105,6 +109,7 @@ def _picture_and_passes(made: Form) -> gr.HTML:
     made.inputs["image"] = unchecked(
         gr.Image(
             label="Picture",
+            placeholder=DROP.format("A picture to enlarge"),
             type="filepath",
             format="png",
             sources=["upload", "clipboard"],
@@ -168,7 +173,7 @@ def size_note(image: Any, passes: Any) -> str:
     try:
         width, height = _read(image, times).size
     except LDMError as error:
-        return f"<p class='missing'>{html.escape(in_words(str(error), {}))}</p>"
+        return f"<p class='refused' role='alert'>{html.escape(in_words(str(error), {}))}</p>"
     return f"<p>{width} × {height} px becomes {width * times} × {height * times} px.</p>"
 
 

@@ -1,0 +1,31 @@
+// What stands beside Generate is of the settings as they were: it is dimmed while a new estimate is
+// on its way, and words that were changed are not told to be unknown.
+const estimateOf = (task) => document.querySelector(`#${task}-estimate`);
+const wordsOf = (task) => document.querySelector(`#${task}-prompt textarea`)?.value;
+const estimated = {}, asked = {}; // task -> the words that the estimate is of, and the next one
+const keptWords = {}; // task -> the words that were there last
+
+function markWordsChanged(task) {
+  estimateOf(task)?.toggleAttribute("data-other-words", wordsOf(task) !== estimated[task]);
+}
+// Gradio passes the values through here to the server, and calls `estimated` at the end.
+latentCanvas.estimating = (task, values) => {
+  estimateOf(task)?.toggleAttribute("data-stale", true);
+  asked[task] = wordsOf(task);
+  return values;
+};
+latentCanvas.estimated = (task) => {
+  estimated[task] = asked[task];
+  estimateOf(task)?.toggleAttribute("data-stale", false);
+  markWordsChanged(task);
+};
+
+document.addEventListener("lc-kept", ({ detail: { task, kept } }) => {
+  const { prompt } = kept, before = keptWords[task];
+  keptWords[task] = prompt;
+  if (prompt === undefined || prompt === before) return;
+  markWordsChanged(task);
+  // it was clicked or filled in: an estimate follows when the box is left, and nobody is in it
+  const box = document.querySelector(`#${task}-prompt textarea`);
+  if (before !== undefined && box && box !== document.activeElement) box.dispatchEvent(new Event("blur"));
+});

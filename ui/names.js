@@ -1,0 +1,53 @@
+// What screen readers are told: names of fields and downloads, and which tabs are at work.
+
+// Gradio makes a field's help a part of its name: it becomes its description.
+function nameFields() {
+  for (const info of document.querySelectorAll(".block label [data-testid=block-info]")) {
+    const label = info.closest("label"), box = label.querySelector(":is(input, textarea):not([aria-label])");
+    if (!box || label.querySelectorAll("input, textarea").length > 1) continue;
+    box.setAttribute("aria-label", info.textContent.trim());
+    const help = label.textContent.replace(info.textContent, "").trim();
+    if (help) box.setAttribute("aria-description", help);
+  }
+}
+
+// Gradio puts a button into the link that downloads: the link alone is there for keys and readers.
+function nameDownloads() {
+  for (const button of document.querySelectorAll("a[download] > button:not([aria-hidden])")) {
+    button.parentElement.setAttribute("aria-label", button.getAttribute("aria-label") || button.title || "Download");
+    button.setAttribute("aria-hidden", "true");
+    button.tabIndex = -1;
+  }
+}
+
+// A sign of each tab stands outside it: a tab that is not open, or was never opened, has no strip.
+function markBusyTabs() {
+  for (const sign of document.querySelectorAll(".lc-sign")) {
+    const tab = document.getElementById(`tab-${sign.id.slice(0, -"-sign".length)}-button`);
+    const isBusy = Boolean(sign.querySelector("[data-busy]"));
+    if (!tab || isBusy === tab.hasAttribute("data-busy")) continue;
+    tab.toggleAttribute("data-busy", isBusy);
+    if (isBusy) tab.setAttribute("aria-label", `${tab.textContent.trim()}, a picture is being made`);
+    else tab.removeAttribute("aria-label");
+  }
+}
+
+let naming = 0; // once for all that changes until the page is drawn
+new MutationObserver(() => {
+  naming ||= requestAnimationFrame(() => {
+    naming = 0;
+    for (const name of [nameFields, nameDownloads, markBusyTabs]) name();
+  });
+}).observe(document, { childList: true, subtree: true });
+
+// A picture that is pasted goes to the open tab's empty place for one, as it does on a canvas.
+document.addEventListener("paste", (event) => {
+  const file = [...event.clipboardData?.files ?? []].find(({ type }) => type.startsWith("image/"));
+  const input = [...document.querySelectorAll(".field-image input[type=file]")].find((one) => isVisible(one.closest(".field-image")));
+  if (!file || !input || event.target.closest?.("input, textarea, .painter")) return;
+  event.preventDefault();
+  const transfer = new DataTransfer();
+  transfer.items.add(file);
+  input.files = transfer.files;
+  input.dispatchEvent(new Event("change", { bubbles: true }));
+});
