@@ -46,7 +46,7 @@ def test_the_loop_makes_the_pictures_of_the_studio(ran):
 
 
 def test_previews_are_small_and_come_at_every_step(ran):
-    assert [preview.shape for pair in ran["shown"] for preview in pair] == [(32, 32, 3)] * 8
+    assert [preview.shape for pair in ran["shown"] for preview in pair] == [(128, 128, 3)] * 8
 
 
 def test_noise_belongs_to_its_place(ran):
