@@ -41,6 +41,8 @@ def main() -> int:
     # Gradio and the Hugging Face hub read these at import
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    if "SPACE_ID" in os.environ:  # all visitors come through its proxy, which says who they are
+        os.environ.setdefault("FORWARDED_ALLOW_IPS", "*")
     os.environ["GRADIO_TEMP_DIR"] = str(data_dir / CACHE)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM saves running work, too
     try:
@@ -57,7 +59,7 @@ def main() -> int:
 def _serve(flags: argparse.Namespace, data_dir: Path, budget: int | None, kept: int) -> None:
     from gradio.tunneling import CURRENT_TUNNELS  # noqa: PLC0415  (after the environment is set)
 
-    from ui.app import build, launch_options  # noqa: PLC0415
+    from ui.app import build, files_of, launch_options  # noqa: PLC0415
 
     def make_studio() -> Studio:
         from ldm.studio import Studio  # noqa: PLC0415  (torch: the page does not wait for it)
@@ -85,7 +87,7 @@ def _serve(flags: argparse.Namespace, data_dir: Path, budget: int | None, kept: 
         print(f"Public link: {page.share_url or 'none, the relay cannot be reached'}")
         print(f"User studio, password {password}", flush=True)
     if not flags.history:
-        Keeper([data_dir / VISITORS, data_dir / CACHE], kept)
+        Keeper([data_dir / VISITORS, data_dir / CACHE], kept, files_of(page))
     try:
         jobs.warm_up(DEMO_PRESET)
         page.block_thread()

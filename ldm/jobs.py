@@ -246,12 +246,10 @@ class JobQueue:
 
     def _next(self) -> Job | None:
         """Take the job out whose turn it is; the caller holds the lock."""
-        while self._waiting:
-            job = self._waiting.pop()
-            if not (self._waiting and job.is_abandoned):
-                return job
+        while len(self._waiting) > 1 and (job := self._waiting.first).is_abandoned:
+            self._waiting.remove(job)
             self._set(job, Cancelled())
-        return None
+        return self._waiting.pop() if self._waiting else None
 
     def _forget_old(self) -> None:
         """Drop finished jobs to keep memory bounded; the caller holds the lock."""

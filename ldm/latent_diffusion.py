@@ -5,6 +5,7 @@ B, C, h, w: batch, latent channels, latent rows and columns; H, W: picture rows 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -291,8 +292,7 @@ class LatentDiffusion(nn.Module):
             rough = F.conv2d(latents, weight[:, :-1, None, None], weight[:, -1])
         else:
             if scale < 1:  # larger cells than were learned, which does no harm to a rough picture
-                cells = [max(1, round(scale * side)) for side in latents.shape[2:]]
-                latents = F.interpolate(latents, cells, mode="area")
+                latents = F.avg_pool2d(latents, math.ceil(1 / scale), ceil_mode=True)
             rough = self.preview_decoder(latents.float() / self.scale_factor)
         return rough if [*rough.shape[2:]] == size else F.interpolate(rough, size, mode="bicubic")
 

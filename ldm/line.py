@@ -85,13 +85,22 @@ class Line:
         job.turn = (own[-1].turn[0] + 1, True) if own else (begun, job.owner in self._served)
         self._jobs.append(job)
 
+    @property
+    def first(self) -> Job:
+        """The job whose turn it is."""
+        return next(iter(self))
+
     def remove(self, job: Job) -> None:
-        """Take out a job that gives up its turn."""
-        self._jobs.remove(job)
+        """Take out a job that gives up its turn, to the next one of its owner."""
+        turn, place = job.turn, self._jobs.index(job)
+        for later in self._jobs[place + 1 :]:
+            if later.owner == job.owner:
+                later.turn, turn = turn, later.turn
+        del self._jobs[place]
 
     def pop(self) -> Job:
         """Take out the job whose turn it is."""
-        job = next(iter(self))
+        job = self.first
         self._jobs.remove(job)
         if job.turn[0] > self._round:
             self._round, self._served = job.turn[0], set()

@@ -33,7 +33,8 @@ SAMPLER_NAMES, COVERS, SEAMLESS = map(tuple, CALLED.values())
 
 def called(name: str, value: Any) -> str:
     """Return what people call a field's value; most values stand for themselves."""
-    return CALLED.get(name, {}).get(value, str(value))
+    names = CALLED.get(name, {})
+    return names.get(value, value) if isinstance(value, str) else str(value)
 
 
 def width() -> Any:

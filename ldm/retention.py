@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,16 +16,22 @@ EVERY = 30.0  # s between two looks at the folders
 log = logging.getLogger(__name__)
 
 
-def trim(folder: Path, most: int) -> int:
+def trim(folder: Path, most: int, spared: Container[Path] = ()) -> int:
     """Delete the oldest files under a folder until the rest take at most `most` bytes.
 
     Folders that become empty go, too. What cannot be deleted stays, and does not stop the rest.
 
+    Args:
+        folder: The folder, which need not exist.
+        most: Bytes that the files may take.
+        spared: Files that neither count nor go.
+
     Returns:
         The bytes that the rest takes.
     """
-    files = sorted(_files(folder))
+    files = sorted(about for about in _files(folder) if about[2] not in spared)
     total, emptied = sum(size for _, size, _ in files), set()
+    before = total
     for _, size, path in files:
         if total <= most:
             break
@@ -33,6 +39,8 @@ def trim(folder: Path, most: int) -> int:
             path.unlink()
             emptied.add(path.parent)
             total -= size
+    if total < before:
+        log.info("%s: the oldest %d bytes are gone", folder, before - total)
     for parent in emptied - {folder}:
         with suppress(OSError):  # it is not empty
             parent.rmdir()
@@ -54,10 +62,11 @@ class Keeper:
     Args:
         folders: The folders, which need not exist.
         most: Bytes that each may take.
+        spared: Files that neither count nor go.
     """
 
-    def __init__(self, folders: Sequence[Path], most: int) -> None:
-        self._folders, self._most = folders, most
+    def __init__(self, folders: Sequence[Path], most: int, spared: Container[Path] = ()) -> None:
+        self._folders, self._most, self._spared = folders, most, spared
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._work, name="retention", daemon=True)
         self._thread.start()
@@ -71,7 +80,7 @@ class Keeper:
         while True:
             for folder in self._folders:
                 try:
-                    trim(folder, self._most)
+                    trim(folder, self._most, self._spared)
                 except Exception:
                     log.exception("%s could not be kept within its limit", folder)
             if self._closed.wait(EVERY):

@@ -86,9 +86,12 @@ class Runner:
                     return
                 try:
                     self._check_time(job, others_wait)
-                except RequestError:
+                except RequestError as error:
                     events.close()
-                    raise
+                    if event.kept is None:
+                        raise
+                    yield cut_short(event.kept, str(error))
+                    return
             yield event
 
     def _check_time(self, job: Job, others_wait: Callable[[], bool]) -> None:

@@ -134,11 +134,11 @@ def test_what_one_visitor_may_ask_for_is_limited_where_others_wait(monkeypatch, 
     assert app._limits(app._flags()) == limits
 
 
-def post(port, **fields):
+def post(port, endpoint="text_to_image", **fields):
     """Call the endpoint over plain HTTP: the status, and the answer."""
     with closing(http.client.HTTPConnection("127.0.0.1", port)) as there:
         about = {"Content-Type": "application/json"}
-        path = "/gradio_api/call/v2/text_to_image"
+        path = f"/gradio_api/call/v2/{endpoint}"
         there.request("POST", path, json.dumps(fields), about)
         answered = there.getresponse()
         return answered.status, json.loads(answered.read())
@@ -148,21 +148,26 @@ def test_a_shared_page_is_not_taken_by_one_visitor(tmp_path, port):
     old = tmp_path / "visitors" / "2000-01-01" / "a.png"
     old.parent.mkdir(parents=True)
     old.write_bytes(b"x" * 2_000_000)
-    flags = ("--no-history", "--keep", "1MB", "--longest", "30")
+    flags = ("--no-history", "--keep", "100kB", "--longest", "30")
     process = start("--port", str(port), "--data-dir", str(tmp_path), *flags)
     try:
-        answer(f"http://127.0.0.1:{port}", process)
+        page = answer(f"http://127.0.0.1:{port}", process)
         assert post(port, prompt="a", stpes=1) == (
             422,
             {"detail": "text_to_image has no field 'stpes'."},
         )
         assert post(port, steps=1) == (422, {"detail": "text_to_image needs prompt."})
+        assert post(port, endpoint="nope") == (404, {"detail": "there is no endpoint 'nope'."})
         client = Client(f"http://127.0.0.1:{port}", verbose=False, download_files=False)
         small = {"prompt": "a lake", "steps": 1, "width": 128, "height": 128}
         client.predict(**small, api_name="/text_to_image")
         with pytest.raises(AppError, match=r"runs here may take 30 s; fewer pixels"):
             client.predict(prompt="a lake", steps=1000, count=16, api_name="/text_to_image")
         assert not old.exists()
+        own = set(re.findall(r"cache/[0-9a-f]{16,}/[^\"&]+?\.\w+", page))
+        assert own
+        for name in own:  # of the page itself, and more than 100 kB together
+            assert (tmp_path / name).exists()
         assert len([*(tmp_path / "visitors").rglob("*.png")]) == 1
     finally:
         process.kill()

@@ -24,6 +24,12 @@ def picture(value, height=6, width=8):
     return np.full((height, width, 3), value, np.uint8)
 
 
+@pytest.mark.parametrize("value", [[0.5], {}, None])
+def test_a_value_of_no_kind_is_told(value):
+    with pytest.raises(RequestError):
+        Comparison(TextToImage(prompt="x"), Axis("strength", (value, 1.0)))
+
+
 def test_its_pictures_differ_in_what_the_axes_say_and_in_nothing_else():
     rows = Comparison(REQUEST, STEPS, SAMPLERS).rows()
     assert [[(r.steps, r.sampler) for r in row] for row in rows] == [

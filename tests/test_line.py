@@ -1,13 +1,14 @@
 """Whose turn it is, when it comes, and what a page that many share does not let in."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
 from ldm import jobs as module
 from ldm import runner
 from ldm.errors import RequestError
-from ldm.events import Cancelled, Estimate, Failed, Progress, Queued, Result
+from ldm.events import Cancelled, Estimate, Failed, Progress, Queued, Result, Unfinished
 from ldm.job import Job
 from ldm.jobs import JobQueue
 from ldm.line import ANYTHING, Limits, Line
@@ -73,6 +74,15 @@ def test_what_was_taken_out_does_not_cost_a_turn():
     line.add(job("b"))
     line.add(job("a"))
     assert served(line) == "bab"
+
+
+def test_who_takes_the_first_of_several_out_keeps_their_turns():
+    line = line_of(*"aaaaaa")
+    for one in [*line][:5]:
+        line.remove(one)
+    for _ in range(3):
+        line.add(job("b"))
+    assert served(line) == "abbb"
 
 
 def test_all_that_comes_is_served_once():
@@ -163,6 +173,53 @@ def test_a_run_that_takes_much_longer_than_any_may_ends_if_others_wait(shared, m
     assert isinstance(told, Failed)
     assert told.message == "others wait, and this has taken 15 min."
     assert isinstance(end(shared, waiting), Result)
+
+
+class Saving(FakeStudio):
+    """Keeps what a run has done when it is closed, as the studio does."""
+
+    kept = False
+
+    def run(self, request):
+        try:
+            yield from request()
+        finally:
+            self.kept = True
+
+    def resumable(self, event):
+        return Unfinished(None, 1, 4) if self.kept else None
+
+
+def overtime(gate, monkeypatch):
+    """The end of a run that has taken too long at its first step, while another one waits."""
+    queue, now = JobQueue(Saving, Limits(seconds=1.0)), [0.0]
+    monkeypatch.setattr(runner.time, "monotonic", lambda: now[0])
+    job_id = queue.submit(gate)
+    assert gate.started.wait(WAIT)
+    queue.submit(quick)
+    now[0] = 100.0
+    gate.let(1)
+    told = end(queue, job_id)
+    queue.close()
+    return told
+
+
+def test_a_run_that_ends_for_the_others_can_go_on(monkeypatch):
+    told = overtime(Gate(4), monkeypatch)
+    assert told == Failed("others wait, and this has taken 2 min.", Unfinished(None, 1, 4))
+
+
+def test_what_it_has_made_is_its_result(monkeypatch):
+    kept = Result(("a request",), ())
+
+    class Made(Gate):
+        def __call__(self):
+            for event in super().__call__():
+                yield replace(event, kept=kept) if isinstance(event, Progress) else event
+
+    told = overtime(Made(4), monkeypatch)
+    assert told.requests == kept.requests
+    assert told.notes == ("Only one picture was made: others wait, and this has taken 2 min.",)
 
 
 # runs whose answers nobody reads

@@ -179,6 +179,13 @@ def test_its_steps_join_the_picture_that_is_there(studio, tmp_path):
     assert len(kept) == 3 and {*tmp_path.rglob("*.png")} == kept
 
 
+def test_of_one_visitor_s_picture_no_other_one_s_steps_are_made(tiny, tmp_path):
+    asked = Progression(TextToImage(**vars(REQUEST) | {"count": 1}), 3)
+    public = Studio(out_dir=tmp_path, is_public=True)
+    first, second = (result_of(public, asked).paths for _ in range(2))
+    assert not {*first} & {*second}
+
+
 def test_what_is_saved_is_kept_whatever_comes(studio):
     *_, last = [
         event for event in studio.run(Progression(REQUEST, 3)) if isinstance(event, Progress)

@@ -40,6 +40,14 @@ def test_an_emptied_folder_goes_and_the_folder_itself_stays(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_is_spared_neither_counts_nor_goes(tmp_path):
+    spared = {make(tmp_path, "a", 100, 9), make(tmp_path, "b", 100, 8)}
+    make(tmp_path, "c", 10, 2)
+    make(tmp_path, "d", 10, 1)
+    assert trim(tmp_path, 15, spared) == 10
+    assert names(tmp_path) == ["a", "b", "d"]
+
+
 def test_what_a_link_names_is_not_touched(tmp_path):
     other = make(tmp_path, "other/a", 100, 9)
     (tmp_path / "kept").mkdir()
@@ -66,7 +74,7 @@ def test_a_keeper_keeps_a_folder_within_its_limit_until_it_is_closed(tmp_path, m
 def test_an_error_does_not_end_a_keeper(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(retention, "EVERY", 0.01)
     calls = []
-    monkeypatch.setattr(retention, "trim", lambda folder, most: calls.append(1) or 1 / 0)
+    monkeypatch.setattr(retention, "trim", lambda folder, most, spared: calls.append(1) or 1 / 0)
     keeper = Keeper([tmp_path], 15)
     wait_until(lambda: len(calls) > 1)
     keeper.close()

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from ldm.catalog.registry import load_preset
 from ldm.data.rendering import render
 from ldm.data.scenes import sample
-from ldm.errors import CheckpointError, PresetError, TrainingError
+from ldm.errors import PresetError, TrainingError
 from ldm.evaluation.held_out import held_out
 from ldm.models.preview import PreviewDecoder
-from ldm.runtime.manager import ModelManager
+from ldm.runtime.manager import ModelManager, _source
 from ldm.training import preview
 from ldm.training.config import DataConfig, OptimizerConfig, TrainConfig
 from ldm.training.loop import train
@@ -75,8 +75,9 @@ def test_a_preview_is_a_file_beside_the_weights():
     assert about.preview_path == about.folder / "demo-kl-f4-preview.safetensors"
     assert load_preset("demo-text-to-image").preview_path == about.preview_path
     assert load_preset("kl-f4").preview_path is None
-    with pytest.raises(PresetError, match="preview must be a name"):
-        dataclasses.replace(about, preview="../other.safetensors")
+    for wrong in ("../other.safetensors", "..", ".", ""):
+        with pytest.raises(PresetError, match="preview must be a name"):
+            dataclasses.replace(about, preview=wrong)
 
 
 def test_a_model_without_its_preview_draws_with_the_linear_map(monkeypatch):
@@ -87,12 +88,22 @@ def test_a_model_without_its_preview_draws_with_the_linear_map(monkeypatch):
     assert manager._load_files(gone).preview_decoder is None
 
 
-def test_a_damaged_preview_is_told(tmp_path):
-    (tmp_path / "a.safetensors").write_bytes(b"nothing")
-    with pytest.raises(CheckpointError, match="safetensors"):
-        ModelManager(device="cpu")._preview_decoder(
-            load_preset("demo-kl-f4"), tmp_path / "a.safetensors"
-        )
+def test_a_damaged_preview_costs_previews_and_no_model(tmp_path, caplog):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(b"nothing")
+    about = dataclasses.replace(load_preset("demo-text-to-image"), preview_path=path)
+    assert ModelManager(device="cpu")._load_files(about).preview_decoder is None
+    assert "previews of demo-text-to-image are rougher" in caplog.text
+
+
+def test_a_new_preview_is_taken_up_by_an_app_that_runs(tmp_path):
+    path = tmp_path / "a.safetensors"
+    about = dataclasses.replace(load_preset("demo-text-to-image"), preview_path=path)
+    sources = [_source(about)]
+    for content in (b"one", b"other"):
+        path.write_bytes(content)
+        sources.append(_source(about))
+    assert len(set(sources)) == 3
 
 
 @torch.no_grad()

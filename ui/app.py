@@ -179,6 +179,11 @@ def _call(deed: str, tab: Tab, names: Iterable[str]) -> str:
     return f"(...values) => latentCanvas.{deed}({about}, values)"
 
 
+def files_of(page: gr.Blocks) -> set[Path]:
+    """Return the files in Gradio's cache that belong to the page itself, such as its examples."""
+    return {Path(path) for block in page.blocks.values() for path in block.keep_in_cache}
+
+
 def launch_options() -> dict[str, Any]:
     """Options of `launch` besides host and port: appearance, limits, and no telemetry."""
     return {

@@ -13,7 +13,9 @@ UNREAD = 8  # messages that a program that listens never leaves unread
 def owner() -> str:
     """Return the visitor's address, by which visitors take turns; "" outside of any event.
 
-    Behind a proxy it is what the proxy says of it. All programs and pages of one machine are one.
+    Behind a proxy it is what the proxy says of it, if uvicorn trusts that one: one on this machine,
+    and those in the environment's FORWARDED_ALLOW_IPS. All programs and pages of one machine are
+    one.
     """
     request = LocalContext.request.get(None)
     client = getattr(request, "client", None)

@@ -105,7 +105,7 @@ class Preset:
         self._check_task()
         if Path(self.weights.file).name != self.weights.file and self.weights.file != ".":
             raise PresetError(f"weights.file must be a name, got {self.weights.file!r:.80}")
-        if self.preview is not None and Path(self.preview).name != self.preview:
+        if self.preview is not None and not _is_name(self.preview):
             raise PresetError(f"preview must be a name, got {self.preview!r:.80}")
         multiple = self.size_multiple
         if self.width % multiple or self.height % multiple:
@@ -255,3 +255,8 @@ class Preset:
     def is_on_disk(self) -> bool:
         """Whether every weight file exists."""
         return all(is_there(path) for path in self.weight_paths)
+
+
+def _is_name(text: str) -> bool:
+    """Whether a text names a file in its folder."""
+    return text not in ("", "..") and Path(text).name == text

@@ -220,7 +220,10 @@ class ModelManager:
     def _load_files(self, preset: Preset) -> Any:
         model = self._load_networks(preset)
         if (path := preset.preview_path) is not None and is_there(path):
-            model.preview_decoder = self._preview_decoder(preset, path)
+            try:
+                model.preview_decoder = self._preview_decoder(preset, path)
+            except CheckpointError as error:  # previews are not worth a model
+                log.warning("previews of %s are rougher: %s", preset.name, error)
         return model
 
     def _preview_decoder(self, preset: Preset, path: Path) -> Any:
@@ -248,6 +251,14 @@ class ModelManager:
 def _source(preset: Preset) -> Any:
     """Return a value that differs once the preset or a weight file has changed or is gone."""
     try:
-        return preset, weight_stamps(preset)
+        return preset, weight_stamps(preset), _preview_stamp(preset)
     except OSError:
         return preset, None
+
+
+def _preview_stamp(preset: Preset) -> tuple[int, int] | None:
+    """Bytes and modification time in ns of the preview decoder's file; None: there is none."""
+    if preset.preview_path is None or not is_there(preset.preview_path):
+        return None
+    about = preset.preview_path.stat()
+    return about.st_size, about.st_mtime_ns
