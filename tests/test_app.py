@@ -148,7 +148,7 @@ def test_a_shared_page_is_not_taken_by_one_visitor(tmp_path, port):
     old = tmp_path / "visitors" / "2000-01-01" / "a.png"
     old.parent.mkdir(parents=True)
     old.write_bytes(b"x" * 2_000_000)
-    flags = ("--no-history", "--keep", "100kB", "--longest", "30")
+    flags = ("--no-history", "--keep", "60kB", "--longest", "30")
     process = start("--port", str(port), "--data-dir", str(tmp_path), *flags)
     try:
         page = answer(f"http://127.0.0.1:{port}", process)
@@ -166,7 +166,7 @@ def test_a_shared_page_is_not_taken_by_one_visitor(tmp_path, port):
         assert not old.exists()
         own = set(re.findall(r"cache/[0-9a-f]{16,}/[^\"&]+?\.\w+", page))
         assert own
-        for name in own:  # of the page itself, and more than 100 kB together
+        for name in own:  # of the page itself, and more than 60 kB together
             assert (tmp_path / name).exists()
         assert len([*(tmp_path / "visitors").rglob("*.png")]) == 1
     finally:
