@@ -180,6 +180,8 @@ class TestInABrowser:
         hand.says("must be 13.5 to 100 %")
         assert hand.sent()[0].right == 0.3
         assert hand.edge(1, "right").input_value() == "30"
+        hand.sent()
+        hand.page.get_by_text("must be 13.5 to 100 %").wait_for(state="hidden")  # it is over
 
     def test_limits_other_classes_and_other_shapes(self, hand):
         hand.do("add")

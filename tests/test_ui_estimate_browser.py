@@ -92,6 +92,10 @@ def test_the_estimate_follows_the_size_and_is_compared_with_what_it_took(chromiu
         seed.press("Tab")
         expect(estimate).to_contain_text("Seed must be 0 to 4294967295, or empty for a new one")
         expect(page.locator(f"{TAB}-fixed")).to_be_hidden()
+        go.click()
+        twice = page.locator(f"{TAB}-strip .strip.failed")
+        expect(twice).to_contain_text("Seed must be 0 to 4294967295")
+        expect(twice).to_be_hidden()  # it stands beside the button already
         seed.fill("")
         # by the time: memory is told with that of the process, which may have grown meanwhile
         set_width(page, 128, lambda seconds, memory: seconds < large[0])
@@ -144,6 +148,10 @@ def test_a_painted_hole_is_enough_to_tell_what_it_takes(chromium, url, tmp_path)
         expect(estimate).not_to_have_text(ESTIMATE)
         hand.brush((0.3, 0.3), (0.5, 0.6))
         expect(estimate).to_have_text(ESTIMATE, timeout=RUN_MS)
+        feather = page.locator("#inpaint-mask-feather input").first
+        feather.fill("70")
+        feather.press("Tab")
+        expect(estimate).to_have_text("Feather must be 0 to 64 px, got 70.")
 
 
 def test_cancel_stops_a_decode_between_two_bands(chromium, url):

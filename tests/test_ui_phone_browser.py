@@ -5,7 +5,16 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser import IN_A_BROWSER, RUN_MS, open_page, open_tab, until, visit, wait_done
+from tests.browser import (
+    IN_A_BROWSER,
+    RUN_MS,
+    open_page,
+    open_tab,
+    set_steps,
+    until,
+    visit,
+    wait_done,
+)
 
 pytestmark = IN_A_BROWSER
 LEAST = 32  # px of what a finger presses
@@ -83,6 +92,15 @@ def test_a_finger_meets_what_it_presses_and_a_picture_is_scrolled_to(phone, url)
     until(phone, lambda: is_in_window(phone, "#layout-picture img"))
     assert is_in_window(phone, "#layout-strip")
     assert phone.evaluate("scrollY") > 300
+
+    open_tab(phone, "class-conditional")
+    phone.wait_for_timeout(500)
+    set_steps(phone, "class-conditional", 3)
+    phone.locator("#class-conditional-go:not([disabled])").click()
+    wait_done(phone, "class-conditional")
+    phone.locator("#class-conditional-plate .plate").wait_for()
+    phone.wait_for_timeout(300)  # what came under the picture has been placed
+    assert is_in_window(phone, "#class-conditional-picture img")
 
 
 def test_generate_lies_over_nothing_that_is_seen_through_it(page, url):

@@ -107,6 +107,13 @@ def test_wheel_drag_and_keys_in_the_stage(made):
     share = made.locator("#text-to-image-zoom [data-part=share]")
     expect(share).to_have_text("Zoom 100 %")  # and of what, to whom points at it
     expect(share).to_have_attribute("title", re.compile("a pixel of the picture"))
+    made.locator("#text-to-image-zoom [data-zoom=fit]").click()
+    before = share.text_content()
+    made.set_viewport_size({"width": 700, "height": 500})
+    expect(share).not_to_have_text(before)
+    picture = made.locator("#text-to-image-picture img")
+    drawn = picture.evaluate("img => 100 * img.getBoundingClientRect().width / img.naturalWidth")
+    expect(share).to_have_text(f"Zoom {round(drawn)} %")
 
 
 def test_a_window_of_its_own_and_two_fingers(made):

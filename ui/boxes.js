@@ -483,9 +483,18 @@ list.addEventListener("input", (event) => {
   if (isKnown(event.target.value.trim())) relabel(id, event.target.value.trim());
 });
 list.addEventListener("focusout", (event) => {
-  if (event.target.dataset.edge) delete event.target.dataset.typing;
+  if (event.target.dataset.edge) {
+    delete event.target.dataset.typing;
+    if (event.target.getAttribute("aria-invalid") === "true") endWarning();
+  }
   queueMicrotask(drawList); // what could not be taken makes room for what holds; not while a row goes
 });
+// The number is what it was, and nothing is wrong any more: it was said long enough when work goes on.
+function endWarning() {
+  const warning = $("said").textContent;
+  const end = () => { if ($("said").textContent === warning) say(""); };
+  for (const kind of ["pointerdown", "keydown"]) document.addEventListener(kind, end, { once: true });
+}
 function typeEdge(input, box, edge) {
   const value = Number(input.value) / 100;
   const isLow = edge === "left" || edge === "top";

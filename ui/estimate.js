@@ -20,6 +20,15 @@ latentCanvas.estimated = (task) => {
   markWordsChanged(task);
 };
 
+// Why a run did not begin is said under the picture, too; once is enough.
+function markTold() {
+  for (const refused of document.querySelectorAll(".lc-estimate .refused")) {
+    const strip = refused.closest(".lc-studio")?.querySelector(".strip.failed");
+    const isTold = strip?.querySelector(".what").textContent === refused.textContent;
+    if (strip && isTold !== strip.hasAttribute("data-twice")) strip.toggleAttribute("data-twice", isTold);
+  }
+}
+
 document.addEventListener("lc-kept", ({ detail: { task, kept } }) => {
   const { prompt } = kept, before = keptWords[task];
   keptWords[task] = prompt;

@@ -21,7 +21,9 @@ WHOLE = "whole"  # start of the plan text of an untiled canvas, which is not sho
 # inputs that affect what is told, besides the advanced fields
 DECISIVE = (
     *("preset", "width", "height", "steps", "sampler", "guidance_scale", "count", "passes"),
-    "seed",  # takes no time, but may be wrong
+    # these take no time, but may be wrong
+    *("seed", "mask_grow", "mask_feather"),
+    *("outpaint_left", "outpaint_top", "outpaint_right", "outpaint_bottom"),
     *("image", "strength", "inversion"),
 )
 # task -> the input that determines the canvas size

@@ -36,7 +36,7 @@ let naming = 0; // once for all that changes until the page is drawn
 new MutationObserver(() => {
   naming ||= requestAnimationFrame(() => {
     naming = 0;
-    for (const name of [nameFields, nameDownloads, markBusyTabs]) name();
+    for (const name of [nameFields, nameDownloads, markBusyTabs, markTold]) name();
   });
 }).observe(document, { childList: true, subtree: true });
 

@@ -149,10 +149,20 @@ document.addEventListener("click", (event) => {
 });
 
 // Another picture is seen whole; the style sheet makes it as large as its shape allows.
+// It has no size while its tab is closed, and another one in another window.
+const sized = new ResizeObserver((entries) => {
+  for (const { target: img, contentRect } of entries) {
+    if (!contentRect.width || img !== pictureIn(frameAt(img))) continue;
+    const { scale, x, y } = lookOf(img);
+    look(img, scale, x, y);
+  }
+});
+
 document.addEventListener("load", (event) => {
   const img = event.target;
   if (img.tagName !== "IMG" || img !== pictureIn(frameAt(img))) return;
   followClosely(img);
+  sized.observe(img);
   img.style.setProperty("--ratio", img.naturalWidth / img.naturalHeight);
   look(img, 1, 0, 0);
 }, true);
