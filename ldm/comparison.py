@@ -12,7 +12,7 @@ from typing import Any
 
 from ldm.errors import RequestError
 from ldm.fields import field_types
-from ldm.request_controls import called
+from ldm.request_controls import called, value_called
 from ldm.requests import REQUESTS, Control, controls, start_image
 from ldm.seeds import new_seed, with_seeds_drawn
 
@@ -174,7 +174,9 @@ def read_axis(request_type: type, name: str, text: str) -> Axis:
         del parts[-1]  # a last separator ends a value and begins none
     if "|" not in text or kind is not str:
         parts = [part for part in parts if part]
-    return Axis(name, tuple(dict.fromkeys(_value(name, part, kind) for part in parts)))
+    return Axis(
+        name, tuple(dict.fromkeys(_value(name, value_called(name, part), kind) for part in parts))
+    )
 
 
 def said(request: Any, across: str, down: str) -> Comparison:

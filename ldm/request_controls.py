@@ -37,6 +37,12 @@ def called(name: str, value: Any) -> str:
     return names.get(value, value) if isinstance(value, str) else str(value)
 
 
+def value_called(name: str, text: str) -> str:
+    """Return the value that people call so, in small or capital letters; else the text."""
+    names = {words.casefold(): value for value, words in CALLED.get(name, {}).items()}
+    return names.get(text.casefold(), text)
+
+
 def width() -> Any:
     """Width of the picture."""
     return control(None, label="Width", unit="px", minimum=16, maximum=MAX_SIDE_PX, step=16)

@@ -24,6 +24,11 @@ def picture(value, height=6, width=8):
     return np.full((height, width, 3), value, np.uint8)
 
 
+@pytest.mark.parametrize("text", ["ddim, plms", "DDIM, PLMS", "Ddim, plms, DDIM"])
+def test_samplers_may_be_called_as_people_call_them(text):
+    assert read_axis(TextToImage, "sampler", text) == Axis("sampler", ("ddim", "plms"))
+
+
 @pytest.mark.parametrize("value", [[0.5], {}, None])
 def test_a_value_of_no_kind_is_told(value):
     with pytest.raises(RequestError):

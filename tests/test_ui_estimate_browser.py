@@ -97,6 +97,7 @@ def test_the_estimate_follows_the_size_and_is_compared_with_what_it_took(chromiu
         expect(twice).to_contain_text("Seed must be 0 to 4294967295")
         expect(twice).to_be_hidden()  # it stands beside the button already
         seed.fill("")
+        expect(estimate).to_have_text(ESTIMATE)
         # by the time: memory is told with that of the process, which may have grown meanwhile
         set_width(page, 128, lambda seconds, memory: seconds < large[0])
         go.click()
