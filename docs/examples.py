@@ -10,6 +10,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from ldm.data import scenes
 from ldm.data.rendering import render
@@ -45,12 +46,22 @@ HOLES = (
 )
 
 
+# of pictures to enlarge: what the scenes of the holes show
+SAMPLES = (
+    *("houses below the mountains", "boats at sunset", "a village in winter"),
+    "houses in the desert",
+)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("tasks", nargs="*", default=list(MAKERS))
+    parser.add_argument("tasks", nargs="*", default=[*MAKERS, "samples"])
     with tempfile.TemporaryDirectory() as data:
         studio = Studio(data_dir=Path(data))
         for task in parser.parse_args().tasks:
+            if task == "samples":
+                _save_samples()
+                continue
             for name, request in MAKERS[task]():
                 _save(studio, request, FOLDER / task / f"{name}.png")
 
@@ -103,6 +114,16 @@ def _save(studio: Studio, request: TextToImage | Semantic | Inpaint, path: Path)
     assert isinstance(result, Result)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(result.paths[0].read_bytes())
+
+
+def _save_samples() -> None:
+    """Shrink the scenes of the inpainting examples to a quarter; each file has a title."""
+    for (name, number, *_), title in zip(HOLES, SAMPLES, strict=True):
+        size = WIDTH // 4, HEIGHT // 4
+        small = Image.fromarray(_scene(number).image).resize(size, Image.Resampling.BICUBIC)
+        path = FOLDER / "samples" / f"{name[0]}-{title.replace(' ', '-')}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(EncodedImage.from_array(np.asarray(small), title).png)
 
 
 if __name__ == "__main__":

@@ -126,7 +126,7 @@ def test_generate_lies_over_nothing_that_is_seen_through_it(page, url):
 
 def test_names_are_names_and_a_picture_to_enlarge_is_called_what_it_shows(page, url):
     open_page(page, f"{url}/?tab=upscale&passes=1")
-    for name in ("a house in the hills", "a village in winter"):
+    for name in ("houses below the mountains", "a village in winter"):
         expect(page.get_by_role("button", name=name, exact=True)).to_be_visible()
     text = page.locator("#upscale-image [data-testid=upload-text]")
     expect(text).to_contain_text("A picture to enlarge")

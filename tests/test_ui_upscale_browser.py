@@ -78,3 +78,8 @@ def test_enlarge_compare_and_restore(page, tmp_path):
     assert jumped() < 2  # the choice of what it is compared with has its room before it comes
     path = newest(page, "upscale", tmp_path / "again.png")
     assert metadata.load(path).request == request
+    page.locator("#upscale-examples img").first.click()  # what it shows is known
+    page.get_by_text("64 × 40 px becomes 256 × 160 px").wait_for()
+    page.locator("#upscale-go:not([disabled])").click()
+    said = page.locator("#upscale-plate .title")
+    expect(said).to_have_text("houses below the mountains, 4 times as large", timeout=RUN_MS)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import numpy as np
 from PIL import Image
 
 from ldm import metadata
@@ -16,21 +15,21 @@ from ldm.errors import LDMError, RequestError
 from ldm.jobs import JobQueue
 from ldm.request_controls import MAX_SIDE_PX
 from ldm.requests import EncodedImage, Upscale
+from ldm.titles import title_of
 from ui.controls import QUIET, unchecked
 from ui.form import Form, preset_values
 from ui.run import Picture, Visit, find_preset, in_words
 from ui.slider import BeforeAfter, Pair
 from ui.stage import Updates, or_skip
 from ui.start import DROP
-from ui.tab import Tab, Values, example_paths, fields_of, fills
+from ui.tab import EXAMPLES, Tab, Values, example_paths, fields_of, fills
 
 HINT = "Give it a picture and press Generate: it comes out four or sixteen times as large."
 PASSES = (("4 times as large", 1), ("16 times, in two passes", 2))
 PLAIN = {"Bicubic": Image.Resampling.BICUBIC, "Lanczos": Image.Resampling.LANCZOS}
 FIRST = "Bicubic"
 SAMPLES = "Start from a small picture"
-# of the inpainting examples
-NAMES = ("a house in the hills", "boats at sunset", "a village in winter", "houses in the desert")
+FOLDER = "samples"  # of the examples: small pictures with titles
 CLEAN, WORN = "demo-upscale-bicubic", "demo-upscale-bsr"
 
 
@@ -46,8 +45,9 @@ def create(jobs: JobQueue) -> Tab:
         with gr.Column(**made.named("right")):
             slider, radio = both = _comparison(made)
             made.show(HINT, beside=both, compare=lambda shown: _compare(slider, radio, shown))
-            pictures = list(zip(shrunk(), NAMES, strict=True))
-            samples = made.start_from(SAMPLES, pictures, format="png")
+            gr.set_static_paths([EXAMPLES])
+            pictures = [(str(path), title_of(path)) for path in example_paths(FOLDER)]
+            samples = made.start_from(SAMPLES, pictures)
     tab = made.tab(
         jobs,
         to_fields=to_fields,
@@ -60,15 +60,6 @@ def create(jobs: JobQueue) -> Tab:
     return tab
 
 
-def shrunk() -> list[np.ndarray]:
-    """The inpainting examples, which are sharp, shrunk to a quarter: each (H, W, 3) uint8."""
-    pictures = [Image.open(path).convert("RGB") for path in example_paths("inpaint")]
-    return [
-        np.asarray(picture.resize((picture.width // 4, picture.height // 4), PLAIN[FIRST]))
-        for picture in pictures
-    ]
-
-
 def _suggest(tab: Tab, samples: gr.Gallery) -> None:
     """Suggest the preset that suits a picture that is uploaded or chosen from the samples."""
     image, chosen = tab.inputs["image"], [tab.inputs["preset"], tab.by_hand]
@@ -79,7 +70,8 @@ def _suggest(tab: Tab, samples: gr.Gallery) -> None:
         return or_skip(tab.take(model, *chosen))
 
     def sample(preset: str, by_hand: bool, event: gr.SelectData) -> Updates:
-        return tab.take({"image": shrunk()[event.index]} | model_for(False), preset, by_hand)
+        image = str(example_paths(FOLDER)[event.index])
+        return tab.take({"image": image} | model_for(False), preset, by_hand)
 
     image.upload(uploaded, [image, *chosen], widgets, **QUIET)
     fills(tab.task, samples, sample, chosen, widgets)
