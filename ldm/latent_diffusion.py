@@ -278,7 +278,7 @@ class LatentDiffusion(nn.Module):
         """Return a rough picture (B, 3, H, W), about [-1, 1], with sides of at most `most` px.
 
         It is drawn by the first stage's small decoder, if it has one, else by a linear map of each
-        cell: a thousandth of the work of decoding.
+        cell: in a fiftieth of the time of decoding, or less.
 
         Args:
             latents: (B, C, h, w).
