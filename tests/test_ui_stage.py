@@ -34,6 +34,7 @@ def test_an_error_names_a_field_as_the_page_does():
     labels = {"class_index": "Class"}
     assert in_words("class_index must be 0 to 9.", labels) == "Class must be 0 to 9."
     assert in_words("the picture is gone.", labels) == "The picture is gone."
+    assert in_words("this takes about 3 min.", labels) == "This takes about 3 min."
     assert in_words("my cat.png is no picture.", labels) == "my cat.png is no picture."
 
 

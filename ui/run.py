@@ -27,7 +27,7 @@ from ui import visitor
 NEW_SEED = -1  # also means a new seed each time, as in other programs
 MAX_DIGITS = 20  # maximum digits of a typed integer
 # messages that begin so name no field
-STARTS = ("a", "an", "at", "something", "the", "there", "what")
+STARTS = ("a", "an", "at", "others", "something", "the", "there", "this", "what")
 MAX_SHOWN = 60  # pictures in a visit's gallery; older ones stay on disk
 
 
