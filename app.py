@@ -8,14 +8,13 @@ import secrets
 import signal
 import socket
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ldm.errors import LDMError, RequestError
 from ldm.history import OUTPUTS, THUMBNAILS, VISITORS
 from ldm.jobs import JobQueue
-from ldm.line import ANYTHING, Limits
+from ldm.line import Limits
 from ldm.metadata import program
 from ldm.retention import Keeper
 from ldm.runtime.device import check_device_name
@@ -134,7 +133,7 @@ def _flags() -> argparse.Namespace:
 def _limits(flags: argparse.Namespace) -> Limits:
     """What one visitor may ask for."""
     if flags.history:
-        return replace(ANYTHING, seconds=flags.longest)
+        return Limits(seconds=flags.longest)
     return Limits(VISITOR_JOBS, LONGEST if flags.longest is None else flags.longest)
 
 

@@ -24,7 +24,6 @@ class Job:
     owner: str = ""  # whoever submitted it: owners take turns
     seconds: float | None = None  # expected time of its run; None: not known
     turn: tuple[int, bool] = (0, False)  # its place among the waiting ones, see `ldm.line.Line`
-    began: float = 0.0  # when its run began, in s
     version: int = 0  # counts the events, so that a follower knows which it has seen
     preview: Any = None  # the latest preview
     cancelled: bool = False

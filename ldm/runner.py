@@ -65,7 +65,6 @@ class Runner:
                 any more or it has taken much too long.
             others_wait: Whether other jobs wait.
         """
-        job.began = time.monotonic()
         try:
             yield from self._events(job, others_wait)
         except LDMError as error:
@@ -77,6 +76,7 @@ class Runner:
             yield Failed(f"the run ended without a picture ({job.id}).")
 
     def _events(self, job: Job, others_wait: Callable[[], bool]) -> Iterator[Event]:
+        began = time.monotonic()
         events = self._make_studio().run(job.request)
         for event in events:
             if not isinstance(event, Result):
@@ -85,7 +85,7 @@ class Runner:
                     yield event.kept or Cancelled(self._left(event))
                     return
                 try:
-                    self._check_time(job, others_wait)
+                    self._check_time(job, began, others_wait)
                 except RequestError as error:
                     events.close()
                     if event.kept is None:
@@ -94,7 +94,7 @@ class Runner:
                     return
             yield event
 
-    def _check_time(self, job: Job, others_wait: Callable[[], bool]) -> None:
+    def _check_time(self, job: Job, began: float, others_wait: Callable[[], bool]) -> None:
         """Check what a run is expected to take, once that is known, and what it has taken.
 
         Raises:
@@ -103,7 +103,7 @@ class Runner:
         if job.seconds is None:  # its model was not measured before it was loaded
             job.seconds = self.expected(job.request)
             self._limits.check_seconds(job.seconds)
-        seconds = time.monotonic() - job.began
+        seconds = time.monotonic() - began
         if self._limits.is_overtime(seconds) and others_wait():
             raise RequestError(f"others wait, and this has taken {duration(round(seconds))}.")
 

@@ -11,7 +11,7 @@ import pytest
 from ldm import metadata
 from ldm.comparison import MOST, Axis, Comparison
 from ldm.errors import RequestError
-from ldm.events import Progress, Result
+from ldm.events import Cancelled, Progress, Queued, Result
 from ldm.progression import Progression
 from ldm.request_controls import COVERS, SAMPLER_NAMES
 from ldm.requests import REQUESTS, TextToImage
@@ -253,3 +253,22 @@ def test_a_picture_that_was_removed_elsewhere_leaves_the_row_at_a_click(tmp_path
     assert select(visit, SimpleNamespace(index=0)) is visit
     assert (visit.pictures, visit.shown) == ([there], there)
     assert told == ["b.png is not in its folder any more."]
+
+
+def test_a_page_whose_answers_nobody_reads_does_not_hold_its_run(monkeypatch):
+    followed = []
+
+    def follow(*about):
+        followed.append(about)
+        return iter([Cancelled()])
+
+    monkeypatch.setattr(stage.visitor, "reader", lambda: "who reads")
+    about = SimpleNamespace(ended=lambda *_: {})
+    list(stage._follow(SimpleNamespace(follow=follow), about, Visit(job_id="a job")))
+    assert followed == [("a job", stage.PACE, "who reads")]
+
+
+def test_who_waits_is_told_how_many_are_before_and_when_the_turn_comes():
+    assert say(Queued(2, 40.0)) == ("Waiting, 2 before this one", "its turn comes in about 40 s")
+    assert say(Queued(1)) == ("Waiting, 1 before this one", "")
+    assert say(Queued(0)) == ("Starting", "")

@@ -14,7 +14,7 @@ import gradio as gr
 from ldm.errors import LDMError
 from ldm.events import Failed, Progress, Queued, Result
 from ldm.jobs import JobQueue
-from ui import unfinished
+from ui import unfinished, visitor
 from ui.controls import QUIET, check_filled, named
 from ui.gallery import Row, downloads, row_of_pictures
 from ui.run import Picture, Visit, in_words, make_request
@@ -252,7 +252,7 @@ def _changing(stage: Stage, change: Callable[[Visit], None]) -> Callable[[Visit]
 def _follow(jobs: JobQueue, stage: Stage, visit: Visit) -> Iterator[Updates]:
     """Yield updates until the visit's job ends."""
     job_id, preview = visit.job_id, None
-    for event in jobs.follow(job_id, PACE):
+    for event in jobs.follow(job_id, PACE, visitor.reader()):
         if not isinstance(event, (Queued, Progress)):
             break
         is_new = isinstance(event, Progress) and event.preview is not preview

@@ -35,14 +35,9 @@ def say(event: Any) -> tuple[str, str]:
     if isinstance(event, Progress):
         return event.stage.capitalize(), f"{event.seconds:.1f} s" if event.total else ""
     if isinstance(event, Queued):
-        when = (
-            ""
-            if event.seconds is None
-            else f"its turn comes in about {duration(round(event.seconds))}"
-        )
-        return (
-            f"Waiting, {event.position} before this one" if event.position else "Starting"
-        ), when
+        what = f"Waiting, {event.position} before this one" if event.position else "Starting"
+        left = "" if event.seconds is None else duration(round(event.seconds))
+        return what, left and f"its turn comes in about {left}"
     if isinstance(event, Result):
         expected = event.estimate and event.estimate.seconds
         was = [f"{expected:.1f} s were expected."] if expected else []

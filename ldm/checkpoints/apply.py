@@ -95,19 +95,14 @@ def load_first_stage(
     return load_weights(first_stage, tensors, str(path), dtype=dtype, device=device)
 
 
-def load_preview(
-    decoder: nn.Module,
-    path: Path,
-    *,
-    dtype: torch.dtype | None = None,
-    device: str | torch.device | None = None,
-) -> LoadReport:
-    """Fill the small decoder of a first stage's previews from its own file.
+def load_preview(decoder: nn.Module, path: Path, device: str | torch.device = "cpu") -> LoadReport:
+    """Fill the small decoder of a first stage's previews from its own file, in float32.
 
     Raises:
         CheckpointError: If the file is broken or does not fit.
     """
-    return load_weights(decoder, read_checkpoint(path), str(path), dtype=dtype, device=device)
+    about = {"dtype": torch.float32, "device": device}
+    return load_weights(decoder, read_checkpoint(path), str(path), **about)
 
 
 def load_classifier(

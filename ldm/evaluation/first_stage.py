@@ -29,7 +29,7 @@ def measure(preset: Preset, scenes: int) -> list[Row]:
     preview = None
     if preset.preview_path is not None and preset.preview_path.exists():
         preview = build_preview(preset)
-        load_preview(preview, preset.preview_path, dtype=torch.float32)
+        load_preview(preview, preset.preview_path)
     bars = BARS[preset.architecture.first_stage.kind]
     rows = []
     for times in WIDTHS:

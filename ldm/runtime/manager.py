@@ -228,7 +228,7 @@ class ModelManager:
 
     def _preview_decoder(self, preset: Preset, path: Path) -> Any:
         decoder = build_preview(preset)
-        load_preview(decoder, path, dtype=torch.float32, device=self.device)
+        load_preview(decoder, path, self.device)
         return decoder.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
     def _load_networks(self, preset: Preset) -> Any:
