@@ -234,6 +234,7 @@ def test_settings_survive_a_reload_and_a_link_wins(page, url):
     page.locator(f"{TAB}-go:not([disabled])").click()
     expect(told).to_have_count(0)  # it has been read
     page.locator(f"{TAB}-stop").click()
+    page.locator(f"{TAB}-go:not([disabled])").wait_for()  # until then the examples move
     expect(number(page, "width")).to_have_value("192")
     expect(left_out).to_have_value("fog")
     page.locator(f"{TAB}-examples button.thumbnail-lg").first.click()
