@@ -21,6 +21,7 @@ from ldm.models.boxes import drawn_boxes
 from ldm.models.conditioners import one_hot
 from ldm.models.first_stage import DiagonalGaussian
 from ldm.models.hole import pull_push
+from ldm.models.preview import fitted_colours
 
 CUDA_CELLS = 8 * 64 * 64  # latent cells of a batch on CUDA: larger batches are hardly faster
 STRIP_VALUES = 2**23  # values of one strip of a one-hot label map, 32 MiB
@@ -303,20 +304,8 @@ class LatentDiffusion(nn.Module):
         It is a least-squares fit from latents and a constant to the mean colour of decoded cells.
         """
         if self._preview is None:
-            self._preview = self._fit_preview()
+            self._preview = fitted_colours(self.decode, self.latent_channels, self.factor)
         return self._preview
-
-    def _fit_preview(self) -> Tensor:
-        generator = torch.Generator().manual_seed(0)
-        patches = torch.randn(1, self.latent_channels, 6, 6, generator=generator)
-        z = F.interpolate(patches, scale_factor=4.0).to(self.device)
-        image = self.decode(z.to(self.dtype)).float()
-        # in half precision a decode can overflow, which LAPACK would refuse
-        image = image.nan_to_num(0.0, 1.0, -1.0)
-        colours = F.avg_pool2d(image, self.factor).flatten(2)[0].T.cpu()
-        cells = z.flatten(2)[0].T.cpu()
-        inputs = torch.cat([cells, torch.ones(len(cells), 1)], dim=1)
-        return torch.linalg.lstsq(inputs, colours).solution.T.contiguous().to(self.device)
 
 
 _FIELDS = {"crossattn": "context", "concat": "concat"}

@@ -38,9 +38,8 @@ from ldm.tasks.bookmark import Bookmark
 from ldm.tasks.covering import FrameRecorder
 from ldm.tasks.settings import check_request, start_fitted
 from ldm.tasks.text_to_image import notes_on
+from ldm.timing import timed, with_loading
 from ldm.unfinished import FOLDER, UnfinishedRuns
-
-LONG_LOADING = 3.0  # s from which the result notes how long loading took
 
 
 class Studio:
@@ -182,11 +181,11 @@ class Studio:
                 resumed = bookmark.is_resumed
                 expected = watch.estimate.seconds if watch.estimate and not resumed else None
                 with closing(bookmark), closing(events):  # the run ends before its model is free
-                    for event in _timed(events, begin, expected, is_resumed=resumed):
+                    for event in timed(events, begin, expected, is_resumed=resumed):
                         if isinstance(event, Result):
                             event = save_pictures(event, folder, weights, self.is_public)
                             event = watch.finished(event)
-                            event = _with_loading(event, loading)
+                            event = with_loading(event, loading)
                             bookmark.finish()
                         else:
                             event = replace(event, unfinished=bookmark.unfinished)
@@ -263,45 +262,6 @@ def calibration_key(preset: Preset) -> str:
     built_of = (preset.architecture, preset.architecture.first_stage)
     shape, stage = (hashlib.sha256(repr(part).encode()).hexdigest()[:8] for part in built_of)
     return f"{preset.name} {shape}{ON}{stage}"
-
-
-def _with_loading(result: Result, seconds: float) -> Result:
-    """Add a note if loading the model took long, which the estimate does not include."""
-    if seconds < LONG_LOADING:
-        return result
-    return replace(result, notes=(*result.notes, f"The model was loaded in {seconds:.0f} s."))
-
-
-def _timed(
-    events: Iterator[Progress | Result],
-    begin: float,
-    expected: float | None = None,
-    *,
-    is_resumed: bool = False,
-) -> Iterator[Progress | Result]:
-    """Add the seconds since `begin` to the events and, from the speed so far, the seconds left.
-
-    The steps of a small picture predict neither the large one's nor the decode: at least the rest
-    of the time `expected` for the whole run is left. In a resumed run, the first event tells the
-    step at which it begins.
-    """
-    loaded = start = time.perf_counter()  # `expected` does not include loading the model
-    first, stage = 0, "" if is_resumed else None
-    for event in events:
-        now = time.perf_counter()
-        if isinstance(event, Result):
-            yield replace(event, seconds=now - begin)
-            continue
-        if stage not in (None, event.stage):
-            start, first = now, event.step  # each stage has its own unit: steps or bands
-        stage = event.stage
-        done = event.step - first
-        left = (now - start) / done * (event.total - event.step) if done > 0 else None
-        if event.total and event.step == event.total:
-            left = 0.0
-        if expected is not None and (rest := expected - (now - loaded)) > (left or 0.0):
-            left = rest
-        yield replace(event, seconds=now - begin, seconds_left=left)
 
 
 def _too_large(request: Any) -> str:

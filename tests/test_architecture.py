@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "request_controls": {"fields", "seeds", "images"},
     "requests": {"request_controls", "fields", "images"},
     "events": set(),
+    "timing": {"events"},
     "request_json": {"requests", "fields", "images"},
     "request_flags": {"requests", "fields"},
     # a comparison is asked for as a request is; running one needs only what meets each request
@@ -91,6 +92,7 @@ MAY_IMPORT = {
         "progression",
         "runtime",
         "tasks",
+        "timing",
         "saving",
         "history",
         "unfinished",

@@ -12,7 +12,7 @@ from ldm.fields import Box, field_types
 from ldm.request_json import from_dict, from_lines, to_dict
 from ldm.requests import REQUESTS, EncodedImage, Inpaint, Semantic, TextToImage, Upscale, controls
 from ui.controls import from_files
-from ui.run import make_request
+from ui.values import make_request
 
 RGB = np.random.default_rng(0).integers(0, 256, (16, 24, 3), np.uint8)
 LABELS = np.arange(16 * 24, dtype=np.uint8).reshape(16, 24) % 7

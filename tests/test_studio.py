@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ldm import metadata, studio
+from ldm import metadata, studio, timing
 from ldm.catalog.registry import load_preset
 from ldm.errors import LDMError, MemoryBudgetError, PresetError, RequestError
 from ldm.events import Progress, Result
@@ -163,7 +163,7 @@ def test_time_runs_and_what_is_left_falls(tiny_studio):
 
 def test_a_long_loading_is_told(tiny_studio, monkeypatch):
     assert not any("loaded in" in note for note in run(tiny_studio).notes)
-    monkeypatch.setattr(studio, "LONG_LOADING", 0.0)
+    monkeypatch.setattr(timing, "LONG_LOADING", 0.0)
     assert "The model was loaded in 0 s." in run(tiny_studio).notes
 
 

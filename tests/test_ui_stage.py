@@ -18,8 +18,9 @@ from ldm.requests import REQUESTS, TextToImage
 from ui import stage
 from ui.controls import labels_of, limits, widget
 from ui.gallery import row_of_pictures
-from ui.run import Picture, Visit, fail, in_words, make_request
+from ui.run import Picture, Visit, fail, in_words
 from ui.stage import Stage, _select
+from ui.values import make_request
 from ui.words import say, strip
 
 STEP = 0.002  # s
@@ -264,7 +265,7 @@ def test_a_page_whose_answers_nobody_reads_does_not_hold_its_run(monkeypatch):
 
     monkeypatch.setattr(stage.visitor, "reader", lambda: "who reads")
     about = SimpleNamespace(ended=lambda *_: {})
-    list(stage._follow(SimpleNamespace(follow=follow), about, Visit(job_id="a job")))
+    list(stage.follow(SimpleNamespace(follow=follow), about, Visit(job_id="a job")))
     assert followed == [("a job", stage.PACE, "who reads")]
 
 

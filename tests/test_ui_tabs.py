@@ -19,8 +19,8 @@ from ui.boxes import BoxEditor, read_boxes, sketch
 from ui.classes import ANY, ClassPicker, class_index
 from ui.controls import unchecked
 from ui.form import about_model, sides_of
-from ui.run import make_request
 from ui.tabs import class_conditional, layout, text_to_image, upscale
+from ui.values import make_request
 
 BOXES = (Box("pine", 0.1, 0.2, 0.4, 0.9), Box("house", 0.5, 0.5, 0.75, 1))
 

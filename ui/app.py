@@ -14,7 +14,7 @@ from ldm.history import THUMBNAILS
 from ldm.jobs import JobQueue
 from ldm.line import MAX_QUEUED
 from ldm.unfinished import UnfinishedRuns
-from ui import estimate, stage, theme
+from ui import estimate, reload, theme
 from ui.controls import QUIET, limits
 from ui.endpoint import Page, open_endpoints, told_of_call
 from ui.run import Visit, load_request, present
@@ -72,7 +72,7 @@ def build(
         _remember(page, tabs)
         open_endpoints(jobs, [tab.request_type for tab in tabs])
         for tab in tabs:
-            stage.resume_on_load(page, jobs, tab.stage, tab.task, kept)
+            reload.resume_on_load(page, jobs, tab.stage, tab.task, kept)
             estimate.connect(jobs, tab, opened[tab.task])
     page.queue(default_concurrency_limit=EVENTS)
     page._queue.sleep_when_free = POLL

@@ -16,9 +16,10 @@ from ldm.progression import Progression
 from ldm.requests import PRESET_TASKS
 from ui.controls import COMPARED, QUIET, check_filled, named, on_choice
 from ui.estimate import is_open, refused, request_of, told
-from ui.run import Visit, make_request
+from ui.run import Visit
 from ui.stage import starts_run
 from ui.tab import Component, Tab, Values, fields_of
+from ui.values import make_request
 
 TITLE = "Compare settings"
 ABOUT = "One picture for each value, all with one seed, and a sheet of them."

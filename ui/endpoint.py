@@ -20,8 +20,9 @@ from ldm.jobs import JobQueue
 from ldm.progression import MOST, Progression, lacks_sheet
 from ui import visitor
 from ui.controls import COMPARED, FRAMES, EndpointWidget, as_endpoint, endpoint_widgets, from_files
-from ui.run import fail, make_request
+from ui.run import fail
 from ui.stage import FOLLOWERS, PACE
+from ui.values import make_request
 from ui.words import say
 
 CALL = "/call/v2/"  # path of the requests whose fields have names

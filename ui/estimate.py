@@ -13,8 +13,9 @@ from ldm.events import Estimate
 from ldm.jobs import JobQueue
 from ldm.requests import controls
 from ui.controls import QUIET
-from ui.run import in_words, make_request
+from ui.run import in_words
 from ui.tab import Tab, Values
+from ui.values import make_request
 from ui.words import duration, memory
 
 WHOLE = "whole"  # start of the plan text of an untiled canvas, which is not shown

@@ -236,9 +236,7 @@ class Form:
     def _tools(self) -> None:
         """Add the buttons that restore settings from a PNG and copy a link."""
         with gr.Row(**self.named("tools")):
-            self.restore = gr.UploadButton(
-                "Restore from PNG", file_types=["image"], size="sm", **self.named("restore")
-            )
+            self.restore = gr.UploadButton("Restore from PNG", size="sm", **self.named("restore"))
             self.link = gr.Button("Copy link", size="sm", **self.named("link"))
 
 

@@ -298,6 +298,10 @@ document.addEventListener("drop", (event) => {
   event.preventDefault();
   restore(event.dataTransfer.files);
 });
+// Of what is looked for in a folder. Gradio would drop another file, and tell nothing.
+document.addEventListener("click", (event) => {
+  if (event.target.matches?.(".lc-tools input[type=file]")) event.target.accept = "image/png";
+}, true);
 function restore(files) {
   const tools = [...document.querySelectorAll(".lc-tools")].find(isVisible);
   const input = tools.querySelector("input[type=file]");

@@ -1,4 +1,4 @@
-"""Requests from widget values, and the state of a visit (one open page)."""
+"""The state of a visit (one open page), its pictures, and the errors that a page tells."""
 
 from __future__ import annotations
 
@@ -14,18 +14,15 @@ from ldm import metadata
 from ldm.catalog.registry import load_preset
 from ldm.catalog.schema import Preset
 from ldm.comparison import Comparison
-from ldm.errors import LDMError, RequestError
+from ldm.errors import LDMError
 from ldm.events import Progress, Queued, Result, Unfinished
-from ldm.fields import field_types
 from ldm.jobs import JobQueue
 from ldm.progression import Progression
 from ldm.requests import EncodedImage
-from ldm.seeds import MAX_SEED, split_by_picture
+from ldm.seeds import split_by_picture
 from ldm.titles import settings, title
 from ui import visitor
 
-NEW_SEED = -1  # also means a new seed each time, as in other programs
-MAX_DIGITS = 20  # maximum digits of a typed integer
 # messages that begin so name no field
 STARTS = ("a", "an", "at", "others", "something", "the", "there", "this", "what")
 MAX_SHOWN = 60  # pictures in a visit's gallery; older ones stay on disk
@@ -256,47 +253,3 @@ def in_words(message: str, labels: Mapping[str, str]) -> str:
     first, space, rest = message.partition(" ")
     capital = first.capitalize() if first in STARTS else first
     return labels.get(first, capital) + space + rest
-
-
-def make_request(request_type: type, values: Mapping[str, Any]) -> Any:
-    """Build a request from widget values.
-
-    Raises:
-        RequestError: If a value is of the wrong type or out of range.
-    """
-    types = field_types(request_type)
-    plain = {name: _plain(value, types[name].kind is int) for name, value in values.items()}
-    if isinstance(values.get("seed"), str):  # from the page's text box
-        plain["seed"] = _typed_seed(plain["seed"])
-    return request_type(**plain)
-
-
-def _plain(value: Any, is_whole: bool) -> Any:
-    """Convert a widget's value: widgets give 3.0 for 3, and text boxes give text for integers."""
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if is_whole and isinstance(value, str):
-        text = value.strip()
-        return None if not text else int(text) if _is_number(text) else text
-    return value
-
-
-def _is_number(text: str) -> bool:
-    """Whether the text is an integer of at most MAX_DIGITS; Python refuses thousands of digits."""
-    digits = text.removeprefix("-")
-    return digits.isascii() and digits.isdigit() and len(digits) <= MAX_DIGITS
-
-
-def _typed_seed(seed: int | str | None) -> int | None:
-    """Check a seed from its text box; an empty box and NEW_SEED give None.
-
-    Raises:
-        RequestError: If it is not an integer in the range of seeds.
-    """
-    if seed in (None, NEW_SEED):
-        return None
-    if isinstance(seed, str) or not 0 <= seed <= MAX_SEED:
-        raise RequestError(
-            f"seed must be 0 to {MAX_SEED}, or empty for a new one, got {seed!r:.80}."
-        )
-    return seed

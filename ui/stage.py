@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,13 +11,14 @@ from typing import Any
 import gradio as gr
 
 from ldm.errors import LDMError
-from ldm.events import Failed, Progress, Queued, Result
+from ldm.events import Failed, Progress, Queued
 from ldm.jobs import JobQueue
 from ui import unfinished, visitor
 from ui.controls import QUIET, check_filled, named
 from ui.gallery import Row, downloads, row_of_pictures
-from ui.run import Picture, Visit, in_words, make_request
-from ui.unfinished import GoOn, Kept
+from ui.run import Picture, Visit, in_words
+from ui.unfinished import GoOn
+from ui.values import make_request
 from ui.wall import look_closer, send_buttons, wall
 from ui.words import caption_html, strip
 
@@ -220,7 +220,7 @@ def starts_run(
     def generate(visit: Visit, **values: Any) -> Iterator[Updates]:
         try:
             visit.submit(jobs, wanted(visit, **values))
-            yield from _follow(jobs, stage, visit)
+            yield from follow(jobs, stage, visit)
         except LDMError as error:
             yield stage.ended(Failed(str(error)), visit)
         except gr.Error:  # told in a toast
@@ -249,7 +249,7 @@ def _changing(stage: Stage, change: Callable[[Visit], None]) -> Callable[[Visit]
     return changed
 
 
-def _follow(jobs: JobQueue, stage: Stage, visit: Visit) -> Iterator[Updates]:
+def follow(jobs: JobQueue, stage: Stage, visit: Visit) -> Iterator[Updates]:
     """Yield updates until the visit's job ends."""
     job_id, preview = visit.job_id, None
     for event in jobs.follow(job_id, PACE, visitor.reader()):
@@ -265,42 +265,3 @@ def _follow(jobs: JobQueue, stage: Stage, visit: Visit) -> Iterator[Updates]:
     visit.job_id = None
     visit.ended(event)
     yield stage.ended(event, visit, job_id)
-
-
-def resume_on_load(page: gr.Blocks, jobs: JobQueue, stage: Stage, task: str, kept: Kept) -> None:
-    """When the page is reloaded, restore its pictures, follow its running job, and offer to resume
-    a stopped run."""
-
-    def resume(visit: Visit, job_ids: str, removed: str) -> Iterator[Updates]:
-        done = visit.recall(jobs, task, _names(job_ids))
-        visit.remove_again(_names(removed))
-        kept.look(visit, task, is_new=done is None)
-        done = done if isinstance(done, Result) else visit.rest
-        # always yield once: Gradio takes an empty generator for None in every output
-        yield stage.ended(done, visit) if done else stage.buttons(busy=False)
-        if visit.job_id:
-            yield from _follow(jobs, stage, visit)
-
-    def discard(visit: Visit) -> Updates:
-        kept.discard(visit)
-        return {stage.status: strip(None, rest=visit.rest)}
-
-    starts_run(jobs, stage, stage.rest.go_on, kept.request, {})
-    stage.rest.discard.click(discard, stage.visit, stage.status, **QUIET)
-    page.load(
-        resume,
-        [stage.visit, gr.Textbox(visible=False), gr.Textbox(visible=False)],
-        stage.outputs,
-        js=f"(visit) => [visit, latentCanvas.jobs(), latentCanvas.removed({task!r})]",
-        concurrency_limit=FOLLOWERS,
-        **QUIET,
-    )
-
-
-def _names(text: str) -> list[str]:
-    """Parse the browser's JSON list of job ids or file names, oldest first; untrusted input."""
-    try:
-        names = json.loads(text)
-    except (TypeError, ValueError, RecursionError):
-        return []
-    return [str(name) for name in names] if isinstance(names, list) else []

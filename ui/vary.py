@@ -10,8 +10,9 @@ from ldm.errors import RequestError
 from ldm.jobs import JobQueue
 from ldm.progression import Progression
 from ldm.seeds import read_variations, write_variations
-from ui.run import Picture, Visit, make_request
+from ui.run import Picture, Visit
 from ui.stage import Stage, starts_run
+from ui.values import make_request
 
 VARIED = 0.3  # share of the way to another seed's noise
 

@@ -141,8 +141,7 @@ def _search(titles: dict[str, str]) -> tuple[Search, gr.UploadButton]:
     gallery = strip_of_pictures(label="Pictures that were found", **named(TASK, "results"))
     more = gr.Button("Show more", size="sm", visible=False, **named(TASK, "more"))
     with gr.Row(**named(TASK, "tools")):
-        about = {"file_types": ["image"], "size": "sm"}
-        restore = gr.UploadButton("Restore from PNG", **about, **named(TASK, "restore"))
+        restore = gr.UploadButton("Restore from PNG", size="sm", **named(TASK, "restore"))
         save = gr.Button("Download these", size="sm", visible=False, **named(TASK, "save"))
         archive = gr.DownloadButton(visible="hidden", **named(TASK, "archive"))
     parts = (words, task, count, gr.State([]), gallery, more, save, archive, gr.State(Asked()))
