@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from ldm.benchmarks.command import add_suites
 from ldm.catalog.registry import list_presets, load_preset
 from ldm.cli_pictures import add_compare, add_progression, add_sample
+from ldm.cli_rate import add_rate
 from ldm.errors import LDMError
 from ldm.metadata import program
 
@@ -96,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         add_sample,
         add_compare,
         add_progression,
+        add_rate,
         _add_verify,
         _add_new,
         _add_train,

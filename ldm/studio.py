@@ -27,7 +27,8 @@ from ldm.events import Estimate, Progress, Result, Unfinished
 from ldm.history import OUTPUTS, VISITORS
 from ldm.machine import Machine
 from ldm.progression import Progression, shown_steps
-from ldm.requests import REQUESTS
+from ldm.rate import MESSAGES, RateCurve
+from ldm.requests import REQUESTS, start_image
 from ldm.resolve import preset_of, resolve
 from ldm.runtime.cores import Cores
 from ldm.runtime.manager import ModelManager
@@ -36,6 +37,7 @@ from ldm.saving import save_pictures, save_sheet, save_steps, unwritable
 from ldm.tasks import RUNNERS
 from ldm.tasks.bookmark import Bookmark
 from ldm.tasks.covering import FrameRecorder
+from ldm.tasks.rate import INPUTS, rate_distortion
 from ldm.tasks.settings import check_request, start_fitted
 from ldm.tasks.text_to_image import notes_on
 from ldm.timing import timed, with_loading
@@ -196,6 +198,42 @@ class Studio:
             if is_out_of_memory(error):
                 raise MemoryBudgetError(too_large) from error
             raise
+
+    def rate_distortion(
+        self, request: Any, messages: int = MESSAGES
+    ) -> Iterator[Progress | RateCurve]:
+        """Tell how many bytes it takes to tell so much of the picture that a request starts from.
+
+        Args:
+            request: A request with an `image`; see `ldm.tasks.rate.rate_distortion`.
+            messages: Number of messages at most, from 2.
+
+        Yields:
+            Progress, then one RateCurve.
+
+        Raises:
+            LDMError: If it cannot be done; in one sentence.
+        """
+        if messages < 2:
+            raise RequestError(f"messages must be at least 2, got {messages}.")
+        is_request = type(request) in map(REQUESTS.get, INPUTS)
+        if not is_request or start_image(request) is None:
+            raise RequestError(
+                f"a picture is coded by a request of {', '.join(INPUTS)} that starts from it, "
+                f"got {request!r:.80}."
+            )
+        preset, request = _resolved(request)
+        request = start_fitted(request)
+        yield Progress(f"loading {preset.title}")
+        with self.manager.use(preset.name) as model:
+            key, resources = calibration_key(preset), self._resources(None)
+            context = self.machine.watch(key, model, request, resources).context
+            try:
+                yield from self.cores.fitted(rate_distortion(model, request, context, messages))
+            except (MemoryError, RuntimeError) as error:
+                if is_out_of_memory(error):
+                    raise MemoryBudgetError(_too_large(request)) from error
+                raise
 
     def load(self, preset_name: str) -> None:
         """Load a model in advance; calibrate it and fit its preview, which its first run needs."""

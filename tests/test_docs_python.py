@@ -34,7 +34,7 @@ def ran(tmp_path_factory):
 
 
 def test_every_block_is_run():
-    assert len(BLOCKS) == PAGE.read_text("utf-8").count("```python") == 6
+    assert len(BLOCKS) == PAGE.read_text("utf-8").count("```python") == 7
 
 
 def test_the_loop_makes_the_pictures_of_the_studio(ran):

@@ -13,8 +13,9 @@ from ldm.events import Progress, Result
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.requests import ClassConditional
 from ldm.tasks.covering import RunContext
+from ldm.tasks.denoising import Conditions
 from ldm.tasks.sampling import result, sample
-from ldm.tasks.settings import check, of_request
+from ldm.tasks.settings import Sampling, check, of_request
 
 
 @torch.no_grad()
@@ -29,6 +30,20 @@ def run(
     Raises:
         RequestError: If the model has no such class, needs one, or cannot use the settings.
     """
+    sampling, conditions = inputs_of(model, request)
+    is_any = _class_of(model, request.class_index) == model.null_class
+    if sampling.inverts and is_any and context is not None:
+        context.add_note("Without a class, the picture's own noise leads back to the picture.")
+    images = yield from sample(model, sampling, *conditions, context)
+    yield result(request, images)
+
+
+def inputs_of(model: LatentDiffusion, request: ClassConditional) -> tuple[Sampling, Conditions]:
+    """Return the settings and the two conditions of a request whose fields are all filled in.
+
+    Raises:
+        RequestError: See `run`.
+    """
     sampling, null = of_request(request), model.null_class
     chosen = _class_of(model, request.class_index)
     if chosen == null:  # nothing to guide away from
@@ -40,11 +55,7 @@ def run(
             "trained without a class."
         )
     cond = _condition(model, chosen)
-    uncond = cond if null is None else _condition(model, null)
-    if sampling.inverts and chosen == null and context is not None:
-        context.add_note("Without a class, the picture's own noise leads back to the picture.")
-    images = yield from sample(model, sampling, cond, uncond, context)
-    yield result(request, images)
+    return sampling, (cond, cond if null is None else _condition(model, null))
 
 
 def _condition(model: LatentDiffusion, number: int | None) -> Conditioning:

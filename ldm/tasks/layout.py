@@ -11,8 +11,9 @@ from ldm.events import Progress, Result
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.requests import Box, Layout
 from ldm.tasks.covering import RunContext
+from ldm.tasks.denoising import Conditions
 from ldm.tasks.sampling import result, sample
-from ldm.tasks.settings import check, of_request
+from ldm.tasks.settings import Sampling, check, of_request
 
 
 @torch.no_grad()
@@ -28,6 +29,17 @@ def run(
         RequestError: If there are too many boxes, the model does not know the class of one, or the
             settings do not fit the model.
     """
+    sampling, conditions = inputs_of(model, request)
+    images = yield from sample(model, sampling, *conditions, context)
+    yield result(request, images)
+
+
+def inputs_of(model: LatentDiffusion, request: Layout) -> tuple[Sampling, Conditions]:
+    """Return the settings and the two conditions of a request whose fields are all filled in.
+
+    Raises:
+        RequestError: See `run`.
+    """
     sampling, tokens = of_request(request), model.tokenizer
     check(model, sampling)
     if len(request.boxes) > tokens.max_boxes:
@@ -38,11 +50,8 @@ def run(
         (_number(model, box), box.left, box.top, box.right, box.bottom) for box in request.boxes
     ]
     cells = (request.height // model.factor, request.width // model.factor)
-    cond, uncond = (
-        model.condition_layout(ids, *cells) for ids in (tokens([boxes]), tokens.unconditional())
-    )
-    images = yield from sample(model, sampling, cond, uncond, context)
-    yield result(request, images)
+    both = tokens([boxes]), tokens.unconditional()
+    return sampling, tuple(model.condition_layout(ids, *cells) for ids in both)
 
 
 def _number(model: LatentDiffusion, box: Box) -> int:

@@ -115,7 +115,7 @@ def _batch(
     detail = SMALL_FIRST if small else ""
     position = StepPosition(place[0] * steps, place[1] * steps, detail)
     if small is None:
-        start = yield from _given(on, sampling, position)
+        start = yield from given(on, sampling, position)
     else:
         start = yield from _small_first(on, (small, sampling), conditions, position, context)
         position = position.after(small.first_pass_steps, FULL_SIZE)
@@ -139,7 +139,7 @@ def _small_first(
     there = cover(model, canvas, context)
     h, w = small.height // model.factor, small.width // model.factor
     some = tuple(part.resized(h, w) for part in conditions)
-    start = yield from _given(there, small, position)
+    start = yield from given(there, small, position)
     latents = yield from denoised(there, small, some, position, context, start)
     position = position.after(small.first_pass_steps)
     image = yield from decoded(there, small, latents, position, context, "enlarging")
@@ -147,7 +147,7 @@ def _small_first(
     return (yield from _encoded(on, full, image, position, "enlarging"))
 
 
-def _given(
+def given(
     on: Covered, sampling: Sampling, position: StepPosition
 ) -> Generator[Progress, None, Tensor | None]:
     """Return the latents (1, C, h, w) of the picture to start from; None: there is none."""

@@ -11,8 +11,9 @@ from ldm.events import Progress, Result
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.requests import Semantic
 from ldm.tasks.covering import RunContext
+from ldm.tasks.denoising import Conditions
 from ldm.tasks.sampling import padded, result, sample
-from ldm.tasks.settings import WRAPS, check, of_request
+from ldm.tasks.settings import WRAPS, Sampling, check, of_request
 
 
 @torch.no_grad()
@@ -30,8 +31,20 @@ def run(
         RequestError: If the map holds a class that the model does not know, or the settings do not
             fit the model, such as a side that wraps and is no multiple of a latent cell's px.
     """
+    sampling, conditions = inputs_of(model, request)
+    height, width = sampling.inner
+    images = yield from sample(model, sampling, *conditions, context)
+    yield result(request, [image[:height, :width] for image in images])
+
+
+def inputs_of(model: LatentDiffusion, request: Semantic) -> tuple[Sampling, Conditions]:
+    """Return the settings and the two conditions of a request whose fields are all filled in.
+
+    Raises:
+        RequestError: See `run`.
+    """
     labels = request.label_map.array()
-    height, width = inner = labels.shape
+    inner = labels.shape
     wrap = WRAPS[request.seamless]
     labels = padded(labels, model.size_multiple, down=not wrap.down, across=not wrap.across)
     sampling = of_request(request, labels.shape, inner)
@@ -42,5 +55,4 @@ def run(
             f"label_map must hold the numbers 0 to {classes - 1}, got {labels.max()}."
         )
     cond = model.condition_map(torch.tensor(labels)[None])
-    images = yield from sample(model, sampling, cond, cond, context)
-    yield result(request, [image[:height, :width] for image in images])
+    return sampling, (cond, cond)

@@ -11,8 +11,9 @@ from ldm.events import Progress, Result
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.requests import TextToImage
 from ldm.tasks.covering import RunContext
+from ldm.tasks.denoising import Conditions
 from ldm.tasks.sampling import result, sample
-from ldm.tasks.settings import check, of_request
+from ldm.tasks.settings import Sampling, check, of_request
 
 NAMED_WORDS = 8  # most unknown words that a note lists
 # words that models draw the rest of all the same; told of those that do not know them
@@ -31,12 +32,20 @@ def run(
     Raises:
         RequestError: If the settings do not fit the model or the sampler.
     """
+    sampling, conditions = inputs_of(model, request)
+    images = yield from sample(model, sampling, *conditions, context)
+    yield result(request, images, notes_on(request, model.tokenizer))
+
+
+def inputs_of(model: LatentDiffusion, request: TextToImage) -> tuple[Sampling, Conditions]:
+    """Return the settings and the two conditions of a request whose fields are all filled in.
+
+    Raises:
+        RequestError: If the settings do not fit the model or the sampler.
+    """
     sampling = of_request(request)
     check(model, sampling)
-    cond = model.condition([request.prompt])
-    uncond = model.condition([request.negative_prompt])
-    images = yield from sample(model, sampling, cond, uncond, context)
-    yield result(request, images, notes_on(request, model.tokenizer))
+    return sampling, (model.condition([request.prompt]), model.condition([request.negative_prompt]))
 
 
 def notes_on(request: Any, tokenizer: Any) -> tuple[str, ...]:

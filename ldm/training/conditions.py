@@ -201,6 +201,17 @@ def class_name(about: Mapping[str, Any]) -> str:
     return about["class"] if "class" in about else classes.NAMES[class_of(about["attributes"])]
 
 
+class Nothing(Condition):
+    """No condition: empty tensors (B, 0), which the denoiser leaves alone."""
+
+    def __init__(self, given: Material) -> None:
+        self.examples = Examples(torch.zeros(EXAMPLES, 0))
+
+    def draw(self, rng: np.random.Generator, rows: np.ndarray) -> Tensor:
+        """(B, 0)."""
+        return torch.zeros(len(rows), 0)
+
+
 class LabelMaps(Condition):
     """Label maps, one-hot with a channel per class: (B, classes, H, W)."""
 
@@ -253,6 +264,7 @@ CONDITIONS: dict[str, Callable[[Material], Condition]] = {
     "text-to-image": Captions,
     "layout": Layouts,
     "class-conditional": PictureClasses,
+    "unconditional": Nothing,
     "semantic": LabelMaps,
     "upscale": LowResolution,
     "inpaint": holes_of,

@@ -22,7 +22,7 @@ class DataConfig:
     """The data of a run: a part of the procedural world, or a folder of pictures."""
 
     scenes: int = number(2, 10**7, 20_000)  # rendered once, then kept on disk
-    size: int = number(64, 1024, 128)  # px, both sides
+    size: int = number(16, 1024, 128)  # px, both sides
     crop: int | None = number(16, 1024, None)  # px, random square crops; None: whole pictures
     captions: int = number(1, 100, CAPTIONS)  # different captions per scene
     degradation: str = "bicubic"  # upscale: how the low-resolution pictures are made

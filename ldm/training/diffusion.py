@@ -58,6 +58,8 @@ class Denoiser(nn.Module):
 
     def forward(self, x_t: Tensor, t: Tensor, inputs: Tensor) -> Tensor:
         """Predict (B, C, h, w) from x_t (B, C, h, w), t (B,) and the conditioner's inputs."""
+        if self.conditioning == "none":
+            return self.unet(x_t, t)
         code = inputs if self.conditioner is None else self.conditioner(inputs)
         if self.conditioning == "concat":
             return self.unet(torch.cat([x_t, code], dim=1), t)
@@ -82,7 +84,8 @@ class DiffusionRun(Run):
                 f"with data.pictures {', '.join(t for t in CONDITIONS if t not in LABELLED)} work."
             )
         self.diffusion = build_model(self.preset, "cpu")
-        start_equal(self.diffusion.first_stage, self.preset.first_stage_path)
+        if self.preset.first_stage_path is not None:  # else the latents are the pixels
+            start_equal(self.diffusion.first_stage, self.preset.first_stage_path)
         self.diffusion.to(PartialState().device)
         self.model = Denoiser(self.diffusion).train()
         goes_on = config.start_from == config.preset
@@ -92,7 +95,7 @@ class DiffusionRun(Run):
             self._start_from(load_preset(config.start_from))
         weights = encoder_key(self.diffusion.first_stage)
         cache = config.data.folder / f"latents-{weights}-{world.key}.npy"
-        latents = encode_world(self.diffusion.first_stage, world, cache)
+        latents = encode_world(self.diffusion.first_stage, world, cache, PartialState().device)
         self.diffusion.scale_factor = 1.0 / float(latents.std())
         self.latents = latents * self.diffusion.scale_factor
         self.world = world
@@ -241,13 +244,14 @@ def encoder_key(first_stage: nn.Module) -> str:
 
 
 @torch.no_grad()
-def encode_world(first_stage: nn.Module, world: World, cache: Path) -> Tensor:
+def encode_world(
+    first_stage: nn.Module, world: World, cache: Path, device: torch.device | str = "cpu"
+) -> Tensor:
     """Return unscaled latents of all pictures, (N, C, h, w); of a KL posterior, the mean.
 
     They are written to `cache` as float16, and read from there the next time.
     """
     if not cache.exists():
-        device = next(first_stage.parameters()).device
         rows = []
         for start in range(0, len(world), ENCODE_BATCH):
             images = to_tensor(world.images[start : start + ENCODE_BATCH]).to(device)

@@ -1,0 +1,116 @@
+"""`python -m ldm rate-distortion`: how many bytes tell how much of a picture."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ldm import metadata
+from ldm.catalog.registry import load_preset
+from ldm.errors import RequestError
+from ldm.images import EncodedImage
+from ldm.rate import COLUMNS, MESSAGES, RateCurve
+from ldm.requests import TextToImage, takes_start_image
+from ldm.runtime.device import PRECISIONS
+from ldm.titles import title
+
+
+def add_rate(verbs: Any) -> None:
+    """Add `rate-distortion PICTURE`."""
+    text = "tell how many bytes say how much of a picture, with and without its prompt"
+    parser = verbs.add_parser("rate-distortion", help=text, description=text)
+    parser.set_defaults(run=_rate)
+    about = "a picture made here, coded under its own request; or any with a --prompt"
+    parser.add_argument("picture", type=Path, metavar="PICTURE", help=about)
+    parser.add_argument("--prompt", help="another prompt that the receiver knows")
+    parser.add_argument("--preset", help="another model")
+    parser.add_argument("--seed", type=int, default=0, help="draws the messages (default: 0)")
+    about = f"messages that the picture is sent in, at most (default: {MESSAGES})"
+    parser.add_argument("--messages", type=int, default=MESSAGES, help=about)
+    about = "write all points to a file"
+    parser.add_argument("--csv", type=Path, metavar="FILE", help=about)
+    about = "write what is known on the way as a picture, a PNG"
+    parser.add_argument("--sheet", type=Path, metavar="FILE", help=about)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto")
+    parser.add_argument("--memory-budget", help="for loaded models, like 4GiB")
+    parser.add_argument("--canvas-budget", help="for what they compute, like 1GiB")
+    parser.add_argument("--json", action="store_true", help="print all points as JSON")
+
+
+def _rate(arguments: Any) -> int:
+    from ldm.studio import Studio  # noqa: PLC0415  (heavy; wrong flags are reported first)
+
+    request = _request(arguments)
+    studio = Studio(
+        device=arguments.device,
+        memory_budget=arguments.memory_budget,
+        canvas_budget=arguments.canvas_budget,
+        precision=arguments.precision,
+    )
+    for event in studio.rate_distortion(request, arguments.messages):
+        if isinstance(event, RateCurve):
+            curve = event
+        elif sys.stderr.isatty():
+            print(f"\r{event.stage} {event.step}/{event.total}  ", end="", file=sys.stderr)
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+    if arguments.csv is not None:
+        arguments.csv.write_text(curve.to_csv(), "utf-8")
+    if arguments.sheet is not None:
+        page = curve.sheet(request.image.array(), title(request))
+        Image.fromarray(page).save(arguments.sheet, "PNG")
+    _report(curve, as_json=arguments.json)
+    return 0
+
+
+def _request(arguments: Any) -> Any:
+    """Return the request that the picture is coded under, with the picture as its start.
+
+    Raises:
+        RequestError: If the file is no picture, or has no request that could be used.
+    """
+    image = EncodedImage.from_file(arguments.picture)
+    asked = {"prompt": arguments.prompt, "preset": arguments.preset}
+    asked = {name: value for name, value in asked.items() if value is not None}
+    try:
+        made = metadata.load(arguments.picture)
+    except RequestError as error:
+        if arguments.prompt is None:
+            how = "; with --prompt any picture is coded."
+            raise RequestError(str(error).removesuffix(".") + how) from error
+        return _foreign(image, asked | {"seed": arguments.seed})
+    if made.frames or made.compared:
+        raise RequestError(f"{arguments.picture.name} is a sheet of pictures; choose one of them.")
+    if arguments.prompt is not None and not hasattr(made.request, "prompt"):
+        raise RequestError(f"{made.request.task} has no prompt, got {arguments.prompt!r:.80}.")
+    if not takes_start_image(type(made.request)):
+        raise RequestError(f"a picture of {made.request.task} cannot be coded.")
+    return replace(made.request, image=image, seed=arguments.seed, **asked)
+
+
+def _foreign(image: EncodedImage, given: dict[str, Any]) -> TextToImage:
+    """Return a text-to-image request of about the size of a picture that was not made here."""
+    request = TextToImage(image=image, **given)
+    multiple = load_preset(request.preset).size_multiple
+    sides = {"width": image.width, "height": image.height}
+    return replace(
+        request, **{name: max(1, side // multiple) * multiple for name, side in sides.items()}
+    )
+
+
+def _report(curve: RateCurve, *, as_json: bool) -> None:
+    """Print the points as JSON, or a table of some of them."""
+    if as_json:
+        points = [dict(zip(COLUMNS, row, strict=True)) for row in curve.rows(curve.points)]
+        print(json.dumps({"pixels": curve.pixels, "points": points}))
+        return
+    print(f"{'t':>5} {'bytes':>9} {'bit/px':>8} {'RMSE':>6} {'bytes without condition':>24}")
+    for t, sent, share, error, without in curve.rows(curve.shown):
+        other = "-" if without is None else f"{without:.1f}"
+        print(f"{t:>5} {sent:>9.1f} {share:>8.4f} {error:>6.1f} {other:>24}")

@@ -1,0 +1,101 @@
+"""Progressive lossy coding: what a receiver must be sent to know x_t, and how much it then knows.
+
+The variational bound of the data (DDPM Eq. 5) is the length of such a code: x_T costs its
+divergence from the prior, and each step on the way to x_0 the divergence of the true posterior from
+the model's (DDPM Sec. 4.3, Algorithms 3 and 4).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ldm.diffusion.guidance import Eps
+from ldm.diffusion.schedule import NoiseSchedule
+
+
+@dataclass(frozen=True)
+class Received:
+    """What a receiver of x_t has been sent, and what it expects the picture to be.
+
+    Args:
+        t: Time step.
+        nats: (B,) float64: length of the code of x_t, summed over C, h, w.
+        x_t: (B, C, h, w).
+        x0: (B, C, h, w): the prediction from x_t.
+    """
+
+    t: int
+    nats: Tensor
+    x_t: Tensor
+    x0: Tensor
+
+
+def even_messages(schedule: NoiseSchedule, messages: int) -> list[int]:
+    """Return at most so many falling time steps, from T - 1 to 0, evenly spread in log SNR.
+
+    Each message then costs about its share of what the whole step to it tells; evenly spread in t,
+    the last ones would cost a multiple.
+
+    Raises:
+        ValueError: If `messages` is not in 2..T.
+    """
+    if not 2 <= messages <= schedule.length:
+        raise ValueError(f"messages must be 2 to {schedule.length}, got {messages}")
+    levels = schedule.alphas_cumprod.double()
+    log_snr = (levels / (1 - levels)).log()
+    wanted = torch.linspace(float(log_snr[-1]), float(log_snr[0]), messages, dtype=torch.float64)
+    nearest = (log_snr[None] - wanted[:, None]).abs().argmin(1)
+    return sorted(set(nearest.tolist()), reverse=True)
+
+
+@torch.no_grad()
+def progressive_coding(
+    eps: Eps,
+    x0: Tensor,
+    schedule: NoiseSchedule,
+    *,
+    timesteps: Sequence[int],
+    noise: Callable[[int], Tensor],
+) -> Iterator[Received]:
+    """Send x_0 progressively, in messages x_t at falling time steps.
+
+    Both posteriors q(x_s | x_t, x_0) of a step from t to s have the same variance (DDPM Eq. 7), so
+    their divergence is (SNR_s - SNR_t) / 2 * |x_0 - predicted x_0|^2.
+
+    Args:
+        eps: (x_t, t) -> predicted noise, without guidance, which is no likelihood; t is (B,) int64.
+        x0: Latents, (B, C, h, w).
+        schedule: Of the model's training.
+        timesteps: Falling; each more makes the code shorter.
+        noise: Index of a message -> standard normal (B, C, h, w).
+
+    Yields:
+        What is known after each message.
+
+    Raises:
+        ValueError: If `timesteps` do not fall within the schedule.
+    """
+    if any(t <= s for t, s in itertools.pairwise([schedule.length, *timesteps, -1])):
+        raise ValueError(f"time steps must fall from below {schedule.length} to 0, got {timesteps}")
+    levels = schedule.alphas_cumprod.double()
+    snr = levels / (1 - levels)
+    nats = _prior(x0.double(), float(levels[timesteps[0]]))
+    for index, t in enumerate(timesteps):
+        at = torch.full((len(x0),), t, dtype=torch.int64, device=x0.device)
+        x_t = schedule.q_sample(x0, at, noise(index))
+        expected = schedule.predict_x0(x_t, at, eps(x_t, at))
+        yield Received(t, nats, x_t, expected)
+        if index + 1 < len(timesteps):
+            error = (x0 - expected).double().square().sum((1, 2, 3)).cpu()
+            nats = nats + (snr[timesteps[index + 1]] - snr[t]) / 2 * error
+
+
+def _prior(x0: Tensor, level: float) -> Tensor:
+    """Divergence of q(x_T | x_0), where alpha-bar_T is `level`, from a standard normal: (B,)."""
+    variance = torch.tensor(1 - level, dtype=torch.float64)
+    return (level * x0.square() + variance - 1 - variance.log()).sum((1, 2, 3)).cpu() / 2

@@ -1,0 +1,177 @@
+"""Rate and distortion of a picture: by the shipped model, by a tiny one, on the command line."""
+
+import csv
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ldm import metadata
+from ldm.cli import main
+from ldm.errors import RequestError
+from ldm.events import Progress
+from ldm.images import EncodedImage
+from ldm.rate import COLUMNS, SHOWN, RateCurve, RatePoint, size
+from ldm.requests import Box, ClassConditional, Layout, Semantic, Upscale
+from ldm.runtime.manager import ModelManager
+from ldm.studio import Studio
+from ldm.tasks.rate import INPUTS, rate_distortion
+from tests.test_tasks_covering import REQUEST
+
+EXAMPLES = Path("ui/examples")
+PICTURE = EncodedImage.from_array(
+    np.random.default_rng(0).integers(256, size=(64, 96, 3), dtype=np.uint8)
+)
+
+
+def curve_of(model, request=REQUEST, messages=8, context=None):
+    *progress, curve = rate_distortion(model, replace(request, image=PICTURE), context, messages)
+    assert all(isinstance(event, Progress) for event in progress)
+    return curve
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory):
+    manager = ModelManager(device="cpu", precision="float32")
+    return Studio(data_dir=tmp_path_factory.mktemp("data"), manager=manager)
+
+
+def test_a_true_prompt_saves_bytes_and_a_false_one_costs_some(studio):
+    path = next((EXAMPLES / "text-to-image").glob("2-*.png"))  # oaks in autumn
+    about = {"image": EncodedImage.from_file(path), "width": 96, "height": 64, "seed": 0}
+    made = replace(metadata.load(path).request, **about)
+    *progress, true = studio.rate_distortion(made, 12)
+    assert [event.step for event in progress if event.stage == "coding"][-1] == 11
+    *_, false = studio.rate_distortion(replace(made, prompt="a village in the snow at night"), 12)
+    bits, errors = ([getattr(point, name) for point in true.points] for name in ("bits", "rmse"))
+    assert bits == sorted(bits)
+    assert errors[-1] < 10 < 30 < errors[0]
+    assert true.pixels == 96 * 64
+    last = true.points[-2]
+    assert last.bits < last.bits_without < false.points[-2].bits
+    assert last.bits_without == pytest.approx(false.points[-2].bits_without, rel=1e-4)
+
+
+def test_guidance_and_the_settings_of_a_run_do_not_matter(tiny_model):
+    curve = curve_of(tiny_model)
+    others = {"guidance_scale": 7.0, "steps": 2, "sampler": "plms", "negative_prompt": "fog"}
+    other = curve_of(tiny_model, replace(REQUEST, count=3, coarse=0.5, **others))
+    assert [point.bits for point in other.points] == [point.bits for point in curve.points]
+    assert other.points[0].bits_without == curve.points[0].bits_without
+    again = curve_of(tiny_model, replace(REQUEST, seed=8))
+    assert [point.t for point in again.points] == [point.t for point in curve.points]
+    assert again.points[3].bits != curve.points[3].bits
+
+
+def test_the_picture_is_seen_on_its_way(tiny_model):
+    curve = curve_of(tiny_model, messages=30)
+    assert len(curve.points) > SHOWN == len(curve.shown)
+    assert (curve.shown[0], curve.shown[-1]) == (curve.points[0], curve.points[-1])
+    first, last = curve.shown[0], curve.shown[-1]
+    assert first.sent.shape == last.expected.shape == (64, 96, 3)
+    decoded = tiny_model.decode(tiny_model.encode(as_tensor(PICTURE)))
+    off = [np.abs(as_array(decoded).astype(int) - one.sent).mean() for one in (first, last)]
+    assert off[1] < off[0] / 2  # x_0 is a little noisy still
+    sheet = curve.sheet(PICTURE.array(), "a red house")
+    assert sheet.shape[1] > (SHOWN + 1) * 96 > sheet.shape[0]
+
+
+def as_tensor(image):
+    return torch.from_numpy(image.array().copy()).permute(2, 0, 1)[None] / 127.5 - 1
+
+
+def as_array(tensor):
+    return ((tensor[0].detach().clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
+
+
+def test_every_task_that_starts_from_a_picture_is_coded(studio):
+    path = next((EXAMPLES / "semantic").glob("*.png"))
+    boxes = (Box("house", 0.3, 0.4, 0.6, 0.8),)
+    made = [replace(metadata.load(path).request, image=path)]
+    made += [Layout(boxes=boxes, image=path), ClassConditional(class_index=4, image=path)]
+    assert {request.task for request in made} == set(INPUTS) - {"text-to-image"}
+    for request in made:
+        *_, curve = studio.rate_distortion(request, 4)
+        has_empty = not isinstance(request, Semantic)
+        assert [point.bits_without is not None for point in curve.points] == [has_empty] * 4
+        assert curve.points[-1].rmse < curve.points[0].rmse / 2
+
+
+def test_what_cannot_be_coded_is_told(studio):
+    for request in (REQUEST, Upscale(image=PICTURE)):
+        with pytest.raises(RequestError, match="a picture is coded by a request of text-to-image"):
+            next(studio.rate_distortion(request))
+    with pytest.raises(RequestError, match="messages must be at least 2, got 1"):
+        next(studio.rate_distortion(replace(REQUEST, image=PICTURE), 1))
+
+
+def test_numbers_as_csv_and_lengths_in_words():
+    curve = RateCurve(100, (RatePoint(999, 8.0, None, 30.5), RatePoint(0, 800.0, 880.0, 2.25)))
+    rows = list(csv.reader(io.StringIO(curve.to_csv())))
+    assert rows == [
+        list(COLUMNS),
+        ["999", "1.0", "0.08", "30.5", ""],
+        ["0", "100.0", "8.0", "2.25", "110.0"],
+    ]
+    assert [size(8 * count) for count in (0.14, 9.94, 9.96, 999.4, 999.6)] == [
+        "0.1 bytes",
+        "9.9 bytes",
+        "10 bytes",
+        "999 bytes",
+        "1.0 kB",
+    ]
+
+
+def test_the_command_line(tmp_path, capsys):
+    path = tmp_path / "own.png"
+    Image.fromarray(PICTURE.array()).save(path)
+    with_files = ["--csv", str(tmp_path / "a.csv"), "--sheet", str(tmp_path / "sheet.png")]
+    told = ["rate-distortion", str(path), "--prompt", "a lake", "--messages", "3"]
+    assert main([*told, *with_files]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["t", "bytes", "bit/px", "RMSE", "bytes", "without", "condition"]
+    assert [line.split()[0] for line in lines[1:]] == ["999", "416", "0"]
+    assert (tmp_path / "a.csv").read_text().count("\n") == 4
+    assert Image.open(tmp_path / "sheet.png").width > 4 * 96
+    assert main([*told, "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert (made["pixels"], [point["t"] for point in made["points"]]) == (64 * 96, [999, 416, 0])
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("ui/examples", "examples cannot be read: Is a directory."),
+        ("nowhere.png", "there is no file 'nowhere.png'."),
+        ("docs/text-to-image.png", "it was not made here; with --prompt any picture is coded."),
+        (
+            "docs/steps.jpg",
+            "only a PNG made here has parameters; with --prompt any picture is coded.",
+        ),
+    ],
+)
+def test_wrong_pictures_are_refused(capsys, name, words):
+    assert main(["rate-distortion", name]) == 2
+    assert words in capsys.readouterr().err
+
+
+def saved(tmp_path, request):
+    path = tmp_path / "made.png"
+    metadata.save(path, PICTURE.array(), request)
+    return str(path)
+
+
+def test_prompts_are_for_what_has_one(tmp_path, capsys):
+    semantic = str(next((EXAMPLES / "semantic").glob("*.png")))
+    upscale = saved(tmp_path, Upscale(image=PICTURE))
+    for arguments, words in (
+        ([semantic, "--prompt", "a lake"], "semantic has no prompt, got 'a lake'."),
+        ([upscale], "a picture of upscale cannot be coded."),
+    ):
+        assert main(["rate-distortion", *arguments]) == 2
+        assert words in capsys.readouterr().err
