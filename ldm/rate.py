@@ -70,7 +70,7 @@ class RateCurve:
     def sheet(self, picture: np.ndarray, title: str = "") -> np.ndarray:
         """Draw x_t and what is expected after so many bytes, and last the picture (H, W, 3)."""
         shown = self.shown
-        above = [f"{size(one.bits)} off by {one.rmse:.0f}" for one in shown]
+        above = [f"{size(one.bits)}, RMSE {one.rmse:.0f}" for one in shown]
         rows = [[*(getattr(one, name) for one in shown), picture] for name in ("sent", "expected")]
         small = [[fitted(image, 2, len(row)) for image in row] for row in rows]
         return sheet(small, [*above, "the picture"], ROWS, title)

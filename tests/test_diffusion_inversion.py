@@ -41,6 +41,17 @@ def test_the_way_there_and_back_is_closer_the_more_steps_there_are(picture):
     assert errors[-1] < 0.05 < 0.2 < errors[0]
 
 
+def test_more_predictions_per_step_come_closer(picture):
+    timesteps, errors = ddim_timesteps(20, SCHEDULE.length), []
+    for evaluations in (1, 2, 4):
+        about = {"timesteps": timesteps, "evaluations": evaluations}
+        *_, last = ddim_inversion(exact_eps, picture, SCHEDULE, **about)
+        *_, back = ddim(exact_eps, last.x_t, SCHEDULE, timesteps=timesteps)
+        errors.append(float((back.x_t - picture).square().mean().sqrt()))
+    assert errors[1] < errors[0] / 3
+    assert errors[2] < errors[1] / 3
+
+
 def test_every_step_undoes_the_samplers(picture):
     """With one prediction for both, whatever it is, the way back is exact."""
     timesteps = ddim_timesteps(7, SCHEDULE.length)

@@ -235,13 +235,32 @@ def test_the_noise_of_a_picture_keeps_its_shapes():
     assert max(errors[:2]) < 13 < 25 < errors[2]
 
 
+def test_words_change_a_picture_that_keeps_its_shapes():
+    """With one prediction per step its noise was too weak, and it came back by daylight."""
+    request = TextToImage(
+        prompt="a village in the snow", width=128, height=128, steps=20, sampler="ddim", seed=1,
+        eta=0.0, temperature=1.0, guidance_scale=1.5, coarse=0.0,
+    )  # fmt: skip
+    with ModelManager(device="cpu").use("demo-text-to-image") as model:
+        day = made(model, request)[1].images[0]
+        start = {"image": EncodedImage.from_array(day), "strength": 1.0, "inversion": 1.0}
+        again = replace(request, prompt="a village in the snow at night", **start)
+        night = made(model, again)[1].images[0]
+    assert night.mean() < 0.6 * day.mean()
+    assert np.corrcoef(edges(day), edges(night))[0, 1] > 0.2
+
+
+def edges(picture):
+    return np.abs(np.diff(picture.mean(2), axis=0)).ravel()
+
+
 def test_finding_the_noise_is_estimated_and_measured(tiny_model):
     facts = facts_of(tiny_model)
     request = replace(REQUEST, image=START, strength=0.67, inversion=1.0)
     context = RunContext(lambda: facts, Resources(2**30))
     made(tiny_model, request, context)
     work = [(took.part, took.pictures, took.times, took.passes) for took in context.timings]
-    assert work == [("unet", 1, 2, 1), ("unet", 1, 2, 2), ("decoder", 1, 1, 1)]
+    assert work == [("unet", 1, 4, 1), ("unet", 1, 2, 2), ("decoder", 1, 1, 1)]
     known = Calibration(facts, {part: Rates([(1e6, 1.0)]) for part in ("unet", "decoder")})
     (canvas,) = canvases(request, facts)
     (without,) = canvases(replace(request, inversion=0.0), facts)
@@ -249,7 +268,7 @@ def test_finding_the_noise_is_estimated_and_measured(tiny_model):
     single = known.seconds(replace(without, passes=1), 2, plan)
     decode = known.seconds(without, 0, plan)
     more = known.seconds(canvas, 2, plan) - known.seconds(without, 2, plan)
-    assert more == pytest.approx(single - decode)
+    assert more == pytest.approx(2 * (single - decode))
 
 
 def test_of_a_large_canvas_the_small_picture_is_inverted(trained_small):
@@ -257,7 +276,7 @@ def test_of_a_large_canvas_the_small_picture_is_inverted(trained_small):
     progress, _ = made(trained_small, request)
     assert sum(event.stage == "inverting" for event in progress) == 8
     small, large = canvases(request, facts_of(trained_small))
-    assert (small.inverts, large.inverts) == (True, False)
+    assert (small.inverts, large.inverts) == (2, 0)
 
 
 def test_noise_is_found_under_the_negative_condition(tiny_model, monkeypatch):
@@ -268,10 +287,10 @@ def test_noise_is_found_under_the_negative_condition(tiny_model, monkeypatch):
     request = replace(REQUEST, image=START, strength=1.0, inversion=0.5, negative_prompt="trees")
     made(tiny_model, request)
     empty = tiny_model.condition(["trees"]).context
-    assert [len(x) for x, _, _ in seen] == 3 * [1] + 3 * [2]
-    assert all(np.array_equal(cond.context, empty) for _, _, cond in seen[:3])
+    assert [len(x) for x, _, _ in seen] == 6 * [1] + 3 * [2]
+    assert all(np.array_equal(cond.context, empty) for _, _, cond in seen[:6])
     times = [int(t[0]) for _, t, _ in seen]
-    assert times[:3] == times[:2:-1]  # the sampler's own
+    assert times[:6:2] == times[1:6:2] == times[:5:-1]  # the sampler's own
 
 
 def test_what_its_own_noise_cannot_do_is_told(tiny_model):

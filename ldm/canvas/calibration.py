@@ -92,7 +92,7 @@ class Calibration:
             if step is None or decode is None:
                 return None
             if canvas.inverts:  # one picture, without guidance
-                step += self._of("unet", facts.operations("unet", 1, seen, 1))
+                step += canvas.inverts * self._of("unet", facts.operations("unet", 1, seen, 1))
             unet, decoder = unet + times * steps * views * step, decoder + times * decode
         return unet + decoder
 

@@ -48,8 +48,8 @@ class Canvas:
         count: Number of pictures.
         passes: Evaluations of the denoiser per picture and step: 2 with guidance.
         encodes: Whether a picture of this size is encoded first.
-        inverts: Whether the noise of the picture to start from is found first, with one
-            evaluation of the denoiser per step and batch.
+        inverts: Evaluations of the denoiser, per step and batch, that find the noise of the picture
+            to start from before the steps; 0: it is not looked for.
         windows: Windows of the model's training size; None: the size is not known.
         share: Share of the request's steps that is taken on this canvas.
         at_once: Latent cells of a batch if memory suffices; 0: the default of the CPU.
@@ -60,7 +60,7 @@ class Canvas:
     count: int = 1
     passes: int = 1
     encodes: bool = False
-    inverts: bool = False
+    inverts: int = 0
     windows: EvenWindows | None = None
     share: float = 1.0
     at_once: int = 0

@@ -55,7 +55,7 @@ def canvases(request: Any, facts: Facts) -> list[Canvas]:
     first = replace(canvas_of(facts, small), share=small.first_pass_steps / steps)
     return [
         first,
-        replace(canvas, share=sampling.second_pass.resampled_steps / steps, inverts=False),
+        replace(canvas, share=sampling.second_pass.resampled_steps / steps, inverts=0),
     ]
 
 

@@ -13,7 +13,7 @@ from ldm.canvas.windows import windowed
 from ldm.canvas.wrapped import wrapped
 from ldm.diffusion.conditioning import Conditioning
 from ldm.diffusion.guidance import Denoise, conditioned
-from ldm.diffusion.inversion import ddim_inversion
+from ldm.diffusion.inversion import EVALUATIONS, ddim_inversion
 from ldm.diffusion.samplers import Step
 from ldm.diffusion.timesteps import last_timesteps, timesteps_of
 from ldm.events import Progress
@@ -61,7 +61,7 @@ def own_noise(
     step = yield from stopwatch.timed(inverted())
     if context is not None:
         one = replace(sampling, seeds=sampling.seeds[:1], guidance_scale=1.0)
-        context.timings.append(timing_of(on, one, total, stopwatch.seconds))
+        context.timings.append(timing_of(on, one, EVALUATIONS * total, stopwatch.seconds))
     t = torch.full((1,), timesteps[0], device=start.device)
     return schedule.predict_eps(step.x_t, t, start)
 

@@ -11,6 +11,7 @@ import numpy as np
 from ldm.canvas.plan import Canvas
 from ldm.canvas.windows import EvenWindows
 from ldm.canvas.wrapped import MARGIN, Wrap
+from ldm.diffusion.inversion import EVALUATIONS
 from ldm.diffusion.noise import InterpolatedSeed, Seed
 from ldm.diffusion.timesteps import FEW
 from ldm.errors import RequestError
@@ -155,7 +156,7 @@ def canvas_of(about: Measures, sampling: Sampling, *, encodes: bool = False) -> 
         count=len(sampling.seeds),
         passes=1 if sampling.guidance_scale == 1 else 2,
         encodes=encodes or sampling.image is not None or small_of(about, sampling) is not None,
-        inverts=sampling.inverts,
+        inverts=EVALUATIONS if sampling.inverts else 0,
         windows=_windows(about),
         at_once=about.cells_at_once,
     )
