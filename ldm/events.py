@@ -52,13 +52,13 @@ class Progress:
 
 @dataclass(frozen=True)
 class Frame:
-    """The intermediate state of a picture after one of its steps."""
+    """A picture at one of its steps: x_t, decoded, and what is expected of it."""
 
     step: int  # from 1
     total: int
-    t: int  # the time step at which the update started
+    t: int  # its time step
     expected: np.ndarray = field(repr=False)  # (H, W, 3) uint8: x0 as predicted at t
-    noisy: np.ndarray = field(repr=False)  # (H, W, 3) uint8: x after the step
+    noisy: np.ndarray = field(repr=False)  # (H, W, 3) uint8: x_t, from which that is predicted
 
 
 @dataclass(frozen=True)

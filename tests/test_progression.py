@@ -86,9 +86,10 @@ def test_frames_are_the_sampler_s_own(studio, monkeypatch):
 
     seen, sampler = [], denoising.SAMPLERS["ddim"]
 
-    def noted(*args, **about):
-        for step in sampler(*args, **about):
-            seen.append(step)
+    def noted(eps, x, *args, **about):
+        for step in sampler(eps, x, *args, **about):
+            seen.append((x, step))
+            x = step.x_t
             yield step
 
     monkeypatch.setitem(denoising.SAMPLERS, "ddim", noted)
@@ -103,9 +104,9 @@ def test_frames_are_the_sampler_s_own(studio, monkeypatch):
     assert [(frame.step, frame.total) for frame in frames] == [(1, 6), (4, 6), (6, 6)]
     with studio.manager.use(REQUEST.preset) as model, torch.inference_mode():
         for frame in frames:
-            step = seen[frame.step - 1]
+            x_t, step = seen[frame.step - 1]
             assert frame.t == step.t
-            for shown, latents in ((frame.expected, step.x0), (frame.noisy, step.x_t)):
+            for shown, latents in ((frame.expected, step.x0), (frame.noisy, x_t)):
                 assert np.array_equal(shown, to_arrays(model.decode(latents))[0])
 
 
@@ -243,12 +244,9 @@ def test_the_padding_of_a_map_is_not_shown(tiny_model, monkeypatch):
     sampling = Sampling("ddim", 1, 1.0, 0.0, (5,), 16, 16, inner=(13, 10))
     latents, recorder = torch.zeros(1, 3, 8, 8), FrameRecorder(lambda total: {1})
     on = Covered(tiny_model, tiny_model, Plan("whole", 1))
+    taken = latents, Step(0, 1, 1, latents, latents)
     with torch.inference_mode():
-        list(
-            _record_frame(
-                on, sampling, Step(0, 1, 1, latents, latents), StepPosition(1, 1), recorder
-            )
-        )
+        list(_record_frame(on, sampling, taken, StepPosition(1, 1), recorder))
     assert recorder.frames[0].noisy.shape == (13, 10, 3)
 
     monkeypatch.setattr(tiny_model, "trained_size", (16, 16))

@@ -26,10 +26,10 @@ def ddim_inversion(
     """Run DDIM backwards, from a picture to its noise (arXiv:2010.02502, Sec. 4.3).
 
     An update from t to s is solved for x_t, first with the noise prediction at x_s, which differs
-    little from that at x_t if the steps are small, then with that at the x_t so found, a fixed-point
-    iteration (arXiv:2309.04907, Sec. 3.2). DDIM with the same `eps` leads back to about x0. In steps
-    that are not small, the first solution alone is too weak a noise for real pictures: they come
-    back whatever the condition says.
+    little from that at x_t if the steps are small, then with that at the x_t so found, a
+    fixed-point iteration (arXiv:2309.04907). DDIM with the same `eps` leads back to about x0. In
+    steps that are not small, the first solution alone is too weak a noise for real pictures: they
+    come back whatever the condition says.
 
     Args:
         eps: (x_t, t) -> predicted noise; t is (B,) int64.

@@ -83,8 +83,8 @@ def denoised(
     own = None
     if sampling.inverts and start is not None and page.since is None:
         own = yield from own_noise(on, sampling, conditions[1], start, context)
-    steps = _steps(on, sampling, conditions, (start, own), page.since)
-    step = yield from stopwatch.timed(_run_steps(on, sampling, steps, page, position, context))
+    begun = _steps(on, sampling, conditions, (start, own), page.since)
+    step = yield from stopwatch.timed(_run_steps(on, sampling, begun, page, position, context))
     if context is not None and page.left:
         context.timings.append(timing_of(on, sampling, len(page.left), stopwatch.seconds))
     return step.x_t.to(on.model.device, on.model.dtype)
@@ -108,12 +108,13 @@ def _page(
 def _run_steps(  # noqa: PLR0913  (the arguments of `denoised`)
     on: Covered,
     sampling: Sampling,
-    steps: Iterator[Step],
+    begun: tuple[Tensor, Iterator[Step]],
     page: Page,
     position: StepPosition,
     context: RunContext | None,
 ) -> Generator[Progress, None, Step]:
-    """Take the steps that are left and return the last one."""
+    """Take the steps that are left and return the last one; `begun`: x_T and the steps from it."""
+    x_t, steps = begun
     step, recorder = page.since, context and context.recorder
     for index in page.left:
         before = position.after(index).progress()
@@ -124,20 +125,26 @@ def _run_steps(  # noqa: PLR0913  (the arguments of `denoised`)
         page.mark(step, now.done, now.total)
         yield now.progress(picture)
         if recorder is not None and now.done in recorder.shown(now.total):
-            yield from _record_frame(on, sampling, step, now, recorder)
+            yield from _record_frame(on, sampling, (x_t, step), now, recorder)
+        x_t = step.x_t
     on.model.wait()
     return step
 
 
 def _record_frame(
-    on: Covered, sampling: Sampling, step: Step, position: StepPosition, recorder: FrameRecorder
+    on: Covered,
+    sampling: Sampling,
+    taken: tuple[Tensor, Step],
+    position: StepPosition,
+    recorder: FrameRecorder,
 ) -> Generator[Progress, None, None]:
-    """Record a frame of the batch's first picture: its predicted x0 and its x_t after a step."""
+    """Record a frame of the batch's first picture: `taken`, x_t and the step from it."""
+    x_t, step = taken
     height, width = sampling.inner or (sampling.height, sampling.width)
     scale = min(1.0, FRAME_SIDE / max(height, width))
     size = [max(1, round(scale * side)) for side in (height, width)]
     made = []
-    for latents in (step.x0, step.x_t):
+    for latents in (step.x0, x_t):
         part = latents[:1].to(on.model.dtype)
         work = decoded(on, sampling, part, position, None)
         image = yield from _with_progress(position.progress(), work)
@@ -216,8 +223,8 @@ def _steps(
     conditions: Conditions,
     starts: tuple[Tensor | None, Tensor | None],
     since: Step | None,
-) -> Iterator[Step]:
-    """Return the sampler's steps for one batch; latents stay in float32 between network calls.
+) -> tuple[Tensor, Iterator[Step]]:
+    """Return x_T and the sampler's steps for one batch, in float32 between network calls.
 
     `starts`: the latents to start from, and their own noise; None: there are none.
     """
@@ -240,7 +247,7 @@ def _steps(
         eps = held(eps, model.schedule, small, sampling.coarse_hold)
         t = x.new_full((len(seeds),), timesteps[0]).long()
         x = model.schedule.q_sample(start, t, x)
-    return SAMPLERS[sampling.sampler](
+    steps = SAMPLERS[sampling.sampler](
         eps,
         x,
         model.schedule,
@@ -250,6 +257,7 @@ def _steps(
         timesteps=timesteps,
         after=since,
     )
+    return x, steps
 
 
 def _preview(model: LatentDiffusion, x0: Tensor, sampling: Sampling) -> np.ndarray:
