@@ -248,17 +248,18 @@ class LatentDiffusion(nn.Module):
         mask = F.interpolate(2 * mask - 1, size=latents.shape[2:], mode="nearest")
         return Conditioning(concat=torch.cat([latents, mask], dim=1))
 
-    def denoise(self, x_t: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
+    def denoise(self, x_t: Tensor, t: Tensor | int, cond: Conditioning) -> Tensor:
         """Predict the noise in x_t.
 
         Args:
             x_t: (B, C, h, w).
-            t: (B,) int64 in [0, schedule.length).
+            t: (B,) int64 in [0, schedule.length), or one for all.
             cond: Conditioning of the same batch.
 
         Returns:
             eps, (B, C, h, w), whatever the network itself predicts.
         """
+        t = torch.as_tensor(t, device=x_t.device).expand(len(x_t))
         if self.smooth_holes:
             # Group norms pass absolute colours on badly. Relative to the filling the known part is
             # zero, which the network tells from noise easily.

@@ -81,8 +81,8 @@ def guidance_scale(what: str) -> Any:
     return control(
         None,
         label="Guidance",
-        help=f"How strictly {what} followed; 1 switches guidance off",
-        minimum=1.0,
+        help=f"How strictly {what} followed; 1 switches guidance off, at 0 nothing is",
+        minimum=0.0,
         maximum=30.0,
         step=0.1,
     )

@@ -72,6 +72,15 @@ def test_snr_is_signal_power_over_noise_power():
     assert torch.allclose(schedule.snr(t).double(), (signal / noise).square()[:, 0], rtol=1e-5)
 
 
+def test_one_time_step_is_for_all_pictures(schedule):
+    x0, noise = torch.randn(2, 2, 3, 4, 4)
+    t = torch.tensor([10, 10])
+    assert torch.equal(schedule.q_sample(x0, 10, noise), schedule.q_sample(x0, t, noise))
+    x_t = schedule.q_sample(x0, t, noise)
+    assert torch.equal(schedule.predict_eps(x_t, 10, x0), schedule.predict_eps(x_t, t, x0))
+    assert float(schedule.snr(10)) == float(schedule.snr(t)[0])
+
+
 def test_posterior_is_bayes_rule():
     """q(x_s | x_t, x0) from the two Gaussians q(x_s | x0) and q(x_t | x_s)."""
     schedule, t = KINDS["scaled_linear"], 400

@@ -95,37 +95,37 @@ class NoiseSchedule:
     def _posterior_variance64(self) -> Tensor:
         return self.betas64 * (1 - self._before64) / (1 - self._cumprod64)
 
-    def snr(self, t: Tensor) -> Tensor:
+    def snr(self, t: Tensor | int) -> Tensor:
         """Signal-to-noise ratio alpha-bar_t / (1 - alpha-bar_t), in the shape of t."""
-        level = self._level(t)
+        level = self._level(torch.as_tensor(t))
         return level / (1 - level)
 
-    def q_sample(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """x_t = sqrt(alpha-bar_t) x0 + sqrt(1 - alpha-bar_t) noise (DDPM Eq. 4); t is (B,)."""
+    def q_sample(self, x0: Tensor, t: Tensor | int, noise: Tensor) -> Tensor:
+        """x_t = sqrt(alpha-bar_t) x0 + sqrt(1 - alpha-bar_t) noise (DDPM Eq. 4); t is (B,), or one for all."""
         signal, sigma = self._scales(t, x0)
         return signal * x0 + sigma * noise
 
-    def recentred(self, x_t: Tensor, t: Tensor, centre: Tensor) -> Tensor:
+    def recentred(self, x_t: Tensor, t: Tensor | int, centre: Tensor) -> Tensor:
         """Return x_t for x0 - centre with the same noise: x_t - sqrt(alpha-bar_t) centre."""
         signal, _ = self._scales(t, x_t)
         return x_t - signal * centre.to(x_t.dtype)
 
-    def predict_x0(self, x_t: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+    def predict_x0(self, x_t: Tensor, t: Tensor | int, eps: Tensor) -> Tensor:
         """Predict x0 from x_t and its noise (DDPM Eq. 15)."""
         signal, sigma = self._scales(t, x_t)
         return (x_t - sigma * eps) / signal
 
-    def predict_eps(self, x_t: Tensor, t: Tensor, x0: Tensor) -> Tensor:
+    def predict_eps(self, x_t: Tensor, t: Tensor | int, x0: Tensor) -> Tensor:
         """Return the noise in x_t, given x0."""
         signal, sigma = self._scales(t, x_t)
         return (x_t - signal * x0) / sigma
 
-    def velocity(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+    def velocity(self, x0: Tensor, t: Tensor | int, noise: Tensor) -> Tensor:
         """v = sqrt(alpha-bar_t) noise - sqrt(1 - alpha-bar_t) x0 (arXiv:2202.00512, Sec. 4)."""
         signal, sigma = self._scales(t, x0)
         return signal * noise - sigma * x0
 
-    def eps_from_velocity(self, x_t: Tensor, t: Tensor, v: Tensor) -> Tensor:
+    def eps_from_velocity(self, x_t: Tensor, t: Tensor | int, v: Tensor) -> Tensor:
         """Return the noise in x_t, given v."""
         signal, sigma = self._scales(t, x_t)
         return signal * v + sigma * x_t
@@ -136,7 +136,8 @@ class NoiseSchedule:
             self._levels[t.device] = self.alphas_cumprod.to(t.device)
         return self._levels[t.device][t]
 
-    def _scales(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    def _scales(self, t: Tensor | int, like: Tensor) -> tuple[Tensor, Tensor]:
         """sqrt(alpha-bar_t) and sqrt(1 - alpha-bar_t), (B, 1, 1, 1), in the type of `like`."""
-        level = self._level(t).view(-1, *[1] * (like.ndim - 1))
+        at = torch.as_tensor(t, device=like.device)
+        level = self._level(at).view(-1, *[1] * (like.ndim - 1))
         return level.sqrt().to(like.dtype), (1 - level).sqrt().to(like.dtype)
