@@ -53,7 +53,7 @@ def compared(
                         yield _progress(Progress("sampling"), made, len(requests), seconds)
                     else:
                         yield _progress(event, made, len(requests), time.perf_counter() - begin)
-        image = sheet_of(comparison, images)
+        image = sheet_of(comparison, images, [result.requests[0] for result in made])
         path = save(image, made[0])
     except (LDMError, MemoryError) as error:
         if not made:
@@ -107,12 +107,18 @@ def _without_sheet(made: list[Result], total: int, seconds: float, why: str = ""
     return replace(result, notes=(*result.notes, note))
 
 
-def sheet_of(comparison: Comparison, images: list[np.ndarray]) -> np.ndarray:
-    """Draw the pictures of a comparison, given row by row and small enough, on one sheet."""
+def sheet_of(comparison: Comparison, images: list[np.ndarray], requests: list[Any]) -> np.ndarray:
+    """Draw the pictures of a comparison on one sheet.
+
+    Args:
+        comparison: The comparison.
+        images: Its pictures, row by row and small enough.
+        requests: The request of each, with all settings filled in.
+    """
     width = len(comparison.across.values)
     rows = [images[start : start + width] for start in range(0, len(images), width)]
     above, *beside = (comparison.labels(axis, axis_said) for axis in comparison.axes)
-    title = headline(comparison.request, {axis.name for axis in comparison.axes})
+    title = headline(requests, {axis.name for axis in comparison.axes})
     return sheet(rows, above, *beside, title=title)
 
 

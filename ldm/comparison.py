@@ -160,11 +160,10 @@ def comparable(request_type: type) -> dict[str, Control]:
 def read_axis(request_type: type, name: str, text: str) -> Axis:
     """Parse an axis from typed values, separated by "|" if there is one, else by commas.
 
-    In a text field, nothing between two "|" or before the first one is the empty text. Values that
-    are repeated count once.
+    Nothing before a separator is the empty text. Values that are repeated count once.
 
     Raises:
-        RequestError: If a value is not of the field's type.
+        RequestError: If a value is not of the field's type, as the empty text is in one of numbers.
     """
     name = name.strip().lower().replace("-", "_").replace(" ", "_")
     parts = [part.strip() for part in text.split("|" if "|" in text else ",")]
@@ -172,8 +171,6 @@ def read_axis(request_type: type, name: str, text: str) -> Axis:
     kind = types[name].kind if name in types else str
     if not parts[-1]:
         del parts[-1]  # a last separator ends a value and begins none
-    if "|" not in text or kind is not str:
-        parts = [part for part in parts if part]
     return Axis(
         name, tuple(dict.fromkeys(_value(name, value_called(name, part), kind) for part in parts))
     )

@@ -87,7 +87,7 @@ def save_steps(
             path = twin
             result = replace(result, paths=(path,))
         weights = record.weights_sha256
-        sheet = progression.sheet(frames, picture, headline(request))
+        sheet = progression.sheet(frames, picture, headline([request]))
         about = {"stem": f"{path.stem}-steps", "frames": progression.frames}
         beside = _saved(path.parent, sheet, request, weights, **about)
     except (OSError, MemoryError, LDMError) as error:

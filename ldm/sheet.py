@@ -21,6 +21,8 @@ LETTERS = (13, 40)  # ... with font sizes within these limits in px
 LINE = 1.35  # line spacing / font size
 WIDEST = 14  # width of a row's label / font size, about
 LINES = 3  # most lines of a label
+TITLE_LINES = 12  # most lines of the title; all that is held fixed takes less
+TITLE_WIDTH = 20  # least width of the title / font size
 PAPER, INK, QUIET = (250, 248, 244), (45, 50, 58), (110, 116, 124)
 
 
@@ -49,7 +51,9 @@ def sheet(
     sides = [_lines(text, WIDEST * letter, font, room) for text in beside]
     left = MARGIN + max((_width(words, font) + GAP for text in sides for words in text), default=0)
     right = left + len(above) * (width + GAP) - GAP + MARGIN
-    over = _lines(title, right - 2 * MARGIN, font) if title else []
+    if title:
+        right = max(right, TITLE_WIDTH * letter + 2 * MARGIN)
+    over = _lines(title, right - 2 * MARGIN, font, TITLE_LINES) if title else []
     top = MARGIN + line * (len(over) + bool(over) + max(map(len, heads))) + GAP
     bottom = top + len(rows) * (height + GAP) - GAP + MARGIN
     page = Image.new("RGB", (right, bottom), PAPER)
@@ -90,9 +94,10 @@ def _write(
 def _lines(text: str, width: int, font: ImageFont.FreeTypeFont, most: int = LINES) -> list[str]:
     """Wrap a label to `width` px and at most `most` lines; an ellipsis marks text that is cut.
 
-    The font that comes with Pillow has no accents: they are removed.
+    The font that comes with Pillow has no accents, which are removed, and no ×.
     """
-    text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    text = unicodedata.normalize("NFKD", text.replace("×", "x"))
+    text = "".join(c for c in text if not unicodedata.combining(c))
     about = {"max_lines": most, "placeholder": " …", "break_on_hyphens": False}
     for letters in range(max(4, 2 * width // _width("e", font)), 3, -1):
         lines = textwrap.wrap(text, letters, **about) or [""]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ldm.catalog.registry import load_preset
-from ldm.comparison import Axis, Comparison
+from ldm.comparison import Axis, Comparison, comparable
 from ldm.errors import LDMError
 from ldm.images import EncodedImage
 from ldm.picture_files import title_of as title_of  # re-exported for callers
@@ -62,16 +62,27 @@ def searched(request: Any) -> str:
     return " ".join([model, str(request.sampler), request.variations, *painted])
 
 
-def headline(request: Any, varied: Container[str] = ()) -> str:
-    """What the pictures of a sheet have in common, in a line: prompt, seed and model.
+def headline(requests: Sequence[Any], varied: Container[str] = ()) -> str:
+    """What the pictures of a sheet have in common, in a line: prompt, model and settings.
 
     Args:
-        request: The request of one of them.
-        varied: Fields in which they differ, which are left out.
+        requests: Those of its pictures, with all settings filled in.
+        varied: Fields that are compared. They are left out, as are others that differ: another
+            model may bring another sampler.
     """
-    prompt = textwrap.shorten(getattr(request, "prompt", ""), 120, placeholder=" …")
-    common = {"prompt": prompt, "seed": f"seed {request.seed}", "preset": _model(request.preset)}
-    return " · ".join(text for name, text in common.items() if text and name not in varied)
+    first = requests[0]
+    names = comparable(type(first))
+    out = {name for name in names if name in varied or _differ(getattr(r, name) for r in requests)}
+    sides = zip(*map(_size, requests), strict=True)
+    out |= {name for name, of in zip(("width", "height"), sides, strict=True) if _differ(of)}
+    prompt = textwrap.shorten(getattr(first, "prompt", ""), 120, placeholder=" …")
+    common = {"prompt": prompt, "preset": _model(first.preset)}
+    about = [text for name, text in common.items() if text and name not in out]
+    return " · ".join([*about, *_how(first, out)])
+
+
+def _differ(values: Iterable[Any]) -> bool:
+    return len(set(values)) > 1
 
 
 def axis_said(axis: Axis) -> list[str]:
@@ -92,18 +103,46 @@ def settings(request: Any) -> str:
         return request.differences(axis_said) + seed
     if isinstance(request, Progression):
         return f"its steps · {settings(request.request)}"
-    width, height = _size(request)
-    about = [f"seed {request.seed}{_varied(request.variations)}", f"{width} × {height} px"]
-    about.append(f"{request.steps} steps of {called('sampler', request.sampler)}")
-    if getattr(request, "guidance_scale", None) is not None:
-        about.append(f"guidance {request.guidance_scale:g}")
+    return " · ".join(_how(request))
+
+
+def _how(request: Any, out: Container[str] = ()) -> list[str]:
+    """The settings of a finished picture, in parts, without those of the fields `out`."""
+    seed = "" if "seed" in out else f"seed {request.seed}"
+    turned = "" if "variations" in out else _varied(request.variations)
+    parts = [f"{seed}{turned}".removeprefix(", "), _sized(request, out), _sampled(request, out)]
+    parts.append(_number(request, "guidance_scale", None, out, word="guidance"))
     if start_image(request) is not None:
-        inversion = getattr(request, "inversion", 0.0)
-        kept = f", shapes kept {inversion:g}" if inversion else ""
-        about.append(f"from a picture, strength {request.strength:g}{kept}")
-    if request.seamless != "no":
-        about.append(f"seamless: {called('seamless', request.seamless).lower()}")
-    return " · ".join([*about, f"eta {request.eta:g}"] if request.eta else about)
+        start = ["from a picture", _number(request, "strength", None, out)]
+        start.append(_number(request, "inversion", 0, out, word="shapes kept"))
+        parts.append(", ".join(filter(None, start)))
+    if request.seamless != "no" and "seamless" not in out:
+        parts.append(f"seamless: {called('seamless', request.seamless).lower()}")
+    parts += [_number(request, "temperature", 1, out), _number(request, "eta", 0, out)]
+    return [part for part in parts if part]
+
+
+def _number(
+    request: Any, name: str, usual: float | None, out: Container[str], word: str = ""
+) -> str:
+    """The value of a field after what it is called; "" if it is the usual one or left out."""
+    value = getattr(request, name, None)
+    is_said = value is not None and value != usual and name not in out
+    return f"{word or name} {value:g}" if is_said else ""
+
+
+def _sized(request: Any, out: Container[str]) -> str:
+    width, height = _size(request)
+    if "width" in out:
+        return "" if "height" in out else f"{height} px high"
+    return f"{width} px wide" if "height" in out else f"{width} × {height} px"
+
+
+def _sampled(request: Any, out: Container[str]) -> str:
+    sampler = "" if "sampler" in out else called("sampler", request.sampler)
+    if "steps" in out:
+        return sampler
+    return f"{request.steps} steps" + (f" of {sampler}" if sampler else "")
 
 
 def _varied(variations: str) -> str:

@@ -5,18 +5,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import ImageFont
 
 from ldm.compare import compared, expected
 from ldm.comparison import MOST, Axis, Comparison, comparable, read_axis, recorded, said
 from ldm.errors import RequestError
 from ldm.events import Estimate, Progress, Result
-from ldm.requests import REQUESTS, TextToImage
-from ldm.sheet import GAP, LINES, LONGEST, MARGIN, _lines, fitted, sheet
+from ldm.images import EncodedImage
+from ldm.requests import REQUESTS, TextToImage, Upscale
 from ldm.titles import axis_said, headline, settings
 
 REQUEST = TextToImage(prompt="a lake", seed=4, count=3)
-FONT = ImageFont.load_default(13)
 STEPS, SAMPLERS = Axis("steps", (5, 10, 20)), Axis("sampler", ("ddim", "plms"))
 
 
@@ -61,17 +59,54 @@ def test_what_it_says():
     made = Comparison(REQUEST, Axis("guidance_scale", (1.0, 2.5)), Axis("prompt", ("a", "b")))
     assert [made.labels(axis) for axis in made.axes] == [["Guidance 1", "Guidance 2.5"], ["a", "b"]]
     assert made.differences() == "Guidance 1, 2.5 · Prompt a, b"
-    assert headline(REQUEST, {"prompt"}) == "seed 4 · Landscapes, text to image"
     without = Comparison(REQUEST, Axis("negative_prompt", ("", "fog")))
     assert without.differences() == "Negative prompt none, fog"
     assert without.labels(without.across) == ["Negative prompt none", "Negative prompt fog"]
-    assert headline(REQUEST) == "a lake · seed 4 · Landscapes, text to image"
-    assert headline(replace(REQUEST, preset="gone")) == "a lake · seed 4 · gone"
     models = Comparison(REQUEST, Axis("preset", ("demo-text-to-image", "gone")), SAMPLERS)
     assert settings(models).startswith("Model Landscapes, text to image, gone · Sampler DDIM")
     assert models.labels(models.across, axis_said)[0] == "Model Landscapes, text to image"
     assert models.record()["preset"] == ["demo-text-to-image", "gone"]
     assert made.record() == {"guidance_scale": [1.0, 2.5], "prompt": ["a", "b"]}
+
+
+def test_a_sheet_says_what_was_held_fixed():
+    about = {"width": 128, "height": 96, "steps": 5, "sampler": "ddim", "guidance_scale": 1.5}
+    made = replace(REQUEST, count=1, temperature=0.95, eta=0.25, **about)
+    model, held = "Landscapes, text to image", "5 steps of DDIM · guidance 1.5"
+    noise = "temperature 0.95 · eta 0.25"
+    assert headline([made]) == f"a lake · {model} · seed 4 · 128 × 96 px · {held} · {noise}"
+    plain = replace(made, temperature=1.0, eta=0.0, guidance_scale=None)
+    assert headline([plain]) == f"a lake · {model} · seed 4 · 128 × 96 px · 5 steps of DDIM"
+    out = {"prompt", "preset", "seed", "width", "sampler", "guidance_scale", "eta"}
+    assert headline([made], out) == "96 px high · 5 steps · temperature 0.95"
+    out = {"prompt", "preset", "height", "steps", "temperature"}
+    turned = replace(made, variations="7:0.3")
+    wanted = "seed 4, turned 30 % to seed 7 · 128 px wide · DDIM · guidance 1.5 · eta 0.25"
+    assert headline([turned], out) == wanted
+    assert headline([turned], {*out, "seed"}).startswith("turned 30 % to seed 7 · 128 px wide")
+    assert headline([turned], {*out, "variations"}).startswith("seed 4 · 128 px wide")
+    # another model brings its own steps and guidance
+    other = replace(made, preset="gone", steps=50, guidance_scale=3.0)
+    assert headline([made, other], {"preset"}) == f"a lake · seed 4 · 128 × 96 px · DDIM · {noise}"
+
+
+def test_a_sheet_of_larger_and_smaller_pictures_names_no_size():
+    image = EncodedImage.from_array(np.zeros((32, 48, 3), np.uint8))
+    once = Upscale(image=image, seed=4, steps=5, sampler="ddim", temperature=1.0, eta=0.0)
+    wanted = "Landscapes, upscaling · seed 4 · 5 steps of DDIM"
+    assert headline([once, replace(once, passes=2)], {"passes"}) == wanted
+
+
+def test_a_sheet_that_is_drawn_has_what_was_held_fixed(monkeypatch):
+    drawn = []
+    monkeypatch.setattr("ldm.compare.sheet", lambda *_, title: drawn.append(title) or picture(0))
+
+    def run(request):
+        filled = replace(request, width=64, height=64, sampler=request.sampler or "ddim", steps=7)
+        yield Result((filled,), (picture(0),), paths=("a.png",))
+
+    list(compared(Comparison(REQUEST, SAMPLERS), run, lambda image, first: "sheet.png"))
+    assert drawn == ["a lake · Landscapes, text to image · seed 4 · 64 × 64 px · 7 steps"]
 
 
 def test_a_sheet_says_what_it_compares():
@@ -107,13 +142,16 @@ def test_what_it_cannot_be_is_told(across, down, words):
 @pytest.mark.parametrize(
     ("name", "text", "values"),
     [
-        ("steps", "5, 10,,20 ", (5, 10, 20)),
+        ("steps", "5, 10, 20, ", (5, 10, 20)),
         ("guidance-scale", "1, 2.5", (1.0, 2.5)),
         ("prompt", "a lake, snow | a lake", ("a lake, snow", "a lake")),
         ("sampler", "ddim", ("ddim",)),
         ("Steps", "5, 5, 10", (5, 10)),
         ("steps", " ", ()),
-        ("steps", "5 || 10 |", (5, 10)),
+        ("steps", "5 | 10 |", (5, 10)),
+        ("variations", ",7:0.3,7:0.6", ("", "7:0.3", "7:0.6")),
+        ("variations", "7:0.3, , 7:0.6", ("7:0.3", "", "7:0.6")),
+        ("variations", ",", ("",)),
         ("negative-prompt", "| fog", ("", "fog")),
         ("negative-prompt", "fog | |", ("fog", "")),
         ("negative-prompt", "fog, rain |", ("fog, rain",)),
@@ -121,6 +159,21 @@ def test_what_it_cannot_be_is_told(across, down, words):
 )
 def test_values_as_they_are_typed(name, text, values):
     assert read_axis(TextToImage, name, text) == Axis(name.lower().replace("-", "_"), values)
+
+
+def test_an_empty_value_counts_where_a_field_may_be_empty_and_is_told_elsewhere():
+    made = said(REQUEST, "steps=1,2", "variations=,7:0.3,7:0.6")
+    assert [row[0].variations for row in made.rows()] == ["", "7:0.3", "7:0.6"]
+    assert made.labels(made.down)[0] == "Variations none"
+    for text, words in (
+        ("steps=,5,10", "steps takes whole numbers, got ''"),
+        ("steps=5||10", "steps takes whole numbers, got ''"),
+        ("eta=0.5,,1", "eta takes numbers, got ''"),
+        ("sampler=,ddim", "sampler must be one of ddim, .* got ''"),
+        ("seamless=no,,both", "seamless must be one of .* got ''"),
+    ):
+        with pytest.raises(RequestError, match=words):
+            said(REQUEST, text, "")
 
 
 def test_only_requests_are_compared():
@@ -234,47 +287,6 @@ def test_closing_it_closes_the_run_of_the_picture():
     next(events)
     events.close()
     assert closed == [5]
-
-
-def test_a_sheet_has_every_picture_whole_in_its_place():
-    rows = [[picture(10), picture(20, 4, 8)], [picture(30), picture(40)]]
-    made = sheet(rows, ["one", "two"], ["first", "a second row"], "all of it")
-    for value, size in ((10, 48), (20, 32), (30, 48), (40, 48)):
-        assert (made == value).all(-1).sum() == size
-    plain = sheet(rows, ["one", "two"])
-    assert plain.shape[1] == 2 * 8 + GAP + 2 * MARGIN
-    assert made.shape[1] > plain.shape[1]  # what stands beside the rows has room
-    bottom = plain[-MARGIN - 6 : -MARGIN, MARGIN:]
-    assert (bottom[:, :8] == 30).all()
-    assert (bottom[:, 8 + GAP : 16 + GAP] == 40).all()
-    assert (plain[-MARGIN:] == plain[0, 0]).all()
-
-
-@pytest.mark.parametrize("words", ["a long sentence about a lake with mountains " * 9, "W" * 200])
-def test_words_that_are_too_long_stay_over_their_picture(words):
-    made = sheet([[picture(0, 90, 90), picture(0, 90, 90)]], [words, ""])
-    ink = (made[MARGIN : -90 - MARGIN] < 128).all(-1).any(0)
-    assert ink[MARGIN : MARGIN + 90].any()
-    assert not ink[:MARGIN].any()
-    assert not ink[MARGIN + 90 + GAP :].any()
-
-
-def test_what_is_left_out_of_a_label_is_dots():
-    *lines, last = _lines("a long sentence about a lake with mountains " * 9, 90, FONT)
-    assert len(lines) == LINES - 1
-    assert last.endswith(" …")
-    assert _lines("steps 5", 90, FONT) == ["steps 5"]
-    assert _lines("", 90, FONT) == [""]
-    assert _lines("\u00fcber den Fl\u00fc\u00dfen", 300, FONT, 1)[0].startswith("uber den Flu")
-
-
-def test_large_pictures_are_made_smaller_for_a_sheet():
-    large = picture(7, 16, LONGEST // 2)
-    small = fitted(large, 1, 3)
-    assert small.shape == (10, LONGEST // 3, 3)
-    assert (small == 7).all()
-    assert fitted(large, 1, 2) is large
-    assert fitted(large, LONGEST, 1).shape == (1, LONGEST // 32, 3)
 
 
 def test_what_is_told_before_is_told_of_all_its_pictures():

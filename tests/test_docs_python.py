@@ -34,7 +34,7 @@ def ran(tmp_path_factory):
 
 
 def test_every_block_is_run():
-    assert len(BLOCKS) == PAGE.read_text("utf-8").count("```python") == 7
+    assert len(BLOCKS) == PAGE.read_text("utf-8").count("```python") == 10
 
 
 def test_the_loop_makes_the_pictures_of_the_studio(ran):
@@ -67,6 +67,26 @@ def test_latents_give_the_picture_back(ran):
     near = (ran["redrawn"].x_t - ran["z"]).flatten(1).norm(dim=1)
     far = (ran["redrawn"].x_t - ran["z"].flip(0)).flatten(1).norm(dim=1)
     assert (near < far).all()
+
+
+def test_the_gradient_of_a_denoised_picture_is_the_way_to_a_lighter_one(ran):
+    gradient = ran["gradient"]
+    assert gradient.shape == ran["x_t"].shape == (2, 3, 32, 32)
+    means = []
+    with torch.no_grad(), ran["plain"].use("demo-text-to-image") as model:
+        for far in (-0.1, 0.1):
+            x_t = ran["x_t"].detach() + far * gradient / gradient.norm()
+            t = x_t.new_full((len(x_t),), 600).long()
+            z_0 = model.schedule.predict_x0(x_t, t, model.denoise(x_t, t, ran["cond"]))
+            means.append(float(model.decode(z_0).mean()))
+    assert (means[1] - means[0]) / 0.2 == pytest.approx(float(gradient.norm()), rel=0.1)
+
+
+def test_the_loop_by_hand_is_ddim_and_noise_covers_the_picture(ran):
+    assert ran["same"]
+    means = [np.abs(seen.astype(int) - ran["pictures"][0]).mean() for seen, _ in ran["film"]]
+    assert means == sorted(means)
+    assert all((curve.diff() < 0).all() for curve in ran["curves"].values())
 
 
 def test_every_sampler_reaches_what_a_plain_function_knows(ran):

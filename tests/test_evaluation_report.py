@@ -1,14 +1,18 @@
 import pytest
 import torch
+from PIL import Image
 
+from ldm.catalog import registry
 from ldm.errors import PresetError
-from ldm.evaluation import grid, semantic
+from ldm.evaluation import grid, report, semantic
 from ldm.evaluation.critic import judge, load_critic
 from ldm.evaluation.drawing import Size
 from ldm.evaluation.frechet import frechet_row
 from ldm.evaluation.held_out import held_out
 from ldm.evaluation.metrics import frechet_distance, mean_iou
 from ldm.evaluation.report import Row, evaluate, table
+from ldm.requests import REQUESTS
+from ldm.training.own import create
 
 
 def test_the_table_says_what_is_below_its_bar():
@@ -38,9 +42,39 @@ def test_a_task_without_measures_is_refused():
         evaluate("ffhq256")
 
 
+def test_models_of_ones_own_are_measured_if_they_know_what_is_in_the_scenes(tmp_path, monkeypatch):
+    """Classes and words of one's own are refused; what a picture alone is asked for is not."""
+    for kind, sentence in (("tulip", "a tulip"), ("aster", "an aster")):
+        (tmp_path / "pictures" / kind).mkdir(parents=True)
+        Image.new("RGB", (32, 32)).save(tmp_path / "pictures" / kind / "a.png")
+        (tmp_path / "pictures" / kind / "a.txt").write_text(sentence)
+    known, models = registry.load_preset, tmp_path / "models"
+    refused = {
+        "demo-class-conditional": r"knows other classes \(aster, tulip\); class-conditional is "
+        "measured on the procedural landscapes, whose classes are grass by day, grass at dawn, "
+        "grass at sunset and 13 more",
+        "demo-text-to-image": r"does not know the words afternoon, .* and \d+ more; "
+        "text-to-image is measured",
+    }
+    monkeypatch.setattr(report, "EVALUATORS", dict.fromkeys(report.EVALUATORS, lambda *_: ["row"]))
+    for module in (report, grid):
+        monkeypatch.setattr(module, "load_preset", lambda name: known(name, models))
+    for like in (*refused, "demo-kl-f4", "demo-upscale-bsr", "demo-inpaint"):
+        name = like.replace("demo", "my")
+        create(name, like, tmp_path / "pictures", models_dir=models)
+        if like not in refused:
+            assert evaluate(name) == ["row"]
+            continue
+        for measure in (evaluate, lambda name: grid.write_grid(name, tmp_path / "grid.png")):
+            with pytest.raises(PresetError, match=f"{name} {refused[like]}"):
+                measure(name)
+    for request_type in REQUESTS.values():
+        assert evaluate(request_type.preset) == ["row"]
+
+
 @pytest.mark.parametrize("name", ["semantic-synthesis256", "layout2img-openimages256", "cin256-v2"])
 def test_a_model_of_other_classes_is_refused(name):
-    with pytest.raises(PresetError, match=f"{name} knows other classes; .* on the procedural"):
+    with pytest.raises(PresetError, match=f"{name} knows other classes.*; .* on the procedural"):
         evaluate(name)
 
 

@@ -122,6 +122,7 @@ def test_what_is_not_recorded(made, recorder):
     for _ in range(3):
         made(double, (large,))
         made(double, (wanted,)).sum().backward()
+        made(lambda x, y: x + y, (ones(1, 1, 2, 2), wanted)).sum().backward()
         with FlopCounterMode(display=False):  # it counts every operation
             made(double, (ones(1, 1, 2, 2),))
     elsewhere = Graphs(64, recorder)

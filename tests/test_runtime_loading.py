@@ -1,5 +1,6 @@
 """The manager with real presets and weight files."""
 
+import copy
 import os
 import shutil
 from dataclasses import replace
@@ -11,7 +12,7 @@ from ldm.catalog.build import build_model
 from ldm.catalog.registry import list_presets, load_preset
 from ldm.checkpoints.apply import load_files
 from ldm.checkpoints.parts import files_of
-from ldm.errors import CheckpointError, RequestError
+from ldm.errors import CheckpointError, LDMError, RequestError
 from ldm.inference.packed import PackedConv2d
 from ldm.inference.prepare import prepare
 from ldm.runtime import manager as module
@@ -137,3 +138,61 @@ def test_a_loaded_model_is_the_plain_one_made_fast():
         for model in (fast, plain):
             model.made = model.decode(model.denoise(x, t, model.condition(["a lake"])))
         torch.testing.assert_close(fast.made, plain.made, rtol=0, atol=1e-4)
+
+
+def slope(model, along):
+    """The derivative of a weighted sum of the noise in x along a direction, and its autograd."""
+    generator = torch.Generator().manual_seed(1)
+    x, weight = (torch.randn(1, 3, 16, 16, generator=generator) for _ in range(2))
+    t, cond = torch.tensor([300]), model.condition(["a lake"])
+    with torch.no_grad():
+        ends = [(model.denoise(x + far * along, t, cond) * weight).sum() for far in (0.01, -0.01)]
+    x.requires_grad_()
+    (gradient,) = torch.autograd.grad((model.denoise(x, t, cond) * weight).sum(), x)
+    return float(ends[0] - ends[1]) / 0.02, float((gradient * along).sum())
+
+
+def test_a_plain_model_has_the_right_gradient():
+    manager = ModelManager(device="cpu", memory_budget=2**40, prepared=False)
+    along = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(2))
+    with manager.use("demo-text-to-image") as model:
+        finite, exact = slope(model, along)
+    assert abs(finite) > 1
+    assert exact == pytest.approx(finite, rel=0.02)
+
+
+def test_a_plain_model_can_be_copied_and_trained_and_its_file_stays(moved):
+    before = [file.read_bytes() for file in files(moved)]
+    manager = ModelManager(device="cpu", memory_budget=2**40, prepared=False)
+    with manager.use(moved.name) as model:
+        unet = copy.deepcopy(model.unet)
+        for network in (unet, model.unet.requires_grad_()):
+            optimizer = torch.optim.SGD(network.requires_grad_().parameters(), lr=0.1)
+            cond = model.condition(torch.tensor([3]))
+            x, t = torch.randn(1, 3, 16, 16), torch.tensor([300])
+            network(x, t, context=cond.context).square().mean().backward()
+            weight = network.out[2].weight
+            old = weight.detach().clone()
+            optimizer.step()
+            assert not torch.equal(weight, old)
+    assert [file.read_bytes() for file in files(moved)] == before
+
+
+@pytest.mark.parametrize("wants", ["x", "context", "weights", "latents", "picture"])
+def test_a_prepared_model_refuses_a_gradient_in_a_sentence(wants):
+    with ModelManager(device="cpu", memory_budget=2**40).use("demo-text-to-image") as model:
+        x, t = torch.zeros(1, 3, 16, 16), torch.tensor([300])
+        cond = model.condition(["a lake"])
+        if wants == "context":
+            cond = replace(cond, context=cond.context.clone().requires_grad_())
+        if wants == "weights":
+            model.unet.requires_grad_()
+        x.requires_grad_(wants == "x")
+        made = {
+            "latents": lambda: model.decode(x.requires_grad_()),
+            "picture": lambda: model.encode(torch.zeros(1, 3, 32, 32).requires_grad_()),
+        }
+        with pytest.raises(LDMError, match=r"no gradients; .* ModelManager\(prepared=False\)"):
+            made.get(wants, lambda: model.denoise(x, t, cond))()
+        with torch.no_grad():
+            assert model.denoise(x, t, cond).isfinite().all()

@@ -79,8 +79,15 @@ def test_settings_are_compared(page, tmp_path):
         page.locator("body[data-ready]").wait_for()
     expect(pictures).to_have_count(5)
 
-    for name in ("vary", "see"):  # they are for one picture
-        expect(page.locator(f"{TAB}-{name}")).to_be_hidden()
+    for name in ("vary", "see", "to-inpaint", "to-upscale", "to-text-to-image"):
+        expect(page.locator(f"{TAB}-{name}")).to_be_hidden()  # they are for one picture
+    for name in ("use", "closer"):
+        expect(page.locator(f"{TAB}-{name}")).to_be_visible()
+    pictures.nth(3).click()
+    for name in ("vary", "see", "to-inpaint", "to-upscale", "to-text-to-image"):
+        expect(page.locator(f"{TAB}-{name}")).to_be_visible()
+    pictures.first.click()
+    expect(page.locator(f"{TAB}-to-inpaint")).to_be_hidden()
     expect(page.locator(f"{TAB}-comparing-go")).to_be_enabled()
 
 

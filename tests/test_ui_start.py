@@ -83,6 +83,8 @@ def test_every_caption_says_how_large_the_picture_is():
         (Inpaint(image=image, outpaint_left=32, outpaint_bottom=16, **about), "128 × 80"),
     ):
         assert settings(request) == f"seed 4 · {size} px · 5 steps of DDIM"
+        noisy = replace(request, temperature=0.5, eta=1.0)
+        assert settings(noisy).endswith(" · 5 steps of DDIM · temperature 0.5 · eta 1")
 
 
 def test_the_caption_says_what_is_kept_and_what_meets():

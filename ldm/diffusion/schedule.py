@@ -101,7 +101,10 @@ class NoiseSchedule:
         return level / (1 - level)
 
     def q_sample(self, x0: Tensor, t: Tensor | int, noise: Tensor) -> Tensor:
-        """x_t = sqrt(alpha-bar_t) x0 + sqrt(1 - alpha-bar_t) noise (DDPM Eq. 4); t is (B,), or one for all."""
+        """x_t = sqrt(alpha-bar_t) x0 + sqrt(1 - alpha-bar_t) noise (DDPM Eq. 4).
+
+        Here and below, t is (B,), or one time step for all.
+        """
         signal, sigma = self._scales(t, x0)
         return signal * x0 + sigma * noise
 

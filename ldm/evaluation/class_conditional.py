@@ -18,7 +18,7 @@ from ldm.evaluation.critic import judge, load_critic
 from ldm.evaluation.drawing import Size, draw, sizes, trained_size
 from ldm.evaluation.frechet import frechet_row
 from ldm.evaluation.grid import Block
-from ldm.evaluation.held_out import held_out, require_landscapes
+from ldm.evaluation.held_out import held_out
 from ldm.evaluation.report import Row
 from ldm.images import to_arrays
 from ldm.latent_diffusion import LatentDiffusion
@@ -31,7 +31,6 @@ SEEDS = 4  # samples of each class on the example sheet
 
 def measure(preset: Preset, scenes: int) -> list[Row]:
     """Accuracy of ground and time relative to real scenes, and Fréchet distance, per size."""
-    require_landscapes(preset)
     critic, rows = load_critic(), []
     with ModelManager().use(preset.name) as model:
         for size in sizes(preset, scenes):
@@ -77,7 +76,6 @@ def draw_classes(
 
 def examples(preset: Preset, model: LatentDiffusion) -> list[Block]:
     """Sample every class with the seeds 0 to 3."""
-    require_landscapes(preset)
     size = trained_size(preset, len(NAMES) * SEEDS)
     ids = torch.arange(len(NAMES)).repeat_interleave(SEEDS)
     how = {"seeds": [*range(SEEDS)] * len(NAMES)}

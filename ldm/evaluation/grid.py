@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ldm.catalog.registry import load_preset
 from ldm.errors import PresetError
+from ldm.evaluation.held_out import require_landscapes
 from ldm.runtime.manager import ModelManager
 
 GAP = 6  # px
@@ -41,13 +42,15 @@ def write_grid(preset_name: str, path: Path) -> None:
     """Sample examples with a preset's defaults and write them as one picture file.
 
     Raises:
-        PresetError: If the preset's task has no examples, or `path` cannot be written.
+        PresetError: If the preset's task has no examples, it cannot be asked for what is in them,
+            or `path` cannot be written.
     """
     preset = load_preset(preset_name)
     if preset.task not in MODULES:
         raise PresetError(
             f"{preset.name} does {preset.task}; there are grids of {', '.join(MODULES)}."
         )
+    require_landscapes(preset)
     _check_writable(path)  # before minutes of sampling
     module = importlib.import_module(f"ldm.evaluation.{MODULES[preset.task]}")
     with ModelManager().use(preset.name) as model:

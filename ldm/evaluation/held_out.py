@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,13 +10,19 @@ import torch
 from torch import Tensor
 
 from ldm.catalog.schema import Preset
-from ldm.data import attributes, scenes
+from ldm.catalog.tokenizer import tokenizer_of
+from ldm.data import attributes, captions, classes, scenes
 from ldm.data.rendering import render
 from ldm.data.scenes import Box
 from ldm.errors import PresetError
 
-# first stages of the models that were trained on the procedural landscapes
-FIRST_STAGES = ("demo-kl-f4", "demo-vq-f4")
+# task -> what its models must know: the names of the landscapes' classes, in the order of their ids
+CLASSES = {
+    "class-conditional": classes.NAMES,
+    "semantic": tuple(scenes.CLASSES),
+    "layout": scenes.BOX_CLASSES,
+}
+NAMED = 3  # most names in an error
 HELD_OUT = 1  # first word of the scenes' seeds; training scenes have 0
 
 
@@ -52,13 +59,30 @@ def held_out(count: int, width: int = 128, height: int = 128, first: int = 0) ->
 
 
 def require_landscapes(preset: Preset) -> None:
-    """Refuse models that were not trained on the landscapes: their class ids differ.
+    """Refuse a model that cannot be asked for what is in the landscapes.
 
     Raises:
-        PresetError: If the preset's first stage is not in FIRST_STAGES.
+        PresetError: If its classes are not those of the landscapes, in their order, or its
+            vocabulary lacks words of their captions.
     """
-    if preset.first_stage_preset not in FIRST_STAGES:
+    on = f"{preset.task} is measured on the procedural landscapes"
+    known = CLASSES.get(preset.task)
+    if known is not None and tuple(preset.classes) != known:
+        others = f" ({_some(preset.classes)})" if preset.classes else ""
         raise PresetError(
-            f"{preset.name} knows other classes; {preset.task} is measured on the procedural "
-            f"landscapes, with a first stage of {' or '.join(FIRST_STAGES)}."
+            f"{preset.name} knows other classes{others}; {on}, whose classes are {_some(known)}."
         )
+    if preset.task == "text-to-image":
+        tokenizer = tokenizer_of(preset)
+        words = [word for word in captions.vocabulary() if word.isalpha()]
+        if tokenizer is not None and (unknown := tokenizer.unknown_words(" ".join(words))):
+            raise PresetError(
+                f"{preset.name} does not know the words {_some(unknown)}; {on}, whose captions "
+                "have them."
+            )
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first NAMED names, and how many more there are."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more

@@ -21,7 +21,7 @@ from ldm.evaluation.critic import judge, load_critic
 from ldm.evaluation.drawing import Size, draw, sizes, trained_size
 from ldm.evaluation.frechet import frechet_row
 from ldm.evaluation.grid import Block
-from ldm.evaluation.held_out import held_out, require_landscapes
+from ldm.evaluation.held_out import held_out
 from ldm.evaluation.report import Row
 from ldm.images import to_arrays
 from ldm.latent_diffusion import LatentDiffusion
@@ -34,7 +34,6 @@ BLOCKS, SEEDS = 8, 3  # layouts on the example sheet, samples of each
 
 def measure(preset: Preset, scenes: int) -> list[Row]:
     """Share of boxes found relative to real scenes, and Fréchet distance, per size."""
-    require_landscapes(preset)
     critic, rows = load_critic(), []
     with ModelManager().use(preset.name) as model:
         for size in sizes(preset, scenes):
@@ -116,7 +115,6 @@ def relative(boxes: Sequence[Box], size: Size) -> list[LabelledBox]:
 
 def examples(preset: Preset, model: LatentDiffusion) -> list[Block]:
     """Sample held-out layouts, each with the seeds 0 to 2."""
-    require_landscapes(preset)
     boxes = held_out(BLOCKS, preset.width, preset.height).boxes
     size = trained_size(preset, BLOCKS * SEEDS)
     repeated = [some for some in boxes for _ in range(SEEDS)]

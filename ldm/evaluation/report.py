@@ -44,9 +44,11 @@ def evaluate(preset_name: str, *, scenes: int | None = None) -> list[Row]:
         scenes: Number of held-out scenes; None: the default of the preset's task.
 
     Raises:
-        PresetError: If there is no such preset, its task has no measures, or `scenes` is below
-            FEWEST.
+        PresetError: If there is no such preset, its task has no measures, it cannot be asked for
+            what is in the scenes, or `scenes` is below FEWEST.
     """
+    from ldm.evaluation.held_out import require_landscapes  # noqa: PLC0415  (imports torch)
+
     preset = load_preset(preset_name)
     if scenes is not None and scenes < FEWEST:
         raise PresetError(f"scenes must be at least {FEWEST}, got {scenes}.")
@@ -55,6 +57,7 @@ def evaluate(preset_name: str, *, scenes: int | None = None) -> list[Row]:
             f"{preset.name} does {preset.task}, which has no measures; "
             f"measured are {', '.join(EVALUATORS)}."
         )
+    require_landscapes(preset)
     return EVALUATORS[preset.task](preset, scenes)
 
 

@@ -17,7 +17,7 @@ from ldm.evaluation.critic import Judgement, judge, load_critic
 from ldm.evaluation.drawing import Size, draw, sizes, trained_size
 from ldm.evaluation.frechet import frechet_row
 from ldm.evaluation.grid import Block
-from ldm.evaluation.held_out import held_out, require_landscapes
+from ldm.evaluation.held_out import held_out
 from ldm.evaluation.metrics import mean_iou
 from ldm.evaluation.report import KEPT, Row
 from ldm.images import to_arrays
@@ -30,7 +30,6 @@ BLOCKS, SEEDS = 8, 3  # label maps on the example sheet, samples of each
 
 def measure(preset: Preset, scenes: int) -> list[Row]:
     """mIoU relative to real scenes, and Fréchet distance, per size."""
-    require_landscapes(preset)
     critic, rows, shares = load_critic(), [], []
     with ModelManager().use(preset.name) as model:
         for size in sizes(preset, scenes):
@@ -53,7 +52,6 @@ def draw_maps(model: LatentDiffusion, labels: Tensor, size: Size, **how: Any) ->
 
 def examples(preset: Preset, model: LatentDiffusion) -> list[Block]:
     """Sample held-out label maps, each with the seeds 0 to 2."""
-    require_landscapes(preset)
     labels = held_out(BLOCKS, preset.width, preset.height).labels
     size = trained_size(preset, BLOCKS * SEEDS)
     seeds = [*range(SEEDS)] * BLOCKS

@@ -173,8 +173,8 @@ class Graphs:
             return False
         if _get_current_dispatch_mode() is not None:  # a mode must see every operation
             return False
-        if torch.is_grad_enabled() and x.requires_grad:
-            return False
+        if torch.is_grad_enabled() and any(y is not None and y.requires_grad for y in inputs):
+            return False  # the network itself refuses it
         return not (x.is_cuda and torch.cuda.is_current_stream_capturing())
 
     def _of(

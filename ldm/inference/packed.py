@@ -3,6 +3,9 @@
 Until then the weights stay where they were loaded, usually in the mapped file: a model is ready at
 once, and parts that a task does not use, such as the encoder of a text-to-image model, cost
 nothing. Packing frees the plain weights layer by layer, so no second copy of the model is held.
+
+Packed weights have no gradients, and activations around them are overwritten. Every prepared
+network begins with one of these layers, so they refuse an input whose gradient is wanted.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import has_torch_function_unary
 
+from ldm.errors import LDMError
 from ldm.inference import winograd
 from ldm.inference.kernels import ConvolutionKernel, LinearKernel, is_for_cpu
 from ldm.inference.strips import POINT, Window, along_rows
@@ -57,17 +61,18 @@ class PackedConv2d(nn.Module):
         if has_torch_function_unary(x):
             made = along_rows(x, self)
             return made if plus is None else plus + made
-        return self._packed()(x, self.bias, plus)
+        return self._packed(x)(x, self.bias, plus)
 
     def strip(self, part: Tensor, above: int, below: int) -> Tensor:
         """See `RowLayer.strip`."""
-        return self._packed().strip(part, self.bias, above, below)
+        return self._packed(part).strip(part, self.bias, above, below)
 
     def shape_of(self, shape: Sequence[int]) -> list[int]:
         """See `RowLayer.shape_of`."""
         return self.window.shape_of(shape, self.outputs)
 
-    def _packed(self) -> ConvolutionKernel | Winograd:
+    def _packed(self, x: Tensor) -> ConvolutionKernel | Winograd:
+        _refuse_gradient(x)
         kernel = self._kernel
         if isinstance(kernel, Tensor):  # two threads may both do this, with the same result
             about = self.window.stride, self.window.padding
@@ -125,30 +130,40 @@ class PackedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., inputs) -> (..., outputs)."""
-        return along_rows(x, self) if has_torch_function_unary(x) else self._packed()(x, self.bias)
+        return along_rows(x, self) if has_torch_function_unary(x) else self._packed(x)(x, self.bias)
 
     def plus(self, x: Tensor, other: Tensor) -> Tensor:
         """Return the outputs, (..., inputs) -> (..., outputs), plus `other`; it is unchanged."""
         if has_torch_function_unary(x):
             return other + along_rows(x, self)
-        return self._packed().plus(x, self.bias, other)
+        return self._packed(x).plus(x, self.bias, other)
 
     def times(self, x: Tensor, other: Tensor) -> Tensor:
         """Return the outputs, (..., inputs) -> (..., outputs), times `other`; it is unchanged."""
         if has_torch_function_unary(x):
             return other * along_rows(x, self)
-        return self._packed().times(x, self.bias, other)
+        return self._packed(x).times(x, self.bias, other)
 
     def shape_of(self, shape: Sequence[int]) -> list[int]:
         """See `RowLayer.shape_of`."""
         return [*shape[:-1], self.outputs]
 
-    def _packed(self) -> LinearKernel:
+    def _packed(self, x: Tensor) -> LinearKernel:
+        _refuse_gradient(x)
         kernel = self._kernel
         if isinstance(kernel, tuple):  # two threads may both do this, with the same result
             weight = torch.cat([part.to(self.dtype) for part in kernel])
             self._kernel = kernel = LinearKernel(weight, self.activation)
         return kernel
+
+
+def _refuse_gradient(x: Tensor) -> None:
+    """Raise LDMError if autograd follows x: it would leave out what the packed kernels do."""
+    if x.requires_grad and torch.is_grad_enabled():
+        raise LDMError(
+            "a model that is prepared for inference has no gradients; load a plain one with "
+            "ModelManager(prepared=False), or compute under torch.no_grad()."
+        )
 
 
 def _constant(bias: Tensor | None, dtype: torch.dtype) -> nn.Parameter | None:

@@ -2,7 +2,8 @@
 
 `prepare` takes a built and loaded network and swaps its layers one by one, so that no second copy
 of the weights is held. The prepared network has the same interface and the same results up to
-rounding, but no published names and no gradients: files, checks and training use the plain one.
+rounding, but no published names and no gradients, which it refuses: files, checks and training use
+the plain one (`ModelManager(prepared=False)`).
 
 - Weights are packed (`ldm.inference.packed`) and maps are channels-last.
 - Activations and sums are computed in place or by the convolution itself.

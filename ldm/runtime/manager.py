@@ -47,6 +47,9 @@ class ModelManager:
         memory_budget: For all loaded models together: bytes, or text like "4GiB"; None: a share of
             the free memory.
         precision: "auto", "float32" or "bfloat16"; auto is float32 on the CPU.
+        prepared: Whether networks are made fast on the CPU and on CUDA, see
+            `ldm.inference.prepare`. False: plain networks that can be differentiated, copied and
+            trained, but are slower; their weights want no gradients until `requires_grad_()`.
         models_dir: Folder of the user's own models and of downloads; None: `models`.
         load: Preset -> model; None: read the preset's files.
         size_of: Preset -> bytes that the model will take; None: estimate them.
@@ -58,6 +61,7 @@ class ModelManager:
         device: str = "auto",
         memory_budget: int | str | None = None,
         precision: str = "auto",
+        prepared: bool = True,
         models_dir: Path | str | None = None,
         load: Callable[[Preset], Any] | None = None,
         size_of: Callable[[Preset], int] | None = None,
@@ -68,6 +72,8 @@ class ModelManager:
             exact_float32()
         free = default_budget(self.device) if memory_budget is None else memory_budget
         self.memory_budget = in_bytes(free)
+        # elsewhere only plain networks were tried
+        self._is_prepared = prepared and self.device.type in ("cpu", "cuda")
         self._places = {} if models_dir is None else {"models_dir": Path(models_dir)}
         self._load = load or self._load_files
         self._size_of = size_of or self._estimate
@@ -211,11 +217,6 @@ class ModelManager:
         if path == preset.first_stage_path:
             owner = load_preset(preset.first_stage_preset, **self._places)
         return f"{preset.name} is not on disk: {path} is missing; get it with `{owner.how_to_get}`."
-
-    @property
-    def _is_prepared(self) -> bool:
-        """Whether models are prepared for inference; elsewhere only plain ones were tried."""
-        return self.device.type in ("cpu", "cuda")
 
     def _load_files(self, preset: Preset) -> Any:
         model = self._load_networks(preset)

@@ -237,7 +237,8 @@ class Stats:
         for name, value in terms.items():
             self.sums[name] = self.sums.get(name, 0) + value.detach()
         self.count += 1
-        if step % self.config.log_every == 0 and self.enabled:
+        is_due = step % self.config.log_every == 0 or step == self.config.steps
+        if is_due and self.enabled:
             self._write(step, rate)
 
     def _write(self, step: int, rate: float) -> None:
