@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 from ldm.benchmarks.command import add_suites
 from ldm.catalog.registry import list_presets, load_preset
 from ldm.cli_pictures import add_compare, add_progression, add_sample
-from ldm.cli_rate import add_rate
+from ldm.cli_studies import add_rate, add_reconstruct
 from ldm.errors import LDMError
 from ldm.metadata import program
 
@@ -98,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
         add_compare,
         add_progression,
         add_rate,
+        add_reconstruct,
         _add_verify,
         _add_new,
         _add_train,

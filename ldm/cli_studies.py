@@ -1,4 +1,4 @@
-"""`python -m ldm rate-distortion`: how many bytes tell how much of a picture."""
+"""The verbs of the command line that look into one picture: `rate-distortion`, `reconstruct`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from ldm.rate import COLUMNS, MESSAGES, RateCurve
 from ldm.requests import TextToImage, takes_start_image
 from ldm.runtime.device import PRECISIONS
 from ldm.titles import title
+
+FIRST_STAGE = "demo-kl-f4"
 
 
 def add_rate(verbs: Any) -> None:
@@ -41,6 +43,37 @@ def add_rate(verbs: Any) -> None:
     parser.add_argument("--memory-budget", help="for loaded models, like 4GiB")
     parser.add_argument("--canvas-budget", help="for what they compute, like 1GiB")
     parser.add_argument("--json", action="store_true", help="print all points as JSON")
+
+
+def add_reconstruct(verbs: Any) -> None:
+    """Add `reconstruct PICTURE`."""
+    text = "encode a picture to latents and decode it, and tell what was lost"
+    parser = verbs.add_parser("reconstruct", help=text, description=text)
+    parser.set_defaults(run=_reconstruct)
+    parser.add_argument("picture", type=Path, metavar="PICTURE", help="any picture")
+    about = f"a first stage, or a model that has one (default: {FIRST_STAGE})"
+    parser.add_argument("--preset", default=FIRST_STAGE, help=about)
+    about = "write the picture, the decoded one, their difference and the latents as a PNG"
+    parser.add_argument("--sheet", type=Path, metavar="FILE", help=about)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _reconstruct(arguments: Any) -> int:
+    from ldm.evaluation.reconstruction import reconstruct  # noqa: PLC0415  (imports torch)
+
+    made = reconstruct(arguments.preset, EncodedImage.from_file(arguments.picture))
+    if arguments.sheet is not None:
+        page = made.sheet(f"{arguments.picture.name} · {load_preset(arguments.preset).title}")
+        Image.fromarray(page).save(arguments.sheet, "PNG")
+    shape = [*made.latents.shape]
+    if arguments.json:
+        about = {"psnr": made.psnr, "ssim": made.ssim, "latents": shape, "fewer": made.fewer}
+        print(json.dumps(about))
+        return 0
+    print(f"PSNR     {made.psnr:.2f} dB")
+    print(f"SSIM     {made.ssim:.3f}")
+    print(f"latents  {' x '.join(map(str, shape))}, {made.fewer:g} times fewer numbers")
+    return 0
 
 
 def _rate(arguments: Any) -> int:
