@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import re
 import secrets
+import textwrap
+import unicodedata
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -19,6 +22,7 @@ from ldm.progression import Progression
 from ldm.titles import headline, subject
 
 SECRET_BYTES = 8  # of a name that cannot be guessed
+MAX_NAME = 40  # characters of what is seen
 
 
 def save_pictures(
@@ -26,8 +30,9 @@ def save_pictures(
 ) -> Result:
     """Write each picture as a new file; return the result with their paths.
 
-    The file names are made of the time and the seed, and if they are to be secret of random
-    characters as well. If writing fails half-way, the result holds what was saved, with a note.
+    The file names are made of the time, what is seen and the seed, and if they are to be secret of
+    random characters as well. If writing fails half-way, the result holds what was saved, with a
+    note.
 
     Raises:
         LDMError: If no picture can be written.
@@ -36,7 +41,8 @@ def save_pictures(
     made = list(zip(result.requests, result.images, strict=True))
     try:
         for request, image in made:
-            stem = f"{datetime.now().strftime('%H%M%S')}-{request.seed}"
+            parts = datetime.now().strftime("%H%M%S"), _words(subject(request)), str(request.seed)
+            stem = "-".join(filter(None, parts))
             stem += f"-{secrets.token_hex(SECRET_BYTES)}" if is_secret else ""
             paths.append(_saved(folder, image, request, weights_sha256, stem))
     except OSError as error:
@@ -123,6 +129,13 @@ def _noted(result: Result, what: str, error: Exception) -> Result:
     if isinstance(error, MemoryError):
         why = "there is not enough memory"
     return replace(result, notes=(*result.notes, f"{what}: {why.rstrip('.')}."))
+
+
+def _words(title: str) -> str:
+    """The first words of a title in a-z and 0-9, for a file name; "" if it has none."""
+    plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
+    words = re.findall("[a-z0-9]+", plain)
+    return textwrap.shorten(" ".join(words), MAX_NAME, placeholder="").replace(" ", "-")
 
 
 def _saved(

@@ -222,10 +222,14 @@ def _numbers(label_map: EncodedImage) -> list[int]:
 
 
 def class_name(request: ClassConditional) -> str:
-    """The name of the requested class, "class N" if it has no name, or "Any class"."""
+    """The name of the requested class, "class N" if it has no name, or "Any class".
+
+    Of a model without classes, its title.
+    """
     index = request.class_index
     if index is None:
-        return "Any class"
+        model, classes = _preset(request.preset)
+        return model if model and not classes else "Any class"
     return _sentence(_class(request.preset, index) or f"class {index}")
 
 

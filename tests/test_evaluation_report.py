@@ -37,7 +37,8 @@ def test_the_shipped_first_stages_reach_their_bars(name):
     assert [row for row in rows if not row.passed] == []
 
 
-def test_a_task_without_measures_is_refused():
+def test_a_task_without_measures_is_refused(monkeypatch):
+    monkeypatch.delitem(report.EVALUATORS, "unconditional")
     with pytest.raises(PresetError, match="ffhq256 does unconditional, which has no measures"):
         evaluate("ffhq256")
 
@@ -76,6 +77,12 @@ def test_models_of_ones_own_are_measured_if_they_know_what_is_in_the_scenes(tmp_
 def test_a_model_of_other_classes_is_refused(name):
     with pytest.raises(PresetError, match=f"{name} knows other classes.*; .* on the procedural"):
         evaluate(name)
+
+
+def test_a_model_of_other_pictures_is_refused():
+    words = "celeba256 draws other pictures; unconditional is measured on the procedural land"
+    with pytest.raises(PresetError, match=words):
+        evaluate("celeba256")
 
 
 def test_the_critic_knows_the_world():

@@ -119,7 +119,7 @@ def test_pictures_are_saved_with_request_and_hash(tiny_studio, tmp_path):
         assert Image.open(path).info["Title"] == request.prompt
         assert (np.asarray(Image.open(path)) == image).all()
         name = path.relative_to(tmp_path).as_posix()
-        assert re.fullmatch(r"outputs/\d{4}-\d\d-\d\d/\d{6}-[56]-\d+\.png", name)
+        assert re.fullmatch(r"outputs/\d{4}-\d\d-\d\d/\d{6}-a-red-house-[56]-\d+\.png", name)
 
 
 def test_pictures_can_go_to_another_folder(manager, tmp_path, tiny_studio):
@@ -233,8 +233,20 @@ def test_nobody_guesses_the_name_of_a_visitors_picture(tmp_path):
     for is_secret, apart in ((False, 1), (True, 2)):
         paths = save_pictures(Result(requests, (image, image)), tmp_path, "", is_secret).paths
         assert len({path.stem.rsplit("-", 1)[0] for path in paths}) == apart
-    random = [path.stem.split("-")[2] for path in paths]
+    random = [path.stem.split("-")[-2] for path in paths]
     assert [len(part) for part in random] == [16, 16]
+
+
+def test_a_file_is_called_after_what_it_shows(tmp_path):
+    image, long = np.zeros((2, 2, 3), np.uint8), "a " + "very " * 20 + "calm lake"
+    for prompt, words in (
+        ("Der Bäcker: 3 Häuser/..", "der-backer-3-hauser"),
+        (long, "a-very-very-very-very-very-very-very"),
+        ("雪", ""),
+    ):
+        asked = replace(REQUEST, prompt=prompt, seed=7)
+        (path,) = save_pictures(Result((asked,), (image,)), tmp_path, "").paths
+        assert re.fullmatch(rf"\d{{6}}-{words}{'-' if words else ''}7-\d+", path.stem)
 
 
 def test_what_was_saved_before_the_disk_was_full_is_not_lost(tmp_path, monkeypatch):

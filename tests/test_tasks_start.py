@@ -306,6 +306,14 @@ def test_what_its_own_noise_cannot_do_is_told(tiny_model):
         assert context.notes == notes
 
 
+def test_of_a_small_picture_first_seeds_give_other_pictures(trained_small):
+    about = {"steps": 10, "strength": 0.8, "coarse": 0.3, "inversion": 1.0, "count": 2}
+    context = RunContext(lambda: facts_of(trained_small), Resources(2**30))
+    _, result = made(trained_small, replace(REQUEST, image=START, **about), context)
+    assert context.notes == []
+    assert not np.array_equal(*result.images)
+
+
 def test_a_share_of_its_own_noise_is_another_picture(tiny_model):
     request = replace(REQUEST, image=START, strength=1.0, inversion=1.0)
     _, all_of_it = made(tiny_model, request)

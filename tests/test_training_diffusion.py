@@ -28,6 +28,7 @@ NAMES = [
     "demo-semantic",
     "demo-upscale-bicubic",
     "demo-inpaint",
+    "demo-ddpm",
 ]
 
 
@@ -69,7 +70,8 @@ def test_what_is_exported_predicts_what_was_trained(name, make, randomise):
     run = make(name)
     randomise(run.model)
     x0, noise, t, drawn, cells = run.batch(np.random.default_rng(0), 2)
-    assert x0.shape == noise.shape == (2, 3, 32, 32)
+    side = 128 // run.diffusion.factor
+    assert x0.shape == noise.shape == (2, 3, side, side)
     # latents have the spread that the schedule expects
     assert abs(float(run.latents.std()) - 1) < 1e-3
     terms = run.loss(run.model, (x0, noise, t, drawn, cells))
@@ -160,7 +162,8 @@ def test_latents_are_named_by_what_makes_them():
     assert encoder_key(first_stage) != key
 
 
-def test_a_preset_without_a_condition_to_train_is_refused(world):
+def test_a_preset_without_a_condition_to_train_is_refused(world, monkeypatch):
+    monkeypatch.delitem(conditions.CONDITIONS, "unconditional")
     config = TrainConfig("latent_diffusion", "ffhq256", 1, 2)
     with pytest.raises(TrainingError, match="ffhq256 does unconditional; trained are text-to-im"):
         DiffusionRun(config, world, world)

@@ -31,6 +31,7 @@ SIZED = COMMON | {"width": 32, "height": 32}
 REQUESTS = {
     "demo-text-to-image": lambda: TextToImage(prompt="a Red thing", **SIZED),
     "demo-class-conditional": lambda: ClassConditional(class_index=1, **SIZED),
+    "demo-ddpm": lambda: ClassConditional(**SIZED),
     "demo-inpaint": lambda: Inpaint(image=picture(32, 32), outpaint_left=16, **COMMON),
     "demo-upscale-bsr": lambda: Upscale(image=picture(16, 16), **COMMON),
 }

@@ -105,12 +105,25 @@ def test_the_sheet_of_its_steps_joins_the_picture_that_is_there(made):
 
 
 def test_the_arrow_keys_turn_to_the_next_picture_close_up(made):
-    first, second, _ = sources(made)
+    first, second, third = sources(made)
     made.locator(f"{TAB}-closer").click()
     close = made.locator("dialog.closer .stand img")
     made.keyboard.press("ArrowLeft")  # there is none before the first
     expect(close).to_have_js_property("src", first)
     made.keyboard.press("ArrowRight")
     expect(close).to_have_js_property("src", second)
+    made.keyboard.press("ArrowLeft")
+    hold, held = made.locator("dialog.closer .hold"), made.locator("dialog.closer .held")
+    hold.click()  # the first one stays while others are turned to beside it
+    for source in (second, third):
+        expect(close).to_have_js_property("src", source)
+        expect(held).to_have_js_property("src", first)
+        made.keyboard.press("ArrowRight")
+    left, right = held.bounding_box(), close.bounding_box()
+    assert left["x"] + left["width"] < right["x"]
+    assert left["width"] == pytest.approx(right["width"], rel=0.05)
+    hold.click()
+    expect(held).to_have_count(0)
+    made.keyboard.press("ArrowLeft")
     made.keyboard.press("Escape")
     expect_shown(made, second)

@@ -89,6 +89,7 @@ def test_a_plate_names_the_class():
     assert class_name(ClassConditional(class_index=3)) == "Grass at night"
     assert class_name(ClassConditional(class_index=980, preset="cin256-v2")) == "Volcano"
     assert class_name(ClassConditional(class_index=None)) == "Any class"
+    assert class_name(ClassConditional(preset="demo-ddpm")) == "Small landscapes in pixels"
     assert class_name(ClassConditional(class_index=9999)) == "Class 9999"
     assert class_name(ClassConditional(class_index=1, preset="gone")) == "Class 1"
 

@@ -70,6 +70,7 @@ const DO = {
   fit: (img) => look(img, 1, 0, 0),
   actual: (img, ...at) => zoom(img, standing(img).actual / lookOf(img).scale, ...at),
   tile: (img) => (img.dataset.alone ? show(img, img.dataset.alone) : tile(img)),
+  hold: (img) => hold(img.closest("dialog"), img),
 };
 
 // --- mouse, pen and fingers
@@ -128,6 +129,8 @@ document.addEventListener("dblclick", (event) => {
 
 // --- buttons and keys
 
+const HOLD = "Hold beside"; // the button that keeps one picture beside others
+const TINY_PX = 64; // so small a picture is shown in its pixels
 const KEYS = { "+": "in", "=": "in", "-": "out", 0: "fit", 1: "actual" };
 const TURN = { ArrowLeft: -1, ArrowRight: 1 }; // to another picture, in a window of its own
 const ARROWS = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
@@ -164,6 +167,7 @@ document.addEventListener("load", (event) => {
   followClosely(img);
   sized.observe(img);
   img.style.setProperty("--ratio", img.naturalWidth / img.naturalHeight);
+  img.toggleAttribute("data-tiny", Math.max(img.naturalWidth, img.naturalHeight) <= TINY_PX);
   look(img, 1, 0, 0);
 }, true);
 
@@ -177,8 +181,10 @@ function lookCloser(task) {
   dialog.setAttribute("aria-label", "The picture, close up");
   const img = Object.assign(document.createElement("img"), { src: shown.src, alt: shown.alt });
   const bar = document.querySelector(`#${task}-wall .zoom-bar`).cloneNode(true);
-  bar.append(Object.assign(document.createElement("button"), { type: "button", className: "tile", textContent: "Tiled", title: "Beside itself: its edges meet" }));
-  bar.lastChild.dataset.zoom = "tile";
+  for (const [name, text, title] of [["tile", "Tiled", "Beside itself: its edges meet"], ["hold", HOLD, "Stays while you turn to others"]]) {
+    bar.append(Object.assign(document.createElement("button"), { type: "button", className: name, textContent: text, title }));
+    bar.lastChild.dataset.zoom = name;
+  }
   const stand = document.createElement("div"), close = document.createElement("button");
   stand.className = "stand";
   stand.append(img);
@@ -227,6 +233,18 @@ function followClosely(shown) {
 function show(img, src) {
   delete img.dataset.alone;
   img.src = src;
+}
+// One picture stays on the left (on a phone above) while others are turned to beside it.
+function hold(dialog, img) {
+  const before = dialog.querySelector(".held"), button = dialog.querySelector(".hold");
+  if (before) before.remove();
+  else {
+    const copy = Object.assign(document.createElement("img"), { className: "held", src: img.dataset.alone ?? img.src, alt: img.alt });
+    dialog.querySelector(".stand").after(copy);
+    dialog.querySelector(".turn:not(:disabled)")?.click(); // beside itself it says nothing
+  }
+  button.textContent = before ? HOLD : "Let go";
+  button.setAttribute("aria-pressed", !before);
 }
 // A seamless picture beside itself; `data-alone` is where it lies by itself.
 function tile(img) {

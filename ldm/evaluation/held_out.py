@@ -62,8 +62,9 @@ def require_landscapes(preset: Preset) -> None:
     """Refuse a model that cannot be asked for what is in the landscapes.
 
     Raises:
-        PresetError: If its classes are not those of the landscapes, in their order, or its
-            vocabulary lacks words of their captions.
+        PresetError: If its classes are not those of the landscapes, in their order, its
+            vocabulary lacks words of their captions, or it cannot be asked for anything and draws
+            something else.
     """
     on = f"{preset.task} is measured on the procedural landscapes"
     known = CLASSES.get(preset.task)
@@ -72,6 +73,8 @@ def require_landscapes(preset: Preset) -> None:
         raise PresetError(
             f"{preset.name} knows other classes{others}; {on}, whose classes are {_some(known)}."
         )
+    if preset.task == "unconditional" and (preset.is_own or preset.origin != "shipped"):
+        raise PresetError(f"{preset.name} draws other pictures; {on}.")
     if preset.task == "text-to-image":
         tokenizer = tokenizer_of(preset)
         words = [word for word in captions.vocabulary() if word.isalpha()]

@@ -102,4 +102,5 @@ EVALUATORS: dict[str, Callable[[Preset, int | None], list[Row]]] = {
     "inpaint": _sampled("inpaint"),
     "layout": _sampled("layout"),
     "class-conditional": _sampled("class_conditional"),
+    "unconditional": _sampled("unconditional"),
 }

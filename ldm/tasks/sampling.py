@@ -83,7 +83,8 @@ def sample(
     on = cover(model, canvas_of(model, sampling), context, sampling.cover)
     is_fixed = sampling.inverts and sampling.inversion == 1  # no noise is drawn
     varied = len(sampling.seeds) > 1 or isinstance(sampling.seeds[0], InterpolatedSeed)
-    if context is not None and is_fixed and varied:
+    # a small picture first is noised anew for its full size
+    if context is not None and is_fixed and varied and small_of(model, sampling) is None:
         context.add_note("With all of the picture's own noise, every seed gives one picture.")
     arrays: list[np.ndarray] = []
     number, left = 0, sampling.seeds

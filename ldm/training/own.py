@@ -22,7 +22,10 @@ from ldm.data import folder as folders
 from ldm.data.folder import Picture
 from ldm.errors import TrainingError
 
-TASKS = ("first-stage", "text-to-image", "class-conditional", "inpaint", "upscale")
+TASKS = (
+    *("first-stage", "text-to-image", "class-conditional", "unconditional", "inpaint"),
+    "upscale",
+)
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
 WEIGHTS = "model.safetensors"
 VOCABULARY = "vocabulary.txt"

@@ -24,7 +24,10 @@ from ui.slider import BeforeAfter, Pair
 from ui.stage import Updates
 from ui.tab import Tab, Values, fields_of
 
-HINT = "Load a picture, paint over what should change, and press Generate."
+HINT = (
+    "Load a picture, paint over what should go, and press Generate: what is around it is continued "
+    "there. It takes no words; to add a thing, redraw the picture or paint a scene."
+)
 EDGE = ("mask_grow", "mask_feather")
 # renamed, since "grow" means the canvas on this page
 WORDS = {"mask_grow": {"label": "Widen", "info": "Widens the mask; negative narrows it"}}
