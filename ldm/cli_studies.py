@@ -15,7 +15,7 @@ from ldm.catalog.registry import load_preset
 from ldm.errors import RequestError
 from ldm.images import EncodedImage
 from ldm.rate import COLUMNS, MESSAGES, RateCurve
-from ldm.requests import TextToImage, takes_start_image
+from ldm.requests import REQUESTS, TextToImage, takes_start_image
 from ldm.runtime.device import PRECISIONS
 from ldm.titles import title
 
@@ -123,7 +123,8 @@ def _request(arguments: Any) -> Any:
     if arguments.prompt is not None and not hasattr(made.request, "prompt"):
         raise RequestError(f"{made.request.task} has no prompt, got {arguments.prompt!r:.80}.")
     if not takes_start_image(type(made.request)):
-        raise RequestError(f"a picture of {made.request.task} cannot be coded.")
+        able = ", ".join(task for task, kind in REQUESTS.items() if takes_start_image(kind))
+        raise RequestError(f"pictures of {able} can be coded, got one of {made.request.task}.")
     return replace(made.request, image=image, seed=arguments.seed, **asked)
 
 

@@ -171,7 +171,7 @@ def test_prompts_are_for_what_has_one(tmp_path, capsys):
     upscale = saved(tmp_path, Upscale(image=PICTURE))
     for arguments, words in (
         ([semantic, "--prompt", "a lake"], "semantic has no prompt, got 'a lake'."),
-        ([upscale], "a picture of upscale cannot be coded."),
+        ([upscale], "layout, class-conditional can be coded, got one of upscale."),
     ):
         assert main(["rate-distortion", *arguments]) == 2
         assert words in capsys.readouterr().err
