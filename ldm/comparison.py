@@ -130,8 +130,11 @@ class Comparison(StandsForRequest):
 
     def differences(self, said: Said = Axis.said) -> str:
         """Return the fields that differ and their values in one line."""
-        words = {axis: ", ".join(value or NONE for value in said(axis)) for axis in self.axes}
-        return " · ".join(f"{self._called(axis)} {text}" for axis, text in words.items())
+        return " · ".join(self.difference(axis, said) for axis in self.axes)
+
+    def difference(self, axis: Axis, said: Said = Axis.said) -> str:
+        """Return one of the fields that differ and its values in one line."""
+        return f"{self._called(axis)} {', '.join(value or NONE for value in said(axis))}"
 
     def _called(self, axis: Axis) -> str:
         return controls(type(self.request))[axis.name].label

@@ -14,6 +14,7 @@ import stat
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import astuple, dataclass, fields, replace
+from datetime import date, datetime
 from pathlib import Path
 
 from ldm.errors import LDMError
@@ -22,7 +23,7 @@ from ldm.search import matches, where
 OUTPUTS = "outputs"  # folder of the pictures in a history, under the data folder
 VISITORS = "visitors"  # folder of those that no history shows
 THUMBNAILS = "thumbnails"  # folder of their thumbnails
-SCHEMA = 5  # version of the index; an index of another version is rebuilt
+SCHEMA = 6  # version of the index; an index of another version is rebuilt
 BATCH = 100  # pictures that are read between two writes of the index
 WAIT = 10.0  # s to wait while another connection writes
 LATEST = 2**63 - 1  # ns since 1970: the largest number that the index can hold
@@ -31,11 +32,12 @@ CREATE = """
 CREATE TABLE pictures (
     path TEXT PRIMARY KEY,  -- in the folder
     made INTEGER NOT NULL,  -- ns since 1970
+    day TEXT NOT NULL,      -- like 2026-11-23
     task TEXT, title TEXT, settings TEXT, without TEXT,
     words TEXT,             -- what is searched, in small letters; NULL: it was not made here
     kind TEXT
 );
-CREATE INDEX newest ON pictures (made DESC, path DESC);
+CREATE INDEX newest ON pictures (day DESC, made DESC, path DESC);
 """
 
 
@@ -57,6 +59,7 @@ class Entry:
 
     path: Path
     made: int  # ns since 1970
+    day: str  # like 2026-11-23: the name of its folder or, of one of another name, when it was made
     about: About
 
 
@@ -68,15 +71,22 @@ class History:
         index: File of the index.
         removed: Folder that removed pictures are moved to.
         describe: Reads the metadata of a picture; None if it was not made by this program.
+        today: Returns the day of a search.
     """
 
     def __init__(
-        self, folder: Path, index: Path, removed: Path, describe: Callable[[Path], About | None]
+        self,
+        folder: Path,
+        index: Path,
+        removed: Path,
+        describe: Callable[[Path], About | None],
+        today: Callable[[], date] = date.today,
     ) -> None:
         self.folder = folder
         self.index = index
         self.removed = removed
         self.describe = describe
+        self.today = today
 
     def refresh(self) -> Iterator[int]:
         """Index new and changed pictures, newest first, and drop those that are gone.
@@ -123,7 +133,7 @@ class History:
         return astuple(replace(about, words=" ".join(about.words.casefold().split())))
 
     def _write(self, rows: Sequence[tuple[str, int, tuple[str | None, ...]]]) -> None:
-        flat = [(path, made, *about) for path, made, about in rows]
+        flat = [(path, made, _day(path, made), *about) for path, made, about in rows]
         marks = ", ".join("?" * len(flat[0]))
         with self._open() as index:
             index.executemany(f"INSERT OR REPLACE INTO pictures VALUES ({marks})", flat)
@@ -135,7 +145,8 @@ class History:
 
         Args:
             words: Parts of words, whole numbers and "quoted phrases", in any order; empty: all
-                pictures match. A word in the plural finds the singular, too.
+                pictures match. A word in the plural finds the singular, too, and words that name
+                days, like "last week" and "23 November", find what was made on these days.
             task: Only pictures of this task; empty: of any task.
             after: Only pictures that come after this one in the order.
             limit: Most pictures to return.
@@ -143,14 +154,17 @@ class History:
         Raises:
             LDMError: If the index cannot be read.
         """
-        condition, values = where(words, task)
+        condition, values = where(words, task, self.today())
         if after is not None:
-            condition += " AND (made, path) < (?, ?)"
-            values += [after.made, after.path.relative_to(self.folder).as_posix()]
-        query = f"SELECT * FROM pictures WHERE {condition} ORDER BY made DESC, path DESC LIMIT ?"
+            condition += " AND (day, made, path) < (?, ?, ?)"
+            values += [after.day, after.made, after.path.relative_to(self.folder).as_posix()]
+        order = "day DESC, made DESC, path DESC"
+        query = f"SELECT * FROM pictures WHERE {condition} ORDER BY {order} LIMIT ?"
         with self._open() as index:
             rows = index.execute(query, [*values, limit]).fetchall()
-        return [Entry(self.folder / path, made, About(*about)) for path, made, *about in rows]
+        return [
+            Entry(self.folder / path, made, day, About(*about)) for path, made, day, *about in rows
+        ]
 
     def count(self, words: str = "", task: str = "") -> int:
         """Count the pictures that `find` would return without a limit.
@@ -158,7 +172,7 @@ class History:
         Raises:
             LDMError: If the index cannot be read.
         """
-        condition, values = where(words, task)
+        condition, values = where(words, task, self.today())
         query = f"SELECT COUNT(*) FROM pictures WHERE {condition}"
         with self._open() as index:
             return index.execute(query, values).fetchone()[0]
@@ -226,6 +240,15 @@ def _is_damage(error: Exception) -> bool:
     if isinstance(error, sqlite3.OperationalError):
         return "no such" in str(error)
     return type(error) is sqlite3.DatabaseError
+
+
+def _day(path: str, made: int) -> str:
+    """Return the day of a picture: a copy of its folder keeps the name, but perhaps no times."""
+    name = path.partition("/")[0]
+    try:
+        return str(date.fromisoformat(name))
+    except ValueError:
+        return str(datetime.fromtimestamp(made / 1e9).date())
 
 
 def _move(path: Path, target: Path) -> None:

@@ -55,19 +55,20 @@ def save_pictures(
     return replace(result, paths=tuple(paths))
 
 
-def save_sheet(image: np.ndarray, first: Result, folder: Path, **about: Any) -> Path:
+def save_sheet(image: np.ndarray, first: Result, folder: Path, comparison: Any) -> Path:
     """Write a sheet of compared pictures.
 
     Args:
         image: The sheet, (H, W, 3) uint8.
         first: Saved result of its first picture; the sheet takes over its request and weights hash.
         folder: Folder to write to.
-        about: `compared` of `ldm.metadata.save`.
+        comparison: The comparison that it is of.
 
     Raises:
         LDMError: If it cannot be written.
     """
     weights = metadata.load(first.paths[0]).weights_sha256
+    about = {"compared": comparison.record(), "title": subject(comparison)}
     about["stem"] = f"{first.paths[0].stem}-compared"
     try:
         return _saved(folder, image, first.requests[0], weights, **about)
@@ -142,8 +143,9 @@ def _saved(
     folder: Path, image: Any, request: Any, weights_sha256: str, stem: str, **about: Any
 ) -> Path:
     path = new_path(folder, stem)
+    about = {"title": subject(request)} | about
     try:
-        metadata.save(path, image, request, weights_sha256, title=subject(request), **about)
+        metadata.save(path, image, request, weights_sha256, **about)
     except BaseException:
         path.unlink()  # the file that reserves the name is empty
         raise

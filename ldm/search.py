@@ -1,15 +1,17 @@
 """The words of a search in the history, as a condition of its index.
 
-Every word and every quoted phrase must be in a picture's words. A number stands alone, a plural
-finds its singular, too, and "today" and "yesterday" are days.
+Every word and every quoted phrase must be in a picture's words. A number stands alone, and a plural
+finds its singular, too. Words that name days, see `ldm.days`, find the pictures of these days, too.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from datetime import date, timedelta
+from datetime import date
 from string import digits
+
+from ldm.days import named
 
 MAX_WORDS = 16  # words and phrases of a search; more are ignored
 QUOTES = str.maketrans("“”„«»", '"' * 5)
@@ -21,20 +23,33 @@ def matches(pattern: str, words: str | None) -> bool:
     return re.search(pattern, words or "") is not None
 
 
-def where(words: str, task: str) -> tuple[str, list[str | int]]:
-    """Return the SQL condition of a search, and its values."""
+def where(words: str, task: str, today: date) -> tuple[str, list[str | int]]:
+    """Return the SQL condition of a search that is made today, and its values."""
     found = PARTS.findall(words.casefold().translate(QUOTES))
-    parts = [(" ".join(phrase.split()), word) for phrase, word in found if phrase.strip() or word]
-    some = [_holds(*part) for part in parts[:MAX_WORDS]]
+    # the comma of a list is none of its words
+    parts = [(" ".join(phrase.split()), word.rstrip(",")) for phrase, word in found]
+    some = _conditions([part for part in parts if any(part)][:MAX_WORDS], today)
     condition = " AND ".join(["words IS NOT NULL", *(part for part, _ in some)])
     values = [value for _, pair in some for value in pair]
     return (f"{condition} AND task = ?", [*values, task]) if task else (condition, values)
 
 
+def _conditions(parts: list[tuple[str, str]], today: date) -> list[tuple[str, list[str]]]:
+    """Conditions and values of phrases and words, of which several may name a day together."""
+    conditions = []
+    while parts:
+        count, (day, values) = named([word for _, word in parts], today)
+        holds = [_holds(*part) for part in parts[: count or 1]]
+        text = " AND ".join(condition for condition, _ in holds)
+        values = [*values, *(value for _, some in holds for value in some)]
+        conditions.append((f"({day} OR ({text}))" if day else text, values))
+        parts = parts[count or 1 :]
+    return conditions
+
+
 def _holds(phrase: str, word: str) -> tuple[str, list[str]]:
-    """Condition and values of a phrase or a word; a day may be named by its word."""
-    days = {"today": date.today(), "yesterday": date.today() - timedelta(days=1)}
-    text = phrase or str(days.get(word, word))
+    """Condition and values of a phrase or a word in a picture's words."""
+    text = phrase or word
     if phrase or not text.strip(digits):
         pattern = _alone(text)
     elif len(text) > 3 and text.isalpha() and text[-1] == "s":

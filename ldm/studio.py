@@ -139,7 +139,7 @@ class Studio:
             self.check(request)
 
         def save(image: np.ndarray, first: Result) -> Path:
-            return save_sheet(image, first, self._folder(), compared=comparison.record())
+            return save_sheet(image, first, self._folder(), comparison)
 
         yield from compared(comparison, self._run_one, save)
 

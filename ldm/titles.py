@@ -30,12 +30,47 @@ from ldm.requests import (
 from ldm.seeds import read_variations
 
 CACHED_S = 10  # s that a preset's texts are kept: many pictures in a row have the same one
-MANY = 4  # class names in a title; further classes are only counted
+MANY = 4  # class names, or titles of compared pictures, in a title; others are only counted
+SHORT = 60  # characters of a compared picture's title in that of their sheet
+# the fields that a title may depend on; others are not looked at, as a mask takes time to read
+DECIDING = {"prompt", "class_index", "preset", "passes"}
+DECIDING |= {f"outpaint_{side}" for side in ("left", "top", "right", "bottom")}
 
 
 def title(request: Any) -> str:
-    """What the picture of a request shows, in a line."""
+    """What the picture of a request, comparison or progression shows, in a line."""
+    if isinstance(request, Comparison):
+        return _listed(_on_sheet(request))
+    if isinstance(request, Progression):
+        return title(request.request)
     return TITLES[type(request)](request)
+
+
+def _on_sheet(made: Comparison) -> list[str]:
+    """What the pictures of a sheet show, each once; if they differ, in short."""
+    titles = _compared(made)
+    return titles if len(titles) == 1 else [*map(_short, titles)]
+
+
+def _compared(made: Comparison) -> list[str]:
+    """The titles of the pictures of a comparison, each once."""
+    if DECIDING.isdisjoint(made.record()):
+        return [title(made.request)]
+    return list(dict.fromkeys(title(request) for row in made.rows() for request in row))
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - MANY
+    return ", ".join(names[:MANY]) + (f" and {more} more" if more > 0 else "")
+
+
+def _short(text: str) -> str:
+    text = _in_a_line(text)
+    return text if len(text) <= SHORT else f"{text[: SHORT - 1].rstrip()}…"
+
+
+def _in_a_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def subject(request: Any) -> str:
@@ -43,11 +78,12 @@ def subject(request: Any) -> str:
 
     Of a picture made of another it is what that shows, without what was done to it.
     """
+    one = request.request if isinstance(request, Comparison) else request
     with suppress(LDMError):
-        if isinstance(request, Inpaint) and _marks_all(request):
+        if isinstance(one, Inpaint) and _marks_all(one):
             return ""
-        is_of = isinstance(request, (Inpaint, Upscale))
-        return " ".join((request.image.title if is_of else title(request)).split())
+        is_of = isinstance(one, (Inpaint, Upscale))
+        return _in_a_line(one.image.title if is_of else title(request))
     return ""
 
 
@@ -55,8 +91,12 @@ def searched(request: Any) -> str:
     """What a search finds a request's picture by, besides its title and its settings.
 
     These are the title of its model, if that is still there, its sampler and variations as a
-    request has them, and all classes of a painted map.
+    request has them, and all classes of a painted map; of a comparison, all titles in full.
     """
+    if isinstance(request, Comparison):
+        return " ".join([*_compared(request), searched(request.request)])
+    if isinstance(request, Progression):
+        return searched(request.request)
     model, _ = _preset(request.preset)
     painted = _painted(request) if isinstance(request, Semantic) else ()
     return " ".join([model, str(request.sampler), request.variations, *painted])
@@ -99,11 +139,20 @@ def _model(preset: str) -> str:
 def settings(request: Any) -> str:
     """The settings of a finished picture in a line; of a sheet, what it compares or shows."""
     if isinstance(request, Comparison):
-        seed = "" if "seed" in request.record() else f" · seed {request.request.seed}"
-        return request.differences(axis_said) + seed
+        parts = [_difference(request, axis) for axis in request.axes]
+        parts.append("" if "seed" in request.record() else f"seed {request.request.seed}")
+        return " · ".join(filter(None, parts))
     if isinstance(request, Progression):
         return f"its steps · {settings(request.request)}"
     return " · ".join(_how(request))
+
+
+def _difference(made: Comparison, axis: Axis) -> str:
+    """A field that is compared and its values; prompts that the title says are only counted."""
+    told = {_in_a_line(text) for text in _on_sheet(made)[:MANY]} if axis.name == "prompt" else set()
+    if told.issuperset(map(_in_a_line, map(str, axis.values))):
+        return f"{len(axis.values)} prompts" if len(axis.values) > 1 else ""
+    return made.difference(axis, axis_said)
 
 
 def _how(request: Any, out: Container[str] = ()) -> list[str]:
@@ -203,9 +252,7 @@ def _made_of(image: EncodedImage, what: str) -> str:
 
 def _semantic(request: Semantic) -> str:
     """The names of the classes with the largest areas."""
-    names = _painted(request)
-    more = len(names) - MANY
-    return _sentence(", ".join(names[:MANY]) + (f" and {more} more" if more > 0 else ""))
+    return _sentence(_listed(_painted(request)))
 
 
 def _painted(request: Semantic) -> list[str]:

@@ -2,7 +2,7 @@
 
 import os
 import sqlite3
-from datetime import date, timedelta
+from datetime import date, datetime
 
 import pytest
 
@@ -65,11 +65,9 @@ def test_the_newest_comes_first_and_words_may_stand_anywhere(past):
     assert [past.count(*asked) for asked in [(), ("snow",), ("", "layout"), ("_",)]] == [3, 2, 1, 0]
 
 
-def test_a_number_is_found_where_it_stands_alone_and_a_day_by_its_word(past):
-    today = date.today()
+def test_a_number_is_found_where_it_stands_alone(past):
     put(past, "1/a.png", "text seed 8 · 64 × 64 px 120000-8-1", 10)
-    put(past, "1/b.png", f"text seed 1894272108 guidance 0.8 {today} 120000-9-8", 20)
-    put(past, "1/c.png", f"text a lake {today - timedelta(days=1)}", 30)
+    put(past, "1/b.png", "text seed 1894272108 guidance 0.8 120000-9-8", 20)
     refreshed(past)
     for words, found in {
         "8": "a",
@@ -78,10 +76,85 @@ def test_a_number_is_found_where_it_stands_alone_and_a_day_by_its_word(past):
         "1894272108": "b",
         "120000-9": "b",
         "0.8": "b",
-        "Today": "b",
-        "lake yesterday": "c",
     }.items():
         assert [entry.path.stem for entry in past.find(words)] == list(found), words
+
+
+@pytest.fixture
+def week(past):
+    """Pictures of some days, searched on Monday, 30 November 2026."""
+    past.today = lambda: date(2026, 11, 30)
+    days = {
+        "2026-11-30/a.png": "text a lake",
+        "2026-11-29/b.png": "text a lake at sunset",
+        "2026-11-23/c.png": "text a lake",
+        "2026-11-22/d.png": "text a day in november, a monday of last May",
+        "2025-11-23/e.png": "text 23 boats, a sunset",
+        "2026-09-04/f.png": "text yesterday, in 20 steps, by the sun",
+    }
+    for copied, (name, text) in enumerate(days.items()):
+        put(past, name, text, copied)  # that have lost their times
+    made = datetime(2026, 12, 2, 12).timestamp()
+    put(past, "loose/g.png", "text a lake", round(made * 1e9))  # no folder of a day
+    refreshed(past)
+    return past
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    {
+        "": "gabcdfe",
+        "Today": "a",
+        "yesterday": "bf",
+        "sunset, yesterday": "b",
+        "this week": "ga",
+        "last week": "bc",  # not the Sunday before it
+        "lake last week": "bc",
+        "november": "abcde",
+        "Nov": "abcde",
+        "december": "g",
+        "23 November": "ce",
+        "Nov 23": "ce",
+        "november 23rd lake": "c",
+        "23. nov. 2025": "e",
+        "Nov 23, 2026": "c",
+        "November 2025": "e",
+        "4 sept": "f",
+        "04 september": "f",
+        "31 february": "",
+        "2026-12-02": "g",
+        "monday": "acd",
+        "monday 23 november": "c",
+        "sunday": "bde",
+        "sun": "bfe",  # no Sunday, but the word and its parts
+        "november day": "d",
+        '"in november"': "d",
+        '"november"': "d",
+        '"last" week': "",
+        'november "2025"': "",
+        "23 boats": "e",
+        "20 november": "",
+        "yesterday 20": "f",
+    }.items(),
+)
+def test_days_are_found_by_what_they_are_called(week, words, found):
+    assert "".join(entry.path.stem for entry in week.find(words)) == found
+    assert week.count(words) == len(found)
+
+
+def test_relative_days_are_told_when_it_is_searched(week):
+    week.today = lambda: date(2026, 12, 1)
+    assert [entry.path.stem for entry in week.find("yesterday")] == ["a", "f"]
+    week.today = lambda: date(2026, 12, 6)  # the Sunday of the same week
+    assert [entry.path.stem for entry in week.find("this week")] == ["g", "a"]
+    week.today = lambda: date(2026, 12, 7)
+    assert [entry.path.stem for entry in week.find("last week")] == ["g", "a"]
+
+
+def test_pages_go_on_from_day_to_day(week):
+    first = week.find(limit=3)
+    assert [entry.day for entry in first] == ["2026-12-02", "2026-11-30", "2026-11-29"]
+    assert [entry.path.stem for entry in week.find(after=first[-1])] == list("cdfe")
 
 
 def test_a_number_may_stand_at_the_end_of_a_sentence_and_begin_a_range(past):

@@ -2,6 +2,7 @@
 
 import re
 import zipfile
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -60,6 +61,29 @@ def test_pictures_of_another_day_are_found_and_used(chromium, url, day):
         find_and_use(page)
         send_on(page)
         take_out(page, day)
+
+
+def test_the_first_picture_of_each_day_says_which_that_is(chromium, url, data_dir):
+    folder, request = data_dir / "outputs", TextToImage(prompt="an ibex", seed=1)
+    for name in ("2001-11-23/1.png", "2001-11-23/2.png", f"{datetime.now().year}-01-01/3.png"):
+        (folder / name).parent.mkdir(exist_ok=True, parents=True)
+        metadata.save(folder / name, np.zeros((8, 8, 3), np.uint8), request)
+    with visit(chromium, url) as page:
+        open_page(page, f"{url}/?tab=history")
+        search(page, "ibex")
+        expect_found(page, "3 pictures", *["an ibex"] * 3)
+        until(page, lambda: re.fullmatch(r"\w{3} 1 Jan\|23 Nov 2001\|", days(page)))
+        assert "23 Nov 2001" in page.locator(FOUND).nth(1).evaluate(
+            "one => getComputedStyle(one, '::before').content"
+        )
+        search(page, "ibex 23 november")
+        expect_found(page, "2 pictures", *["an ibex"] * 2)
+        until(page, lambda: days(page) == "23 Nov 2001|")
+
+
+def days(page):
+    found = page.locator(FOUND).evaluate_all("all => all.map((one) => one.dataset.day ?? '')")
+    return "|".join(found)
 
 
 def find_and_use(page):

@@ -23,6 +23,24 @@ function nameThumbnails() {
   }
 }
 
+// In the history, the first picture of each day says which day that is; its name ends in day and time.
+const MADE = /(\d{4})-(\d\d)-(\d\d) [\d:]+$/;
+function nameDays() {
+  let before = "";
+  for (const button of thumbnails("history")) {
+    const [year, month, day] = button.querySelector("img")?.alt.match(MADE)?.slice(1) ?? [];
+    const now = `${year}-${month}-${day}`, shown = year && now !== before ? dayName(year, month, day) : "";
+    if (shown !== (button.dataset.day ?? "")) button.dataset.day = shown;
+    before = now;
+  }
+}
+
+function dayName(year, month, day) {
+  const about = { weekday: "short", day: "numeric", month: "short" };
+  if (Number(year) !== new Date().getFullYear()) Object.assign(about, { weekday: undefined, year: "numeric" });
+  return new Date(year, month - 1, day).toLocaleDateString("en-GB", about).replace(",", "");
+}
+
 // Kept for a reload, which finds the pictures of this visit by their jobs.
 function rememberRemoved() {
   for (const mark of document.querySelectorAll("[data-removed]")) {
@@ -53,6 +71,7 @@ let frame = 0; // once for all that changes until the page is drawn: a brush cha
 function lookAgain() {
   frame = 0;
   nameThumbnails();
+  nameDays();
   rememberRemoved();
   showFailures();
 }

@@ -51,8 +51,10 @@ class Picture:
         """Describe a picture file by its request, comparison or progression."""
         is_sheet = isinstance(request, (Comparison, Progression))
         common = request.request if is_sheet else request
-        without = getattr(common, "negative_prompt", "")
-        texts = title(common), settings(request), without
+        compared = request.record() if isinstance(request, Comparison) else {}
+        is_one = "negative_prompt" not in compared  # others are in the settings
+        without = getattr(common, "negative_prompt", "") if is_one else ""
+        texts = title(request), settings(request), without
         if is_sheet:
             return Picture(str(path), *texts, is_sheet=True, made=hash(request))
         own = {name: getattr(request, name) for name in ("seed", "variations", "seamless")}

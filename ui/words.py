@@ -147,8 +147,8 @@ def picture_name(about: About | Picture, *, is_sheet: bool) -> str:
 
 
 def made_when(entry: Entry) -> str:
-    """When a picture was made, in local time."""
-    return f"{datetime.fromtimestamp(entry.made / 1e9):%Y-%m-%d %H:%M:%S}"
+    """When a picture was made, in local time; ui/row.js reads the day."""
+    return f"{entry.day} {datetime.fromtimestamp(entry.made / 1e9):%H:%M:%S}"
 
 
 def count_html(count: int, to_read: int, *, is_search: bool) -> str:
@@ -166,7 +166,7 @@ def describe(path: Path) -> About | None:
     try:
         record = metadata.load(path)
         made = record.made
-        picture, more = Picture.of(path, made), searched(record.request)
+        picture, more = Picture.of(path, made), searched(made)
     except LDMError:
         return None
     told = (picture.title, picture.settings, picture.without)
