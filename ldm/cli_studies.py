@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from ldm.catalog.registry import load_preset
 from ldm.errors import RequestError
 from ldm.images import EncodedImage
 from ldm.rate import COLUMNS, MESSAGES, RateCurve
-from ldm.requests import REQUESTS, TextToImage, takes_start_image
+from ldm.requests import PRESET_TASKS, ClassConditional, TextToImage, takes_start_image
 from ldm.runtime.device import PRECISIONS
 from ldm.titles import title
 
@@ -27,10 +27,11 @@ def add_rate(verbs: Any) -> None:
     text = "tell how many bytes say how much of a picture, with and without its prompt"
     parser = verbs.add_parser("rate-distortion", help=text, description=text)
     parser.set_defaults(run=_rate)
-    about = "a picture made here, coded under its own request; or any with a --prompt"
+    about = "a picture made here, coded under its own request; or any, with a --prompt"
     parser.add_argument("picture", type=Path, metavar="PICTURE", help=about)
-    parser.add_argument("--prompt", help="another prompt that the receiver knows")
-    parser.add_argument("--preset", help="another model")
+    parser.add_argument("--prompt", help="a prompt that the receiver knows")
+    about = "another model; one that needs no prompt takes any picture"
+    parser.add_argument("--preset", help=about)
     parser.add_argument("--seed", type=int, default=0, help="draws the messages (default: 0)")
     about = f"messages that the picture is sent in, at most (default: {MESSAGES})"
     parser.add_argument("--messages", type=int, default=MESSAGES, help=about)
@@ -61,6 +62,7 @@ def add_reconstruct(verbs: Any) -> None:
 def _reconstruct(arguments: Any) -> int:
     from ldm.evaluation.reconstruction import reconstruct  # noqa: PLC0415  (imports torch)
 
+    _check_folder(arguments.sheet)
     made = reconstruct(arguments.preset, EncodedImage.from_file(arguments.picture))
     if arguments.sheet is not None:
         page = made.sheet(f"{arguments.picture.name} · {load_preset(arguments.preset).title}")
@@ -80,6 +82,8 @@ def _rate(arguments: Any) -> int:
     from ldm.studio import Studio  # noqa: PLC0415  (heavy; wrong flags are reported first)
 
     request = _request(arguments)
+    for path in (arguments.csv, arguments.sheet):
+        _check_folder(path)
     studio = Studio(
         device=arguments.device,
         memory_budget=arguments.memory_budget,
@@ -111,31 +115,50 @@ def _request(arguments: Any) -> Any:
     image = EncodedImage.from_file(arguments.picture)
     asked = {"prompt": arguments.prompt, "preset": arguments.preset}
     asked = {name: value for name, value in asked.items() if value is not None}
+    asked |= {"image": image, "seed": arguments.seed}
     try:
-        made = metadata.load(arguments.picture)
+        made = _made(arguments.picture)
     except RequestError as error:
-        if arguments.prompt is None:
-            how = "; with --prompt any picture is coded."
-            raise RequestError(str(error).removesuffix(".") + how) from error
-        return _foreign(image, asked | {"seed": arguments.seed})
-    if made.frames or made.compared:
-        raise RequestError(f"{arguments.picture.name} is a sheet of pictures; choose one of them.")
-    if arguments.prompt is not None and not hasattr(made.request, "prompt"):
-        raise RequestError(f"{made.request.task} has no prompt, got {arguments.prompt!r:.80}.")
-    if not takes_start_image(type(made.request)):
-        able = ", ".join(task for task, kind in REQUESTS.items() if takes_start_image(kind))
-        raise RequestError(f"pictures of {able} can be coded, got one of {made.request.task}.")
-    return replace(made.request, image=image, seed=arguments.seed, **asked)
+        made, why = None, str(error).removesuffix(".")
+    if made is not None and asked.keys() <= {field.name for field in fields(made)}:
+        return replace(made, **asked)
+    if arguments.prompt is not None:
+        return _foreign(TextToImage(**asked))
+    if made is None and _needs_nothing(arguments.preset):
+        return _foreign(ClassConditional(**asked))
+    raise RequestError(f"{why}; with --prompt any picture is coded.")
 
 
-def _foreign(image: EncodedImage, given: dict[str, Any]) -> TextToImage:
-    """Return a text-to-image request of about the size of a picture that was not made here."""
-    request = TextToImage(image=image, **given)
+def _made(path: Path) -> Any:
+    """Return the request of a picture that was made here.
+
+    Raises:
+        RequestError: If there is none, or its task starts from no picture.
+    """
+    record = metadata.load(path)
+    if record.frames or record.compared:
+        raise RequestError(f"{path.name} is a sheet of pictures.")
+    if not takes_start_image(type(record.request)):
+        raise RequestError(f"{path.name} was made by {record.request.task}.")
+    return record.request
+
+
+def _needs_nothing(preset: str | None) -> bool:
+    """Whether a preset draws pictures without being told what."""
+    return preset is not None and load_preset(preset).task in PRESET_TASKS["class-conditional"]
+
+
+def _foreign(request: Any) -> Any:
+    """Return the request at the size of its picture, in whole multiples of what the model takes."""
     multiple = load_preset(request.preset).size_multiple
-    sides = {"width": image.width, "height": image.height}
-    return replace(
-        request, **{name: max(1, side // multiple) * multiple for name, side in sides.items()}
-    )
+    sides = {name: getattr(request.image, name) // multiple for name in ("width", "height")}
+    return replace(request, **{name: max(1, count) * multiple for name, count in sides.items()})
+
+
+def _check_folder(path: Path | None) -> None:
+    """Check before minutes of work that a file can lie where it is asked for."""
+    if path is not None and not path.parent.is_dir():
+        raise RequestError(f"there is no folder {str(path.parent)!r:.200}.")
 
 
 def _report(curve: RateCurve, *, as_json: bool) -> None:

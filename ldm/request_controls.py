@@ -214,7 +214,7 @@ def inversion() -> Any:
         0.0,
         label="Keep its shapes",
         help="How much of the noise is the picture's own (DDIM inversion): at 1 things stay where "
-        "they are while colours, light and season change; takes up to twice as long",
+        "they are while colours, light and season change; takes two to three times as long",
         minimum=0.0,
         maximum=1.0,
         step=0.05,

@@ -214,8 +214,8 @@ class Studio:
         Raises:
             LDMError: If it cannot be done; in one sentence.
         """
-        if messages < 2:
-            raise RequestError(f"messages must be at least 2, got {messages}.")
+        if not isinstance(messages, int) or messages < 2:
+            raise RequestError(f"messages must be a whole number from 2, got {messages!r:.80}.")
         is_request = type(request) in map(REQUESTS.get, INPUTS)
         if not is_request or start_image(request) is None:
             raise RequestError(

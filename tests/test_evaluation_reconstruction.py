@@ -18,7 +18,8 @@ VILLAGE = EncodedImage.from_array(EncodedImage.from_file(PATH).array()[90:190, 3
 
 def test_a_landscape_comes_back_and_noise_does_not():
     made = reconstruct("demo-kl-f4", VILLAGE)
-    assert made.picture.shape == made.decoded.shape == (100, 128, 3)  # in whole cells
+    assert np.array_equal(made.picture, VILLAGE.array()[:, :128])  # in whole cells
+    assert made.decoded.shape == (100, 128, 3)
     assert made.latents.shape == (3, 25, 32)
     assert made.fewer == 16
     error = np.square(made.picture.astype(float) - made.decoded).mean()
@@ -52,6 +53,8 @@ def test_pictures_that_do_not_fit_are_refused():
             reconstruct("demo-kl-f4", image)
     with pytest.raises(PresetError, match="nope"):
         reconstruct("nope", VILLAGE)
+    with pytest.raises(PresetError, match="demo-ddpm works in pixels; it has no first stage."):
+        reconstruct("demo-ddpm", VILLAGE)
 
 
 def test_the_command_line(tmp_path, capsys):

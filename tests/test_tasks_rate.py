@@ -17,7 +17,7 @@ from ldm.errors import RequestError
 from ldm.events import Progress
 from ldm.images import EncodedImage
 from ldm.rate import COLUMNS, SHOWN, RateCurve, RatePoint, size
-from ldm.requests import Box, ClassConditional, Layout, Semantic, Upscale
+from ldm.requests import Box, ClassConditional, Layout, Upscale
 from ldm.runtime.manager import ModelManager
 from ldm.studio import Studio
 from ldm.tasks.rate import INPUTS, rate_distortion
@@ -94,10 +94,11 @@ def test_every_task_that_starts_from_a_picture_is_coded(studio):
     boxes = (Box("house", 0.3, 0.4, 0.6, 0.8),)
     made = [replace(metadata.load(path).request, image=path)]
     made += [Layout(boxes=boxes, image=path), ClassConditional(class_index=4, image=path)]
+    made += [ClassConditional(image=path)]  # any class: there is nothing to be known
     assert {request.task for request in made} == set(INPUTS) - {"text-to-image"}
     for request in made:
         *_, curve = studio.rate_distortion(request, 4)
-        has_empty = not isinstance(request, Semantic)
+        has_empty = isinstance(request, Layout) or getattr(request, "class_index", None) is not None
         assert [point.bits_without is not None for point in curve.points] == [has_empty] * 4
         assert curve.points[-1].rmse < curve.points[0].rmse / 2
 
@@ -106,8 +107,10 @@ def test_what_cannot_be_coded_is_told(studio):
     for request in (REQUEST, Upscale(image=PICTURE)):
         with pytest.raises(RequestError, match="a picture is coded by a request of text-to-image"):
             next(studio.rate_distortion(request))
-    with pytest.raises(RequestError, match="messages must be at least 2, got 1"):
-        next(studio.rate_distortion(replace(REQUEST, image=PICTURE), 1))
+    for messages in (1, 2.5, "3"):
+        words = f"messages must be a whole number from 2, got {messages!r}"
+        with pytest.raises(RequestError, match=words):
+            next(studio.rate_distortion(replace(REQUEST, image=PICTURE), messages))
 
 
 def test_numbers_as_csv_and_lengths_in_words():
@@ -166,12 +169,22 @@ def saved(tmp_path, request):
     return str(path)
 
 
-def test_prompts_are_for_what_has_one(tmp_path, capsys):
-    semantic = str(next((EXAMPLES / "semantic").glob("*.png")))
-    upscale = saved(tmp_path, Upscale(image=PICTURE))
+def test_any_picture_is_coded_with_a_prompt_or_a_model_that_needs_none(tmp_path, capsys):
+    upscaled = saved(tmp_path, Upscale(image=PICTURE))
+    foreign = tmp_path / "own.png"
+    Image.fromarray(PICTURE.array()).save(foreign)
+    for arguments in (
+        [upscaled, "--prompt", "a lake"],
+        [str(next((EXAMPLES / "semantic").glob("*.png"))), "--prompt", "a lake"],
+        [str(foreign), "--preset", "demo-ddpm"],
+    ):
+        assert main(["rate-distortion", *arguments, "--messages", "2"]) == 0
+        assert len(capsys.readouterr().out.splitlines()) == 3
     for arguments, words in (
-        ([semantic, "--prompt", "a lake"], "semantic has no prompt, got 'a lake'."),
-        ([upscale], "layout, class-conditional can be coded, got one of upscale."),
+        ([upscaled], "made.png was made by upscale; with --prompt any picture is coded."),
+        ([str(foreign), "--preset", "demo-semantic"], "it was not made here; with --prompt any"),
+        ([upscaled, "--prompt", "a", "--csv", "no/a.csv"], "there is no folder 'no'."),
+        ([upscaled, "--prompt", "a", "--sheet", "no/a.png"], "there is no folder 'no'."),
     ):
         assert main(["rate-distortion", *arguments]) == 2
         assert words in capsys.readouterr().err

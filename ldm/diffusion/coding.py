@@ -38,6 +38,8 @@ class Received:
 def even_messages(schedule: NoiseSchedule, messages: int) -> list[int]:
     """Return at most so many falling time steps, from T - 1 to 0, evenly spread in log SNR.
 
+    Of those that round to the same time step one is left, so even T of them are not all.
+
     Each message then costs about its share of what the whole step to it tells; evenly spread in t,
     the last ones would cost a multiple.
 
@@ -71,7 +73,7 @@ def progressive_coding(
         eps: (x_t, t) -> predicted noise, without guidance, which is no likelihood; t is (B,) int64.
         x0: Latents, (B, C, h, w).
         schedule: Of the model's training.
-        timesteps: Falling; each more makes the code shorter.
+        timesteps: Falling; each more makes the code shorter on average.
         noise: Index of a message -> standard normal (B, C, h, w).
 
     Yields:
@@ -84,18 +86,18 @@ def progressive_coding(
         raise ValueError(f"time steps must fall from below {schedule.length} to 0, got {timesteps}")
     levels = schedule.alphas_cumprod.double()
     snr = levels / (1 - levels)
-    nats = _prior(x0.double(), float(levels[timesteps[0]]))
+    nats = _prior(x0.cpu().double(), float(levels[timesteps[0]]))
     for index, t in enumerate(timesteps):
         at = torch.full((len(x0),), t, dtype=torch.int64, device=x0.device)
         x_t = schedule.q_sample(x0, at, noise(index))
         expected = schedule.predict_x0(x_t, at, eps(x_t, at))
         yield Received(t, nats, x_t, expected)
         if index + 1 < len(timesteps):
-            error = (x0 - expected).double().square().sum((1, 2, 3)).cpu()
+            error = (x0 - expected).cpu().double().square().sum((1, 2, 3))  # MPS has no float64
             nats = nats + (snr[timesteps[index + 1]] - snr[t]) / 2 * error
 
 
 def _prior(x0: Tensor, level: float) -> Tensor:
     """Divergence of q(x_T | x_0), where alpha-bar_T is `level`, from a standard normal: (B,)."""
     variance = torch.tensor(1 - level, dtype=torch.float64)
-    return (level * x0.square() + variance - 1 - variance.log()).sum((1, 2, 3)).cpu() / 2
+    return (level * x0.square() + variance - 1 - variance.log()).sum((1, 2, 3)) / 2

@@ -11,10 +11,10 @@ from PIL import Image
 from ldm.catalog.build import build_first_stage
 from ldm.catalog.registry import load_preset
 from ldm.checkpoints.apply import load_first_stage
-from ldm.errors import RequestError
+from ldm.errors import PresetError, RequestError
 from ldm.evaluation.metrics import psnr, ssim
-from ldm.images import EncodedImage, fitted, to_arrays, to_tensor
-from ldm.models.first_stage import DiagonalGaussian
+from ldm.images import EncodedImage, to_arrays, to_tensor
+from ldm.models.first_stage import DiagonalGaussian, IdentityFirstStage
 from ldm.sheet import sheet
 
 LARGEST, SMALLEST = 1024, 16  # px a side: it is decoded whole; SSIM compares squares of 11 px
@@ -63,7 +63,7 @@ def reconstruct(preset_name: str, image: EncodedImage) -> Reconstruction:
 
     Args:
         preset_name: A first stage, or a model that has one.
-        image: The picture; it is cropped to whole latent cells.
+        image: The picture; its right and lower edges are cut to whole latent cells.
 
     Raises:
         PresetError: If there is no such preset, or it has no first stage.
@@ -72,6 +72,8 @@ def reconstruct(preset_name: str, image: EncodedImage) -> Reconstruction:
     """
     preset = load_preset(preset_name)
     first_stage = build_first_stage(preset)
+    if isinstance(first_stage, IdentityFirstStage):
+        raise PresetError(f"{preset_name} works in pixels; it has no first stage.")
     width, height = (side // first_stage.factor * first_stage.factor for side in image.size)
     if not SMALLEST <= min(width, height) <= max(width, height) <= LARGEST:
         raise RequestError(
@@ -80,7 +82,7 @@ def reconstruct(preset_name: str, image: EncodedImage) -> Reconstruction:
         )
     path = preset.first_stage_path or preset.weight_path
     load_first_stage(first_stage, path, dtype=torch.float32)
-    picture = fitted(image.array(), height, width)
+    picture = np.asarray(Image.fromarray(image.array()).convert("RGB"))[:height, :width]
     before = to_tensor([picture])
     code = first_stage.encode(before)
     z = code.mode() if isinstance(code, DiagonalGaussian) else code

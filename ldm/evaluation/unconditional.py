@@ -20,7 +20,7 @@ from ldm.evaluation.report import Row
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.runtime.manager import ModelManager
 
-MESSAGES = 200  # a code of all 1000 is a hundredth shorter
+MESSAGES = 200  # a code of all 1000 is within a hundredth of it
 
 
 def measure(preset: Preset, scenes: int) -> list[Row]:

@@ -55,7 +55,7 @@ def inputs_of(model: LatentDiffusion, request: ClassConditional) -> tuple[Sampli
             "trained without a class."
         )
     cond = _condition(model, chosen)
-    return sampling, (cond, cond if null is None else _condition(model, null))
+    return sampling, (cond, cond if null in (None, chosen) else _condition(model, null))
 
 
 def _condition(model: LatentDiffusion, number: int | None) -> Conditioning:
