@@ -72,6 +72,7 @@ def test_snr_is_signal_power_over_noise_power():
     assert torch.allclose(schedule.snr(t).double(), (signal / noise).square()[:, 0], rtol=1e-5)
 
 
+@pytest.mark.parametrize("schedule", KINDS.values(), ids=KINDS)
 def test_one_time_step_is_for_all_pictures(schedule):
     x0, noise = torch.randn(2, 2, 3, 4, 4)
     t = torch.tensor([10, 10])

@@ -123,7 +123,8 @@ def test_a_little_of_another_seed_changes_a_little(tiny, tmp_path):
 
     own, other = made(""), made("", seed=7)
     steps = [made(f"7:{share}").images[0].astype(int) for share in (0, 0.1, 0.3, 0.6, 1)]
-    assert np.array_equal(steps[0], own.images[0])
+    # how many threads there are depends on the other programs, and rounding on them
+    assert np.abs(steps[0] - own.images[0]).max() <= 1
     assert np.abs(steps[-1] - other.images[0]).max() <= 1
     off = [np.abs(image - own.images[0]).mean() for image in steps]
     assert off == sorted(off)
@@ -132,4 +133,4 @@ def test_a_little_of_another_seed_changes_a_little(tiny, tmp_path):
     several = made("new:0.3", count=2)
     assert len({request.variations for request in several.requests}) == 2
     again = made(several.requests[1].variations)
-    assert np.array_equal(again.images[0], several.images[1])
+    assert np.abs(again.images[0].astype(int) - several.images[1]).max() <= 1

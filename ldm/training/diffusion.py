@@ -95,7 +95,7 @@ class DiffusionRun(Run):
             self._start_from(load_preset(config.start_from))
         weights = encoder_key(self.diffusion.first_stage)
         cache = config.data.folder / f"latents-{weights}-{world.key}.npy"
-        latents = encode_world(self.diffusion.first_stage, world, cache, PartialState().device)
+        latents = encode_world(self.diffusion.first_stage, world, cache)
         self.diffusion.scale_factor = 1.0 / float(latents.std())
         self.latents = latents * self.diffusion.scale_factor
         self.world = world
@@ -244,15 +244,14 @@ def encoder_key(first_stage: nn.Module) -> str:
 
 
 @torch.no_grad()
-def encode_world(
-    first_stage: nn.Module, world: World, cache: Path, device: torch.device | str = "cpu"
-) -> Tensor:
+def encode_world(first_stage: nn.Module, world: World, cache: Path) -> Tensor:
     """Return unscaled latents of all pictures, (N, C, h, w); of a KL posterior, the mean.
 
     They are written to `cache` as float16, and read from there the next time.
     """
     if not cache.exists():
-        rows = []
+        some = next(first_stage.parameters(), torch.empty(0))  # pixels have no weights
+        device, rows = some.device, []
         for start in range(0, len(world), ENCODE_BATCH):
             images = to_tensor(world.images[start : start + ENCODE_BATCH]).to(device)
             with autocast(device):
