@@ -25,7 +25,7 @@ TITLE = "History"
 PAGE = 48  # pictures per page
 ANY = ""  # the task filter that lets all pass
 HINT = "Choose a picture: it comes here, and from here back to the tab that made it."
-PLACEHOLDER = "sunset, 1234, yesterday, 23 November"
+PLACEHOLDER = "sunset, 1234, 23 Nov"
 LOOKING = "<p>Looking for the pictures…</p>"  # until the first answer
 
 
