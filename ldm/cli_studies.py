@@ -17,6 +17,7 @@ from ldm.images import EncodedImage
 from ldm.rate import COLUMNS, MESSAGES, RateCurve
 from ldm.requests import PRESET_TASKS, ClassConditional, TextToImage, takes_start_image
 from ldm.runtime.device import PRECISIONS
+from ldm.sheet import check_file, check_picture_file
 from ldm.titles import title
 
 FIRST_STAGE = "demo-kl-f4"
@@ -37,7 +38,7 @@ def add_rate(verbs: Any) -> None:
     parser.add_argument("--messages", type=int, default=MESSAGES, help=about)
     about = "write all points to a file"
     parser.add_argument("--csv", type=Path, metavar="FILE", help=about)
-    about = "write what is known on the way as a picture, a PNG"
+    about = "write what is known on the way as a picture"
     parser.add_argument("--sheet", type=Path, metavar="FILE", help=about)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto")
@@ -54,7 +55,7 @@ def add_reconstruct(verbs: Any) -> None:
     parser.add_argument("picture", type=Path, metavar="PICTURE", help="any picture")
     about = f"a first stage, or a model that has one (default: {FIRST_STAGE})"
     parser.add_argument("--preset", default=FIRST_STAGE, help=about)
-    about = "write the picture, the decoded one, their difference and the latents as a PNG"
+    about = "write the picture, the decoded one, their difference and the latents as a picture"
     parser.add_argument("--sheet", type=Path, metavar="FILE", help=about)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -62,11 +63,12 @@ def add_reconstruct(verbs: Any) -> None:
 def _reconstruct(arguments: Any) -> int:
     from ldm.evaluation.reconstruction import reconstruct  # noqa: PLC0415  (imports torch)
 
-    _check_folder(arguments.sheet)
+    if arguments.sheet is not None:
+        check_picture_file(arguments.sheet)
     made = reconstruct(arguments.preset, EncodedImage.from_file(arguments.picture))
     if arguments.sheet is not None:
         page = made.sheet(f"{arguments.picture.name} · {load_preset(arguments.preset).title}")
-        Image.fromarray(page).save(arguments.sheet, "PNG")
+        Image.fromarray(page).save(arguments.sheet)
     shape = [*made.latents.shape]
     if arguments.json:
         about = {"psnr": made.psnr, "ssim": made.ssim, "latents": shape, "fewer": made.fewer}
@@ -82,8 +84,10 @@ def _rate(arguments: Any) -> int:
     from ldm.studio import Studio  # noqa: PLC0415  (heavy; wrong flags are reported first)
 
     request = _request(arguments)
-    for path in (arguments.csv, arguments.sheet):
-        _check_folder(path)
+    if arguments.csv is not None:
+        check_file(arguments.csv)
+    if arguments.sheet is not None:
+        check_picture_file(arguments.sheet)
     studio = Studio(
         device=arguments.device,
         memory_budget=arguments.memory_budget,
@@ -101,7 +105,7 @@ def _rate(arguments: Any) -> int:
         arguments.csv.write_text(curve.to_csv(), "utf-8")
     if arguments.sheet is not None:
         page = curve.sheet(request.image.array(), title(request))
-        Image.fromarray(page).save(arguments.sheet, "PNG")
+        Image.fromarray(page).save(arguments.sheet)
     _report(curve, as_json=arguments.json)
     return 0
 
@@ -153,12 +157,6 @@ def _foreign(request: Any) -> Any:
     multiple = load_preset(request.preset).size_multiple
     sides = {name: getattr(request.image, name) // multiple for name in ("width", "height")}
     return replace(request, **{name: max(1, count) * multiple for name, count in sides.items()})
-
-
-def _check_folder(path: Path | None) -> None:
-    """Check before minutes of work that a file can lie where it is asked for."""
-    if path is not None and not path.parent.is_dir():
-        raise RequestError(f"there is no folder {str(path.parent)!r:.200}.")
 
 
 def _report(curve: RateCurve, *, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 Condition = tuple[str, list[str]]  # SQL and its values
 
@@ -82,3 +82,18 @@ def _of_a_calendar(words: Sequence[str]) -> Condition | None:
     if len(rest) != 1 or rest[0] not in NUMBERS or not day:
         return None
     return "day LIKE ?", [f"{year}-{NUMBERS[rest[0]]}-{day}"]
+
+
+def day_of(path: str, made: int) -> str:
+    """Return the day of a picture, like 2026-11-23: the name of its folder or, of one of another
+    name, when it was made. A copy of the folder keeps the name, but perhaps no times.
+
+    Args:
+        path: In the folder of all pictures.
+        made: Time of the file, in ns.
+    """
+    name = path.partition("/")[0]
+    try:
+        return str(date.fromisoformat(name))
+    except ValueError:
+        return str(datetime.fromtimestamp(made / 1e9).date())

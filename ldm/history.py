@@ -14,9 +14,10 @@ import stat
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import astuple, dataclass, fields, replace
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 
+from ldm.days import day_of
 from ldm.errors import LDMError
 from ldm.search import matches, where
 
@@ -133,7 +134,7 @@ class History:
         return astuple(replace(about, words=" ".join(about.words.casefold().split())))
 
     def _write(self, rows: Sequence[tuple[str, int, tuple[str | None, ...]]]) -> None:
-        flat = [(path, made, _day(path, made), *about) for path, made, about in rows]
+        flat = [(path, made, day_of(path, made), *about) for path, made, about in rows]
         marks = ", ".join("?" * len(flat[0]))
         with self._open() as index:
             index.executemany(f"INSERT OR REPLACE INTO pictures VALUES ({marks})", flat)
@@ -240,15 +241,6 @@ def _is_damage(error: Exception) -> bool:
     if isinstance(error, sqlite3.OperationalError):
         return "no such" in str(error)
     return type(error) is sqlite3.DatabaseError
-
-
-def _day(path: str, made: int) -> str:
-    """Return the day of a picture: a copy of its folder keeps the name, but perhaps no times."""
-    name = path.partition("/")[0]
-    try:
-        return str(date.fromisoformat(name))
-    except ValueError:
-        return str(datetime.fromtimestamp(made / 1e9).date())
 
 
 def _move(path: Path, target: Path) -> None:

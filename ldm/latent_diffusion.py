@@ -19,7 +19,7 @@ from ldm.diffusion.guidance import as_eps
 from ldm.diffusion.schedule import NoiseSchedule
 from ldm.models.boxes import drawn_boxes
 from ldm.models.conditioners import one_hot
-from ldm.models.first_stage import DiagonalGaussian
+from ldm.models.first_stage import DiagonalGaussian, mode_of
 from ldm.models.hole import pull_push
 from ldm.models.preview import fitted_colours
 
@@ -162,9 +162,8 @@ class LatentDiffusion(nn.Module):
     def _code(self, image: Tensor, noise: Tensor | None = None) -> Tensor:
         """Encode pictures to unscaled latents."""
         code = self.first_stage.encode(image)
-        if isinstance(code, DiagonalGaussian):
-            return code.mode() if noise is None else code.sample(noise)
-        return code
+        is_sampled = noise is not None and isinstance(code, DiagonalGaussian)
+        return code.sample(noise) if is_sampled else mode_of(code)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Decode scaled latents (B, C, h, w) to (B, 3, H, W), about [-1, 1], not clamped.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +16,7 @@ from ldm.sheet import fitted, sheet
 
 MESSAGES = 100  # default number: with all time steps the code is two hundredths shorter
 SHOWN = 10  # pictures of the sheet, and rows of the table
-ROWS = ("sent", "expected")
+ROWS = ("sent", "expected")  # of the sheet: fields of a RatePoint
 COLUMNS = ("t", "bytes", "bits_per_pixel", "rmse", "bytes_without_condition")
 
 
@@ -53,7 +53,7 @@ class RateCurve:
         """The points whose pictures are kept."""
         return [point for point in self.points if point.expected is not None]
 
-    def rows(self, points: tuple[RatePoint, ...] | list[RatePoint]) -> Iterator[tuple]:
+    def rows(self, points: Sequence[RatePoint]) -> Iterator[tuple]:
         """Return the numbers of points in the order of COLUMNS."""
         for point in points:
             without = None if point.bits_without is None else point.bits_without / 8
@@ -71,7 +71,7 @@ class RateCurve:
         """Draw x_t and what is expected after so many bytes, and last the picture (H, W, 3)."""
         shown = self.shown
         above = [f"{size(one.bits)}, RMSE {one.rmse:.0f}" for one in shown]
-        rows = [[*(getattr(one, name) for one in shown), picture] for name in ("sent", "expected")]
+        rows = [[*(getattr(one, name) for one in shown), picture] for name in ROWS]
         small = [[fitted(image, 2, len(row)) for image in row] for row in rows]
         return sheet(small, [*above, "the picture"], ROWS, title)
 

@@ -1,17 +1,21 @@
-"""Sheets: pictures side by side, with labels for the columns and rows.
+"""Sheets: pictures side by side, with labels for the columns and rows, and files to write them to.
 
 This module needs no torch.
 """
 
 from __future__ import annotations
 
+import os
 import textwrap
 import unicodedata
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from ldm.errors import RequestError
 
 LONGEST = 8192  # px: most for all pictures of a row, or of a column, together
 GAP = 8  # px
@@ -82,6 +86,31 @@ def fitted(image: np.ndarray, down: int, across: int) -> np.ndarray:
         return image
     size = max(1, int(width * share)), max(1, int(height * share))
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
+
+
+def check_picture_file(path: Path) -> None:
+    """Check before minutes of work that a picture can be written there.
+
+    Raises:
+        RequestError: See `check_file`; or if its name does not end like that of a picture.
+    """
+    if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
+        raise RequestError(f"{path} cannot be written; it should end in .png.")
+    check_file(path)
+
+
+def check_file(path: Path) -> None:
+    """Check that a file can be written; make its folder.
+
+    Raises:
+        RequestError: If it cannot.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RequestError(f"{path} cannot be written ({error}).") from error
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise RequestError(f"{path} cannot be written; give a file in a folder of yours.")
 
 
 def _write(

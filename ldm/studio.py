@@ -6,7 +6,7 @@ import hashlib
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from ldm.catalog.schema import Preset
 from ldm.catalog.tokenizer import tokenizer_of
 from ldm.compare import compared, expected
 from ldm.comparison import Comparison
-from ldm.errors import MemoryBudgetError, RequestError
+from ldm.errors import RequestError
 from ldm.events import Estimate, Progress, Result, Unfinished
 from ldm.history import OUTPUTS, VISITORS
 from ldm.machine import Machine
@@ -32,7 +32,7 @@ from ldm.requests import REQUESTS, start_image
 from ldm.resolve import preset_of, resolve
 from ldm.runtime.cores import Cores
 from ldm.runtime.manager import ModelManager
-from ldm.runtime.memory import default_budget, in_bytes, is_out_of_memory
+from ldm.runtime.memory import default_budget, in_bytes, out_of_memory_as
 from ldm.saving import save_pictures, save_sheet, save_steps, unwritable
 from ldm.tasks import RUNNERS
 from ldm.tasks.bookmark import Bookmark
@@ -164,40 +164,33 @@ class Studio:
         folder = self._folder()  # before the work: an unusable folder is an error
         is_loaded = preset.name in self.manager.loaded()
         yield Progress("starting" if is_loaded else f"loading {preset.title}")
-        too_large = f"{preset.name} needs more memory than there is; take a smaller model."
-        try:
-            with self.manager.use(preset.name) as model:
-                too_large = _too_large(request)
-                weights = weights_sha256(preset)  # now: the file may be replaced during the run
-                loading = time.perf_counter() - begin
-                watch = self.machine.watch(
-                    calibration_key(preset), model, request, self._resources(folder)
-                )
-                if recorder is not None:
-                    watch.context.record_frames(recorder)
-                events = self.cores.fitted(RUNNERS[request.task](model, request, watch.context))
-                kept_at = self.unfinished.path_of(request) if is_kept else None
-                made_by = f"{calibration_key(preset)} {weights}"
-                bookmark = Bookmark(kept_at, request, made_by, self.manager.device)
-                watch.context.bookmark = bookmark
-                resumed = bookmark.is_resumed
-                expected = watch.estimate.seconds if watch.estimate and not resumed else None
-                with closing(bookmark), closing(events):  # the run ends before its model is free
-                    for event in timed(events, begin, expected, is_resumed=resumed):
-                        if isinstance(event, Result):
-                            event = save_pictures(event, folder, weights, self.is_public)
-                            event = watch.finished(event)
-                            event = with_loading(event, loading)
-                            bookmark.finish()
-                        else:
-                            event = replace(event, unfinished=bookmark.unfinished)
-                        with watch.paused():
-                            yield event
-                watch.learn(event)
-        except (MemoryError, RuntimeError) as error:
-            if is_out_of_memory(error):
-                raise MemoryBudgetError(too_large) from error
-            raise
+        with self._loaded(preset, request) as model:
+            weights = weights_sha256(preset)  # now: the file may be replaced during the run
+            loading = time.perf_counter() - begin
+            watch = self.machine.watch(
+                calibration_key(preset), model, request, self._resources(folder)
+            )
+            if recorder is not None:
+                watch.context.record_frames(recorder)
+            events = self.cores.fitted(RUNNERS[request.task](model, request, watch.context))
+            kept_at = self.unfinished.path_of(request) if is_kept else None
+            made_by = f"{calibration_key(preset)} {weights}"
+            bookmark = Bookmark(kept_at, request, made_by, self.manager.device)
+            watch.context.bookmark = bookmark
+            resumed = bookmark.is_resumed
+            expected = watch.estimate.seconds if watch.estimate and not resumed else None
+            with closing(bookmark), closing(events):  # the run ends before its model is free
+                for event in timed(events, begin, expected, is_resumed=resumed):
+                    if isinstance(event, Result):
+                        event = save_pictures(event, folder, weights, self.is_public)
+                        event = watch.finished(event)
+                        event = with_loading(event, loading)
+                        bookmark.finish()
+                    else:
+                        event = replace(event, unfinished=bookmark.unfinished)
+                    with watch.paused():
+                        yield event
+            watch.learn(event)
 
     def rate_distortion(
         self, request: Any, messages: int = MESSAGES
@@ -216,8 +209,7 @@ class Studio:
         """
         if not isinstance(messages, int) or messages < 2:
             raise RequestError(f"messages must be a whole number from 2, got {messages!r:.80}.")
-        is_request = type(request) in map(REQUESTS.get, INPUTS)
-        if not is_request or start_image(request) is None:
+        if type(request) not in REQUESTS.values() or start_image(request) is None:
             raise RequestError(
                 f"a picture is coded by a request of {', '.join(INPUTS)} that starts from it, "
                 f"got {request!r:.80}."
@@ -225,15 +217,21 @@ class Studio:
         preset, request = _resolved(request)
         request = start_fitted(request)
         yield Progress(f"loading {preset.title}")
-        with self.manager.use(preset.name) as model:
+        with self._loaded(preset, request) as model:
             key, resources = calibration_key(preset), self._resources(None)
             context = self.machine.watch(key, model, request, resources).context
-            try:
-                yield from self.cores.fitted(rate_distortion(model, request, context, messages))
-            except (MemoryError, RuntimeError) as error:
-                if is_out_of_memory(error):
-                    raise MemoryBudgetError(_too_large(request)) from error
-                raise
+            yield from self.cores.fitted(rate_distortion(model, request, context, messages))
+
+    @contextmanager
+    def _loaded(self, preset: Preset, request: Any) -> Iterator[Any]:
+        """Load the model of a request and keep it; if memory runs out, an error says for what."""
+        too_large = f"{preset.name} needs more memory than there is; take a smaller model."
+        with (
+            out_of_memory_as(too_large),
+            self.manager.use(preset.name) as model,
+            out_of_memory_as(_too_large(request)),
+        ):
+            yield model
 
     def load(self, preset_name: str) -> None:
         """Load a model in advance; calibrate it and fit its preview, which its first run needs."""

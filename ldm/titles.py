@@ -17,7 +17,6 @@ from ldm.errors import LDMError
 from ldm.images import EncodedImage
 from ldm.picture_files import title_of as title_of  # re-exported for callers
 from ldm.progression import Progression
-from ldm.request_controls import called
 from ldm.requests import (
     ClassConditional,
     Inpaint,
@@ -25,9 +24,8 @@ from ldm.requests import (
     Semantic,
     TextToImage,
     Upscale,
-    start_image,
 )
-from ldm.seeds import read_variations
+from ldm.settings_line import grown, how, size_of
 
 CACHED_S = 10  # s that a preset's texts are kept: many pictures in a row have the same one
 MANY = 4  # class names, or titles of compared pictures, in a title; others are only counted
@@ -113,12 +111,12 @@ def headline(requests: Sequence[Any], varied: Container[str] = ()) -> str:
     first = requests[0]
     names = comparable(type(first))
     out = {name for name in names if name in varied or _differ(getattr(r, name) for r in requests)}
-    sides = zip(*map(_size, requests), strict=True)
+    sides = zip(*map(size_of, requests), strict=True)
     out |= {name for name, of in zip(("width", "height"), sides, strict=True) if _differ(of)}
     prompt = textwrap.shorten(getattr(first, "prompt", ""), 120, placeholder=" …")
     common = {"prompt": prompt, "preset": _model(first.preset)}
     about = [text for name, text in common.items() if text and name not in out]
-    return " · ".join([*about, *_how(first, out)])
+    return " · ".join([*about, *how(first, out)])
 
 
 def _differ(values: Iterable[Any]) -> bool:
@@ -144,7 +142,7 @@ def settings(request: Any) -> str:
         return " · ".join(filter(None, parts))
     if isinstance(request, Progression):
         return f"its steps · {settings(request.request)}"
-    return " · ".join(_how(request))
+    return " · ".join(how(request))
 
 
 def _difference(made: Comparison, axis: Axis) -> str:
@@ -153,70 +151,6 @@ def _difference(made: Comparison, axis: Axis) -> str:
     if told.issuperset(map(_in_a_line, map(str, axis.values))):
         return f"{len(axis.values)} prompts" if len(axis.values) > 1 else ""
     return made.difference(axis, axis_said)
-
-
-def _how(request: Any, out: Container[str] = ()) -> list[str]:
-    """The settings of a finished picture, in parts, without those of the fields `out`."""
-    seed = "" if "seed" in out else f"seed {request.seed}"
-    turned = "" if "variations" in out else _varied(request.variations)
-    parts = [f"{seed}{turned}".removeprefix(", "), _sized(request, out), _sampled(request, out)]
-    parts.append(_number(request, "guidance_scale", None, out, word="guidance"))
-    if start_image(request) is not None:
-        start = ["from a picture", _number(request, "strength", None, out)]
-        start.append(_number(request, "inversion", 0, out, word="shapes kept"))
-        parts.append(", ".join(filter(None, start)))
-    if request.seamless != "no" and "seamless" not in out:
-        parts.append(f"seamless: {called('seamless', request.seamless).lower()}")
-    parts += [_number(request, "temperature", 1, out), _number(request, "eta", 0, out)]
-    return [part for part in parts if part]
-
-
-def _number(
-    request: Any, name: str, usual: float | None, out: Container[str], word: str = ""
-) -> str:
-    """The value of a field after what it is called; "" if it is the usual one or left out."""
-    value = getattr(request, name, None)
-    is_said = value is not None and value != usual and name not in out
-    return f"{word or name} {value:g}" if is_said else ""
-
-
-def _sized(request: Any, out: Container[str]) -> str:
-    width, height = _size(request)
-    if "width" in out:
-        return "" if "height" in out else f"{height} px high"
-    return f"{width} px wide" if "height" in out else f"{width} × {height} px"
-
-
-def _sampled(request: Any, out: Container[str]) -> str:
-    sampler = "" if "sampler" in out else called("sampler", request.sampler)
-    if "steps" in out:
-        return sampler
-    return f"{request.steps} steps" + (f" of {sampler}" if sampler else "")
-
-
-def _varied(variations: str) -> str:
-    """The turns of a picture's noise to other seeds in words; "" without any."""
-    turns = [
-        f"{100 * share:.3g} % to {'a new seed' if seed is None else f'seed {seed}'}"
-        for seed, share in read_variations(variations)
-    ]
-    return f", turned {', then '.join(turns)}" if turns else ""
-
-
-def _size(request: Any) -> tuple[int, int]:
-    """Width and height of a finished picture in px."""
-    if isinstance(request, Inpaint):
-        return _grown(request)
-    if isinstance(request, Upscale):
-        return tuple(4**request.passes * side for side in request.image.size)
-    if isinstance(request, Semantic):
-        return request.label_map.size
-    return request.width, request.height
-
-
-def _grown(request: Inpaint) -> tuple[int, int]:
-    left, top, right, bottom = request.outpaint
-    return request.image.width + left + right, request.image.height + top + bottom
 
 
 def _layout(request: Layout) -> str:
@@ -241,7 +175,7 @@ def _inpaint(request: Inpaint) -> str:
         share = 100 * float(request.mask.marked().mean())
         parts.append(f"{share:.0f} % filled in" if share >= 1 else "a small part filled in")
     if any(request.outpaint):
-        parts.append("grown to {} × {} px".format(*_grown(request)))
+        parts.append("grown to {} × {} px".format(*grown(request)))
     return _made_of(request.image, ", ".join(parts))
 
 

@@ -70,7 +70,9 @@ MAY_IMPORT = {
     # a sheet's PNG says what is on it
     "metadata": {"requests", "images", "picture_files", "comparison", "progression"},
     # what a picture shows, in a line; classes have the names that their preset gives them
+    "settings_line": {"requests"},
     "titles": {
+        "settings_line",
         "requests",
         "images",
         "picture_files",
@@ -82,7 +84,7 @@ MAY_IMPORT = {
     # words that name days
     "days": set(),
     "search": {"days"},
-    "history": {"search"},
+    "history": {"search", "days"},
     # what a run took and will take: the tasks' canvases, their plans and the process's memory
     "machine": {"requests", "tasks", "canvas", "runtime.memory"},
     # a preset fills in what a request leaves open
@@ -161,6 +163,7 @@ MAY_IMPORT = {
         "images",
         "rate",
         "evaluation",
+        "sheet",
         "catalog.registry",
         "metadata",
         "titles",

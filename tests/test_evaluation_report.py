@@ -3,7 +3,7 @@ import torch
 from PIL import Image
 
 from ldm.catalog import registry
-from ldm.errors import PresetError
+from ldm.errors import PresetError, RequestError
 from ldm.evaluation import grid, report, semantic
 from ldm.evaluation.critic import judge, load_critic
 from ldm.evaluation.drawing import Size
@@ -119,5 +119,5 @@ def test_a_grid_that_cannot_be_written_is_told_before_anything_is_made(tmp_path,
     (tmp_path / "a-file").touch()
     (tmp_path / "folder.png").mkdir()
     monkeypatch.setattr(semantic, "examples", lambda preset, model: pytest.fail("too late"))
-    with pytest.raises(PresetError, match="cannot be written"):
+    with pytest.raises(RequestError, match="cannot be written"):
         grid.write_grid("demo-semantic", tmp_path / name)

@@ -27,7 +27,6 @@ def python(folder, *arguments):
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
     """A copy of the code and a folder for `site` with what an editable installation puts there."""
-    pytest.importorskip("setuptools")
     copy, site = tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("site")
     for name in ("pyproject.toml", "requirements.txt"):
         shutil.copy(ROOT / name, copy)

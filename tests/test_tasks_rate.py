@@ -183,8 +183,8 @@ def test_any_picture_is_coded_with_a_prompt_or_a_model_that_needs_none(tmp_path,
     for arguments, words in (
         ([upscaled], "made.png was made by upscale; with --prompt any picture is coded."),
         ([str(foreign), "--preset", "demo-semantic"], "it was not made here; with --prompt any"),
-        ([upscaled, "--prompt", "a", "--csv", "no/a.csv"], "there is no folder 'no'."),
-        ([upscaled, "--prompt", "a", "--sheet", "no/a.png"], "there is no folder 'no'."),
+        ([upscaled, "--prompt", "a", "--csv", str(tmp_path)], "give a file in a folder of yours."),
+        ([upscaled, "--prompt", "a", "--sheet", "a.txt"], "a.txt cannot be written; it should end"),
     ):
         assert main(["rate-distortion", *arguments]) == 2
         assert words in capsys.readouterr().err

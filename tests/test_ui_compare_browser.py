@@ -23,6 +23,14 @@ def compare_two_seeds(page, task):
     wait_done(page, task)
 
 
+def expect_offered(page, of_one: bool):
+    """What is for one picture is not offered for a sheet."""
+    for name in ("vary", "see", "to-inpaint", "to-upscale", "to-text-to-image"):
+        expect(page.locator(f"{TAB}-{name}")).to_be_visible(visible=of_one)
+    for name in ("use", "closer"):
+        expect(page.locator(f"{TAB}-{name}")).to_be_visible()
+
+
 def test_settings_are_compared(page, tmp_path):
     told = page.locator(f"{TAB}-comparing-estimate")
     page.locator(f"{TAB}-comparing button").first.click()
@@ -79,15 +87,11 @@ def test_settings_are_compared(page, tmp_path):
         page.locator("body[data-ready]").wait_for()
     expect(pictures).to_have_count(5)
 
-    for name in ("vary", "see", "to-inpaint", "to-upscale", "to-text-to-image"):
-        expect(page.locator(f"{TAB}-{name}")).to_be_hidden()  # they are for one picture
-    for name in ("use", "closer"):
-        expect(page.locator(f"{TAB}-{name}")).to_be_visible()
+    expect_offered(page, of_one=False)
     pictures.nth(3).click()
-    for name in ("vary", "see", "to-inpaint", "to-upscale", "to-text-to-image"):
-        expect(page.locator(f"{TAB}-{name}")).to_be_visible()
+    expect_offered(page, of_one=True)
     pictures.first.click()
-    expect(page.locator(f"{TAB}-to-inpaint")).to_be_hidden()
+    expect_offered(page, of_one=False)
     expect(page.locator(f"{TAB}-comparing-go")).to_be_enabled()
 
 

@@ -21,6 +21,8 @@ from ldm.requests import Control, EncodedImage, controls
 
 # event options: hidden from the API, no progress display of Gradio's, which redraws every frame
 QUIET = {"api_visibility": "private", "show_progress": "hidden", "show_progress_on": []}
+# every click is handled, one after the other; else one is lost while another is on its way
+IN_ORDER = {"trigger_mode": "multiple", "concurrency_limit": 1}
 # endpoint parameters besides the request's fields: the two axes of a comparison, each written
 # like "steps=5,10,20"
 COMPARED = {"across": "Compared from left to right", "down": "Compared from top to bottom"}

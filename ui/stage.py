@@ -14,7 +14,7 @@ from ldm.errors import LDMError
 from ldm.events import Failed, Progress, Queued
 from ldm.jobs import JobQueue
 from ui import unfinished, visitor
-from ui.controls import QUIET, check_filled, named
+from ui.controls import IN_ORDER, QUIET, check_filled, named
 from ui.gallery import Row, downloads, row_of_pictures
 from ui.run import Picture, Visit, in_words
 from ui.unfinished import GoOn
@@ -197,7 +197,7 @@ def connect(
         return gr.update(value=STOPPING, interactive=False)
 
     stage.stop.click(cancel, stage.visit, stage.stop, queue=False, **QUIET)
-    stage.row.gallery.select(_select(stage), stage.visit, stage.shown, **QUIET)
+    stage.row.gallery.select(_select(stage), stage.visit, stage.shown, **IN_ORDER, **QUIET)
     for button, change in ((stage.row.remove, Visit.remove), (stage.row.back, Visit.put_back)):
         button.click(_changing(stage, change), stage.visit, stage.shown, **QUIET)
     task, row = request_type.task, stage.row

@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from ldm.catalog.schema import Defaults
-from ui.controls import QUIET
+from ui.controls import IN_ORDER, QUIET
 from ui.run import Picture, Visit, load_made
 from ui.stage import Stage, or_skip
 
@@ -132,9 +132,7 @@ def fills(task: str, gallery: gr.Gallery, take: Callable[..., Any], *places: Any
         take: Event handler that returns the new values.
         places: Gradio inputs and outputs of `take`.
     """
-    # handle every click, in order
-    in_order = {"trigger_mode": "multiple", "concurrency_limit": 1}
-    event = gallery.select(take, *places, **in_order, **QUIET)
+    event = gallery.select(take, *places, **IN_ORDER, **QUIET)
     for follow, is_there in ((event.success, "true"), (event.failure, "false")):
         js = f"() => latentCanvas.filled({task!r}, {is_there})"
         follow(None, None, None, js=js, **QUIET)

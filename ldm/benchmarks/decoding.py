@@ -22,7 +22,7 @@ from ldm.catalog.schema import Preset
 from ldm.data import scenes
 from ldm.data.rendering import render
 from ldm.inference.prepare import prepare
-from ldm.models.first_stage import DiagonalGaussian
+from ldm.models.first_stage import mode_of
 from ldm.runtime.memory import peak_resident, reset_peak, resident
 
 MIB = 2**20
@@ -103,8 +103,7 @@ def write_inputs(preset_name: str, what: str, side: int, path: Path) -> None:
 def _encoded(stage: nn.Module, side: int) -> Tensor:
     scene = render(scenes.sample(np.random.default_rng(0), side, side))
     image = torch.from_numpy(scene.image).permute(2, 0, 1)[None] / 127.5 - 1
-    code = BoundedFirstStage(stage, Workspace(ENCODE_BUDGET)).encode(image)
-    return code.mean if isinstance(code, DiagonalGaussian) else code
+    return mode_of(BoundedFirstStage(stage, Workspace(ENCODE_BUDGET)).encode(image))
 
 
 @torch.inference_mode()

@@ -17,7 +17,7 @@ from ldm.canvas.calibration import Calibration, Rates, calibrate
 from ldm.canvas.facts import Bands, Facts, Line, Work
 from ldm.canvas.operations import banded
 from ldm.canvas.workspace import Rehearsal
-from ldm.models.first_stage import DiagonalGaussian
+from ldm.models.first_stage import mode_of
 
 OF_FIRST_STAGE = ("decoder", "encoder", "decoder_bands", "encoder_bands", "decoder_work")
 GAPS = 0.9  # bytes that malloc loses in gaps per byte of tensors on a CPU; see `facts.Line`
@@ -167,8 +167,7 @@ class Trial:
 
     def encode(self, image: Any) -> Any:
         """Encode once; of a posterior, the mean is computed."""
-        code = self.stage.encode(image)
-        return _whole(code.mean if isinstance(code, DiagonalGaussian) else code)
+        return _whole(mode_of(self.stage.encode(image)))
 
     def _zeros(self, channels: int, side: int) -> Tensor:
         shape, model = (1, channels, side, side), self.model

@@ -8,6 +8,7 @@ the model's (DDPM Sec. 4.3, Algorithms 3 and 4).
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -34,22 +35,25 @@ class Received:
     x_t: Tensor
     x0: Tensor
 
+    @property
+    def bits(self) -> Tensor:
+        """The length of the code in bits, (B,) float64."""
+        return self.nats / math.log(2)
+
 
 def even_messages(schedule: NoiseSchedule, messages: int) -> list[int]:
     """Return at most so many falling time steps, from T - 1 to 0, evenly spread in log SNR.
 
-    Of those that round to the same time step one is left, so even T of them are not all.
-
     Each message then costs about its share of what the whole step to it tells; evenly spread in t,
-    the last ones would cost a multiple.
+    the last ones would cost a multiple. Of those that round to the same time step one is left, so
+    even T of them are not all.
 
     Raises:
         ValueError: If `messages` is not in 2..T.
     """
     if not 2 <= messages <= schedule.length:
         raise ValueError(f"messages must be 2 to {schedule.length}, got {messages}")
-    levels = schedule.alphas_cumprod.double()
-    log_snr = (levels / (1 - levels)).log()
+    log_snr = _snr(schedule).log()
     wanted = torch.linspace(float(log_snr[-1]), float(log_snr[0]), messages, dtype=torch.float64)
     nearest = (log_snr[None] - wanted[:, None]).abs().argmin(1)
     return sorted(set(nearest.tolist()), reverse=True)
@@ -66,8 +70,9 @@ def progressive_coding(
 ) -> Iterator[Received]:
     """Send x_0 progressively, in messages x_t at falling time steps.
 
-    Both posteriors q(x_s | x_t, x_0) of a step from t to s have the same variance (DDPM Eq. 7), so
-    their divergence is (SNR_s - SNR_t) / 2 * |x_0 - predicted x_0|^2.
+    The true posterior q(x_s | x_t, x_0) of a step from t to s and the model's, that of its
+    predicted x_0, have the same variance (DDPM Eq. 7), so their divergence is
+    (SNR_s - SNR_t) / 2 * |x_0 - predicted x_0|^2.
 
     Args:
         eps: (x_t, t) -> predicted noise, without guidance, which is no likelihood; t is (B,) int64.
@@ -84,9 +89,8 @@ def progressive_coding(
     """
     if any(t <= s for t, s in itertools.pairwise([schedule.length, *timesteps, -1])):
         raise ValueError(f"time steps must fall from below {schedule.length} to 0, got {timesteps}")
-    levels = schedule.alphas_cumprod.double()
-    snr = levels / (1 - levels)
-    nats = _prior(x0.cpu().double(), float(levels[timesteps[0]]))
+    snr = _snr(schedule)
+    nats = _prior(x0.cpu().double(), float(schedule.alphas_cumprod[timesteps[0]]))
     for index, t in enumerate(timesteps):
         at = torch.full((len(x0),), t, dtype=torch.int64, device=x0.device)
         x_t = schedule.q_sample(x0, at, noise(index))
@@ -95,6 +99,11 @@ def progressive_coding(
         if index + 1 < len(timesteps):
             error = (x0 - expected).cpu().double().square().sum((1, 2, 3))  # MPS has no float64
             nats = nats + (snr[timesteps[index + 1]] - snr[t]) / 2 * error
+
+
+def _snr(schedule: NoiseSchedule) -> Tensor:
+    """The signal-to-noise ratio of every time step, (T,) float64."""
+    return schedule.snr(torch.arange(schedule.length)).double()
 
 
 def _prior(x0: Tensor, level: float) -> Tensor:

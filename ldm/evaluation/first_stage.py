@@ -11,7 +11,7 @@ from ldm.checkpoints.apply import load_first_stage, load_preview
 from ldm.evaluation.held_out import held_out
 from ldm.evaluation.metrics import psnr, ssim
 from ldm.evaluation.report import Row
-from ldm.models.first_stage import DiagonalGaussian
+from ldm.models.first_stage import mode_of
 
 PREVIEW_BAR = 28.0  # dB; a linear map of the latents has 21
 BARS = {"kl": (30.0, 0.90), "vq": (29.0, 0.90)}  # PSNR in dB, SSIM
@@ -54,8 +54,7 @@ def _values(
     """Mean PSNR and SSIM of the reconstructions, and PSNR of previews to them (NaN: none)."""
     decibels, similarity, roughly = [], [], [torch.full((1,), torch.nan)] * (preview is None)
     for batch in images.split(BATCH):
-        code = first_stage.encode(batch)
-        z = code.mode() if isinstance(code, DiagonalGaussian) else code
+        z = mode_of(first_stage.encode(batch))
         again = first_stage.decode(z).clamp(-1, 1)
         decibels.append(psnr(again, batch))
         similarity.append(ssim(again, batch))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +12,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ldm.catalog.registry import load_preset
-from ldm.errors import PresetError
+from ldm.errors import PresetError, RequestError
 from ldm.evaluation.held_out import require_landscapes
 from ldm.runtime.manager import ModelManager
+from ldm.sheet import check_picture_file
 
 GAP = 6  # px
 CAPTION_HEIGHT = 34  # px
@@ -42,8 +42,9 @@ def write_grid(preset_name: str, path: Path) -> None:
     """Sample examples with a preset's defaults and write them as one picture file.
 
     Raises:
-        PresetError: If the preset's task has no examples, it cannot be asked for what is in them,
-            or `path` cannot be written.
+        PresetError: If the preset's task has no examples, or it cannot be asked for what is in
+            them.
+        RequestError: If `path` cannot be written.
     """
     preset = load_preset(preset_name)
     if preset.task not in MODULES:
@@ -51,25 +52,14 @@ def write_grid(preset_name: str, path: Path) -> None:
             f"{preset.name} does {preset.task}; there are grids of {', '.join(MODULES)}."
         )
     require_landscapes(preset)
-    _check_writable(path)  # before minutes of sampling
+    check_picture_file(path)  # before minutes of sampling
     module = importlib.import_module(f"ldm.evaluation.{MODULES[preset.task]}")
     with ModelManager().use(preset.name) as model:
         blocks = module.examples(preset, model)
     try:
         sheet(blocks, columns=2).save(path)
     except OSError as error:
-        raise PresetError(f"{path} cannot be written ({error}).") from error
-
-
-def _check_writable(path: Path) -> None:
-    if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
-        raise PresetError(f"{path} cannot be written; it should end in .png.")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PresetError(f"{path} cannot be written ({error}).") from error
-    if os.path.isdir(path) or not os.access(path.parent, os.W_OK):
-        raise PresetError(f"{path} cannot be written; give a file in a folder of yours.")
+        raise RequestError(f"{path} cannot be written ({error}).") from error
 
 
 def sheet(blocks: Sequence[Block], columns: int) -> Image.Image:

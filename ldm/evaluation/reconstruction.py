@@ -14,7 +14,7 @@ from ldm.checkpoints.apply import load_first_stage
 from ldm.errors import PresetError, RequestError
 from ldm.evaluation.metrics import psnr, ssim
 from ldm.images import EncodedImage, to_arrays, to_tensor
-from ldm.models.first_stage import DiagonalGaussian, IdentityFirstStage
+from ldm.models.first_stage import IdentityFirstStage, mode_of
 from ldm.sheet import sheet
 
 LARGEST, SMALLEST = 1024, 16  # px a side: it is decoded whole; SSIM compares squares of 11 px
@@ -84,8 +84,7 @@ def reconstruct(preset_name: str, image: EncodedImage) -> Reconstruction:
     load_first_stage(first_stage, path, dtype=torch.float32)
     picture = np.asarray(Image.fromarray(image.array()).convert("RGB"))[:height, :width]
     before = to_tensor([picture])
-    code = first_stage.encode(before)
-    z = code.mode() if isinstance(code, DiagonalGaussian) else code
+    z = mode_of(first_stage.encode(before))
     after = first_stage.decode(z).clamp(-1, 1)
     of = float(psnr(after, before)), float(ssim(after, before))
     return Reconstruction(picture, to_arrays(after)[0], z[0].numpy(), *of)

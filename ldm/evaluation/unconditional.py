@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -51,4 +49,4 @@ def bits_per_dimension(model: LatentDiffusion, images: Tensor) -> float:
         timesteps=even_messages(model.schedule, MESSAGES),
         noise=lambda index: batch_noise(range(len(x0)), index, x0.shape[1:]).to(x0.device),
     )
-    return float(last.nats.mean()) / math.log(2) / images[0].numel()
+    return float(last.bits.mean()) / images[0].numel()

@@ -40,6 +40,11 @@ class DiagonalGaussian:
         return 0.5 * terms.sum((1, 2, 3))
 
 
+def mode_of(code: Tensor | DiagonalGaussian) -> Tensor:
+    """Return the latents that a first stage encodes to: of a posterior, its mode."""
+    return code.mode() if isinstance(code, DiagonalGaussian) else code
+
+
 class AutoencoderKL(nn.Module):
     """image -> posterior over z -> image."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import re
+from collections.abc import Iterator
 from decimal import Decimal
 from numbers import Integral
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from ldm.errors import RequestError
+from ldm.errors import MemoryBudgetError, RequestError
 
 if TYPE_CHECKING:  # the command line reads amounts without torch
     import torch
@@ -143,3 +144,14 @@ def is_out_of_memory(error: BaseException) -> bool:
     text = str(error).lower()
     is_torch = isinstance(error, RuntimeError) and any(sign in text for sign in OUT_OF_MEMORY)
     return isinstance(error, MemoryError) or is_torch
+
+
+@contextlib.contextmanager
+def out_of_memory_as(message: str) -> Iterator[None]:
+    """Raise MemoryBudgetError with a sentence where Python or torch runs out of memory."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise MemoryBudgetError(message) from error
+        raise

@@ -96,8 +96,8 @@ def rate_distortion(
         points.append(
             RatePoint(
                 t=known.t,
-                bits=_bits(known),
-                bits_without=_bits(others[0]) if others else None,
+                bits=float(known.bits),
+                bits_without=float(others[0].bits) if others else None,
                 rmse=math.sqrt(float(error)),
                 **kept,
             )
@@ -123,10 +123,6 @@ def _seen(
     made = yield from decoded(on, sampling, latents.to(on.model.dtype), position, None, CODING)
     height, width = sampling.inner or (sampling.height, sampling.width)
     return to_arrays(made[:, :, :height, :width])[0]
-
-
-def _bits(received: Received) -> float:
-    return float(received.nats[0]) / math.log(2)
 
 
 def _small(picture: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ from ldm.diffusion.samplers import ddim
 from ldm.errors import TrainingError
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.models.boxes import drawn_boxes
-from ldm.models.first_stage import DiagonalGaussian
+from ldm.models.first_stage import mode_of
 from ldm.runtime.device import autocast
 from ldm.training.autoencoder import to_tensor
 from ldm.training.condition import Material
@@ -255,8 +255,7 @@ def encode_world(first_stage: nn.Module, world: World, cache: Path) -> Tensor:
         for start in range(0, len(world), ENCODE_BATCH):
             images = to_tensor(world.images[start : start + ENCODE_BATCH]).to(device)
             with autocast(device):
-                code = first_stage.encode(images)
-            code = code.mode() if isinstance(code, DiagonalGaussian) else code
+                code = mode_of(first_stage.encode(images))
             rows.append(code.half().cpu())
         save_array(cache, torch.cat(rows).numpy())
     return torch.from_numpy(np.load(cache)).float()
