@@ -37,7 +37,7 @@ class LatentDiffusion(nn.Module):
         conditioner: Input -> context or concatenated channels; None passes the input on.
         schedule: Noise schedule of the model's training.
         scale_factor: Latents = scale_factor * code; about 1 / standard deviation of the codes.
-        conditioning: "none", "crossattn" or "concat".
+        conditioning: "none", "crossattn", "concat" or "hybrid": both, for a hole with words.
         prediction: What the UNet predicts: "eps", "x0" or "v".
         tokenizer: Sentences or layouts -> (B, L) token ids; None for models without tokens.
         classes: Names of the classes in the order of their ids; empty if they are not known.
@@ -46,8 +46,8 @@ class LatentDiffusion(nn.Module):
             result keeps; 0: none is kept.
         box_classes: Number of classes of the boxes that are drawn into channels beside the latents;
             0: the UNet sees no drawn boxes.
-        smooth_holes: Whether a hole is filled smoothly before it is encoded and the UNet denoises
-            the difference to that filling; otherwise the hole is black.
+        smooth_holes: Whether a hole is filled smoothly before it is encoded, see also
+            `centres_on_guess`; otherwise the hole is black.
         trained_size: Height and width in px of the training pictures; None: not known.
     """
 
@@ -108,6 +108,20 @@ class LatentDiffusion(nn.Module):
     def latent_channels(self) -> int:
         """Channels of the latents, C."""
         return self.unet.out_channels
+
+    @property
+    def reads_words(self) -> bool:
+        """Whether an inpainting model can be told what to make in a hole."""
+        return self.conditioning == "hybrid"
+
+    @property
+    def centres_on_guess(self) -> bool:
+        """Whether the UNet denoises the difference to the smooth filling of a hole.
+
+        A model that reads words denoises the latents themselves, as the one without a hole did
+        from which its training started.
+        """
+        return self.smooth_holes and not self.reads_words
 
     @property
     def device(self) -> torch.device:
@@ -259,7 +273,7 @@ class LatentDiffusion(nn.Module):
             eps, (B, C, h, w), whatever the network itself predicts.
         """
         t = torch.as_tensor(t, device=x_t.device).expand(len(x_t))
-        if self.smooth_holes:
+        if self.centres_on_guess:
             # Group norms pass absolute colours on badly. Relative to the filling the known part is
             # zero, which the network tells from noise easily.
             x_t = self.schedule.recentred(x_t, t, self.guess(cond.concat))
@@ -308,4 +322,4 @@ class LatentDiffusion(nn.Module):
         return self._preview
 
 
-_FIELDS = {"crossattn": "context", "concat": "concat"}
+_FIELDS = {"crossattn": "context", "concat": "concat", "hybrid": "context"}

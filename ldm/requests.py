@@ -24,6 +24,16 @@ from ldm.request_controls import MAX_SIDE_PX
 MAX_PROMPT_CHARACTERS = 2000
 
 
+def _negative_prompt(*, advanced: bool = False) -> Any:
+    return control(
+        "",
+        label="Negative prompt",
+        help="What the picture should not show; needs a guidance scale above 1",
+        max_length=MAX_PROMPT_CHARACTERS,
+        advanced=advanced,
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class TextToImage:
     """Make pictures from a sentence (LDM Sec. 4.3.1).
@@ -37,12 +47,7 @@ class TextToImage:
     prompt: str = control(
         label="Prompt", help="What the picture shows", max_length=MAX_PROMPT_CHARACTERS
     )
-    negative_prompt: str = control(
-        "",
-        label="Negative prompt",
-        help="What the picture should not show; needs a guidance scale above 1",
-        max_length=MAX_PROMPT_CHARACTERS,
-    )
+    negative_prompt: str = _negative_prompt()
     preset: str = shared.preset("demo-text-to-image")
     width: int | None = shared.width()
     height: int | None = shared.height()
@@ -72,6 +77,8 @@ class TextToImage:
 class Inpaint:
     """Fill the masked part of a picture, or grow it beyond its edges (LDM Sec. 4.5).
 
+    With words, if the model reads any: they say what is made there.
+
     Raises:
         RequestError: If a field is of the wrong type or out of range, or there is nothing to fill.
     """
@@ -87,6 +94,13 @@ class Inpaint:
         help="White where the picture is made anew; as large as the picture",
         converts=as_mask,
     )
+    prompt: str = control(
+        "",
+        label="Prompt",
+        help="What is made there; empty: what is around it goes on",
+        max_length=MAX_PROMPT_CHARACTERS,
+    )
+    negative_prompt: str = _negative_prompt(advanced=True)
     preset: str = shared.preset("demo-inpaint")
     mask_grow: int = shared.pixels("Grow", "Grow the mask; negative shrinks it", 64, -64)
     mask_feather: int = shared.pixels(
@@ -108,6 +122,7 @@ class Inpaint:
     )
     steps: int | None = shared.steps()
     sampler: str | None = shared.sampler()
+    guidance_scale: float | None = shared.guidance_scale("the prompt is")
     eta: float | None = shared.eta(None)
     temperature: float | None = shared.temperature()
     seed: int | None = shared.seed()

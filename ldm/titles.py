@@ -168,10 +168,13 @@ def _marks_all(request: Inpaint) -> bool:
 
 
 def _inpaint(request: Inpaint) -> str:
+    prompt = textwrap.shorten(request.prompt, 120, placeholder=" …")
     if _marks_all(request):
-        return "All filled in"
+        return prompt or "All filled in"
     parts = []
-    if request.mask is not None:
+    if prompt:
+        parts.append(f"with {prompt}" if request.image.title else f"{prompt}, filled in")
+    elif request.mask is not None:
         share = 100 * float(request.mask.marked().mean())
         parts.append(f"{share:.0f} % filled in" if share >= 1 else "a small part filled in")
     if any(request.outpaint):

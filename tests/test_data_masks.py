@@ -3,7 +3,17 @@
 import numpy as np
 import pytest
 
-from ldm.data.masks import KINDS, SHARE, borders, boxes, draw, thick_strokes, thin_strokes, to_cells
+from ldm.data.masks import (
+    KINDS,
+    SHARE,
+    around,
+    borders,
+    boxes,
+    draw,
+    thick_strokes,
+    thin_strokes,
+    to_cells,
+)
 
 
 @pytest.mark.parametrize(("width", "height"), [(128, 128), (256, 128), (512, 128)])
@@ -57,3 +67,13 @@ def test_a_cell_with_any_masked_px_is_masked():
 def test_holes_are_a_function_of_the_generator():
     first, again = (draw(np.random.default_rng(3), 64, 64) for _ in range(2))
     assert np.array_equal(first, again)
+
+
+def test_a_hole_around_a_box_holds_all_of_it():
+    rng = np.random.default_rng(2)
+    for _ in range(200):
+        x0, y0 = rng.integers(0, 100, 2)
+        x1, y1 = x0 + rng.integers(2, 40), y0 + rng.integers(2, 40)
+        mask = around(rng, 128, 128, (x0, y0, x1, y1))
+        assert mask[y0:y1, x0:x1].all()
+        assert mask.sum() < 8 * (x1 - x0 + 8) * (y1 - y0 + 8)

@@ -117,6 +117,20 @@ def test_a_full_caption_names_everything(world):
             assert any(name in text for name in [*names, *captions.CROWDS[kind]])
 
 
+def test_what_is_said_of_a_part_is_true_and_uses_the_vocabulary_alone():
+    rng, about = np.random.default_rng(0), {"time": "night", "weather": "fog"}
+    for land in CLASSES:
+        if land in BOX_CLASSES:
+            continue
+        for things in ({}, {"house": 2, "moon": 1}, {"boat": 1}):
+            said = captions.describe_part(things, land, about, rng)
+            assert set(said.replace(",", " ,").split()) <= set(VOCABULARY)
+            nouns = {kind for kind, names in captions.NOUNS.items() for pair in names
+                     if set(pair) & set(said.replace(",", "").split())}  # fmt: skip
+            assert nouns <= set(things)
+            assert things or said
+
+
 def test_the_shipped_vocabulary_is_that_of_the_captions():
     from ldm.catalog.registry import load_preset  # noqa: PLC0415  (only here)
 

@@ -1,17 +1,21 @@
 """A hole is filled, or a canvas grown, and what is kept stands as it was given."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from ldm.canvas.estimate import facts_of
 from ldm.canvas.plan import Resources
 from ldm.catalog.registry import load_preset
+from ldm.errors import RequestError
 from ldm.images import to_tensor
 from ldm.requests import EncodedImage, Inpaint
 from ldm.resolve import resolve
 from ldm.runtime.manager import ModelManager
 from ldm.tasks.area import Area, put_back, rolled, without_seam
 from ldm.tasks.covering import RunContext
+from ldm.tasks.estimating import canvases
 from ldm.tasks.inpaint import (
     NOTHING_LEFT,
     area_around,
@@ -21,7 +25,8 @@ from ldm.tasks.inpaint import (
     hole_of,
 )
 from ldm.tasks.inpaint import run as run_on
-from tests.test_tasks_images import HOW, events_of, grey, picture, run
+from ldm.tasks.settings import check_request
+from tests.test_tasks_images import HOW, events_of, grey, model_of, picture, run, thin
 
 
 @pytest.mark.parametrize("seed", range(50))
@@ -202,3 +207,52 @@ def test_it_is_told_that_nothing_was_left_to_go_by(marked):
         context = RunContext(lambda: facts_of(model), Resources(2**30))
         next(run_on(model, resolve(request, load_preset("demo-inpaint")), context))
     assert context.notes == ([NOTHING_LEFT] if marked == 64 else [])
+
+
+WORDS = "demo-inpaint-words"
+
+
+def worded(**how):
+    image, mask = picture(64, 64), np.zeros((64, 64), bool)
+    mask[16:48, 16:48] = True
+    return Inpaint(image=image, mask=grey(255 * mask), working_size=64, **HOW, **how)
+
+
+def test_words_decide_what_is_made_in_a_hole(latents):
+    request = worded(preset=WORDS, prompt="a house", guidance_scale=1.0)
+    run(request)
+    house = latents[-1]
+    run(replace(request, prompt="a pine tree"))
+    assert (latents[-1] - house).abs().max() > 1e-3
+    run(replace(request, guidance_scale=3.0))
+    strictly = latents[-1]
+    assert (strictly - house).abs().max() > 1e-3
+    run(replace(request, guidance_scale=3.0, negative_prompt="fog"))
+    assert (latents[-1] - strictly).abs().max() > 1e-3
+
+
+def test_without_words_guidance_is_switched_off(latents):
+    request = worded(preset=WORDS)
+    run(replace(request, guidance_scale=1.0))
+    plain = latents[-1]
+    run(replace(request, guidance_scale=9.0))
+    assert (latents[-1] == plain).all()
+    facts = facts_of(model_of(WORDS))
+    for prompt, passes in (("", 1), ("a house", 2)):
+        asked = resolve(replace(request, prompt=prompt, guidance_scale=2.0), thin(WORDS))
+        assert {canvas.passes for canvas in canvases(asked, facts)} == {passes}
+
+
+def test_words_that_a_model_does_not_know_are_told():
+    notes = run(worded(preset=WORDS, prompt="a blorb and a house")).notes
+    assert notes == ("This model has never seen: blorb.",)
+
+
+@pytest.mark.parametrize("name", ["prompt", "negative_prompt"])
+def test_words_are_refused_by_a_model_that_reads_none(name):
+    request = resolve(worded(**{name: "a house"}), load_preset("demo-inpaint"))
+    says = f"^{name} must be empty for demo-inpaint, which reads no words, got 'a house'"
+    with pytest.raises(RequestError, match=says):
+        check_request(request, load_preset("demo-inpaint"))
+    with pytest.raises(RequestError, match=says):
+        run(request)

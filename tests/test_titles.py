@@ -1,5 +1,7 @@
 """What the sheet of a comparison is called: on the page, in its file and in the history."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -87,6 +89,10 @@ def test_all_that_decides_a_title_is_in_that_of_the_sheet(tmp_path):
     grown = Comparison(Inpaint(image=image, outpaint_top=8), Axis("outpaint_left", (8, 16)))
     assert title(grown) == "a lake, grown to 16 × 16 px, a lake, grown to 24 × 16 px"
     assert subject(grown) == "a lake"
+    filled = Inpaint(image=image, outpaint_top=8, prompt="a boat")
+    assert title(filled) == "a lake, with a boat, grown to 8 × 16 px"
+    bare = replace(filled, image=EncodedImage.from_array(np.zeros((8, 8, 3), np.uint8)))
+    assert title(bare) == "A boat, filled in, grown to 8 × 16 px"
 
 
 def test_a_sheet_of_negative_prompts_is_without_none_of_them():

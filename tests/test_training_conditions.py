@@ -1,5 +1,6 @@
 """The conditions of training batches: what is drawn is true of the scenes it is drawn for."""
 
+import copy
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 
 from ldm.catalog.layout_tokens import LayoutTokens
 from ldm.catalog.registry import list_presets, load_preset
+from ldm.data.captions import GROUNDS, NOUNS
 from ldm.data.classes import NAMES, NO_CLASS
 from ldm.data.scenes import CLASSES, IDS
 from ldm.training.autoencoder import to_tensor
@@ -24,7 +26,8 @@ from ldm.training.conditions import (
     cell_weights,
 )
 from ldm.training.config import DataConfig, LossConfig, TrainConfig
-from ldm.training.holes import holes_of
+from ldm.training.holes import AROUND_SHARE, holes_of, said_of
+from ldm.training.pictures import NO_LABELS
 from ldm.training.world import World
 
 
@@ -181,3 +184,50 @@ def test_some_layouts_and_classes_are_dropped():
 def test_every_task_with_a_demo_preset_can_be_trained():
     tasks = {preset.task for preset in list_presets() if preset.name.startswith("demo-")}
     assert tasks == {*CONDITIONS, "first-stage"}
+
+
+def scenes_with_a_house(count, **about):
+    """Green scenes, each with a house in the middle, and its label map."""
+    labels = np.full((count, 32, 32), IDS["grass"], np.uint8)
+    labels[:, 12:20, 12:20] = IDS["house"]
+    box = {"label": "house", "x0": 12, "y0": 12, "x1": 20, "y1": 20}
+    about |= {"boxes": [box], "attributes": {"time": "night", "weather": "fog"}}
+    images = np.random.default_rng(0).integers(256, size=(count, 32, 32, 3), dtype=np.uint8)
+    return World(images, labels, [about for _ in range(count)])
+
+
+def test_words_say_what_lies_in_a_hole():
+    scenes, rng = scenes_with_a_house(1), np.random.default_rng(0)
+    cells = torch.zeros(8, 8, dtype=torch.bool)
+    cells[3:5, 3:5] = True
+    for said in (said_of(scenes, 0, cells, rng) for _ in range(50)):
+        assert any(name in said for name, _ in NOUNS["house"])
+    cells[3], cells[5] = False, True  # half of the house is outside
+    for said in (said_of(scenes, 0, cells, rng) for _ in range(50)):
+        assert any(name in said for name in GROUNDS["grass"])
+        assert not any(name in said for name, _ in NOUNS["house"])
+
+
+def test_words_of_a_hole_in_an_own_picture_are_its_sentences():
+    own = World(np.zeros((1, 32, 32, 3), np.uint8), NO_LABELS, [{"captions": ["a", "b"]}])
+    rng, cells = np.random.default_rng(0), torch.ones(8, 8, dtype=torch.bool)
+    assert {said_of(own, 0, cells, rng) for _ in range(20)} == {"a", "b"}
+
+
+def test_holes_with_words_are_around_objects_and_lose_some_of_their_words(tmp_path, tiny_model):
+    model = copy.copy(tiny_model)
+    model.conditioning = "hybrid"
+    scenes = scenes_with_a_house(EXAMPLES)
+    about = {"data": DataConfig(holes=2, folder=tmp_path, captions=3)}
+    condition = holes_of(material(scenes, model, **about, loss=LossConfig(condition_dropout=0.3)))
+    drawn = condition.draw(np.random.default_rng(0), np.arange(EXAMPLES).repeat(40))
+    assert drawn.concat.shape == (len(drawn), 4, 16, 16)
+    assert drawn.context.shape == (len(drawn), 16)
+    around = (drawn.concat[:, -1, 6:10, 6:10] == 1).all(-1).all(-1)
+    assert around.float().mean() > AROUND_SHARE
+    silent = (drawn.context == condition.empty).all(1).float().mean()
+    assert 0.2 < silent < 0.4
+    whole = [said_of(scenes, 0, one[-1] > 0, np.random.default_rng(0)) for one in drawn.concat]
+    named = torch.tensor([any(name in said for name, _ in NOUNS["house"]) for said in whole])
+    assert (named[around]).all()
+    assert len(condition.examples.inputs) == len(condition.examples.empty) == EXAMPLES

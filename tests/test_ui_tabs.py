@@ -15,11 +15,12 @@ from ldm.errors import RequestError
 from ldm.images import EncodedImage
 from ldm.requests import Box, ClassConditional, Inpaint, Layout, Semantic, Upscale
 from ldm.titles import class_name, title
+from ui import prompt
 from ui.boxes import BoxEditor, read_boxes, sketch
 from ui.classes import ANY, ClassPicker, class_index
 from ui.controls import unchecked
 from ui.form import about_model, sides_of
-from ui.tabs import class_conditional, layout, text_to_image, upscale
+from ui.tabs import class_conditional, layout, upscale
 from ui.values import make_request
 
 BOXES = (Box("pine", 0.1, 0.2, 0.4, 0.9), Box("house", 0.5, 0.5, 0.75, 1))
@@ -213,12 +214,12 @@ def test_gradio_takes_the_components():
 def test_words_of_a_preset_are_text_and_its_ratios_begin_at_its_usual_size():
     demo = load_preset("demo-text-to-image")
     hostile = dataclasses.replace(demo, words=("<b>: <img src=x onerror=alert(1)>, fog",))
-    shown = text_to_image.vocabulary(hostile)
+    shown = prompt.vocabulary(hostile)
     assert "&lt;img" in shown
     assert "<img" not in shown
     assert "<b>" not in shown
     assert ">fog</button>" in shown
-    assert text_to_image.vocabulary(load_preset("demo-layout")) == ""
+    assert prompt.vocabulary(load_preset("demo-layout")) == ""
     assert sides_of(demo, 3, 2) == (384, 256)
     assert sides_of(load_preset("demo-layout"), 3, 2) == (192, 128)
 

@@ -134,7 +134,8 @@ def connect(jobs: JobQueue, tab: Tab, comparing: Comparing) -> None:
             return wrong
         try:
             comparison = compared_by(request, values)
-            return told(jobs.estimate(comparison), comparison.number, has_notes=not is_open(values))
+            has_notes = not is_open(tab, values)
+            return told(jobs.estimate(comparison), comparison.number, has_notes=has_notes)
         except (RequestError, MemoryBudgetError) as error:
             return refused(tab, error)
         except LDMError:

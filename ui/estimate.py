@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Sequence
+from dataclasses import MISSING, fields
 from typing import Any
 
 import gradio as gr
@@ -54,7 +55,7 @@ def connect(jobs: JobQueue, tab: Tab, opened: Sequence[Trigger]) -> None:
             return refused(tab, error)
         except LDMError:  # of the model; the page says elsewhere that it is missing
             return ""
-        return told(found, has_notes=not is_open(values))
+        return told(found, has_notes=not is_open(tab, values))
 
     made = gr.on(
         triggers,
@@ -76,13 +77,13 @@ def request_of(tab: Tab, values: Values) -> tuple[Any, str]:
     What is only missing, such as a picture, is told on submit.
     """
     try:
-        fields = tab.to_fields(values)
+        given = tab.to_fields(values)
     except (LDMError, gr.Error):  # nothing is loaded or painted yet
         return None, ""
     try:
-        return make_request(tab.request_type, writable(fields)), ""
+        return make_request(tab.request_type, writable(tab, given)), ""
     except (LDMError, gr.Error) as error:
-        value = fields.get(str(error).partition(" ")[0])
+        value = given.get(str(error).partition(" ")[0])
         is_there = value is not None and str(value).strip() != ""
         return None, refused(tab, error) if is_there else ""
 
@@ -94,14 +95,15 @@ def refused(tab: Tab, error: Exception) -> str:
     return f'<p class="refused" role="alert" data-field="{field}">{html.escape(words)}</p>'
 
 
-def writable(fields: Values) -> Values:
+def writable(tab: Tab, values: Values) -> Values:
     """Replace an empty prompt, which a request would refuse; the estimate is the same for all."""
-    return fields | {"prompt": ANY} if is_open(fields) else fields
+    return values | {"prompt": ANY} if is_open(tab, values) else values
 
 
-def is_open(values: Values) -> bool:
-    """Whether a prompt is still empty."""
-    return not str(values.get("prompt", ANY) or "").strip()
+def is_open(tab: Tab, values: Values) -> bool:
+    """Whether a prompt that has to be written is still empty."""
+    needed = any(f.name == "prompt" and f.default is MISSING for f in fields(tab.request_type))
+    return needed and not str(values["prompt"] or "").strip()
 
 
 def told(estimate: Estimate | None, pictures: int = 1, *, has_notes: bool = True) -> str:

@@ -26,7 +26,8 @@ from ui.run import find_preset, load_request
 from ui.stage import Stage
 from ui.tab import EXAMPLES, Component, Tab, Values, example_paths
 
-PLACEHOLDERS = {"variations": "none"}  # for empty fields that are not numbers
+# for empty fields that are not numbers
+PLACEHOLDERS = {"variations": "none", "negative_prompt": "none"}
 FIXED = "<p>This seed is fixed: the same settings make the same picture.</p>"
 LARGER_SIZES = "Larger sizes, in multiples of {}, show more of the land."
 LARGER = {
@@ -285,5 +286,5 @@ def sides_of(preset: Preset, across: int, down: int) -> tuple[int, int]:
 
 def _caption(path: Path) -> str:
     """The prompt of an example picture, or else its file name without the number."""
-    request = load_request(path)
-    return getattr(request, "prompt", path.stem.split("-", 1)[-1].replace("-", " "))
+    prompt = getattr(load_request(path), "prompt", "")
+    return prompt or path.stem.split("-", 1)[-1].replace("-", " ")

@@ -23,7 +23,8 @@ CONDITIONER_KINDS = (
     "identity",  # the input is the conditioning, e.g. a low-resolution image -> concat
     "first_stage",  # masked image -> its latents, and the resized mask -> concat
 )
-CONDITIONING = ("none", "crossattn", "concat")
+# hybrid: the latents around a hole and its mask -> concat, words -> context
+CONDITIONING = ("none", "crossattn", "concat", "hybrid")
 SCHEDULE_KINDS = ("scaled_linear", "linear", "cosine")
 PREDICTIONS = ("eps", "x0", "v")
 ATTENTION_TYPES = ("vanilla", "none")
@@ -241,13 +242,15 @@ class Architecture:
             )
         beside = {"spatial_rescaler": about.out_channels, "identity": 3, "first_stage": latent + 1}
         added = beside[about.kind] if self.conditioning == "concat" else 0
+        added += latent + 1 if self.conditioning == "hybrid" else 0
         added += self.box_classes + 2 if self.box_classes else 0
         if unet.in_channels != latent + added:
             raise PresetError(
                 f"unet.in_channels must be {latent + added}, the latents' {latent} and {added} of "
                 f"the conditioning, got {unet.in_channels}"
             )
-        context = (about.n_embed or about.embed_dim) if self.conditioning == "crossattn" else None
+        attends = self.conditioning in ("crossattn", "hybrid")
+        context = (about.n_embed or about.embed_dim) if attends else None
         if unet.context_dim != context:
             raise PresetError(f"unet.context_dim must be {context}, got {unet.context_dim}")
 

@@ -32,6 +32,7 @@ TASK_OF = {
     ("concat", "spatial_rescaler"): "semantic",
     ("concat", "identity"): "upscale",
     ("concat", "first_stage"): "inpaint",
+    ("hybrid", "text"): "inpaint",
 }
 MAX_TRAINED_PX = 4096
 
@@ -160,6 +161,11 @@ class Preset:
     def size_multiple(self) -> int:
         """The number of px that the sides of a picture must be multiples of."""
         return self.architecture.size_multiple
+
+    @property
+    def reads_words(self) -> bool:
+        """Whether an inpainting model can be told what to make in a hole."""
+        return self.architecture.conditioning == "hybrid"
 
     @property
     def schedule_length(self) -> int:

@@ -103,6 +103,17 @@ DISCS = {
     "sun": ("the sun", "a bright sun", "the sun in the sky", "sunshine", "a sun"),
     "moon": ("the moon", "a full moon", "moonlight", "a moon"),
 }
+LAND = {  # class of a label map -> what its places are called
+    "mountain": FAR["mountains"],
+    "hill": FAR["hills"],
+    "grass": GROUNDS["grass"],
+    "meadow": GROUNDS["autumn"],
+    "snow": GROUNDS["snow"],
+    "sand": GROUNDS["sand"],
+    "water": LAKES,
+    "cloud": WEATHERS["cloudy"],
+}
+TOLD_OF_PART = 0.25  # chance that land, time or weather is named beside the objects of a part
 STARTS = (
     *("", "", "", "a landscape with ", "a picture of ", "a view of ", "an illustration of "),
     *("a painting of ", "a drawing of ", "a photo of "),
@@ -153,6 +164,41 @@ def describe(about: Mapping[str, Any], rng: np.random.Generator, share: float = 
         sentence = " ".join(filter(None, [_join(parts + weather, pick), time]))
     start = "" if sentence.startswith(time or "\0") else pick(STARTS)
     return start + sentence
+
+
+def describe_part(
+    things: Mapping[str, int],
+    land: str,
+    about: Mapping[str, Any],
+    rng: np.random.Generator,
+) -> str:
+    """Say what a part of a scene shows, as one would who asks for it to be drawn there.
+
+    Args:
+        things: Kind of object, sun or moon -> how many of them are in the part.
+        land: The class of a label map that most of the part shows apart from them.
+        about: The scene's `time` and `weather`, of ATTRIBUTES.
+        rng: Chooses what is named and how.
+    """
+
+    def pick(options: Sequence[Any]) -> Any:
+        return options[int(rng.integers(len(options)))]
+
+    def chance() -> bool:
+        return rng.random() < TOLD_OF_PART
+
+    parts = [
+        pick(DISCS[kind])
+        if kind in DISCS
+        else _group((kind, count, None, None), pick, False, rng.random() < CROWD_SHARE)[0]
+        for kind, count in things.items()
+    ]
+    rng.shuffle(parts)
+    if not parts or chance():
+        parts.append(pick(LAND[land] if land in LAND else WEATHERS[about["weather"]]))
+    parts += [pick(TIMES[about["time"]])] if chance() else []
+    parts += [pick(WEATHERS[about["weather"]])] if chance() else []
+    return _join(parts, pick)
 
 
 def _scenery(about: Mapping[str, Any], pick: Any, told: Any) -> Scenery:

@@ -9,12 +9,13 @@ picture has more strokes and boxes, not larger ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
 
 SHARE = (0.02, 0.7)  # least and greatest share of the picture in a hole, except for kind "all"
+MARGIN = (0.0, 0.4)  # of a box's side that a hole around it adds on each side
 UNIT = 128  # width in px that the counts refer to
 
 
@@ -77,6 +78,23 @@ def borders(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
     return mask
 
 
+def around(rng: np.random.Generator, width: int, height: int, box: Sequence[int]) -> np.ndarray:
+    """Draw a rectangle or an ellipse around a box of corners x0, y0, x1, y1, as a hand would."""
+    x0, y0, x1, y1 = box
+    w, h = x1 - x0, y1 - y0
+    left, right = x0 - rng.uniform(*MARGIN) * w - 2, x1 + rng.uniform(*MARGIN) * w + 2
+    top, bottom = y0 - rng.uniform(*MARGIN) * h - 2, y1 + rng.uniform(*MARGIN) * h + 2
+    mask = np.zeros((height, width), np.uint8)
+    if rng.random() < 0.5:
+        cv2.rectangle(mask, _point((left, top)), _point((right, bottom)), 1, -1)
+    else:
+        middle = _point(((left + right) / 2, (top + bottom) / 2))
+        # the box's corners lie in the ellipse
+        axes = _point(((right - left) / 2**0.5, (bottom - top) / 2**0.5))
+        cv2.ellipse(mask, middle, axes, 0, 0, 360, 1, -1)
+    return mask
+
+
 Kind = Callable[[np.random.Generator, int, int], np.ndarray]
 KINDS: dict[str, tuple[float, Kind | None]] = {
     "thick": (0.4, thick_strokes),
@@ -119,7 +137,7 @@ def _strokes(
     return mask
 
 
-def _point(at: np.ndarray) -> tuple[int, int]:
+def _point(at: Sequence[float]) -> tuple[int, int]:
     return round(float(at[0])), round(float(at[1]))
 
 

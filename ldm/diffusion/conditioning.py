@@ -58,13 +58,31 @@ class Conditioning:
             *(_join(a, b) for a, b in zip(self._parts(), other._parts(), strict=True))
         )
 
+    def __len__(self) -> int:
+        """Return the number of conditions in the batch; 0 without any part."""
+        return next((len(part) for part in self._parts() if part is not None), 0)
+
+    def __getitem__(self, some: slice) -> Conditioning:
+        """Return the conditions of some pictures of the batch."""
+        return self._map(lambda part: part[some])
+
     def expand(self, batch: int) -> Conditioning:
         """Expand a batch of one to `batch` entries, without copying."""
         return self._map(lambda part: part.expand(batch, *part.shape[1:]))
 
-    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Conditioning:
+    def to(
+        self,
+        device: torch.device | str,
+        dtype: torch.dtype | None = None,
+        *,
+        non_blocking: bool = False,
+    ) -> Conditioning:
         """Move all parts to `device` and convert floating-point ones to `dtype`."""
-        return self._map(lambda part: part.to(device, dtype if part.is_floating_point() else None))
+        return self._map(
+            lambda part: part.to(
+                device, dtype if part.is_floating_point() else None, non_blocking=non_blocking
+            )
+        )
 
     def _parts(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         return self.concat, self.context, self.label

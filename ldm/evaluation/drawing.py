@@ -69,7 +69,7 @@ def draw(
         model: The model to sample from.
         condition: Slice of the pictures -> their conditioning.
         size: Size and number of the pictures, and sampling defaults.
-        empty: The empty conditioning of one picture; needed for guidance.
+        empty: The empty conditioning of one picture, or of each; needed for guidance.
         guidance_scale: 1 switches guidance off.
         seeds: One per picture; None: picture i has seed i.
 
@@ -83,7 +83,9 @@ def draw(
         some = slice(start, min(start + batch, size.count))
         cond = condition(some)
         part = replace(sampling, seeds=sampling.seeds[some])
-        uncond = cond if empty is None else empty.expand(some.stop - some.start)
+        uncond = cond
+        if empty is not None:
+            uncond = empty.expand(len(cond)) if len(empty) == 1 else empty[some]
         images += _last(sample(model, part, cond, uncond))
     return to_tensor(images)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -12,7 +13,9 @@ from torch import Tensor
 
 from ldm.catalog.schema import Preset
 from ldm.data import masks
+from ldm.data.captions import NOUNS
 from ldm.data.masks import to_cells
+from ldm.data.scenes import IDS
 from ldm.diffusion.conditioning import Conditioning
 from ldm.evaluation.critic import distances, judge, load_critic
 from ldm.evaluation.drawing import Size, draw, sizes, trained_size
@@ -23,13 +26,24 @@ from ldm.evaluation.metrics import frechet_distance
 from ldm.evaluation.report import Row
 from ldm.images import to_arrays, to_tensor
 from ldm.latent_diffusion import LatentDiffusion
+from ldm.models.critic import Critic
 from ldm.runtime.manager import ModelManager
+from ldm.tasks.inpaint import worded
 from ldm.tasks.joining import joined
 
 BAR = 2.0  # ratio of the better OpenCV method's distance to the model's
 NEAR = "perceptual distance in the hole"
 METHODS = {"Telea": cv2.INPAINT_TELEA, "Navier-Stokes": cv2.INPAINT_NS}
 HOLE_GREY = 0.6  # grey of holes on the example sheet, in [-1, 1]
+# kind of an object -> the kinds that are asked for in its place
+ASKED = {
+    "pine": ("tree", "house", "pine"),
+    "tree": ("house", "pine", "tree"),
+    "house": ("pine", "tree", "house"),
+    "boat": ("boat",),
+}
+ASKED_BAR = 0.85
+SMALLEST = 12  # least area of an object that is there, in the critic's cells of 2 x 2 px
 BLOCKS = 12  # scenes on the example sheet
 RADIUS = 3  # px, as in OpenCV's example
 
@@ -56,7 +70,42 @@ def measure(preset: Preset, scenes: int) -> list[Row]:
                 rows += [Row(what, theirs / values["ours"], "", bar, str(size)), ours]
             if size == trained_size(preset, scenes):
                 rows += _by_kind(each, size)
+                rows += _by_words(critic, model, size) if model.reads_words else []
     return rows
+
+
+def _by_words(critic: Critic, model: LatentDiffusion, size: Size) -> list[Row]:
+    """Rows of how often an object is there after it was asked for, per kind, in place of another.
+
+    Beside them: how often one of that kind is there without a word.
+    """
+    real = held_out(size.count, size.width, size.height)
+    given = [(i, box) for i, boxes in enumerate(real.boxes) for box in boxes if box.label in ASKED]
+    asked = [ASKED[box.label][i % len(ASKED[box.label])] for i, box in given]
+    images = real.images[[i for i, _ in given]]
+    holes = torch.zeros(len(given), 1, size.height, size.width)
+    for hole, (_, box) in zip(holes, given, strict=True):
+        hole[0, _widened(box.y0, box.y1), _widened(box.x0, box.x1)] = 1
+    words = [f"a {NOUNS[kind][0][0]}" for kind in asked]
+    rows = []
+    for what, told in (("asked for", words), ("without a word", [""] * len(words))):
+        made = draw_filled(model, images, holes, replace(size, count=len(words)), words=told)
+        labels = judge(critic, made).labels
+        wanted = torch.tensor([IDS[kind] for kind in asked])[:, None, None]
+        inside = holes[:, 0, ::2, ::2] > 0
+        found = ((labels == wanted) & inside).sum((1, 2)) >= SMALLEST
+        for kind in (*dict.fromkeys(asked), None):
+            some = [kind in (None, one) for one in asked]
+            bar = ASKED_BAR if kind is None and told is words else None
+            name = f"{kind or 'the object'} in the hole, {what}"
+            rows.append(Row(name, float(found[some].float().mean()), "", bar, str(size)))
+    return rows
+
+
+def _widened(low: int, high: int) -> slice:
+    """The side of a hole around an object's: wider by a fifth at both ends, and 2 px."""
+    more = (high - low) // 5 + 2
+    return slice(max(0, low - more), high + more)
 
 
 def _by_kind(each: dict[str, Tensor], size: Size) -> list[Row]:
@@ -86,15 +135,26 @@ def _drawn(size: Size) -> Iterator[tuple[str, np.ndarray]]:
         yield kind, masks.draw_kind(kind, rng, size.width, size.height)
 
 
-def draw_filled(
-    model: LatentDiffusion, images: Tensor, holes: Tensor, size: Size, **how: Any
+def draw_filled(  # noqa: PLR0913  (all but four have defaults)
+    model: LatentDiffusion,
+    images: Tensor,
+    holes: Tensor,
+    size: Size,
+    *,
+    words: Sequence[str] = (),
+    **how: Any,
 ) -> Tensor:
-    """Fill the holes with the model as the task does: (N, 3, H, W)."""
+    """Fill the holes with the model as the task does, by words for each if any: (N, 3, H, W)."""
     cells = to_whole_cells(holes, model.factor)
+    if any(words):
+        how["guidance_scale"] = size.defaults.guidance_scale
 
-    def condition(some: slice) -> Conditioning:
-        return model.condition_hole(images[some], cells[some])
+    def condition(some: slice, said: Sequence[str] = words) -> Conditioning:
+        around = model.condition_hole(images[some], cells[some])
+        return worded(model, around, said[some] or [""] * len(around))
 
+    if any(words):
+        how["empty"] = condition(slice(len(images)), ())
     return joined(draw(model, condition, size, **how), images, holes)
 
 

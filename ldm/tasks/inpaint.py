@@ -6,7 +6,7 @@ the picture's own resolution. Outside the feathered mask not one pixel changes.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 
 import cv2
@@ -32,7 +32,8 @@ from ldm.tasks.area import (
 )
 from ldm.tasks.covering import RunContext, cover, pausing
 from ldm.tasks.sampling import padded, result, sample
-from ldm.tasks.settings import WRAPS, Sampling, canvas_of, check, of_request
+from ldm.tasks.settings import WRAPS, Sampling, canvas_of, check, check_words, of_request
+from ldm.tasks.text_to_image import notes_on
 
 NOTHING_LEFT = "Everything was marked, so nothing of the picture was left to go by."
 CONTEXT = 2.0  # side of the area that the model sees / longer side of the hole's box
@@ -56,14 +57,19 @@ def run(
     image, touched = _at_work(area, canvas, alpha, model)
     sampling = sampling_on(area, request, touched.shape)
     check(model, sampling)
+    check_words(model, request)
     if context is not None and (hole.alpha == 1).all():
         context.add_note(NOTHING_LEFT)
-    cond = yield from _read(model, image, touched, sampling, context)
+    around = yield from _read(model, image, touched, sampling, context)
     sampling = replace(sampling, shown=standing_in(hole, area, canvas, touched.shape))
-    made = yield from sample(model, sampling, cond, cond, context)
+    cond, uncond = (
+        worded(model, around, [words]) for words in (request.prompt, request.negative_prompt)
+    )
+    made = yield from sample(model, sampling, cond, uncond, context)
     made = [without_seam(area, canvas, alpha, image) for image in made]
     back = tuple(-by for by in hole.turn)
-    yield result(request, [rolled(put_back(area, canvas, alpha, image), back) for image in made])
+    filled = [rolled(put_back(area, canvas, alpha, image), back) for image in made]
+    yield result(request, filled, notes_on(request, model.tokenizer))
 
 
 def hole_of(request: Inpaint) -> Hole:
@@ -89,8 +95,19 @@ def hole_of(request: Inpaint) -> Hole:
 
 
 def sampling_on(area: Area, request: Inpaint, size: tuple[int, int]) -> Sampling:
-    """Return the settings for an area at `size` px, with the wrap of the area."""
-    return replace(of_request(request, size), wrap=area.wrap)
+    """Return the settings for an area at `size` px, with the wrap of the area.
+
+    Without words there is nothing that guidance could lead to.
+    """
+    scale = request.guidance_scale if request.prompt or request.negative_prompt else 1.0
+    return replace(of_request(request, size), wrap=area.wrap, guidance_scale=scale)
+
+
+def worded(model: LatentDiffusion, around: Conditioning, words: Sequence[str]) -> Conditioning:
+    """Add to what is known around holes what to make in each, if the model reads words."""
+    if not model.reads_words:
+        return around
+    return replace(around, context=model.condition(words).context)
 
 
 def _read(

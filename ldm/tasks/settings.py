@@ -16,7 +16,7 @@ from ldm.diffusion.noise import InterpolatedSeed, Seed
 from ldm.diffusion.timesteps import FEW
 from ldm.errors import RequestError
 from ldm.images import EncodedImage, fitted
-from ldm.requests import start_image
+from ldm.requests import Inpaint, start_image
 from ldm.seeds import read_variations, split_by_picture
 
 # fields that not all requests have
@@ -48,6 +48,7 @@ class Limits(Grid, Protocol):
     """What limits the settings, of a `LatentDiffusion` or of its `Preset`."""
 
     schedule_length: int  # time steps of its training
+    reads_words: bool  # inpaint: whether it can be told what to make in a hole
 
 
 @dataclass(frozen=True)
@@ -221,6 +222,23 @@ def check_request(request: Any, about: Limits) -> None:
     names = {field.name for field in fields(request)}
     is_padded = not {"height", "width"} <= names
     check(about, of_request(request, (about.size_multiple,) * 2 if is_padded else None))
+    check_words(about, request)
+
+
+def check_words(about: Limits, request: Any) -> None:
+    """Refuse words about a hole for a model that reads none.
+
+    Raises:
+        RequestError: If there are any.
+    """
+    if not isinstance(request, Inpaint) or about.reads_words:
+        return
+    for name in ("prompt", "negative_prompt"):
+        if text := getattr(request, name).strip():
+            raise RequestError(
+                f"{name} must be empty for {request.preset}, which reads no words, got "
+                f"{text!r:.60}; demo-inpaint-words reads them."
+            )
 
 
 def check(about: Limits, sampling: Sampling) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from ldm.events import Progress, Result
 from ldm.latent_diffusion import LatentDiffusion
-from ldm.requests import TextToImage
+from ldm.requests import Inpaint, TextToImage
 from ldm.tasks.covering import RunContext
 from ldm.tasks.denoising import Conditions
 from ldm.tasks.sampling import result, sample
@@ -52,10 +52,10 @@ def notes_on(request: Any, tokenizer: Any) -> tuple[str, ...]:
     """Return notes on the parts of a request that have no effect.
 
     Args:
-        request: Any request; only one of this task has notes.
+        request: Any request; only those with words have notes.
         tokenizer: Its model's, with `unknown_words` and `is_cut`; None: there is none.
     """
-    if not isinstance(request, TextToImage) or tokenizer is None:
+    if not isinstance(request, (TextToImage, Inpaint)) or tokenizer is None:
         return ()
     notes = []
     for name in ("prompt", "negative_prompt"):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ldm.catalog.schema import Preset
+from ldm.errors import TrainingError
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.training.config import TrainConfig
 from ldm.training.world import World
@@ -38,6 +39,19 @@ class Examples:
     inputs: Tensor  # inputs of the conditioner, at most EXAMPLES
     empty: Tensor | None = None  # the empty condition, same shape; None: sampled without guidance
     shown: Tensor | None = None  # the conditions as pictures, (EXAMPLES, 3, H, W) in [-1, 1]
+
+
+def check_sentences(world: World) -> None:
+    """Check that the scenes or pictures of a world have sentences.
+
+    Raises:
+        TrainingError: If they have none.
+    """
+    if not world.about[0]["captions"]:
+        raise TrainingError(
+            "no picture has a sentence; put a text file of its name beside each, a line for each "
+            "way to say what it shows."
+        )
 
 
 class Condition:

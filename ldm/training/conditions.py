@@ -26,7 +26,7 @@ from ldm.models.boxes import SLOTS_PER_BOX, drawn_boxes
 from ldm.models.conditioners import one_hot
 from ldm.training.autoencoder import to_tensor
 from ldm.training.boxes import corner_waves, outlined_boxes, relative_boxes
-from ldm.training.condition import EXAMPLES, Condition, Examples, Material
+from ldm.training.condition import EXAMPLES, Condition, Examples, Material, check_sentences
 from ldm.training.holes import holes_of
 
 OUTSIDE_WEIGHT = 0.2  # loss weight of latent cells outside all boxes, for layouts
@@ -40,11 +40,7 @@ class Captions(Condition):
 
     def __init__(self, given: Material) -> None:
         tokenizer = given.model.tokenizer
-        if not given.world.about[0]["captions"]:
-            raise TrainingError(
-                "no picture has a sentence; put a text file of its name beside each, a line for "
-                "each way to say what it shows."
-            )
+        check_sentences(given.world)
         # (N, wordings, L): every wording of every scene
         self.tokens = torch.stack([tokenizer(about["captions"]) for about in given.world.about])
         self.empty, self.unknown = tokenizer([""])[0], int(tokenizer(["\u2603"])[0, 1])

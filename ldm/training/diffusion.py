@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,10 +57,16 @@ class Denoiser(nn.Module):
         self.box_classes = model.box_classes
         self.vocab_size = model.tokenizer.vocab_size if model.box_classes else 0
 
-    def forward(self, x_t: Tensor, t: Tensor, inputs: Tensor) -> Tensor:
-        """Predict (B, C, h, w) from x_t (B, C, h, w), t (B,) and the conditioner's inputs."""
+    def forward(self, x_t: Tensor, t: Tensor, inputs: Tensor | Conditioning) -> Tensor:
+        """Predict (B, C, h, w) from x_t (B, C, h, w), t (B,) and the conditioner's inputs.
+
+        Those of a hole with words are a Conditioning whose `context` holds the token ids.
+        """
         if self.conditioning == "none":
             return self.unet(x_t, t)
+        if isinstance(inputs, Conditioning):
+            code = self.conditioner(inputs.context)
+            return self.unet(torch.cat([x_t, inputs.concat], dim=1), t, context=code)
         code = inputs if self.conditioner is None else self.conditioner(inputs)
         if self.conditioning == "concat":
             return self.unet(torch.cat([x_t, code], dim=1), t)
@@ -158,7 +165,7 @@ class DiffusionRun(Run):
         """
         x0, noise, t, drawn, cells = batch
         inputs = self.condition.prepared(drawn)
-        if self.diffusion.smooth_holes:
+        if self.diffusion.centres_on_guess:
             x0 = x0 - self.diffusion.guess(inputs)
         schedule, kind = self.diffusion.schedule, self.diffusion.prediction
         predicted = model(schedule.q_sample(x0, t, noise), t, inputs).float()
@@ -189,7 +196,9 @@ class DiffusionRun(Run):
             images = torch.cat([row for pair in pairs for row in pair])
         save_grid(path, images, columns=COLUMNS)
 
-    def _condition(self, model: LatentDiffusion, inputs: Tensor) -> Conditioning:
+    def _condition(self, model: LatentDiffusion, inputs: Tensor | Conditioning) -> Conditioning:
+        if isinstance(inputs, Conditioning):
+            return replace(inputs, context=model.condition(inputs.context).context)
         if model.box_classes:
             return model.condition_layout(inputs, *self.latents.shape[2:])
         return model.condition(inputs)

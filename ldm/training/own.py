@@ -90,7 +90,7 @@ def create(
     found = folders.pictures_in(pictures)
     _check_text("the path of the pictures", str(pictures.resolve()))
     values = _preset_values(name, about, found, first_stage)
-    words = _vocabulary(found) if about.task == "text-to-image" else []
+    words = _vocabulary(found) if about.architecture.conditioner.kind == "text" else []
     if words:
         conditioner = values["architecture"]["conditioner"]
         conditioner |= {"vocabulary": VOCABULARY, "vocab_size": len(words)}

@@ -16,6 +16,7 @@ from gradio.utils import get_upload_folder
 from ldm.errors import RequestError
 from ldm.jobs import JobQueue
 from ldm.requests import EncodedImage, Inpaint, controls
+from ui import prompt
 from ui.controls import QUIET
 from ui.form import Form
 from ui.painting import Painter, Painting
@@ -25,9 +26,10 @@ from ui.stage import Updates
 from ui.tab import Tab, Values, fields_of
 
 HINT = (
-    "Load a picture, paint over what should go, and press Generate: what is around it is continued "
-    "there. It takes no words; to add a thing, redraw the picture or paint a scene."
+    "Load a picture and paint over what should go or change. Say what to draw there, or leave it "
+    "to what is around, and press Generate."
 )
+PLACEHOLDER = "a sailing boat; or nothing, and what is around it goes on"
 EDGE = ("mask_grow", "mask_feather")
 # renamed, since "grow" means the canvas on this page
 WORDS = {"mask_grow": {"label": "Widen", "info": "Widens the mask; negative narrows it"}}
@@ -42,9 +44,12 @@ def create(jobs: JobQueue) -> Tab:
     with gr.Row(**made.named("studio")):
         with gr.Column(**made.named("left")):
             made.inputs["painting"] = Painter(edge=_given(*EDGE), **made.named("painting"))
+            about = {"label": "What to draw there", "placeholder": PLACEHOLDER, "max_lines": 4}
+            words = prompt.add(made, value="", **about)
             made.act()
             _hole(made)
             made.settings(sized=False)
+            prompt.follow(made, words)
         with gr.Column(**made.named("right")):
             _show_beside_what_was(made)
     made.stage.send[made.task].value = "Fill again"
