@@ -13,6 +13,7 @@ from ldm.data import attributes
 from ldm.data.masks import KINDS
 from ldm.data.scenes import ATTRIBUTES, IDS, OBJECTS, Box
 from ldm.evaluation import class_conditional, inpaint, layout, semantic, upscale
+from ldm.evaluation.critic import load_critic
 from ldm.evaluation.drawing import Size
 from ldm.evaluation.grid import Block, sheet
 from ldm.evaluation.held_out import HeldOut, held_out
@@ -116,7 +117,7 @@ def test_only_the_hole_is_filled_and_no_masked_cell_is_known(monkeypatch):
     given = []
 
     class Model:
-        factor = 4
+        factor, reads_words = 4, False
 
         def condition_hole(self, image, mask):
             given.append(mask)
@@ -132,6 +133,25 @@ def test_only_the_hole_is_filled_and_no_masked_cell_is_known(monkeypatch):
     cells = given[0].reshape(3, 32, 4, 32, 4)
     assert torch.equal(cells.amax((2, 4)), cells.amin((2, 4)))
     assert (given[0] >= holes).all()
+
+
+def test_objects_that_are_asked_for_are_found_where_the_pictures_are_real(monkeypatch):
+    said = []
+    monkeypatch.setattr(inpaint, "ASKED", {kind: (kind,) for kind in inpaint.ASKED})
+
+    def draw_filled(model, images, holes, size, words):
+        said.append(words)
+        assert size.count == len(images) == len(holes) == len(words)
+        return images if any(words) else torch.zeros_like(images)
+
+    monkeypatch.setattr(inpaint, "draw_filled", draw_filled)
+    rows = inpaint.by_words(load_critic(), None, Size(1, 128, 128, 12))
+    shares = {row.measure: row.value for row in rows}
+    assert shares["the object in the hole, asked for"] > 0.95
+    assert shares["the object in the hole, without a word"] == 0
+    assert [row.at_least for row in rows if row.at_least] == [inpaint.ASKED_BAR]
+    assert set(said[0]) <= {"a pine tree", "a tree", "a house", "a sailing boat"}
+    assert said[1] == [""] * len(said[0])
 
 
 def test_boxes_are_found_where_the_pictures_are_real(monkeypatch):

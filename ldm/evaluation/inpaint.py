@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -44,6 +44,7 @@ ASKED = {
 }
 ASKED_BAR = 0.85
 SMALLEST = 12  # least area of an object that is there, in the critic's cells of 2 x 2 px
+SEEDS = 3  # samples of each hole with words on the example sheet
 BLOCKS = 12  # scenes on the example sheet
 RADIUS = 3  # px, as in OpenCV's example
 
@@ -70,33 +71,51 @@ def measure(preset: Preset, scenes: int) -> list[Row]:
                 rows += [Row(what, theirs / values["ours"], "", bar, str(size)), ours]
             if size == trained_size(preset, scenes):
                 rows += _by_kind(each, size)
-                rows += _by_words(critic, model, size) if model.reads_words else []
+                rows += by_words(critic, model, size) if preset.reads_words else []
     return rows
 
 
-def _by_words(critic: Critic, model: LatentDiffusion, size: Size) -> list[Row]:
+@dataclass(frozen=True)
+class Asked:
+    """Held-out scenes in which an object is hidden, and what is asked for in its place."""
+
+    images: Tensor  # (N, 3, H, W) in [-1, 1]
+    holes: Tensor  # (N, 1, H, W) of 0 and 1
+    kinds: list[str]
+
+    @property
+    def words(self) -> list[str]:
+        """What to say for each."""
+        return [f"a {NOUNS[kind][0][0]}" for kind in self.kinds]
+
+
+def asked_for(size: Size) -> Asked:
+    """Hide every object of `size.count` scenes, each in a picture of its own."""
+    real = held_out(size.count, size.width, size.height)
+    given = [(i, box) for i, boxes in enumerate(real.boxes) for box in boxes if box.label in ASKED]
+    holes = torch.zeros(len(given), 1, size.height, size.width)
+    for hole, (_, box) in zip(holes, given, strict=True):
+        hole[0, _widened(box.y0, box.y1), _widened(box.x0, box.x1)] = 1
+    kinds = [ASKED[box.label][i % len(ASKED[box.label])] for i, box in given]
+    return Asked(real.images[[i for i, _ in given]], holes, kinds)
+
+
+def by_words(critic: Critic, model: LatentDiffusion, size: Size) -> list[Row]:
     """Rows of how often an object is there after it was asked for, per kind, in place of another.
 
     Beside them: how often one of that kind is there without a word.
     """
-    real = held_out(size.count, size.width, size.height)
-    given = [(i, box) for i, boxes in enumerate(real.boxes) for box in boxes if box.label in ASKED]
-    asked = [ASKED[box.label][i % len(ASKED[box.label])] for i, box in given]
-    images = real.images[[i for i, _ in given]]
-    holes = torch.zeros(len(given), 1, size.height, size.width)
-    for hole, (_, box) in zip(holes, given, strict=True):
-        hole[0, _widened(box.y0, box.y1), _widened(box.x0, box.x1)] = 1
-    words = [f"a {NOUNS[kind][0][0]}" for kind in asked]
+    asked = asked_for(size)
+    size = replace(size, count=len(asked.kinds))
+    wanted = torch.tensor([IDS[kind] for kind in asked.kinds])[:, None, None]
+    inside = asked.holes[:, 0, ::2, ::2] > 0
     rows = []
-    for what, told in (("asked for", words), ("without a word", [""] * len(words))):
-        made = draw_filled(model, images, holes, replace(size, count=len(words)), words=told)
-        labels = judge(critic, made).labels
-        wanted = torch.tensor([IDS[kind] for kind in asked])[:, None, None]
-        inside = holes[:, 0, ::2, ::2] > 0
-        found = ((labels == wanted) & inside).sum((1, 2)) >= SMALLEST
-        for kind in (*dict.fromkeys(asked), None):
-            some = [kind in (None, one) for one in asked]
-            bar = ASKED_BAR if kind is None and told is words else None
+    for what, words in (("asked for", asked.words), ("without a word", [""] * size.count)):
+        made = draw_filled(model, asked.images, asked.holes, size, words=words)
+        found = ((judge(critic, made).labels == wanted) & inside).sum((1, 2)) >= SMALLEST
+        for kind in (*dict.fromkeys(asked.kinds), None):
+            some = [kind in (None, one) for one in asked.kinds]
+            bar = ASKED_BAR if kind is None and any(words) else None
             name = f"{kind or 'the object'} in the hole, {what}"
             rows.append(Row(name, float(found[some].float().mean()), "", bar, str(size)))
     return rows
@@ -151,7 +170,7 @@ def draw_filled(  # noqa: PLR0913  (all but four have defaults)
 
     def condition(some: slice, said: Sequence[str] = words) -> Conditioning:
         around = model.condition_hole(images[some], cells[some])
-        return worded(model, around, said[some] or [""] * len(around))
+        return worded(model, around, said[some] or [""] * len(images[some]))
 
     if any(words):
         how["empty"] = condition(slice(len(images)), ())
@@ -159,8 +178,13 @@ def draw_filled(  # noqa: PLR0913  (all but four have defaults)
 
 
 def examples(preset: Preset, model: LatentDiffusion) -> list[Block]:
-    """Held-out scenes: the input with its hole, Telea's filling, the model's, the original."""
+    """Held-out scenes: the input with its hole, Telea's filling, the model's, the original.
+
+    Of a model that reads words: the input, and SEEDS fillings by the words of the caption.
+    """
     size = trained_size(preset, BLOCKS)
+    if preset.reads_words:
+        return _worded_examples(model, size)
     real, holes = held_out(BLOCKS, preset.width, preset.height).images, draw_holes(size)
     given = torch.where(holes.bool(), torch.tensor(HOLE_GREY), real)
     ours = draw_filled(model, real, holes, size)
@@ -168,6 +192,18 @@ def examples(preset: Preset, model: LatentDiffusion) -> list[Block]:
     columns = [to_arrays(images) for images in (given, telea, ours, real)]
     caption = "given, Telea, this model, the original"
     return [Block(caption, pictures) for pictures in zip(*columns, strict=True)]
+
+
+def _worded_examples(model: LatentDiffusion, size: Size) -> list[Block]:
+    asked, some = asked_for(size), slice(0, 2 * BLOCKS, 2)
+    images, holes, words = asked.images[some], asked.holes[some], asked.words[some]
+    size = replace(size, count=len(words))
+    columns = [torch.where(holes.bool(), torch.tensor(HOLE_GREY), images)]
+    for first in range(SEEDS):
+        seeds = range(first, first + SEEDS * size.count, SEEDS)
+        columns.append(draw_filled(model, images, holes, size, words=words, seeds=seeds))
+    rows = zip(words, *map(to_arrays, columns), strict=True)
+    return [Block(said, pictures) for said, *pictures in rows]
 
 
 def to_whole_cells(holes: Tensor, factor: int) -> Tensor:
