@@ -7,6 +7,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from ldm import metadata
+from ldm.catalog.registry import load_preset
 from tests.browser import IN_A_BROWSER, drag_slider, open_page, open_tab, wait_done, watch_jumps
 from tests.painting_hand import Hand
 
@@ -130,3 +131,31 @@ def test_outpainting_is_seen_on_the_canvas_and_a_phone_has_room(page, url, tmp_p
     assert all(
         button.bounding_box()["x"] + button.bounding_box()["width"] <= 390 for button in onward
     )
+
+
+def test_words_bring_the_model_that_reads_them(page, url, tmp_path):
+    open_page(page, f"{url}/?tab=inpaint&steps=2&seed=5")
+    hand = Hand(page)
+    hand.take(CANVAS)
+    Image.new("RGB", (96, 64), "teal").save(tmp_path / "photo.png")
+    hand.load(tmp_path / "photo.png")
+    hand.tool("rectangle")
+    hand.rectangle((0.4, 0.4), (0.6, 0.7))
+    words, model = page.locator("#inpaint-prompt textarea"), page.locator("#inpaint-preset input")
+    words.fill("a pine tree")
+    page.locator("#inpaint-go").click()  # at once: the answer to the words is still on its way
+    wait_done(page, "inpaint")
+    request = save_result(page, tmp_path / "result.png")
+    assert (request.prompt, request.preset, request.steps) == (
+        "a pine tree", "demo-inpaint-words", 2)  # fmt: skip
+    usual = load_preset("demo-inpaint-words").defaults
+    assert (request.temperature, request.guidance_scale) == (
+        usual.temperature, usual.guidance_scale)  # fmt: skip
+    expect(model).to_have_value("Landscapes, inpainting by words")
+    expect(page.locator("#inpaint-plate .title")).to_have_text("A pine tree, filled in")
+    words.fill("")
+    words.blur()
+    expect(model).to_have_value("Landscapes, inpainting")
+    page.locator("#inpaint-vocabulary summary").click()
+    page.locator("#inpaint-vocabulary button", has_text="a house").click()
+    expect(words).to_have_value("a house")

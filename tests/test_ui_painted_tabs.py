@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from ldm.canvas.plan import Canvas, Resources, plan
+from ldm.catalog.registry import load_preset
 from ldm.errors import MemoryBudgetError, RequestError
 from ldm.requests import EncodedImage, Inpaint, Semantic
 from tests.test_canvas_plan import FACTS, MIB
 from ui.painting import Painting
+from ui.prompt import Reader
 from ui.tabs import inpaint, semantic
 
 PICTURE = EncodedImage.from_array(np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8))
@@ -78,3 +80,20 @@ def test_an_area_that_does_not_fit_is_told_by_what_is_set(room, asked, says):
     told = inpaint.about_the_area(str(caught.value))
     assert told.startswith("the area around the mask, at 1024 x 512 px, ")
     assert told.endswith(says), told
+
+
+def test_words_choose_a_model_and_its_defaults_but_no_one_elses():
+    usual, reads = load_preset("demo-inpaint"), load_preset("demo-inpaint-words")
+    reader = Reader(usual, reads)
+    values = {"prompt": "a house", "preset": "demo-inpaint", "seed": "3", "steps": 7}
+    values |= {"temperature": usual.defaults.temperature}
+    suited = reader.suited(values)
+    assert suited == values | {
+        "preset": "demo-inpaint-words", "temperature": reads.defaults.temperature}  # fmt: skip
+    assert reader.suited(suited) == suited
+    silent = suited | {"prompt": " "}
+    assert reader.suited(silent) == silent
+    assert reader.suited(silent, back=True) == values | {"prompt": " "}
+    other = values | {"preset": "inpainting-big"}
+    assert reader.suited(other) == other
+    assert Reader(usual, None).suited(values) == values

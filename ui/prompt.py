@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import gradio as gr
@@ -11,14 +12,16 @@ from ldm.catalog.schema import Preset
 from ui.controls import QUIET
 from ui.form import Form
 from ui.run import find_preset
+from ui.tab import Values
 
 
-def add(made: Form, *, beside: str = "", **options: Any) -> gr.HTML:
-    """Add the prompt, without its help text, and the words that the chosen preset's model knows.
+def add(made: Form, *, beside: str = "", known: Preset | None = None, **options: Any) -> gr.HTML:
+    """Add the prompt, without its help text, and the words that its model knows.
 
     Args:
         made: The tab.
         beside: Another request field to add under the prompt, such as the negative prompt.
+        known: The preset whose words are shown; None: that of the tab.
         options: Of the prompt's text box.
 
     Returns:
@@ -28,13 +31,66 @@ def add(made: Form, *, beside: str = "", **options: Any) -> gr.HTML:
         made.add("prompt", info=None, **options)
         if beside:
             made.add(beside, max_lines=3, value="", info=None, placeholder="what to leave out")
-        return gr.HTML(vocabulary(made.start), padding=False, **made.named("vocabulary"))
+        return gr.HTML(vocabulary(known or made.start), padding=False, **made.named("vocabulary"))
 
 
-def follow(made: Form, words: gr.HTML) -> None:
-    """Show the words of the preset that is chosen."""
-    preset = made.inputs["preset"]
-    preset.change(lambda name: vocabulary(find_preset(name)), preset, words, **QUIET)
+def follow(made: Form, words: gr.HTML, known: Preset | None = None) -> None:
+    """Show the words of the chosen preset, or of `known` if that reads none."""
+
+    def shown(name: str) -> str:
+        preset = find_preset(name)
+        return vocabulary(preset if known is None or preset.reads_words else known)
+
+    made.inputs["preset"].change(shown, made.inputs["preset"], words, **QUIET)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """The model that takes the place of a tab's usual one as soon as there are words."""
+
+    usual: Preset  # reads no words
+    reads: Preset | None  # None: there is none on this machine
+
+    @classmethod
+    def of(cls, made: Form) -> Reader:
+        """Choose among the presets of a tab."""
+        reads = (one for one in made.presets if one.reads_words and one.is_on_disk)
+        return cls(made.start, None if made.start.reads_words else next(reads, None))
+
+    def suited(self, values: Values, *, back: bool = False) -> Values:
+        """Return the values with the model that suits the words, and its own defaults.
+
+        A model that was chosen among others is kept, as are settings that were changed.
+
+        Args:
+            values: Of the prompt, the preset and any of the fields of its defaults.
+            back: Whether to return to the usual model if there are no words any more.
+        """
+        is_asked, name = bool(str(values["prompt"] or "").strip()), values["preset"]
+        if self.reads is None:
+            return values
+        if is_asked and name == self.usual.name:
+            before, after = self.usual, self.reads
+        elif back and not is_asked and name == self.reads.name:
+            before, after = self.reads, self.usual
+        else:
+            return values
+        old, new = asdict(before.defaults), asdict(after.defaults)
+        changed = {n: new[n] for n in old if n in values and values[n] == old[n]}
+        return values | changed | {"preset": after.name}
+
+
+def choose_by_words(made: Form, reader: Reader) -> None:
+    """Choose the model that suits the words as soon as they are written or taken away."""
+    names = [n for n in ("prompt", "preset", *asdict(made.start.defaults)) if n in made.inputs]
+
+    def choose(by_hand: bool, *given: Any) -> list[Any]:
+        values = dict(zip(names, given, strict=True))
+        suited = reader.suited(values, back=not by_hand)
+        return [gr.skip() if suited[n] == values[n] else suited[n] for n in names[1:]]
+
+    boxes = [made.inputs[name] for name in names]
+    boxes[0].blur(choose, [made.by_hand, *boxes], boxes[1:], **QUIET)
 
 
 def vocabulary(preset: Preset) -> str:

@@ -20,6 +20,7 @@ from ui import prompt
 from ui.controls import QUIET
 from ui.form import Form
 from ui.painting import Painter, Painting
+from ui.prompt import Reader
 from ui.run import Picture
 from ui.slider import BeforeAfter, Pair
 from ui.stage import Updates
@@ -41,22 +42,24 @@ BEYOND = 236  # grey level of the outpainted margins in the picture before
 def create(jobs: JobQueue) -> Tab:
     """Build the tab and connect it to the queue."""
     made = Form(Inpaint)
+    reader = Reader.of(made)
     with gr.Row(**made.named("studio")):
         with gr.Column(**made.named("left")):
             made.inputs["painting"] = Painter(edge=_given(*EDGE), **made.named("painting"))
             about = {"label": "What to draw there", "placeholder": PLACEHOLDER, "max_lines": 4}
-            words = prompt.add(made, value="", **about)
+            words = prompt.add(made, known=reader.reads, value="", **about)
             made.act()
             _hole(made)
             made.settings(sized=False)
-            prompt.follow(made, words)
+            prompt.follow(made, words, reader.reads)
+            prompt.choose_by_words(made, reader)
         with gr.Column(**made.named("right")):
             _show_beside_what_was(made)
     made.stage.send[made.task].value = "Fill again"
     _show_on_canvas(made)
     return made.tab(
         jobs,
-        to_fields=to_fields,
+        to_fields=lambda values: to_fields(reader.suited(values)),
         to_values=to_values,
         receive=received,
         not_kept=frozenset({"painting"}),
