@@ -8,17 +8,18 @@ enters or leaves the history at the next refresh.
 from __future__ import annotations
 
 import errno
-import os
+import json
 import sqlite3
-import stat
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import astuple, dataclass, fields, replace
 from datetime import date
 from pathlib import Path
 
+from ldm import on_disk
 from ldm.days import day_of
 from ldm.errors import LDMError
+from ldm.favourites import Favourites
 from ldm.search import matches, where
 
 OUTPUTS = "outputs"  # folder of the pictures in a history, under the data folder
@@ -27,7 +28,6 @@ THUMBNAILS = "thumbnails"  # folder of their thumbnails
 SCHEMA = 6  # version of the index; an index of another version is rebuilt
 BATCH = 100  # pictures that are read between two writes of the index
 WAIT = 10.0  # s to wait while another connection writes
-LATEST = 2**63 - 1  # ns since 1970: the largest number that the index can hold
 
 CREATE = """
 CREATE TABLE pictures (
@@ -62,6 +62,7 @@ class Entry:
     made: int  # ns since 1970
     day: str  # like 2026-11-23: the name of its folder or, of one of another name, when it was made
     about: About
+    is_favourite: bool = False
 
 
 class History:
@@ -88,6 +89,7 @@ class History:
         self.removed = removed
         self.describe = describe
         self.today = today
+        self.favourites = Favourites(index.with_name("favourites.txt"))
 
     def refresh(self) -> Iterator[int]:
         """Index new and changed pictures, newest first, and drop those that are gone.
@@ -99,7 +101,7 @@ class History:
         Raises:
             LDMError: If the index cannot be written.
         """
-        there = dict(_pictures(self.folder))
+        there = dict(on_disk.pictures(self.folder))
         known = self._forget(there)
         new = [path for path, made in there.items() if known.get(path) != made]
         new.sort(key=there.__getitem__, reverse=True)
@@ -115,7 +117,7 @@ class History:
         Raises:
             LDMError: If the index cannot be written.
         """
-        self._forget({f"{day.name}/{entry.name}" for day, entry in _files(self.folder)})
+        self._forget({f"{day.name}/{entry.name}" for day, entry in on_disk.files(self.folder)})
 
     def _forget(self, there: Container[str]) -> dict[str, int]:
         """Drop pictures that are not in `there`; return what was indexed before, path -> ns."""
@@ -140,7 +142,13 @@ class History:
             index.executemany(f"INSERT OR REPLACE INTO pictures VALUES ({marks})", flat)
 
     def find(
-        self, words: str = "", task: str = "", *, after: Entry | None = None, limit: int = 40
+        self,
+        words: str = "",
+        task: str = "",
+        *,
+        starred: bool = False,
+        after: Entry | None = None,
+        limit: int = 40,
     ) -> list[Entry]:
         """Find the pictures that match all words, newest first.
 
@@ -149,34 +157,58 @@ class History:
                 pictures match. A word in the plural finds the singular, too, and words that name
                 days, like "last week" and "23 November", find what was made on these days.
             task: Only pictures of this task; empty: of any task.
+            starred: Whether to find favourites only.
             after: Only pictures that come after this one in the order.
             limit: Most pictures to return.
 
         Raises:
             LDMError: If the index cannot be read.
         """
-        condition, values = where(words, task, self.today())
+        favourites = set(self.favourites.names())
+        condition, values = self._where(words, task, starred=starred)
         if after is not None:
             condition += " AND (day, made, path) < (?, ?, ?)"
-            values += [after.day, after.made, after.path.relative_to(self.folder).as_posix()]
+            values += [after.day, after.made, self._name(after)]
         order = "day DESC, made DESC, path DESC"
         query = f"SELECT * FROM pictures WHERE {condition} ORDER BY {order} LIMIT ?"
         with self._open() as index:
             rows = index.execute(query, [*values, limit]).fetchall()
         return [
-            Entry(self.folder / path, made, day, About(*about)) for path, made, day, *about in rows
+            Entry(self.folder / path, made, day, About(*about), path in favourites)
+            for path, made, day, *about in rows
         ]
 
-    def count(self, words: str = "", task: str = "") -> int:
+    def count(self, words: str = "", task: str = "", *, starred: bool = False) -> int:
         """Count the pictures that `find` would return without a limit.
 
         Raises:
             LDMError: If the index cannot be read.
         """
-        condition, values = where(words, task, self.today())
+        condition, values = self._where(words, task, starred=starred)
         query = f"SELECT COUNT(*) FROM pictures WHERE {condition}"
         with self._open() as index:
             return index.execute(query, values).fetchone()[0]
+
+    def _where(self, words: str, task: str, *, starred: bool) -> tuple[str, list[str | int]]:
+        """Return the SQL condition of a search, and its values."""
+        condition, values = where(words, task, self.today())
+        if starred:
+            condition += " AND path IN (SELECT value FROM json_each(?))"
+            values.append(json.dumps(self.favourites.names()))
+        return condition, values
+
+    def star(self, entry: Entry, is_favourite: bool) -> Entry:
+        """Make a picture a favourite, or none any more; return it as it is then.
+
+        Raises:
+            LDMError: If the file of the favourites cannot be read or written.
+        """
+        self.favourites.mark(self._name(entry), is_favourite)
+        return replace(entry, is_favourite=is_favourite)
+
+    def _name(self, entry: Entry) -> str:
+        """Return the name of a picture in the index and among the favourites."""
+        return entry.path.relative_to(self.folder).as_posix()
 
     def remove(self, entry: Entry) -> None:
         """Move a picture to the folder of removed ones; nothing is deleted.
@@ -257,44 +289,3 @@ def _move(path: Path, target: Path) -> None:
     except OSError as error:
         reason = error.strerror or error
         raise LDMError(f"{path.name} cannot be moved to {target.parent}: {reason}.") from error
-
-
-def _pictures(folder: Path) -> Iterator[tuple[str, int]]:
-    """Yield the pictures in subfolders as (path relative to `folder`, time of writing in ns)."""
-    for day, entry in _files(folder):
-        if (made := _written(entry)) is not None:
-            yield f"{day.name}/{entry.name}", made
-
-
-def _files(folder: Path) -> Iterator[tuple[os.DirEntry[str], os.DirEntry[str]]]:
-    """Yield (subfolder, entry) for every name in a subfolder that ends in ".png"."""
-    for day in _entries(folder):
-        if _is_text(day.name) and day.is_dir():
-            yield from ((day, one) for one in _entries(Path(day.path)) if one.name.endswith(".png"))
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """List the entries of a folder; empty if it is gone or cannot be read."""
-    try:
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except OSError:
-        return []
-
-
-def _written(entry: os.DirEntry[str]) -> int | None:
-    """Return when a picture was written, in ns; None if it is no picture or is gone meanwhile.
-
-    An empty file only reserves the name of a picture that is still to be written.
-    """
-    try:
-        about = entry.stat()
-    except OSError:
-        return None
-    is_one = _is_text(entry.name) and about.st_size and stat.S_ISREG(about.st_mode)
-    return max(-LATEST, min(about.st_mtime_ns, LATEST)) if is_one else None
-
-
-def _is_text(name: str) -> bool:
-    """Whether a file name is valid Unicode; on a disk, it may consist of any bytes."""
-    return not any("\ud800" <= character <= "\udfff" for character in name)

@@ -84,7 +84,9 @@ MAY_IMPORT = {
     # words that name days
     "days": set(),
     "search": {"days"},
-    "history": {"search", "days"},
+    "favourites": set(),
+    "on_disk": set(),
+    "history": {"search", "days", "favourites", "on_disk"},
     # what a run took and will take: the tasks' canvases, their plans and the process's memory
     "machine": {"requests", "tasks", "canvas", "runtime.memory"},
     # a preset fills in what a request leaves open

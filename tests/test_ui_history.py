@@ -47,7 +47,7 @@ def test_a_search_while_pictures_are_read_is_what_is_shown_then(after, finder, m
 
 
 def test_what_is_deleted_by_hand_is_not_counted_any_more(finder, monkeypatch):
-    monkeypatch.setattr("ui.tabs.history.PAGE", 1)
+    monkeypatch.setattr("ui.finder.PAGE", 1)
     search, asked = finder.search, history.Asked()
     *_, shown = finder.refresh("", "", asked, [])
     assert "3 pictures" in shown[search.count] and shown[search.more].visible

@@ -86,6 +86,40 @@ def days(page):
     return "|".join(found)
 
 
+def test_a_favourite_is_starred_and_found(chromium, url, data_dir):
+    folder = data_dir / "outputs" / "2001-05-06"
+    folder.mkdir(parents=True)
+    for number in (1, 2, 3):
+        request = TextToImage(prompt=f"an okapi {number}", seed=number, **COMMON)
+        metadata.save(folder / f"{number}.png", np.zeros((8, 8, 3), np.uint8), request)
+    with visit(chromium, url) as page:
+        open_page(page, f"{url}/?tab=history")
+        search(page, "okapi")
+        expect_found(page, "3 pictures", "an okapi 3", "an okapi 2", "an okapi 1")
+        star, starred = page.locator(f"{TAB}-star"), page.locator(f"{FOUND}[data-star]")
+        page.locator(FOUND).nth(1).click()
+        expect(page.locator(f"{TAB}-plate .title")).to_have_text("an okapi 2")
+        expect(star).to_have_text("☆ Favourite")
+        star.click()
+        expect(star).to_have_text("★ Favourite")
+        expect(starred).to_have_count(1)
+        assert "★" in starred.evaluate("one => getComputedStyle(one, '::after').content")
+        choose_shown(page, "Favourites")
+        expect_found(page, "1 picture", "an okapi 2")
+        page.locator(FOUND).first.click()
+        star.click()
+        expect(star).to_have_text("☆ Favourite")
+        expect(starred).to_have_count(0)
+        choose_shown(page, "All pictures")
+        expect_found(page, "3 pictures", "an okapi 3", "an okapi 2", "an okapi 1")
+        expect(starred).to_have_count(0)
+
+
+def choose_shown(page, name):
+    page.locator(f"{TAB}-task input").click()
+    page.get_by_role("option", name=name, exact=True).click()
+
+
 def find_and_use(page):
     search(page, "2001-02-03")
     expect_found(page, "4 pictures", "Grass at night", "a zebra & 3", "a zebra & 2", "a zebra & 1")

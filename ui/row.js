@@ -23,12 +23,15 @@ function nameThumbnails() {
   }
 }
 
-// In the history, the first picture of each day says which day that is; its name ends in day and time.
-const MADE = /(\d{4})-(\d\d)-(\d\d) [\d:]+$/;
+// In the history, the first picture of each day says which day that is; its name ends in day and time,
+// and says before them whether it is a favourite.
+const MADE = /(\d{4})-(\d\d)-(\d\d) [\d:]+$/, STARRED = /, a favourite, [\d-]+ [\d:]+$/;
 function nameDays() {
   let before = "";
   for (const button of thumbnails("history")) {
-    const [year, month, day] = button.querySelector("img")?.alt.match(MADE)?.slice(1) ?? [];
+    const name = button.querySelector("img")?.alt ?? "";
+    button.toggleAttribute("data-star", STARRED.test(name));
+    const [year, month, day] = name.match(MADE)?.slice(1) ?? [];
     const now = `${year}-${month}-${day}`, shown = year && now !== before ? dayName(year, month, day) : "";
     if (shown !== (button.dataset.day ?? "")) button.dataset.day = shown;
     before = now;

@@ -21,6 +21,7 @@ from ui.run import Picture
 IDLE = "Nothing is being made"
 NONE_MADE = "Nothing has been made yet: what you make in the other tabs is kept here."
 NONE_FOUND = "No picture has all of this; try fewer words, or parts of them."
+FAVOURITE = "a favourite"  # in the name of a picture; ui/row.js knows it by this
 GIB = 2**30
 
 
@@ -138,7 +139,9 @@ def memory(count: int) -> str:
 
 def entry_name(entry: Entry) -> str:
     """Caption of a picture, unique because it includes the seed and the time."""
-    return f"{picture_name(entry.about, is_sheet=bool(entry.about.kind))}, {made_when(entry)}"
+    star = f"{FAVOURITE}, " if entry.is_favourite else ""
+    name = picture_name(entry.about, is_sheet=bool(entry.about.kind))
+    return f"{name}, {star}{made_when(entry)}"
 
 
 def picture_name(about: About | Picture, *, is_sheet: bool) -> str:

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from ldm.errors import LDMError
 from ldm.history import OUTPUTS, Entry, History
 from ui.controls import QUIET, named
+from ui.finder import ANY, STARRED, Asked, Finder, Search, in_words
 from ui.gallery import downloads, strip_of_pictures
 from ui.run import Picture, Visit, fail
 from ui.stage import Updates
 from ui.thumbnails import Thumbnails
 from ui.wall import look_closer, send_buttons, wall
-from ui.words import caption_html, count_html, describe, entry_name, made_when
+from ui.words import caption_html, describe, entry_name, made_when
 
 TASK = "history"  # used like a task name in element ids
 TITLE = "History"
-PAGE = 48  # pictures per page
-ANY = ""  # the task filter that lets all pass
+STAR, STARRED_ONE = "☆ Favourite", "★ Favourite"
 HINT = "Choose a picture: it comes here, and from here back to the tab that made it."
 PLACEHOLDER = "sunset, 1234, 23 Nov"
 LOOKING = "<p>Looking for the pictures…</p>"  # until the first answer
@@ -39,49 +36,6 @@ class Past:
     send: dict[str, gr.Button]  # sends the shown picture to another tab, by task
 
 
-@dataclass
-class Asked:
-    """The latest search of an open page; changed in place, even while `Finder.refresh` runs."""
-
-    words: str = ""
-    task: str = ANY
-    known: bool = False  # whether the page has sent a search yet
-
-    def take(self, words: str, task: str) -> None:
-        """Set the search."""
-        self.words, self.task, self.known = words, task, True
-
-    @property
-    def now(self) -> tuple[str, str]:
-        """The current words and task."""
-        return self.words, self.task
-
-
-@dataclass(frozen=True)
-class Search:
-    """The left side: the search and its results."""
-
-    words: gr.Textbox
-    task: gr.Dropdown
-    count: gr.HTML
-    found: gr.State  # list[Entry]
-    gallery: gr.Gallery
-    more: gr.Button
-    save: gr.Button  # packs the pictures that are seen into one file
-    archive: gr.DownloadButton  # hidden: downloads that file
-    now: gr.State  # an Asked
-
-    @property
-    def asked(self) -> list[gr.components.Component]:
-        """Inputs of the search handlers."""
-        return [self.words, self.task, self.now, self.found]
-
-    @property
-    def outputs(self) -> list[gr.components.Component]:
-        """The components that show the results."""
-        return [self.found, self.gallery, self.count, self.more, self.save]
-
-
 @dataclass(frozen=True)
 class Chosen:
     """The right side: the chosen picture and its buttons."""
@@ -90,6 +44,7 @@ class Chosen:
     picture: gr.Image
     plate: gr.HTML
     reopen: gr.Button
+    star: gr.Button  # makes the picture a favourite, or none any more
     send: dict[str, gr.Button]
     remove: gr.Button
     back: gr.Button  # puts back the picture that was removed last
@@ -98,7 +53,7 @@ class Chosen:
     @property
     def outputs(self) -> list[gr.components.Component]:
         """The components that show the picture."""
-        return [self.picture, self.plate]
+        return [self.picture, self.plate, self.star]
 
 
 def history_in(data_dir: Path) -> History:
@@ -135,8 +90,9 @@ def _search(titles: dict[str, str]) -> tuple[Search, gr.UploadButton]:
     with gr.Row(**named(TASK, "words")):
         about = {"placeholder": PLACEHOLDER, "max_lines": 1}
         words = gr.Textbox(label="Search", **about, **named(TASK, "search"))
-        kinds = [("Any kind", ANY), *((title, task) for task, title in titles.items())]
-        task = gr.Dropdown(kinds, value=ANY, label="Made in", **named(TASK, "task"))
+        kinds = [("All pictures", ANY), ("Favourites", STARRED)]
+        kinds += [(title, task) for task, title in titles.items()]
+        task = gr.Dropdown(kinds, value=ANY, label="Show", **named(TASK, "task"))
     count = gr.HTML(LOOKING, padding=False, **named(TASK, "trained"))
     gallery = strip_of_pictures(label="Pictures that were found", **named(TASK, "results"))
     more = gr.Button("Show more", size="sm", visible=False, **named(TASK, "more"))
@@ -160,73 +116,12 @@ def _chosen() -> Chosen:
         with gr.Row(**named(TASK, "onward")):
             look_closer(TASK)
             reopen = gr.Button("Open in its tab", **small, **named(TASK, "reopen"))
+            star = gr.Button(STAR, **small, **named(TASK, "star"))
             send = send_buttons(TASK)
             remove = gr.Button("Remove", **small, **named(TASK, "take-out"))
     back = gr.Button("Put back", **small, visible=False, **named(TASK, "back"))
-    parts = (picture, plate, reopen, send, remove, back)
+    parts = (picture, plate, reopen, star, send, remove, back)
     return Chosen(gr.State(Visit()), *parts, gr.State([]))
-
-
-@dataclass(frozen=True)
-class Finder:
-    """Handlers of the search; each returns or yields updates of the results."""
-
-    history: History
-    thumbnails: Thumbnails
-    search: Search
-
-    def show(self, found: list[Entry], words: str, task: str, to_read: int = 0) -> Updates:
-        """Updates that show the found entries whose files still exist.
-
-        Args:
-            found: Entries of all pages so far.
-            words: Words of the search.
-            task: Task of the search; ANY for all.
-            to_read: Number of new pictures that are not in the index yet.
-        """
-        total = self.history.count(words, task)
-        found = [entry for entry in found if entry.path.exists()]
-        small = [self.thumbnails.of(entry.path, entry.about.kind) for entry in found]
-        shown = list(zip(small, map(entry_name, found), strict=True))
-        return {
-            self.search.found: found,
-            self.search.gallery: gr.Gallery(shown),
-            self.search.count: count_html(total, to_read, is_search=bool(words.strip() or task)),
-            self.search.more: gr.Button(visible=total > len(found)),
-            self.search.save: gr.Button(f"Download these {len(found)}", visible=len(found) > 1),
-        }
-
-    def look(self, words: str, task: str, asked: Asked) -> Updates:
-        """Show the first page of a new search."""
-        asked.take(words, task)
-        with _in_words():
-            self.history.forget_gone()
-            return self.show(self.history.find(words, task, limit=PAGE), words, task)
-
-    def refresh(self, words: str, task: str, asked: Asked, found: list[Entry]) -> Iterator[Updates]:
-        """Index new pictures and show as many results as before, for the latest search.
-
-        The search may change while this runs, so it is read from `asked` before each update, and
-        the results are shown once more if it changed during the last one.
-        """
-        if not asked.known:
-            asked.take(words, task)
-        limit, shown = max(PAGE, len(found)), None
-        with _in_words():
-            for to_read in self.history.refresh():
-                shown = asked.now
-                yield self.show(self.history.find(*shown, limit=limit), *shown, to_read)
-            while shown != asked.now:
-                shown = asked.now
-                yield self.show(self.history.find(*shown, limit=limit), *shown)
-
-    def more(self, words: str, task: str, _: Asked, found: list[Entry]) -> Updates:
-        """Show one more page."""
-        last = found[-1] if found else None
-        with _in_words():
-            self.history.forget_gone()
-            next_ones = self.history.find(words, task, after=last, limit=PAGE)
-            return self.show([*found, *next_ones], words, task)
 
 
 def _connect(finder: Finder, chosen: Chosen, titles: dict[str, str]) -> None:
@@ -237,7 +132,12 @@ def _connect(finder: Finder, chosen: Chosen, titles: dict[str, str]) -> None:
         visit.shown = picture_of(entry) if entry else None
         image = gr.Image(visit.shown.path, alt_text=entry_name(entry)) if entry else None
         more = f"{titles[entry.about.task]}, {made_when(entry)}" if entry else ""
-        return {chosen.picture: image, chosen.plate: caption_html(visit.shown, more)}
+        star = STARRED_ONE if entry and entry.is_favourite else STAR
+        return {
+            chosen.picture: image,
+            chosen.plate: caption_html(visit.shown, more),
+            chosen.star: star,
+        }
 
     def choose(visit: Visit, found: list[Entry], event: gr.SelectData) -> Updates:
         return show(found[event.index], visit)
@@ -248,23 +148,29 @@ def _connect(finder: Finder, chosen: Chosen, titles: dict[str, str]) -> None:
         return updates | {chosen.back: gr.Button(back, visible=bool(removed))}
 
     def remove(visit: Visit, removed: list[Entry], *asked: Any) -> Updates:
-        paths = [str(entry.path) for entry in asked[-1]]
-        if visit.shown is None or visit.shown.path not in paths:
-            raise fail("The picture on show is not among those that were found.")
-        at = paths.index(visit.shown.path)
-        with _in_words():
+        at = _place_of(visit, asked[-1])
+        with in_words():
             history.remove(asked[-1][at])
         removed.append(asked[-1][at])
         updates = refreshed(removed, *asked)
         left = updates[search.found]
         return updates | show(left[min(at, len(left) - 1)] if left else None, visit)
 
+    def star(visit: Visit, found: list[Entry]) -> Updates:
+        at = _place_of(visit, found)
+        with in_words():
+            found[at] = history.star(found[at], not found[at].is_favourite)
+        names = finder.shown(found)
+        return {search.found: found, search.gallery: names} | show(found[at], visit)
+
     def put_back(visit: Visit, removed: list[Entry], *asked: Any) -> Updates:
-        with _in_words():
+        with in_words():
             history.put_back(removed[-1])
         entry = removed.pop()
         return refreshed(removed, *asked) | show(entry, visit)
 
+    given = [chosen.visit, search.found]
+    chosen.star.click(star, given, [search.found, search.gallery, *chosen.outputs], **QUIET)
     search.gallery.select(choose, [chosen.visit, search.found], chosen.outputs, **QUIET)
     given = [chosen.visit, chosen.removed, *search.asked]
     outputs = [*search.outputs, *chosen.outputs, chosen.back]
@@ -272,13 +178,16 @@ def _connect(finder: Finder, chosen: Chosen, titles: dict[str, str]) -> None:
     chosen.back.click(put_back, given, outputs, **QUIET)
 
 
-@contextmanager
-def _in_words() -> Iterator[None]:
-    """Turn errors of the history into Gradio error messages."""
-    try:
-        yield
-    except LDMError as error:
-        raise fail(str(error)) from error
+def _place_of(visit: Visit, found: list[Entry]) -> int:
+    """Return the place of the picture on show among those that were found.
+
+    Raises:
+        gr.Error: If it is not among them.
+    """
+    paths = [str(entry.path) for entry in found]
+    if visit.shown is None or visit.shown.path not in paths:
+        raise fail("The picture on show is not among those that were found.")
+    return paths.index(visit.shown.path)
 
 
 def picture_of(entry: Entry) -> Picture:

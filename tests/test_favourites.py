@@ -1,0 +1,88 @@
+"""Favourites are kept in a file that people can read, and found among the others."""
+
+import pytest
+
+from ldm.errors import LDMError
+from ldm.favourites import Favourites
+from ldm.history import About, History
+
+
+def test_names_are_kept_in_the_order_of_marking(tmp_path):
+    kept = Favourites(tmp_path / "there" / "favourites.txt")
+    assert kept.names() == []
+    for name in ("2001-02-03/b.png", "2001-02-03/ä a.png", "2001-02-03/b.png"):
+        kept.mark(name, True)
+    assert kept.names() == ["2001-02-03/ä a.png", "2001-02-03/b.png"]
+    kept.mark("2001-02-03/none.png", False)
+    kept.mark("2001-02-03/b.png", False)
+    assert kept.file.read_text("utf-8") == "2001-02-03/ä a.png\n"
+    assert list(kept.file.parent.iterdir()) == [kept.file]
+
+
+def test_a_file_that_was_edited_by_hand_is_read(tmp_path):
+    kept = Favourites(tmp_path / "favourites.txt")
+    kept.file.write_bytes(b"\n a.png \r\nb.png\na.png\n\n")
+    assert kept.names() == ["a.png", "b.png"]
+
+
+def test_a_file_that_cannot_be_used_is_named_and_left_alone(tmp_path):
+    kept = Favourites(tmp_path / "favourites.txt")
+    kept.file.write_bytes(b"\xff\xfe\x00")
+    for use in (kept.names, lambda: kept.mark("a.png", True)):
+        with pytest.raises(LDMError, match=r"the favourites in .*favourites.txt cannot be read"):
+            use()
+    assert kept.file.read_bytes() == b"\xff\xfe\x00"
+    blocked = Favourites(tmp_path / "favourites.txt" / "x.txt")
+    with pytest.raises(LDMError, match=r"cannot be (read|written)"):
+        blocked.mark("a.png", True)
+
+
+@pytest.fixture
+def past(tmp_path):
+    """A history of three boats and a house, all of one day."""
+    for name in ("boat 1", "boat 2", "house", "boat 3"):
+        path = tmp_path / "outputs" / "2001-02-03" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    past = History(
+        tmp_path / "outputs",
+        tmp_path / "history.db",
+        tmp_path / "removed",
+        lambda path: About("text", path.stem, "", "", path.stem),
+    )
+    list(past.refresh())
+    return past
+
+
+def titles(entries):
+    return sorted(entry.about.title for entry in entries)
+
+
+def test_favourites_are_found_alone_and_among_others(past):
+    for entry in past.find():
+        assert not entry.is_favourite
+        if entry.about.title in ("boat 2", "house"):
+            assert past.star(entry, True).is_favourite
+    assert titles(past.find(starred=True)) == ["boat 2", "house"]
+    assert titles(past.find("boat", starred=True)) == ["boat 2"]
+    assert titles(past.find("", "layout", starred=True)) == []
+    assert (past.count(starred=True), past.count("boat", starred=True), past.count()) == (2, 1, 4)
+    assert titles(entry for entry in past.find() if entry.is_favourite) == ["boat 2", "house"]
+    first, second = past.find(starred=True)
+    assert past.find(starred=True, after=first) == [second]
+    assert not past.star(first, False).is_favourite
+    assert past.find(starred=True) == [second]
+
+
+def test_favourites_outlive_the_index_and_being_removed(past):
+    (one,) = past.find("boat 2")
+    past.star(one, True)
+    past.index.unlink()
+    list(past.refresh())
+    (one,) = past.find(starred=True)
+    past.remove(one)
+    past.forget_gone()
+    assert past.find(starred=True) == []
+    past.put_back(one)
+    list(past.refresh())
+    assert titles(past.find(starred=True)) == ["boat 2"]
