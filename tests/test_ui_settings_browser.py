@@ -82,6 +82,10 @@ def test_words_are_added_and_taken_out_again(page):
         word(name).click()
     expect(prompt).to_have_value("at sunset, fog")
     expect(word("fog")).to_have_attribute("aria-pressed", "true")
+    word("a village").click()
+    expect(prompt).to_have_value("at sunset, fog, a village")
+    page.keyboard.press("Control+z")  # what was clicked is taken back like what was typed
+    expect(prompt).to_have_value("at sunset, fog")
     prompt.fill("a FOREST, foggy")
     expect(word("a forest")).to_have_attribute("aria-pressed", "true")
     expect(word("fog")).to_have_attribute("aria-pressed", "false")

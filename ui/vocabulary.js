@@ -32,9 +32,20 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest?.(`${WORDS} button`);
   if (!button) return;
   const prompt = promptOf(button);
-  prompt.value = toggleWord(prompt.value, button.textContent, rivalOf(button, prompt.value));
-  prompt.dispatchEvent(new Event("input", { bubbles: true })); // Gradio takes it as typed
+  type(prompt, toggleWord(prompt.value, button.textContent, rivalOf(button, prompt.value)));
+  button.focus({ preventScroll: true }); // so that the prompt is left, as after typing
 });
+
+// As if it was typed: only so can Ctrl+Z take it back. On a phone the keyboard would come up.
+function type(prompt, text) {
+  if (matchMedia("(pointer: fine)").matches) {
+    prompt.focus({ preventScroll: true });
+    prompt.select();
+    if (document.execCommand(text ? "insertText" : "delete", false, text)) return;
+  }
+  prompt.value = text;
+  prompt.dispatchEvent(new Event("input", { bubbles: true })); // Gradio takes it as typed
+}
 // it was typed, clicked or filled in
 document.addEventListener("lc-kept", ({ detail: { task, kept } }) => {
   const words = document.querySelector(`#${task}-vocabulary`);
