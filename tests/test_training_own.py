@@ -33,6 +33,9 @@ REQUESTS = {
     "demo-class-conditional": lambda: ClassConditional(class_index=1, **SIZED),
     "demo-ddpm": lambda: ClassConditional(**SIZED),
     "demo-inpaint": lambda: Inpaint(image=picture(32, 32), outpaint_left=16, **COMMON),
+    "demo-inpaint-words": lambda: Inpaint(
+        image=picture(32, 32), outpaint_left=16, prompt="a Red thing", **COMMON
+    ),
     "demo-upscale-bsr": lambda: Upscale(image=picture(16, 16), **COMMON),
 }
 
@@ -155,8 +158,9 @@ def test_a_first_stage_that_does_not_go_with_it_leaves_nothing_behind(folder, mo
 def test_pictures_that_do_not_do_are_a_sentence(folder, models):
     for path in folder.rglob("*.txt"):
         path.unlink()
-    with pytest.raises(TrainingError, match="no picture has a sentence"):
-        create("mine", "demo-text-to-image", folder, models_dir=models)
+    for like in ("demo-text-to-image", "demo-inpaint-words"):
+        with pytest.raises(TrainingError, match="no picture has a sentence"):
+            create("mine", like, folder, models_dir=models)
     with pytest.raises(TrainingError, match="lies in no folder; put each picture into"):
         create("mine", "demo-class-conditional", folder / "red", models_dir=models)
     assert not (models / "mine").exists()
