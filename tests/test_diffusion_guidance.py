@@ -112,3 +112,23 @@ def test_what_is_held_of_a_smooth_small_picture_has_no_steps():
 
 def test_holding_with_no_strength_is_the_denoiser_itself():
     assert held(as_eps, SCHEDULE, torch.zeros(1, 3, 1, 1), 0.0) is as_eps
+
+
+def test_guidance_knows_whether_both_conditions_have_one_hole():
+    hole, seen = torch.zeros(1, 4, 2, 2), []
+
+    def told(concat, other):
+        about = (tokens(5.0), tokens(2.0))
+        both = (
+            Conditioning(concat=c, context=a.context)
+            for a, c in zip(about, (concat, other), strict=True)
+        )
+        denoise = lambda x, t, cond: seen.append(cond) or x  # noqa: E731
+        classifier_free(denoise, *both, 3.0)(torch.zeros(2, 1, 1, 1), torch.tensor([7, 8]))
+        return seen[-1].differs_in_context
+
+    one = hole.expand(2, -1, -1, -1)
+    assert told(one, hole.expand(2, -1, -1, -1))
+    assert not told(one, one.clone())  # not looked at
+    assert not told(one, hole.repeat(2, 1, 1, 1)[:, :, :1].expand(2, 4, 2, 2))
+    assert told(None, None)

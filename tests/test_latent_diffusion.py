@@ -140,11 +140,12 @@ def test_copies_that_differ_in_their_context_go_to_the_network_once():
     for ways in (
         {"context": context},
         {"context": context, "concat": x},
+        {"context": context, "concat": x, "is_beside_alike": True},
         {"context": context, "label": t},
         {},
     ):
         assert about.denoise(x, t, Conditioning(copies=2, **ways)).shape == x.shape
-    assert seen == [(1, 1), (2, 2), (2, 2), (2, 2)]
+    assert seen == [(1, 1), (2, 2), (1, 1), (2, 2), (2, 2)]
 
 
 @pytest.mark.parametrize("prediction", ["eps", "x0", "v"])

@@ -4,10 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from ldm.canvas.estimate import facts_of
 from ldm.canvas.plan import Resources
 from ldm.catalog.registry import load_preset
+from ldm.diffusion.conditioning import Conditioning
+from ldm.diffusion.guidance import classifier_free
 from ldm.errors import RequestError
 from ldm.images import to_tensor
 from ldm.requests import EncodedImage, Inpaint
@@ -229,6 +232,25 @@ def test_words_decide_what_is_made_in_a_hole(latents):
     assert (strictly - house).abs().max() > 1e-3
     run(replace(request, guidance_scale=3.0, negative_prompt="fog"))
     assert (latents[-1] - strictly).abs().max() > 1e-3
+
+
+def test_what_is_around_a_hole_is_computed_once_for_both_conditions():
+    model, rng = model_of(WORDS), torch.Generator().manual_seed(0)
+    x, hole = (torch.randn(2, c, 16, 16, generator=rng) for c in (3, 4))
+    words, silence = (
+        Conditioning(concat=hole, context=model.condition([text] * 2).context)
+        for text in ("a house", "")
+    )
+    seen, unet = [], model.unet.forward
+    model.unet.forward = lambda x, *rest, **more: seen.append(len(x)) or unet(x, *rest, **more)
+    apart = replace(silence, concat=hole.clone())
+    once, twice = (
+        classifier_free(model.denoise, words, other, 3.0)(x, torch.tensor([500, 500]))
+        for other in (silence, apart)
+    )
+    del model.unet.forward
+    assert seen == [2, 4]
+    assert (once - twice).abs().max() < 1e-4 * twice.abs().max()
 
 
 def test_without_words_guidance_is_switched_off(latents):

@@ -147,8 +147,10 @@ class Trial:
     def differs_in_context(self) -> bool:
         """Whether two conditions of one picture differ in the context only."""
         has_label = self.unet.label_emb is not None
-        is_beside = self.unet.in_channels != self.model.latent_channels  # concatenated channels
-        return self.unet.context_dim is not None and not (has_label or is_beside)
+        # concatenated channels; those around a hole do not depend on the words about it
+        is_beside = self.unet.in_channels != self.model.latent_channels
+        is_free = not is_beside or self.model.reads_words
+        return self.unet.context_dim is not None and is_free and not has_label
 
     def denoise(self, x: Any, contexts: int = 1) -> Any:
         """Run the UNet once, for one picture under `contexts` contexts."""

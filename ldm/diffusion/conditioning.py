@@ -24,17 +24,27 @@ class Conditioning:
         copies: Number of conditions per picture: the batch is this many copies of the same pictures
             at the same time steps, one copy after the other. What does not depend on the condition
             may be computed once for all copies.
+        is_beside_alike: Whether all copies of a picture have the same concatenated channels.
     """
 
     concat: Tensor | None = None
     context: Tensor | None = None
     label: Tensor | None = None
     copies: int = 1
+    is_beside_alike: bool = False
 
     @property
     def differs_in_context(self) -> bool:
         """Whether copies of a picture differ in the context tokens only."""
-        return self.context is not None and self.concat is None and self.label is None
+        is_alike = self.concat is None or self.is_beside_alike
+        return self.context is not None and is_alike and self.label is None
+
+    def is_beside(self, other: Conditioning) -> bool:
+        """Whether the concatenated channels of both are the same memory, as around one hole."""
+        a, b = self.concat, other.concat
+        if type(a) is not Tensor or type(b) is not Tensor or a.shape != b.shape:
+            return a is b
+        return (a.data_ptr(), a.stride()) == (b.data_ptr(), b.stride())
 
     def crop(self, rows: slice, columns: slice) -> Conditioning:
         """Return the conditioning of one window of the latent grid; only `concat` is cropped."""
@@ -89,7 +99,7 @@ class Conditioning:
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Conditioning:
         parts = (None if part is None else change(part) for part in self._parts())
-        return Conditioning(*parts, self.copies)
+        return Conditioning(*parts, self.copies, self.is_beside_alike)
 
 
 def _join(a: Tensor | None, b: Tensor | None) -> Tensor | None:
