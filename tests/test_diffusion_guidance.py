@@ -3,8 +3,10 @@ import torch
 import torch.nn.functional as F
 
 from ldm.diffusion.conditioning import Conditioning
-from ldm.diffusion.guidance import as_eps, classifier_free, conditioned, held
+from ldm.diffusion.guidance import as_eps, classifier_free, conditioned, held, known_outside
+from ldm.diffusion.samplers import SAMPLERS
 from ldm.diffusion.schedule import NoiseSchedule
+from ldm.diffusion.timesteps import timesteps_of
 
 SCHEDULE = NoiseSchedule.scaled_linear(0.0015, 0.0195, 1000)
 
@@ -112,6 +114,40 @@ def test_what_is_held_of_a_smooth_small_picture_has_no_steps():
 
 def test_holding_with_no_strength_is_the_denoiser_itself():
     assert held(as_eps, SCHEDULE, torch.zeros(1, 3, 1, 1), 0.0) is as_eps
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_run_ends_in_what_is_known_and_is_on_its_way_there_at_every_step(sampler):
+    generator = torch.Generator().manual_seed(0)
+    known, noise = (torch.randn(2, 3, 4, 6, generator=generator) for _ in range(2))
+    mask = torch.zeros(1, 1, 4, 6, dtype=torch.bool)
+    mask[..., 1:3, 2:5] = True
+    outside = (~mask).expand_as(known)
+
+    def wrong(x, t):
+        return 0.3 * x + 0.1  # whatever a model says of it
+
+    def run(known):
+        timesteps = timesteps_of(sampler, 10, SCHEDULE.length)
+        t = torch.full((2,), timesteps[0])
+        eps = known_outside(wrong, SCHEDULE, known, mask)
+        about = {"steps": 10, "timesteps": timesteps, "noise": lambda _: noise.flip(0)}
+        return list(SAMPLERS[sampler](eps, SCHEDULE.q_sample(known, t, noise), SCHEDULE, **about))
+
+    steps = run(known)
+    assert torch.allclose(steps[-1].x0[outside], known[outside], atol=1e-4)
+    least = float((1 - SCHEDULE.alphas_cumprod[0]).sqrt() * noise.abs().max())
+    assert torch.allclose(steps[-1].x_t[outside], known[outside], atol=1.1 * least)
+    inside = ~outside
+    assert (steps[-1].x_t[inside] - known[inside]).abs().max() > 0.1
+    if sampler != "ddpm":  # it draws new noise at every step
+        for step, after in zip(steps, steps[1:], strict=False):
+            want = SCHEDULE.q_sample(known, torch.full((2,), after.t), noise)
+            assert torch.allclose(step.x_t[outside], want[outside], atol=1e-3)
+    hidden = torch.where(mask, torch.full_like(known, 9.0), known)
+    again = known_outside(wrong, SCHEDULE, hidden, mask)(known, torch.tensor([5, 900]))
+    t = torch.tensor([5, 900])
+    assert torch.equal(again, known_outside(wrong, SCHEDULE, known, mask)(known, t))
 
 
 def test_guidance_knows_whether_both_conditions_have_one_hole():

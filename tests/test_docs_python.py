@@ -34,7 +34,7 @@ def ran(tmp_path_factory):
 
 
 def test_every_block_is_run():
-    assert len(BLOCKS) == PAGE.read_text("utf-8").count("```python") == 10
+    assert len(BLOCKS) == PAGE.read_text("utf-8").count("```python") == 12
 
 
 def test_the_loop_makes_the_pictures_of_the_studio(ran):
@@ -67,6 +67,14 @@ def test_latents_give_the_picture_back(ran):
     near = (ran["redrawn"].x_t - ran["z"]).flatten(1).norm(dim=1)
     far = (ran["redrawn"].x_t - ran["z"].flip(0)).flatten(1).norm(dim=1)
     assert (near < far).all()
+
+
+def test_a_hole_is_filled_and_around_it_the_picture_is_as_it_was(ran):
+    hole = ran["mask"][0, 0].numpy() > 0
+    for name in ("filled", "around_it"):
+        change = np.abs(ran[name][0].astype(int) - ran["pictures"][0]).mean(2)
+        assert change[hole].mean() > 2 * change[~hole].mean()
+    assert np.abs(ran["around_it"][0].astype(int) - ran["again"][0])[~hole].mean() < 3
 
 
 def test_the_gradient_of_a_denoised_picture_is_the_way_to_a_lighter_one(ran):
