@@ -123,6 +123,7 @@ MAY_IMPORT = {
         "checkpoints",
         "catalog",
         "latent_diffusion",
+        "images",
         "runtime.device",
     },
     # verify compares every room that computes with the authors' numbers

@@ -13,7 +13,7 @@ from ldm.catalog.registry import list_presets, load_preset
 from ldm.data.captions import GROUNDS, NOUNS
 from ldm.data.classes import NAMES, NO_CLASS
 from ldm.data.scenes import CLASSES, IDS
-from ldm.training.autoencoder import to_tensor
+from ldm.images import to_tensor
 from ldm.training.boxes import corner_waves
 from ldm.training.condition import EXAMPLES, Material
 from ldm.training.conditions import (

@@ -21,6 +21,7 @@ from ldm.catalog.registry import load_preset
 from ldm.catalog.schema import Preset
 from ldm.data import scenes
 from ldm.data.rendering import render
+from ldm.images import to_tensor
 from ldm.inference.prepare import prepare
 from ldm.models.first_stage import mode_of
 from ldm.runtime.memory import peak_resident, reset_peak, resident
@@ -102,7 +103,7 @@ def write_inputs(preset_name: str, what: str, side: int, path: Path) -> None:
 @torch.inference_mode()
 def _encoded(stage: nn.Module, side: int) -> Tensor:
     scene = render(scenes.sample(np.random.default_rng(0), side, side))
-    image = torch.from_numpy(scene.image).permute(2, 0, 1)[None] / 127.5 - 1
+    image = to_tensor([scene.image])
     return mode_of(BoundedFirstStage(stage, Workspace(ENCODE_BUDGET)).encode(image))
 
 

@@ -15,6 +15,7 @@ from ldm.data import attributes, captions, classes, scenes
 from ldm.data.rendering import render
 from ldm.data.scenes import Box
 from ldm.errors import PresetError
+from ldm.images import to_tensor
 
 # task -> what its models must know: the names of the landscapes' classes, in the order of their ids
 CLASSES = {
@@ -48,9 +49,8 @@ def held_out(count: int, width: int = 128, height: int = 128, first: int = 0) ->
         captions.append(scenes.caption(sample, rng, share=1.0))
         truth.append(attributes.encode(sample.attributes))
         boxes.append(sample.boxes)
-    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
     return HeldOut(
-        pixels,
+        to_tensor(images),
         torch.from_numpy(np.stack(labels)).long(),
         captions,
         torch.from_numpy(np.stack(truth)),

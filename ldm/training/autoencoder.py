@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ldm.catalog.build import build_first_stage
 from ldm.catalog.registry import load_preset
 from ldm.catalog.schema import Preset
+from ldm.images import to_tensor
 from ldm.models.first_stage import AutoencoderKL, VQModel
 from ldm.training.config import TrainConfig
 from ldm.training.loop import Run
@@ -68,7 +69,7 @@ class FirstStageRun(Run):
             self.world.images[i, y : y + crop, x : x + crop]
             for i, (y, x) in zip(rows, corners, strict=True)
         ]
-        return (to_tensor(np.stack(crops)),)
+        return (to_tensor(crops),)
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """L1 of pixels and of finite differences, plus the regulariser."""
@@ -132,11 +133,6 @@ def start_from_kl(vq: VQModel, kl_preset: Preset, images: Tensor) -> None:
     entries = vq.quantize.embedding.weight
     generator = torch.Generator().manual_seed(0)
     entries.copy_(codes[torch.randperm(len(codes), generator=generator)[: len(entries)]])
-
-
-def to_tensor(images: np.ndarray) -> Tensor:
-    """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def make_run(config: TrainConfig) -> FirstStageRun:

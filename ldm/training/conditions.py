@@ -22,9 +22,9 @@ from ldm.data.classes import class_of
 from ldm.data.degradations import FACTOR, bicubic, bsr
 from ldm.data.scenes import BOX_CLASSES, CLASSES, IDS
 from ldm.errors import TrainingError
+from ldm.images import to_tensor
 from ldm.models.boxes import SLOTS_PER_BOX, drawn_boxes
 from ldm.models.conditioners import one_hot
-from ldm.training.autoencoder import to_tensor
 from ldm.training.boxes import corner_waves, outlined_boxes, relative_boxes
 from ldm.training.condition import EXAMPLES, Condition, Examples, Material, check_sentences
 from ldm.training.holes import holes_of

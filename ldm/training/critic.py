@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from ldm.data import attributes
 from ldm.data.scenes import ATTRIBUTES, CLASSES
 from ldm.errors import TrainingError
+from ldm.images import to_tensor
 from ldm.models.critic import Critic
-from ldm.training.autoencoder import to_tensor
 from ldm.training.config import TrainConfig
 from ldm.training.loop import Run
 from ldm.training.snapshots import CRITIC_WEIGHTS, export_weights

@@ -22,11 +22,11 @@ from ldm.diffusion.conditioning import Conditioning
 from ldm.diffusion.guidance import classifier_free, conditioned
 from ldm.diffusion.samplers import ddim
 from ldm.errors import TrainingError
+from ldm.images import to_tensor
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.models.boxes import drawn_boxes
 from ldm.models.first_stage import mode_of
 from ldm.runtime.device import autocast
-from ldm.training.autoencoder import to_tensor
 from ldm.training.condition import Material
 from ldm.training.conditions import CONDITIONS
 from ldm.training.config import TrainConfig

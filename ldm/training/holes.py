@@ -18,9 +18,9 @@ from ldm.data.captions import describe_part
 from ldm.data.masks import to_cells
 from ldm.data.scenes import BOX_CLASSES, CLASSES, IDS
 from ldm.diffusion.conditioning import Conditioning
+from ldm.images import to_tensor
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.runtime.device import autocast
-from ldm.training.autoencoder import to_tensor
 from ldm.training.condition import EXAMPLES, Condition, Examples, Material, check_sentences
 from ldm.training.world import SPLITS, World, save_array
 

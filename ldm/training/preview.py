@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ldm.catalog.build import build_first_stage, build_preview
 from ldm.catalog.registry import load_preset
 from ldm.errors import TrainingError
-from ldm.training.autoencoder import to_tensor
+from ldm.images import to_tensor
 from ldm.training.config import TrainConfig
 from ldm.training.diffusion import encode_world, encoder_key
 from ldm.training.loop import Run
