@@ -6,7 +6,8 @@ People may read, edit and copy it, and it outlives the index. This module needs 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ldm.errors import LDMError
@@ -14,9 +15,10 @@ from ldm.errors import LDMError
 
 @dataclass(frozen=True)
 class Favourites:
-    """The names in a file, which need not exist."""
+    """The names in a file, which need not exist. It may be used by several threads."""
 
     file: Path
+    _changing: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def names(self) -> list[str]:
         """Return the names in the order in which they were added.
@@ -25,29 +27,31 @@ class Favourites:
             LDMError: If the file cannot be read.
         """
         try:
-            text = self.file.read_text("utf-8")
+            text = self.file.read_text("utf-8-sig")  # some editors begin a file with a mark
         except (FileNotFoundError, NotADirectoryError):
             return []
         except (OSError, UnicodeDecodeError) as error:
             raise self._unusable("read", error) from error
-        lines = (line.strip() for line in text.splitlines())
-        return list(dict.fromkeys(line for line in lines if line))
+        return [line for line in dict.fromkeys(text.split("\n")) if line]
 
     def mark(self, name: str, is_one: bool) -> None:
         """Add a name to the file, or remove it; the file is replaced atomically.
 
         Raises:
-            LDMError: If the file cannot be read or written; it is then as before.
+            LDMError: If the file cannot be read or written, or cannot hold the name; it is then as
+                before.
         """
-        names = [one for one in self.names() if one != name] + [name] * is_one
-        text = "".join(f"{one}\n" for one in names)
-        try:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            part = self.file.with_suffix(".part")
-            part.write_text(text, "utf-8")
-            os.replace(part, self.file)
-        except OSError as error:
-            raise self._unusable("written", error) from error
+        if "\n" in name or "\r" in name:
+            raise LDMError(f"{name!r} has more than one line; rename it to make it a favourite.")
+        with self._changing:
+            names = [one for one in self.names() if one != name] + [name] * is_one
+            try:
+                self.file.parent.mkdir(parents=True, exist_ok=True)
+                part = self.file.with_suffix(".part")
+                part.write_text("".join(f"{one}\n" for one in names), "utf-8")
+                os.replace(part, self.file)
+            except OSError as error:
+                raise self._unusable("written", error) from error
 
     def _unusable(self, what: str, error: Exception) -> LDMError:
         reason = getattr(error, "strerror", None) or error

@@ -11,7 +11,7 @@ import errno
 import json
 import sqlite3
 from collections.abc import Callable, Container, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import astuple, dataclass, fields, replace
 from datetime import date
 from pathlib import Path
@@ -162,17 +162,17 @@ class History:
             limit: Most pictures to return.
 
         Raises:
-            LDMError: If the index cannot be read.
+            LDMError: If the index cannot be read, or the favourites if they are searched.
         """
-        favourites = set(self.favourites.names())
         condition, values = self._where(words, task, starred=starred)
         if after is not None:
             condition += " AND (day, made, path) < (?, ?, ?)"
-            values += [after.day, after.made, self._name(after)]
+            values += [after.day, after.made, self._name(after.path)]
         order = "day DESC, made DESC, path DESC"
         query = f"SELECT * FROM pictures WHERE {condition} ORDER BY {order} LIMIT ?"
         with self._open() as index:
             rows = index.execute(query, [*values, limit]).fetchall()
+        favourites = self._starred()
         return [
             Entry(self.folder / path, made, day, About(*about), path in favourites)
             for path, made, day, *about in rows
@@ -182,7 +182,7 @@ class History:
         """Count the pictures that `find` would return without a limit.
 
         Raises:
-            LDMError: If the index cannot be read.
+            LDMError: If the index cannot be read, or the favourites if they are searched.
         """
         condition, values = self._where(words, task, starred=starred)
         query = f"SELECT COUNT(*) FROM pictures WHERE {condition}"
@@ -197,18 +197,26 @@ class History:
             values.append(json.dumps(self.favourites.names()))
         return condition, values
 
-    def star(self, entry: Entry, is_favourite: bool) -> Entry:
-        """Make a picture a favourite, or none any more; return it as it is then.
+    def toggle_star(self, path: Path) -> bool:
+        """Make a picture of the folder a favourite, or none any more; return whether it is one.
 
         Raises:
             LDMError: If the file of the favourites cannot be read or written.
         """
-        self.favourites.mark(self._name(entry), is_favourite)
-        return replace(entry, is_favourite=is_favourite)
+        name = self._name(path)
+        is_favourite = name not in self.favourites.names()
+        self.favourites.mark(name, is_favourite)
+        return is_favourite
 
-    def _name(self, entry: Entry) -> str:
+    def _starred(self) -> set[str]:
+        """Return the names of the favourites; none if a search finds their file unreadable."""
+        with suppress(LDMError):
+            return set(self.favourites.names())
+        return set()
+
+    def _name(self, path: Path) -> str:
         """Return the name of a picture in the index and among the favourites."""
-        return entry.path.relative_to(self.folder).as_posix()
+        return path.relative_to(self.folder).as_posix()
 
     def remove(self, entry: Entry) -> None:
         """Move a picture to the folder of removed ones; nothing is deleted.

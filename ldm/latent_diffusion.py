@@ -110,7 +110,7 @@ class LatentDiffusion(nn.Module):
         return self.unet.out_channels
 
     @property
-    def reads_words(self) -> bool:
+    def fills_by_words(self) -> bool:
         """Whether an inpainting model can be told what to make in a hole."""
         return self.conditioning == "hybrid"
 
@@ -121,7 +121,7 @@ class LatentDiffusion(nn.Module):
         A model that reads words denoises the latents themselves, as the one without a hole did
         from which its training started.
         """
-        return self.smooth_holes and not self.reads_words
+        return self.smooth_holes and not self.fills_by_words
 
     @property
     def device(self) -> torch.device:

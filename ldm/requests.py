@@ -142,6 +142,11 @@ class Inpaint:
             )
 
     @property
+    def is_told(self) -> bool:
+        """Whether words say what to make, or what not to make, in the hole."""
+        return bool(self.prompt.strip() or self.negative_prompt.strip())
+
+    @property
     def outpaint(self) -> tuple[int, int, int, int]:
         """Px added left, above, right and below."""
         return self.outpaint_left, self.outpaint_top, self.outpaint_right, self.outpaint_bottom

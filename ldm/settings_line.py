@@ -15,7 +15,7 @@ def how(request: Any, out: Container[str] = ()) -> list[str]:
     seed = "" if "seed" in out else f"seed {request.seed}"
     turned = "" if "variations" in out else _varied(request.variations)
     parts = [f"{seed}{turned}".removeprefix(", "), _sized(request, out), _sampled(request, out)]
-    if getattr(request, "prompt", "any"):  # a hole may be filled without words
+    if getattr(request, "is_told", True):  # a hole may be filled without words
         parts.append(_number(request, "guidance_scale", None, out, word="guidance"))
     if start_image(request) is not None:
         start = ["from a picture", _number(request, "strength", None, out)]

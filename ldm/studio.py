@@ -39,7 +39,7 @@ from ldm.tasks.bookmark import Bookmark
 from ldm.tasks.covering import FrameRecorder
 from ldm.tasks.rate import INPUTS, rate_distortion
 from ldm.tasks.settings import check_request, start_fitted
-from ldm.tasks.text_to_image import notes_on
+from ldm.tasks.words import notes_on
 from ldm.timing import timed, with_loading
 from ldm.unfinished import FOLDER, UnfinishedRuns
 

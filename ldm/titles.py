@@ -79,7 +79,7 @@ def subject(request: Any) -> str:
     one = request.request if isinstance(request, Comparison) else request
     with suppress(LDMError):
         if isinstance(one, Inpaint) and _marks_all(one):
-            return ""
+            return _in_a_line(one.prompt)
         is_of = isinstance(one, (Inpaint, Upscale))
         return _in_a_line(one.image.title if is_of else title(request))
     return ""
@@ -97,7 +97,8 @@ def searched(request: Any) -> str:
         return searched(request.request)
     model, _ = _preset(request.preset)
     painted = _painted(request) if isinstance(request, Semantic) else ()
-    return " ".join([model, str(request.sampler), request.variations, *painted])
+    prompt = request.prompt if isinstance(request, Inpaint) else ""  # in the title it may be cut
+    return " ".join([model, str(request.sampler), request.variations, prompt, *painted])
 
 
 def headline(requests: Sequence[Any], varied: Container[str] = ()) -> str:
@@ -116,7 +117,8 @@ def headline(requests: Sequence[Any], varied: Container[str] = ()) -> str:
     prompt = textwrap.shorten(getattr(first, "prompt", ""), 120, placeholder=" …")
     common = {"prompt": prompt, "preset": _model(first.preset)}
     about = [text for name, text in common.items() if text and name not in out]
-    return " · ".join([*about, *how(first, out)])
+    told = next((one for one in requests if getattr(one, "is_told", True)), first)
+    return " · ".join([*about, *how(told, out)])
 
 
 def _differ(values: Iterable[Any]) -> bool:
@@ -168,7 +170,7 @@ def _marks_all(request: Inpaint) -> bool:
 
 
 def _inpaint(request: Inpaint) -> str:
-    prompt = textwrap.shorten(request.prompt, 120, placeholder=" …")
+    prompt = textwrap.shorten(request.prompt, 120, placeholder=" …")  # "" of blanks alone
     if _marks_all(request):
         return prompt or "All filled in"
     parts = []

@@ -34,11 +34,16 @@ def test_a_sample_does_not_depend_on_its_batch(tiny_model, monkeypatch):
             tiny_model,
             condition,
             size,
-            empty=tiny_model.condition([""]),
+            empty=empty or tiny_model.condition([""]),
             guidance_scale=2.0,
         )
 
+    empty = None
     together = sample()
+    empty = lambda cond: tiny_model.condition([""] * len(cond))  # noqa: E731
+    assert torch.equal(sample(), together)
+    asked.clear()
+    sample()
     monkeypatch.setattr(plan, "CELLS_PER_BATCH", 1)
     alone = sample()
     assert asked == [slice(0, 3), slice(0, 1), slice(1, 2), slice(2, 3)]

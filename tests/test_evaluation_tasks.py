@@ -117,7 +117,7 @@ def test_only_the_hole_is_filled_and_no_masked_cell_is_known(monkeypatch):
     given = []
 
     class Model:
-        factor, reads_words = 4, False
+        factor, fills_by_words = 4, False
 
         def condition_hole(self, image, mask):
             given.append(mask)

@@ -1,5 +1,7 @@
 """Favourites are kept in a file that people can read, and found among the others."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from ldm.errors import LDMError
@@ -21,8 +23,27 @@ def test_names_are_kept_in_the_order_of_marking(tmp_path):
 
 def test_a_file_that_was_edited_by_hand_is_read(tmp_path):
     kept = Favourites(tmp_path / "favourites.txt")
-    kept.file.write_bytes(b"\n a.png \r\nb.png\na.png\n\n")
+    kept.file.write_bytes(b"\xef\xbb\xbf\na.png\r\nb.png\na.png\n\n")  # as by Notepad
     assert kept.names() == ["a.png", "b.png"]
+
+
+def test_names_of_any_characters_are_kept_but_of_one_line(tmp_path):
+    kept = Favourites(tmp_path / "favourites.txt")
+    names = ["d/a\u2028b.png", " d/x .png", "d/\x85\x0b.png"]
+    for name in names:
+        kept.mark(name, True)
+    assert kept.names() == names
+    for name in ("a\nb.png", "a\rb.png"):
+        with pytest.raises(LDMError, match="has more than one line; rename it"):
+            kept.mark(name, True)
+    assert kept.names() == names
+
+
+def test_many_may_mark_at_once(tmp_path):
+    kept = Favourites(tmp_path / "favourites.txt")
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda number: kept.mark(f"{number}.png", True), range(80)))
+    assert sorted(kept.names()) == sorted(f"{number}.png" for number in range(80))
 
 
 def test_a_file_that_cannot_be_used_is_named_and_left_alone(tmp_path):
@@ -62,7 +83,7 @@ def test_favourites_are_found_alone_and_among_others(past):
     for entry in past.find():
         assert not entry.is_favourite
         if entry.about.title in ("boat 2", "house"):
-            assert past.star(entry, True).is_favourite
+            assert past.toggle_star(entry.path)
     assert titles(past.find(starred=True)) == ["boat 2", "house"]
     assert titles(past.find("boat", starred=True)) == ["boat 2"]
     assert titles(past.find("", "layout", starred=True)) == []
@@ -70,13 +91,13 @@ def test_favourites_are_found_alone_and_among_others(past):
     assert titles(entry for entry in past.find() if entry.is_favourite) == ["boat 2", "house"]
     first, second = past.find(starred=True)
     assert past.find(starred=True, after=first) == [second]
-    assert not past.star(first, False).is_favourite
+    assert not past.toggle_star(first.path)
     assert past.find(starred=True) == [second]
 
 
 def test_favourites_outlive_the_index_and_being_removed(past):
     (one,) = past.find("boat 2")
-    past.star(one, True)
+    past.toggle_star(one.path)
     past.index.unlink()
     list(past.refresh())
     (one,) = past.find(starred=True)
@@ -86,3 +107,11 @@ def test_favourites_outlive_the_index_and_being_removed(past):
     past.put_back(one)
     list(past.refresh())
     assert titles(past.find(starred=True)) == ["boat 2"]
+
+
+def test_a_search_works_though_the_favourites_cannot_be_read(past):
+    past.favourites.file.write_bytes(b"\xe4.png\n")
+    assert len(past.find("boat")) == past.count("boat") == 3
+    for search in (past.find, past.count):
+        with pytest.raises(LDMError, match="the favourites in .* cannot be read"):
+            search(starred=True)

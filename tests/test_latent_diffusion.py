@@ -140,7 +140,7 @@ def test_copies_that_differ_in_their_context_go_to_the_network_once():
     for ways in (
         {"context": context},
         {"context": context, "concat": x},
-        {"context": context, "concat": x, "is_beside_alike": True},
+        {"context": context, "concat": x, "concat_is_shared": True},
         {"context": context, "label": t},
         {},
     ):

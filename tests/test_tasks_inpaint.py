@@ -253,6 +253,30 @@ def test_what_is_around_a_hole_is_computed_once_for_both_conditions():
     assert (once - twice).abs().max() < 1e-4 * twice.abs().max()
 
 
+def test_it_is_computed_once_in_the_small_picture_that_comes_first_too(latents):
+    mask = np.zeros((256, 256), np.uint8)
+    mask[32:224, 32:224] = 255
+    request = Inpaint(image=picture(256, 256), mask=grey(mask), preset=WORDS, prompt="a house",
+                      working_size=256, coarse=0.5, guidance_scale=2.0, count=2, **HOW)  # fmt: skip
+    seen, unet = [], model_of(WORDS).unet
+    forward, unet.forward = (
+        unet.forward,
+        lambda x, *rest, **more: seen.append((len(x), x.shape[2])) or forward(x, *rest, **more),
+    )
+    try:
+        run(request)
+    finally:
+        del unet.forward
+    assert {side for _, side in seen} == {32, 64}
+    assert {count for count, _ in seen} <= {1, 2}  # without the second condition's copies
+
+
+def test_the_estimate_knows_that_it_is_computed_once():
+    known = facts_of(model_of(WORDS))
+    cells = 32 * 32
+    assert known.guided_work.of(1, cells) < 1.98 * known.unet_work.of(1, cells)
+
+
 def test_without_words_guidance_is_switched_off(latents):
     request = worded(preset=WORDS)
     run(replace(request, guidance_scale=1.0))
@@ -260,8 +284,10 @@ def test_without_words_guidance_is_switched_off(latents):
     run(replace(request, guidance_scale=9.0))
     assert (latents[-1] == plain).all()
     facts = facts_of(model_of(WORDS))
-    for prompt, passes in (("", 1), ("a house", 2)):
-        asked = resolve(replace(request, prompt=prompt, guidance_scale=2.0), thin(WORDS))
+    for words, passes in (
+        ({}, 1), ({"prompt": " "}, 1), ({"prompt": "a house"}, 2), ({"negative_prompt": "fog"}, 2)
+    ):  # fmt: skip
+        asked = resolve(replace(request, guidance_scale=2.0, **words), thin(WORDS))
         assert {canvas.passes for canvas in canvases(asked, facts)} == {passes}
 
 

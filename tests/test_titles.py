@@ -13,8 +13,10 @@ from ldm.images import EncodedImage
 from ldm.picture_files import title_of
 from ldm.progression import Progression
 from ldm.requests import ClassConditional, Inpaint, TextToImage, Upscale
+from ldm.resolve import preset_of, resolve
 from ldm.saving import save_sheet
-from ldm.titles import settings, subject, title
+from ldm.settings_line import how
+from ldm.titles import headline, searched, settings, subject, title
 from ui.run import Picture
 from ui.words import describe
 
@@ -22,6 +24,10 @@ BEACH = TextToImage(prompt="a beach at noon", seed=4)
 DUSK, SUNSET = "a pine forest at dusk", "a pine forest at sunset"
 FORESTS = Axis("prompt", (DUSK, SUNSET))
 SEEDS = Axis("seed", (1, 2))
+
+
+def resolved(request):
+    return resolve(request, preset_of(request))
 
 
 @pytest.mark.parametrize("axes", [(FORESTS,), (FORESTS, SEEDS), (SEEDS, FORESTS)])
@@ -91,6 +97,11 @@ def test_all_that_decides_a_title_is_in_that_of_the_sheet(tmp_path):
     assert subject(grown) == "a lake"
     filled = Inpaint(image=image, outpaint_top=8, prompt="a boat")
     assert title(filled) == "a lake, with a boat, grown to 8 × 16 px"
+    all_of_it = EncodedImage.from_array(np.full((8, 8), 255, np.uint8))
+    anew = Inpaint(image=image, mask=all_of_it, prompt="a\nboat")
+    assert (title(anew), subject(anew)) == ("a boat", "a boat")
+    long = replace(filled, prompt="a boat, " * 20 + "a zebra")
+    assert "zebra" not in title(long) and "zebra" in searched(resolved(long))
     bare = replace(filled, image=EncodedImage.from_array(np.zeros((8, 8, 3), np.uint8)))
     assert title(bare) == "A boat, filled in, grown to 8 × 16 px"
 
@@ -101,3 +112,13 @@ def test_a_sheet_of_negative_prompts_is_without_none_of_them():
     assert Picture.of("a.png", made).without == ""
     assert "Negative prompt rain, snow" in Picture.of("a.png", made).settings
     assert Picture.of("a.png", Comparison(request, SEEDS)).without == "fog"
+
+
+def test_the_guidance_of_a_hole_is_said_if_there_were_words():
+    image = EncodedImage.from_array(np.zeros((64, 64, 3), np.uint8))
+    request = resolved(Inpaint(image=image, outpaint_top=8, guidance_scale=7.0))
+    assert "guidance" not in " ".join(how(request))
+    for words in ({"prompt": "a boat"}, {"negative_prompt": "fog"}):
+        assert "guidance 7" in how(replace(request, **words))
+    assert "guidance" not in " ".join(how(replace(request, prompt=" ")))
+    assert "guidance 7" in headline([request, replace(request, prompt="a boat")], {"prompt"})

@@ -13,6 +13,7 @@ from ldm.catalog.registry import list_presets, load_preset
 from ldm.data.captions import GROUNDS, NOUNS
 from ldm.data.classes import NAMES, NO_CLASS
 from ldm.data.scenes import CLASSES, IDS
+from ldm.errors import TrainingError
 from ldm.images import to_tensor
 from ldm.training.boxes import corner_waves
 from ldm.training.condition import EXAMPLES, Material
@@ -206,6 +207,22 @@ def test_words_say_what_lies_in_a_hole():
     for said in (said_of(scenes, 0, cells, rng) for _ in range(50)):
         assert any(name in said for name in GROUNDS["grass"])
         assert not any(name in said for name, _ in NOUNS["house"])
+
+
+def test_of_a_hole_within_an_object_the_land_of_the_picture_is_said():
+    scenes, rng = scenes_with_a_house(1), np.random.default_rng(0)
+    cells = torch.zeros(8, 8, dtype=torch.bool)
+    cells[4, 3:5] = True
+    for said in (said_of(scenes, 0, cells, rng) for _ in range(20)):
+        assert any(name in said for name in GROUNDS["grass"])
+
+
+def test_a_model_that_reads_words_needs_holes_that_are_encoded_once(tmp_path, tiny_model):
+    model = copy.copy(tiny_model)
+    model.conditioning = "hybrid"
+    about = DataConfig(holes=0, folder=tmp_path)
+    with pytest.raises(TrainingError, match="data.holes must be 1 or more .*, got 0"):
+        holes_of(material(scenes_with_a_house(EXAMPLES), model, data=about))
 
 
 def test_words_of_a_hole_in_an_own_picture_are_its_sentences():

@@ -57,3 +57,12 @@ def test_a_sheet_is_found_by_what_it_compares(tmp_path):
     metadata.save(path, pixels, request, compared={"steps": [2, 3]})
     assert describe(path).settings == "Steps 2, 3 · seed 5"
     assert "sheet" in describe(path).words.split()[:-1]
+
+
+def test_compared_prompts_stand_in_for_an_empty_one():
+    values = {"prompt": " ", "across": "prompt", "across_values": "a house, a tree", "down": ""}
+    assert compare._told(values)["prompt"] == "a house, a tree"
+    for kept in (values | {"prompt": "a boat"}, values | {"across": "steps"}):
+        assert compare._told(kept) == kept
+    without = {name: value for name, value in values.items() if name != "prompt"}
+    assert compare._told(without | {"across": "seed"}) == without | {"across": "seed"}

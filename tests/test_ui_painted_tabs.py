@@ -85,7 +85,8 @@ def test_an_area_that_does_not_fit_is_told_by_what_is_set(room, asked, says):
 def test_words_choose_a_model_and_its_defaults_but_no_one_elses():
     usual, reads = load_preset("demo-inpaint"), load_preset("demo-inpaint-words")
     reader = Reader(usual, reads)
-    values = {"prompt": "a house", "preset": "demo-inpaint", "seed": "3", "steps": 7}
+    values = {"prompt": "a house", "negative_prompt": "", "seed": "3", "steps": 7}
+    values |= {"preset": "demo-inpaint"}
     values |= {"temperature": usual.defaults.temperature}
     suited = reader.suited(values)
     assert suited == values | {
@@ -94,6 +95,9 @@ def test_words_choose_a_model_and_its_defaults_but_no_one_elses():
     silent = suited | {"prompt": " "}
     assert reader.suited(silent) == silent
     assert reader.suited(silent, back=True) == values | {"prompt": " "}
+    without = silent | {"negative_prompt": "fog"}
+    assert reader.suited(without, back=True) == without
+    assert reader.suited(without | {"preset": "demo-inpaint"})["preset"] == "demo-inpaint-words"
     other = values | {"preset": "inpainting-big"}
     assert reader.suited(other) == other
     assert Reader(usual, None).suited(values) == values

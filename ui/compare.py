@@ -109,6 +109,14 @@ def added(
     return about | {"to_fields": asked, "to_values": shown, "not_linked": NAMES}
 
 
+def _told(values: Values) -> Values:
+    """Put compared prompts into an empty prompt: they bring the model that reads them."""
+    for way in COMPARED:
+        if values[way] == "prompt" and not str(values.get("prompt") or "").strip():
+            return values | {"prompt": values[VALUES[way]]}
+    return values
+
+
 def suggested(request_type: type, name: str) -> str:
     """Suggest values that show the effect of a setting, as text; empty for no setting."""
     if name == NOTHING:
@@ -123,12 +131,14 @@ def connect(jobs: JobQueue, tab: Tab, comparing: Comparing) -> None:
     """Connect the button, which starts a comparison of the tab's settings, and its estimate."""
 
     def wanted(_: Visit, **values: Any) -> Comparison:
+        values = _told(values)
         check_filled(tab.request_type, tab.inputs, values)
         return compared_by(make_request(tab.request_type, tab.to_fields(values)), values)
 
     def estimate(**values: Any) -> str:
         if any(values[way] and not values[VALUES[way]].strip() for way in COMPARED):
             return ""
+        values = _told(values)
         request, wrong = request_of(tab, values)
         if request is None:
             return wrong

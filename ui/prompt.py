@@ -14,6 +14,8 @@ from ui.form import Form
 from ui.run import find_preset
 from ui.tab import Values
 
+PROMPTS = ("prompt", "negative_prompt")
+
 
 def add(made: Form, *, beside: str = "", known: Preset | None = None, **options: Any) -> gr.HTML:
     """Add the prompt, without its help text, and the words that its model knows.
@@ -39,7 +41,7 @@ def follow(made: Form, words: gr.HTML, known: Preset | None = None) -> None:
 
     def shown(name: str) -> str:
         preset = find_preset(name)
-        return vocabulary(preset if known is None or preset.reads_words else known)
+        return vocabulary(preset if known is None or preset.fills_by_words else known)
 
     made.inputs["preset"].change(shown, made.inputs["preset"], words, **QUIET)
 
@@ -53,25 +55,25 @@ class Reader:
 
     @classmethod
     def of(cls, made: Form) -> Reader:
-        """Choose among the presets of a tab."""
-        reads = (one for one in made.presets if one.reads_words and one.is_on_disk)
-        return cls(made.start, None if made.start.reads_words else next(reads, None))
+        """Choose among the presets of a tab that come with the program."""
+        reads = (p for p in made.presets if p.fills_by_words and p.is_on_disk and not p.is_own)
+        return cls(made.start, None if made.start.fills_by_words else next(reads, None))
 
     def suited(self, values: Values, *, back: bool = False) -> Values:
         """Return the values with the model that suits the words, and its own defaults.
 
-        A model that was chosen among others is kept, as are settings that were changed.
+        Any other model than the usual one is kept, and so are settings that were changed.
 
         Args:
-            values: Of the prompt, the preset and any of the fields of its defaults.
+            values: Of the prompts, the preset and any of the fields of its defaults.
             back: Whether to return to the usual model if there are no words any more.
         """
-        is_asked, name = bool(str(values["prompt"] or "").strip()), values["preset"]
+        is_told, name = _is_told(values), values["preset"]
         if self.reads is None:
             return values
-        if is_asked and name == self.usual.name:
+        if is_told and name == self.usual.name:
             before, after = self.usual, self.reads
-        elif back and not is_asked and name == self.reads.name:
+        elif back and not is_told and name == self.reads.name:
             before, after = self.reads, self.usual
         else:
             return values
@@ -80,17 +82,31 @@ class Reader:
         return values | changed | {"preset": after.name}
 
 
-def choose_by_words(made: Form, reader: Reader) -> None:
-    """Choose the model that suits the words as soon as they are written or taken away."""
-    names = [n for n in ("prompt", "preset", *asdict(made.start.defaults)) if n in made.inputs]
+def _is_told(values: Values) -> bool:
+    return any(str(values.get(name) or "").strip() for name in PROMPTS)
 
-    def choose(by_hand: bool, *given: Any) -> list[Any]:
+
+def choose_by_words(made: Form, reader: Reader) -> None:
+    """Choose the model that suits the words when they are written.
+
+    The usual one comes back when they are taken away, if it was they that brought the other.
+    """
+    names = [*PROMPTS, "preset", *asdict(made.start.defaults)]
+    names = [name for name in names if name in made.inputs]
+    brought = gr.State(value=False)  # whether words brought the model
+
+    def choose(brought: bool, *given: Any) -> list[Any]:
         values = dict(zip(names, given, strict=True))
-        suited = reader.suited(values, back=not by_hand)
-        return [gr.skip() if suited[n] == values[n] else suited[n] for n in names[1:]]
+        suited = reader.suited(values, back=brought)
+        if suited is not values:
+            brought = _is_told(values)
+        changes = [gr.skip() if suited[n] == values[n] else suited[n] for n in names]
+        return [brought, *changes[len(PROMPTS) :]]
 
     boxes = [made.inputs[name] for name in names]
-    boxes[0].blur(choose, [made.by_hand, *boxes], boxes[1:], **QUIET)
+    outputs = [brought, *boxes[len(PROMPTS) :]]
+    left = [box.blur for box in boxes[: len(PROMPTS)]]
+    gr.on(left, choose, [brought, *boxes], outputs, **QUIET)
 
 
 def vocabulary(preset: Preset) -> str:

@@ -45,6 +45,7 @@ function type(prompt, text) {
   }
   prompt.value = text;
   prompt.dispatchEvent(new Event("input", { bubbles: true })); // Gradio takes it as typed
+  prompt.dispatchEvent(new Event("blur")); // and as left
 }
 // it was typed, clicked or filled in
 document.addEventListener("lc-kept", ({ detail: { task, kept } }) => {

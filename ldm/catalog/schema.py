@@ -163,7 +163,7 @@ class Preset:
         return self.architecture.size_multiple
 
     @property
-    def reads_words(self) -> bool:
+    def fills_by_words(self) -> bool:
         """Whether an inpainting model can be told what to make in a hole."""
         return self.architecture.conditioning == "hybrid"
 

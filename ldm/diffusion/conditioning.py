@@ -24,27 +24,36 @@ class Conditioning:
         copies: Number of conditions per picture: the batch is this many copies of the same pictures
             at the same time steps, one copy after the other. What does not depend on the condition
             may be computed once for all copies.
-        is_beside_alike: Whether all copies of a picture have the same concatenated channels.
+        concat_is_shared: Whether all copies of a picture have the same concatenated channels.
     """
 
     concat: Tensor | None = None
     context: Tensor | None = None
     label: Tensor | None = None
     copies: int = 1
-    is_beside_alike: bool = False
+    concat_is_shared: bool = False
 
     @property
     def differs_in_context(self) -> bool:
         """Whether copies of a picture differ in the context tokens only."""
-        is_alike = self.concat is None or self.is_beside_alike
+        is_alike = self.concat is None or self.concat_is_shared
         return self.context is not None and is_alike and self.label is None
 
-    def is_beside(self, other: Conditioning) -> bool:
+    def shares_concat(self, other: Conditioning) -> bool:
         """Whether the concatenated channels of both are the same memory, as around one hole."""
         a, b = self.concat, other.concat
         if type(a) is not Tensor or type(b) is not Tensor or a.shape != b.shape:
             return a is b
         return (a.data_ptr(), a.stride()) == (b.data_ptr(), b.stride())
+
+    def paired(
+        self, other: Conditioning, change: Callable[[Conditioning], Conditioning]
+    ) -> tuple[Conditioning, Conditioning]:
+        """Change this one and `other`; channels that they share stay shared."""
+        ours, theirs = change(self), change(other)
+        if self.shares_concat(other):
+            theirs = replace(theirs, concat=ours.concat)
+        return ours, theirs
 
     def crop(self, rows: slice, columns: slice) -> Conditioning:
         """Return the conditioning of one window of the latent grid; only `concat` is cropped."""
@@ -72,9 +81,9 @@ class Conditioning:
         """Return the number of conditions in the batch; 0 without any part."""
         return next((len(part) for part in self._parts() if part is not None), 0)
 
-    def __getitem__(self, some: slice) -> Conditioning:
-        """Return the conditions of some pictures of the batch."""
-        return self._map(lambda part: part[some])
+    def __bool__(self) -> bool:
+        """Return True: a conditioning without any part is one, too."""
+        return True
 
     def expand(self, batch: int) -> Conditioning:
         """Expand a batch of one to `batch` entries, without copying."""
@@ -99,7 +108,7 @@ class Conditioning:
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Conditioning:
         parts = (None if part is None else change(part) for part in self._parts())
-        return Conditioning(*parts, self.copies, self.is_beside_alike)
+        return Conditioning(*parts, self.copies, self.concat_is_shared)
 
 
 def _join(a: Tensor | None, b: Tensor | None) -> Tensor | None:

@@ -39,7 +39,7 @@ def classifier_free(
     """
     if scale == 1:
         return conditioned(denoise, cond)
-    both = replace(uncond.cat(cond), copies=2, is_beside_alike=uncond.is_beside(cond))
+    both = replace(uncond.cat(cond), copies=2, concat_is_shared=uncond.shares_concat(cond))
 
     def eps(x: Tensor, t: Tensor) -> Tensor:
         out = denoise(torch.cat([x, x]), torch.cat([t, t]), both)

@@ -59,7 +59,7 @@ def draw(
     condition: Callable[[slice], Conditioning],
     size: Size,
     *,
-    empty: Conditioning | None = None,
+    empty: Conditioning | Callable[[Conditioning], Conditioning] | None = None,
     guidance_scale: float = 1.0,
     seeds: Sequence[int] | None = None,
 ) -> Tensor:
@@ -69,7 +69,8 @@ def draw(
         model: The model to sample from.
         condition: Slice of the pictures -> their conditioning.
         size: Size and number of the pictures, and sampling defaults.
-        empty: The empty conditioning of one picture, or of each; needed for guidance.
+        empty: The empty conditioning of one picture, or a function of the conditioning of some;
+            needed for guidance.
         guidance_scale: 1 switches guidance off.
         seeds: One per picture; None: picture i has seed i.
 
@@ -85,7 +86,7 @@ def draw(
         part = replace(sampling, seeds=sampling.seeds[some])
         uncond = cond
         if empty is not None:
-            uncond = empty.expand(len(cond)) if len(empty) == 1 else empty[some]
+            uncond = empty(cond) if callable(empty) else empty.expand(len(cond))
         images += _last(sample(model, part, cond, uncond))
     return to_tensor(images)
 

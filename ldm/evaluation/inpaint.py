@@ -71,7 +71,7 @@ def measure(preset: Preset, scenes: int) -> list[Row]:
                 rows += [Row(what, theirs / values["ours"], "", bar, str(size)), ours]
             if size == trained_size(preset, scenes):
                 rows += _by_kind(each, size)
-                rows += by_words(critic, model, size) if preset.reads_words else []
+                rows += by_words(critic, model, size) if preset.fills_by_words else []
     return rows
 
 
@@ -101,7 +101,7 @@ def asked_for(size: Size) -> Asked:
 
 
 def by_words(critic: Critic, model: LatentDiffusion, size: Size) -> list[Row]:
-    """Rows of how often an object is there after it was asked for, per kind, in place of another.
+    """Rows of how often an object is there after it was asked for, per kind, where one was hidden.
 
     Beside them: how often one of that kind is there without a word.
     """
@@ -168,12 +168,12 @@ def draw_filled(  # noqa: PLR0913  (all but four have defaults)
     if any(words):
         how["guidance_scale"] = size.defaults.guidance_scale
 
-    def condition(some: slice, said: Sequence[str] = words) -> Conditioning:
+    def condition(some: slice) -> Conditioning:
         around = model.condition_hole(images[some], cells[some])
-        return worded(model, around, said[some] or [""] * len(images[some]))
+        return worded(model, around, words[some] or [""] * len(images[some]))
 
     if any(words):
-        how["empty"] = condition(slice(len(images)), ())
+        how["empty"] = lambda cond: worded(model, cond, [""] * len(cond))
     return joined(draw(model, condition, size, **how), images, holes)
 
 
@@ -183,7 +183,7 @@ def examples(preset: Preset, model: LatentDiffusion) -> list[Block]:
     Of a model that reads words: the input, and SEEDS fillings by the words of the caption.
     """
     size = trained_size(preset, BLOCKS)
-    if preset.reads_words:
+    if preset.fills_by_words:
         return _worded_examples(model, size)
     real, holes = held_out(BLOCKS, preset.width, preset.height).images, draw_holes(size)
     given = torch.where(holes.bool(), torch.tensor(HOLE_GREY), real)

@@ -32,8 +32,8 @@ from ldm.tasks.area import (
 )
 from ldm.tasks.covering import RunContext, cover, pausing
 from ldm.tasks.sampling import padded, result, sample
-from ldm.tasks.settings import WRAPS, Sampling, canvas_of, check, check_words, of_request
-from ldm.tasks.text_to_image import notes_on
+from ldm.tasks.settings import WRAPS, Sampling, canvas_of, check, of_request
+from ldm.tasks.words import check_words, notes_on
 
 NOTHING_LEFT = "Everything was marked, so nothing of the picture was left to go by."
 CONTEXT = 2.0  # side of the area that the model sees / longer side of the hole's box
@@ -99,13 +99,13 @@ def sampling_on(area: Area, request: Inpaint, size: tuple[int, int]) -> Sampling
 
     Without words there is nothing that guidance could lead to.
     """
-    scale = request.guidance_scale if request.prompt or request.negative_prompt else 1.0
+    scale = request.guidance_scale if request.is_told else 1.0
     return replace(of_request(request, size), wrap=area.wrap, guidance_scale=scale)
 
 
 def worded(model: LatentDiffusion, around: Conditioning, words: Sequence[str]) -> Conditioning:
     """Add to what is known around holes what to make in each, if the model reads words."""
-    if not model.reads_words:
+    if not model.fills_by_words:
         return around
     return replace(around, context=model.condition(words).context)
 

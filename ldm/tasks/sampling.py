@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Generator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -99,7 +100,8 @@ def sample(
             continue
         model, context = _in_float32(model, context)
         on = cover(model, canvas_of(model, replace(sampling, seeds=left)), context, sampling.cover)
-        cond, uncond = (part.to(model.device, torch.float32) for part in (cond, uncond))
+        wider = partial(Conditioning.to, device=model.device, dtype=torch.float32)
+        cond, uncond = cond.paired(uncond, wider)
     return arrays
 
 
@@ -139,7 +141,7 @@ def _small_first(
     canvas = canvas_of(model, small)
     there = cover(model, canvas, context)
     h, w = small.height // model.factor, small.width // model.factor
-    some = tuple(part.resized(h, w) for part in conditions)
+    some = conditions[0].paired(conditions[1], lambda part: part.resized(h, w))
     start = yield from given(there, small, position)
     latents = yield from denoised(there, small, some, position, context, start)
     position = position.after(small.first_pass_steps)

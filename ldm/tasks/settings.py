@@ -16,8 +16,9 @@ from ldm.diffusion.noise import InterpolatedSeed, Seed
 from ldm.diffusion.timesteps import FEW
 from ldm.errors import RequestError
 from ldm.images import EncodedImage, fitted
-from ldm.requests import Inpaint, start_image
+from ldm.requests import start_image
 from ldm.seeds import read_variations, split_by_picture
+from ldm.tasks.words import Reads, check_words
 
 # fields that not all requests have
 OPTIONAL_FIELDS = ("cover", "coarse", "coarse_hold", "strength", "inversion")
@@ -44,11 +45,10 @@ class Measures(Grid, Protocol):
     cells_at_once: int  # latent cells of a batch; 0: the default of the CPU
 
 
-class Limits(Grid, Protocol):
+class Limits(Grid, Reads, Protocol):
     """What limits the settings, of a `LatentDiffusion` or of its `Preset`."""
 
     schedule_length: int  # time steps of its training
-    reads_words: bool  # inpaint: whether it can be told what to make in a hole
 
 
 @dataclass(frozen=True)
@@ -223,22 +223,6 @@ def check_request(request: Any, about: Limits) -> None:
     is_padded = not {"height", "width"} <= names
     check(about, of_request(request, (about.size_multiple,) * 2 if is_padded else None))
     check_words(about, request)
-
-
-def check_words(about: Limits, request: Any) -> None:
-    """Refuse words about a hole for a model that reads none.
-
-    Raises:
-        RequestError: If there are any.
-    """
-    if not isinstance(request, Inpaint) or about.reads_words:
-        return
-    for name in ("prompt", "negative_prompt"):
-        if text := getattr(request, name).strip():
-            raise RequestError(
-                f"{name} must be empty for {request.preset}, which reads no words, got "
-                f"{text!r:.60}; demo-inpaint-words reads them."
-            )
 
 
 def check(about: Limits, sampling: Sampling) -> None:

@@ -12,11 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from ldm.catalog.schema import Preset
+from ldm.diffusion.conditioning import Conditioning
 from ldm.errors import TrainingError
 from ldm.latent_diffusion import LatentDiffusion
-from ldm.training.config import TrainConfig
+from ldm.training.config import NO_SENTENCE, TrainConfig
 from ldm.training.world import World
 
+Drawn = Tensor | Conditioning  # with words about holes; its `context` then holds token ids
 EXAMPLES = 16  # held-out scenes in the sample pictures
 
 
@@ -36,8 +38,8 @@ class Material:
 class Examples:
     """Conditions of held-out scenes."""
 
-    inputs: Tensor  # inputs of the conditioner, at most EXAMPLES
-    empty: Tensor | None = None  # the empty condition, same shape; None: sampled without guidance
+    inputs: Drawn  # inputs of the conditioner, at most EXAMPLES
+    empty: Drawn | None = None  # the empty condition, same shape; None: sampled without guidance
     shown: Tensor | None = None  # the conditions as pictures, (EXAMPLES, 3, H, W) in [-1, 1]
 
 
@@ -48,10 +50,7 @@ def check_sentences(world: World) -> None:
         TrainingError: If they have none.
     """
     if not world.about[0]["captions"]:
-        raise TrainingError(
-            "no picture has a sentence; put a text file of its name beside each, a line for each "
-            "way to say what it shows."
-        )
+        raise TrainingError(NO_SENTENCE)
 
 
 class Condition:
@@ -59,15 +58,15 @@ class Condition:
 
     examples: Examples
 
-    def draw(self, rng: np.random.Generator, rows: np.ndarray) -> Tensor:
+    def draw(self, rng: np.random.Generator, rows: np.ndarray) -> Drawn:
         """Draw the conditions (B, ...) of training scenes, with randomness from `rng` alone."""
         raise NotImplementedError
 
-    def prepared(self, drawn: Tensor) -> Tensor:
+    def prepared(self, drawn: Drawn) -> Drawn:
         """Convert the result of `draw`, on the model's device, to the conditioner's inputs."""
         return drawn
 
-    def weight(self, rows: np.ndarray, drawn: Tensor) -> Tensor:
+    def weight(self, rows: np.ndarray, drawn: Drawn) -> Tensor:
         """Loss weights of the latent cells of these scenes, (B, 1, h, w) or broadcastable to it."""
         return torch.ones(1, 1, 1, 1)
 

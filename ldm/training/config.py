@@ -15,6 +15,10 @@ PRECISIONS = ("no", "bf16")
 DEGRADATIONS = ("bicubic", "bsr")
 MOST = 10**9  # steps
 CAPTIONS = 8  # per scene, by default
+NO_SENTENCE = (
+    "no picture has a sentence; put a text file of its name beside each, a line for each way to "
+    "say what it shows."
+)
 
 
 @dataclass(frozen=True)

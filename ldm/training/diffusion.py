@@ -27,7 +27,7 @@ from ldm.latent_diffusion import LatentDiffusion
 from ldm.models.boxes import drawn_boxes
 from ldm.models.first_stage import mode_of
 from ldm.runtime.device import autocast
-from ldm.training.condition import Material
+from ldm.training.condition import Drawn, Material
 from ldm.training.conditions import CONDITIONS
 from ldm.training.config import TrainConfig
 from ldm.training.deeper import Depths
@@ -57,7 +57,7 @@ class Denoiser(nn.Module):
         self.box_classes = model.box_classes
         self.vocab_size = model.tokenizer.vocab_size if model.box_classes else 0
 
-    def forward(self, x_t: Tensor, t: Tensor, inputs: Tensor | Conditioning) -> Tensor:
+    def forward(self, x_t: Tensor, t: Tensor, inputs: Drawn) -> Tensor:
         """Predict (B, C, h, w) from x_t (B, C, h, w), t (B,) and the conditioner's inputs.
 
         Those of a hole with words are a Conditioning whose `context` holds the token ids.
@@ -196,7 +196,7 @@ class DiffusionRun(Run):
             images = torch.cat([row for pair in pairs for row in pair])
         save_grid(path, images, columns=COLUMNS)
 
-    def _condition(self, model: LatentDiffusion, inputs: Tensor | Conditioning) -> Conditioning:
+    def _condition(self, model: LatentDiffusion, inputs: Drawn) -> Conditioning:
         if isinstance(inputs, Conditioning):
             return replace(inputs, context=model.condition(inputs.context).context)
         if model.box_classes:

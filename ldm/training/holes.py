@@ -18,6 +18,7 @@ from ldm.data.captions import describe_part
 from ldm.data.masks import to_cells
 from ldm.data.scenes import BOX_CLASSES, CLASSES, IDS
 from ldm.diffusion.conditioning import Conditioning
+from ldm.errors import TrainingError
 from ldm.images import to_tensor
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.runtime.device import autocast
@@ -196,7 +197,9 @@ def said_of(world: World, row: int, cells: Tensor, rng: np.random.Generator) -> 
 
 def holes_of(given: Material) -> Holes:
     """Return `WordedHoles` for a model that reads words; else holes as `data.holes` says."""
-    if given.model.conditioning == "hybrid":
+    if given.model.fills_by_words:
+        if not given.config.data.holes:
+            raise TrainingError("data.holes must be 1 or more for a model that reads words, got 0.")
         return WordedHoles(given)
     return EncodedHoles(given) if given.config.data.holes else Holes(given)
 

@@ -21,6 +21,7 @@ from ldm.catalog.tokenizer import SPECIAL_TOKENS, words_of
 from ldm.data import folder as folders
 from ldm.data.folder import Picture
 from ldm.errors import TrainingError
+from ldm.training.config import NO_SENTENCE
 
 TASKS = (
     *("first-stage", "text-to-image", "class-conditional", "unconditional", "inpaint"),
@@ -155,10 +156,7 @@ def _vocabulary(pictures: Sequence[Picture]) -> list[str]:
     """The special tokens, then up to MOST_WORDS words of the captions, most frequent first."""
     captions = [caption for picture in pictures for caption in picture.captions()]
     if not captions:
-        raise TrainingError(
-            "no picture has a sentence; put a text file of its name beside each, a line for each "
-            "way to say what it shows."
-        )
+        raise TrainingError(NO_SENTENCE)
     counts = Counter(word for caption in captions for word in words_of(caption))
     words = sorted(counts, key=lambda word: (-counts[word], word))
     return [*SPECIAL_TOKENS, *words[:MOST_WORDS]]

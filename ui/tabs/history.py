@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +148,10 @@ def _connect(finder: Finder, chosen: Chosen, titles: dict[str, str]) -> None:
         return updates | {chosen.back: gr.Button(back, visible=bool(removed))}
 
     def remove(visit: Visit, removed: list[Entry], *asked: Any) -> Updates:
-        at = _place_of(visit, asked[-1])
+        paths = [str(entry.path) for entry in asked[-1]]
+        if visit.shown is None or visit.shown.path not in paths:
+            raise fail("The picture on show is not among those that were found.")
+        at = paths.index(visit.shown.path)
         with in_words():
             history.remove(asked[-1][at])
         removed.append(asked[-1][at])
@@ -157,11 +160,14 @@ def _connect(finder: Finder, chosen: Chosen, titles: dict[str, str]) -> None:
         return updates | show(left[min(at, len(left) - 1)] if left else None, visit)
 
     def star(visit: Visit, found: list[Entry]) -> Updates:
-        at = _place_of(visit, found)
+        if visit.shown is None:
+            return {chosen.star: STAR}
+        path = Path(visit.shown.path)
         with in_words():
-            found[at] = history.star(found[at], not found[at].is_favourite)
-        names = finder.shown(found)
-        return {search.found: found, search.gallery: names} | show(found[at], visit)
+            is_one = history.toggle_star(path)
+        found = [replace(e, is_favourite=is_one) if e.path == path else e for e in found]
+        button = STARRED_ONE if is_one else STAR
+        return {search.found: found, search.gallery: finder.shown(found), chosen.star: button}
 
     def put_back(visit: Visit, removed: list[Entry], *asked: Any) -> Updates:
         with in_words():
@@ -170,24 +176,12 @@ def _connect(finder: Finder, chosen: Chosen, titles: dict[str, str]) -> None:
         return refreshed(removed, *asked) | show(entry, visit)
 
     given = [chosen.visit, search.found]
-    chosen.star.click(star, given, [search.found, search.gallery, *chosen.outputs], **QUIET)
+    chosen.star.click(star, given, [search.found, search.gallery, chosen.star], **QUIET)
     search.gallery.select(choose, [chosen.visit, search.found], chosen.outputs, **QUIET)
     given = [chosen.visit, chosen.removed, *search.asked]
     outputs = [*search.outputs, *chosen.outputs, chosen.back]
     chosen.remove.click(remove, given, outputs, **QUIET)
     chosen.back.click(put_back, given, outputs, **QUIET)
-
-
-def _place_of(visit: Visit, found: list[Entry]) -> int:
-    """Return the place of the picture on show among those that were found.
-
-    Raises:
-        gr.Error: If it is not among them.
-    """
-    paths = [str(entry.path) for entry in found]
-    if visit.shown is None or visit.shown.path not in paths:
-        raise fail("The picture on show is not among those that were found.")
-    return paths.index(visit.shown.path)
 
 
 def picture_of(entry: Entry) -> Picture:
