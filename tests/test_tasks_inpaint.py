@@ -304,3 +304,19 @@ def test_words_are_refused_by_a_model_that_reads_none(name):
         check_request(request, load_preset("demo-inpaint"))
     with pytest.raises(RequestError, match=says):
         run(request)
+
+
+@pytest.mark.parametrize("how", [{}, {"seamless": "across", "coarse": 0.5}])
+def test_words_in_bands_draw_the_same_as_on_the_whole(how):
+    mask = np.zeros((256, 256), np.uint8)
+    mask[32:224, :200] = 255
+    about = {"image": picture(256, 256), "mask": grey(mask), "preset": WORDS, "working_size": 256}
+    request = Inpaint(prompt="a house", guidance_scale=2.0, count=2, **about, **HOW, **how)
+    asked, model = resolve(request, thin(WORDS)), model_of(WORDS)
+    *_, whole = run_on(model, asked)
+    context = RunContext(lambda: facts_of(model), Resources(12 * 2**20))
+    *_, banded = run_on(model, asked, context)
+    assert context.notes[0].startswith("Made in bands")
+    for one, other in zip(whole.images, banded.images, strict=True):
+        assert np.abs(one.astype(int) - other).max() <= 1
+    assert (whole.images[0] != whole.images[1]).any()
