@@ -47,6 +47,9 @@ def title(request: Any) -> str:
 def _on_sheet(made: Comparison) -> list[str]:
     """What the pictures of a sheet show, each once; if they differ, in short."""
     titles = _compared(made)
+    if isinstance(made.request, Inpaint):  # what they have in common would leave no room
+        prompts = {_in_a_line(request.prompt): None for row in made.rows() for request in row}
+        titles = list(prompts) if len(prompts) > 1 and all(prompts) else titles
     return titles if len(titles) == 1 else [*map(_short, titles)]
 
 
@@ -74,12 +77,13 @@ def _in_a_line(text: str) -> str:
 def subject(request: Any) -> str:
     """What a finished picture shows, in a line, for its file; "" if it is not known.
 
-    Of a picture made of another it is what that shows, without what was done to it.
+    Of a picture made of another it is what that shows, with what was drawn into it, but without
+    how it was made.
     """
     one = request.request if isinstance(request, Comparison) else request
     with suppress(LDMError):
-        if isinstance(one, Inpaint) and _marks_all(one):
-            return _in_a_line(one.prompt)
+        if isinstance(one, Inpaint) and (_marks_all(one) or one.prompt.strip()):
+            return _in_a_line(_with(one) if one.prompt.strip() else "")
         is_of = isinstance(one, (Inpaint, Upscale))
         return _in_a_line(one.image.title if is_of else title(request))
     return ""
@@ -169,19 +173,26 @@ def _marks_all(request: Inpaint) -> bool:
     return request.mask is not None and bool(request.mask.marked().all())
 
 
+def _with(request: Inpaint) -> str:
+    """What a picture shows after words were drawn into it, as far as that is known."""
+    prompt = textwrap.shorten(request.prompt, 120, placeholder=" …")
+    is_alone = _marks_all(request) or not request.image.title
+    return prompt if is_alone else f"{request.image.title}, with {prompt}"
+
+
 def _inpaint(request: Inpaint) -> str:
-    prompt = textwrap.shorten(request.prompt, 120, placeholder=" …")  # "" of blanks alone
+    size = ["grown to {} × {} px".format(*grown(request))] if any(request.outpaint) else []
+    if request.prompt.strip():
+        if request.image.title or _marks_all(request):
+            return ", ".join([_with(request), *size])
+        return _sentence(", ".join([_with(request), "drawn in", *size]))
     if _marks_all(request):
-        return prompt or "All filled in"
+        return "All filled in"
     parts = []
-    if prompt:
-        parts.append(f"with {prompt}" if request.image.title else f"{prompt}, filled in")
-    elif request.mask is not None:
+    if request.mask is not None:
         share = 100 * float(request.mask.marked().mean())
         parts.append(f"{share:.0f} % filled in" if share >= 1 else "a small part filled in")
-    if any(request.outpaint):
-        parts.append("grown to {} × {} px".format(*grown(request)))
-    return _made_of(request.image, ", ".join(parts))
+    return _made_of(request.image, ", ".join([*parts, *size]))
 
 
 def _made_of(image: EncodedImage, what: str) -> str:

@@ -97,13 +97,17 @@ def test_all_that_decides_a_title_is_in_that_of_the_sheet(tmp_path):
     assert subject(grown) == "a lake"
     filled = Inpaint(image=image, outpaint_top=8, prompt="a boat")
     assert title(filled) == "a lake, with a boat, grown to 8 × 16 px"
+    assert subject(filled) == "a lake, with a boat"  # what is made of it shows the boat, too
+    prompts = Comparison(filled, Axis("prompt", ("a red boat", "a tree")))
+    assert title(prompts) == "a red boat, a tree"
+    assert settings(prompts).startswith("2 prompts")
     all_of_it = EncodedImage.from_array(np.full((8, 8), 255, np.uint8))
     anew = Inpaint(image=image, mask=all_of_it, prompt="a\nboat")
     assert (title(anew), subject(anew)) == ("a boat", "a boat")
     long = replace(filled, prompt="a boat, " * 20 + "a zebra")
     assert "zebra" not in title(long) and "zebra" in searched(resolved(long))
     bare = replace(filled, image=EncodedImage.from_array(np.zeros((8, 8, 3), np.uint8)))
-    assert title(bare) == "A boat, filled in, grown to 8 × 16 px"
+    assert title(bare) == "A boat, drawn in, grown to 8 × 16 px"
 
 
 def test_a_sheet_of_negative_prompts_is_without_none_of_them():

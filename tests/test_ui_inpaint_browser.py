@@ -66,7 +66,7 @@ def test_a_painted_mask_fills_that_part_and_nothing_else(page, url, tmp_path):
     seed = page.locator("#inpaint-seed textarea, #inpaint-seed input").first
     expect(seed).to_have_value("5")
     changes = page.locator(f"#{CANVAS} .painter").get_attribute("data-changes")
-    page.locator("#inpaint-studio").get_by_role("button", name="Fill again").click()
+    page.locator("#inpaint-studio").get_by_role("button", name="Inpaint more").click()
     hand.changed(changes)
     hand.do("last")  # the mask that was restored
     page.locator("#inpaint-examples button").first.click()
@@ -152,9 +152,14 @@ def test_words_bring_the_model_that_reads_them(page, url, tmp_path):
     assert (request.temperature, request.guidance_scale) == (
         usual.temperature, usual.guidance_scale)  # fmt: skip
     expect(model).to_have_value("Landscapes, inpainting by words")
-    expect(page.locator("#inpaint-plate .title")).to_have_text("A pine tree, filled in")
+    expect(page.locator("#inpaint-plate .title")).to_have_text("A pine tree, drawn in")
     words.fill("")
-    words.blur()
+    page.locator("#inpaint-go").click()  # waits for the model that suits no words, and its settings
+    wait_done(page, "inpaint")
+    expect(page.locator("#inpaint-results img")).to_have_count(2)
+    request = save_result(page, tmp_path / "without.png")
+    plain = load_preset("demo-inpaint")
+    assert (request.preset, request.temperature) == (plain.name, plain.defaults.temperature)
     expect(model).to_have_value("Landscapes, inpainting")
     page.locator("#inpaint-vocabulary summary").click()
     page.locator("#inpaint-vocabulary button", has_text="a house").click()

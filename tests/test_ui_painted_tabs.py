@@ -101,3 +101,28 @@ def test_words_choose_a_model_and_its_defaults_but_no_one_elses():
     other = values | {"preset": "inpainting-big"}
     assert reader.suited(other) == other
     assert Reader(usual, None).suited(values) == values
+
+
+def test_the_divider_stands_left_of_what_was_filled():
+    image = EncodedImage.from_array(np.zeros((10, 100, 3), np.uint8))
+
+    def at(**how):
+        return inpaint.left_of(Inpaint(image=image, **how))
+
+    def marked(columns):
+        some = np.zeros((10, 100), np.uint8)
+        some[3, columns] = 255
+        return {"mask": EncodedImage.from_array(some)}
+
+    assert at(**marked(slice(40, 60))) == 36
+    assert at(**marked(slice(2, 60))) == 0
+    assert at(**marked(slice(5, 95))) == 50
+    assert at(outpaint_right=100) == 46
+    assert at(outpaint_left=50) == 0
+    assert at(outpaint_top=8) == 50
+
+
+def test_a_picture_from_before_there_was_guidance_has_the_models_own():
+    image = EncodedImage.from_array(np.zeros((64, 64, 3), np.uint8))
+    values = inpaint.to_values(Inpaint(image=image, outpaint_top=8, seed=1, steps=3))
+    assert (values["guidance_scale"], values["steps"]) == (1.0, 3)

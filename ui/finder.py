@@ -14,7 +14,7 @@ from ldm.history import Entry, History
 from ui.run import fail
 from ui.stage import Updates
 from ui.thumbnails import Thumbnails
-from ui.words import count_html, entry_name
+from ui.words import NONE_STARRED, count_html, entry_name
 
 PAGE = 48  # pictures per page
 ANY = ""  # the filter that lets all pass
@@ -86,7 +86,7 @@ class Finder:
         return {
             self.search.found: found,
             self.search.gallery: self.shown(found),
-            self.search.count: count_html(total, to_read, is_search=bool(words.strip() or task)),
+            self.search.count: count_html(total, to_read, **_asked(words, task)),
             self.search.more: gr.Button(visible=total > len(found)),
             self.search.save: gr.Button(f"Download these {len(found)}", visible=len(found) > 1),
         }
@@ -131,6 +131,13 @@ class Finder:
 
     def _find(self, words: str, task: str, **how: Any) -> list[Entry]:
         return self.history.find(**criteria(words, task), **how)
+
+
+def _asked(words: str, task: str) -> dict[str, Any]:
+    """Return what is told if nothing was found."""
+    if task == STARRED and not words.strip():
+        return {"is_search": True, "none": NONE_STARRED}
+    return {"is_search": bool(words.strip() or task)}
 
 
 def criteria(words: str, task: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from ldm.catalog.schema import Preset
-from ui.controls import QUIET
+from ui.controls import IN_ORDER, QUIET
 from ui.form import Form
 from ui.run import find_preset
 from ui.tab import Values
@@ -106,7 +106,9 @@ def choose_by_words(made: Form, reader: Reader) -> None:
     boxes = [made.inputs[name] for name in names]
     outputs = [brought, *boxes[len(PROMPTS) :]]
     left = [box.blur for box in boxes[: len(PROMPTS)]]
-    gr.on(left, choose, [brought, *boxes], outputs, **QUIET)
+    event = gr.on(left, choose, [brought, *boxes], outputs, **IN_ORDER, **QUIET)
+    for follow in (event.success, event.failure):  # Generate waits for it, see ui/row.js
+        follow(None, None, None, js=f"() => latentCanvas.filled({made.task!r}, true)", **QUIET)
 
 
 def vocabulary(preset: Preset) -> str:

@@ -83,16 +83,20 @@ new MutationObserver(() => { frame ||= requestAnimationFrame(lookAgain); }).obse
 // The archive is packed: the button that Gradio downloads with, never seen, has its address.
 latentCanvas.download = (task) => setTimeout(() => document.querySelector(`#${task}-archive`).click(), SHOWN_MS);
 
-// What starts a run waits for the examples that were chosen before it and are still on their way.
+// What starts a run waits for the examples that were chosen before it and are still on their way, and
+// for the model that suits what was written.
 const STARTS = ".lc-go, .lc-comparing-go, .lc-see, .lc-vary";
 const FILLING_MS = 20000; // an answer that takes longer will never come
+const CHOOSES = "#inpaint-studio :is(.field-prompt, .field-negative-prompt) :is(textarea, input)";
+function fillIn(studio) {
+  studio.filling = (studio.filling || 0) + 1;
+  clearTimeout(studio.patience);
+  studio.patience = setTimeout(() => { studio.filling = 0; startWanted(studio, false); }, FILLING_MS);
+}
+document.addEventListener("blur", ({ target }) => { if (target.matches?.(CHOOSES)) fillIn(target.closest(".lc-studio")); }, true);
 document.addEventListener("click", (event) => {
   const studio = event.target.closest?.(".lc-studio");
-  if (event.target.closest?.(".lc-examples .thumbnail-lg")) {
-    studio.filling = (studio.filling || 0) + 1;
-    clearTimeout(studio.patience);
-    studio.patience = setTimeout(() => { studio.filling = 0; startWanted(studio, false); }, FILLING_MS);
-  }
+  if (event.target.closest?.(".lc-examples .thumbnail-lg")) fillIn(studio);
   const button = event.target.closest?.(STARTS);
   if (!button || !studio.filling) return;
   event.stopImmediatePropagation();

@@ -30,7 +30,7 @@ function lay(pair, before, after) {
   const [first, second] = pair.names;
   laid.style.setProperty("--ratio", after.naturalWidth / after.naturalHeight || 1);
   const label = `${first} on the left, ${second.toLowerCase()} on the right`;
-  const range = add("input", { type: "range", min: 0, max: 100, step: 1, value: 50, "aria-label": label });
+  const range = add("input", { type: "range", min: 0, max: 100, step: 1, value: pair.at ?? 50, "aria-label": label });
   range.oninput = () => {
     laid.style.setProperty("--at", `${range.value}%`);
     range.setAttribute("aria-valuetext", `${range.value} % ${first.toLowerCase()}`);

@@ -23,6 +23,7 @@ class Pair:
     before: Image.Image | str  # an image, or its path
     after: str  # path of the picture, which can be downloaded
     names: tuple[str, str] = ("Before", "After")
+    at: int = 50  # where the divider stands at first, in percent of the width
 
 
 class BeforeAfter(gr.HTML):
@@ -47,7 +48,7 @@ class BeforeAfter(gr.HTML):
         if isinstance(before, Image.Image):
             before = save_pil_to_cache(before, self.GRADIO_CACHE, format="png")
         files = {"before": before, "after": value.after}
-        return {"names": list(value.names)} | {
+        return {"names": list(value.names), "at": value.at} | {
             name: {"path": path, "orig_name": Path(path).name, "meta": FILE}
             for name, path in files.items()
         }

@@ -20,6 +20,7 @@ from ui.run import Picture
 
 IDLE = "Nothing is being made"
 NONE_MADE = "Nothing has been made yet: what you make in the other tabs is kept here."
+NONE_STARRED = "There is no favourite yet: choose a picture and give it a star."
 NONE_FOUND = "No picture has all of this; try fewer words, or parts of them."
 FAVOURITE = "a favourite"  # in the name of a picture; ui/row.js knows it by this
 GIB = 2**30
@@ -154,13 +155,16 @@ def made_when(entry: Entry) -> str:
     return f"{entry.day} {datetime.fromtimestamp(entry.made / 1e9):%H:%M:%S}"
 
 
-def count_html(count: int, to_read: int, *, is_search: bool) -> str:
-    """The number of results, and of pictures still to be indexed, as HTML."""
+def count_html(count: int, to_read: int, *, is_search: bool, none: str = NONE_FOUND) -> str:
+    """The number of results, and of pictures still to be indexed, as HTML.
+
+    `none`: said if nothing was found.
+    """
     what = f"{count} picture{'' if count == 1 else 's'}"
     if to_read:
         what += f", {to_read} still to be read"
     elif not count:
-        what = NONE_FOUND if is_search else NONE_MADE
+        what = none if is_search else NONE_MADE
     return f"<p>{what}</p>"
 
 

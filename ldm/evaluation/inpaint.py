@@ -66,7 +66,8 @@ def measure(preset: Preset, scenes: int) -> list[Row]:
             far = frechet_row(critic, features["ours"], truth, size, "Frechet")
             for values, ours in ((near, Row(NEAR, near["ours"], size=str(size))), (fids, far)):
                 theirs = min(values[method] for method in METHODS)
-                bar = BAR if size.times == 1 else None
+                # without words, one that reads them makes up what it likes
+                bar = BAR if size.times == 1 and not preset.fills_by_words else None
                 what = f"{ours.measure}: OpenCV's / ours"
                 rows += [Row(what, theirs / values["ours"], "", bar, str(size)), ours]
             if size == trained_size(preset, scenes):

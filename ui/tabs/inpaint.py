@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import numpy as np
 from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
 
-from ldm.errors import RequestError
+from ldm.catalog.registry import load_preset
+from ldm.errors import LDMError, RequestError
 from ldm.jobs import JobQueue
 from ldm.requests import EncodedImage, Inpaint, controls
 from ui import prompt
@@ -36,6 +38,8 @@ EDGE = ("mask_grow", "mask_feather")
 WORDS = {"mask_grow": {"label": "Widen", "info": "Widens the mask; negative narrows it"}}
 SIDES = ("outpaint_left", "outpaint_top", "outpaint_right", "outpaint_bottom")
 SIZE = controls(Inpaint)["working_size"]
+WIDE = 0.7  # share of the width from which on a filling is nearly all of it
+EDGE_SHARE = 0.04  # of the width that is left between the divider and what was filled
 BEYOND = 236  # grey level of the outpainted margins in the picture before
 
 
@@ -55,7 +59,7 @@ def create(jobs: JobQueue) -> Tab:
             prompt.choose_by_words(made, reader)
         with gr.Column(**made.named("right")):
             _show_beside_what_was(made)
-    made.stage.send[made.task].value = "Fill again"
+    made.stage.send[made.task].value = "Inpaint more"
     _show_on_canvas(made)
     return made.tab(
         jobs,
@@ -98,7 +102,9 @@ def _show_beside_what_was(made: Form) -> None:
         slider = BeforeAfter(**made.named("slider"))
 
     def compare(shown: Picture | None) -> Updates:
-        return {slider: Pair(before(shown.request), shown.path) if shown else None}
+        if shown is None:
+            return {slider: None}
+        return {slider: Pair(before(shown.request), shown.path, at=left_of(shown.request))}
 
     made.show(HINT, beside=(slider,), compare=compare, reword=about_the_area)
 
@@ -113,6 +119,22 @@ def before(request: Inpaint) -> str:
         array = np.pad(array, sides[: array.ndim], constant_values=BEYOND)
         png = EncodedImage.from_array(array).png
     return save_bytes_to_cache(png, "before.png", get_upload_folder())
+
+
+def left_of(request: Inpaint) -> int:
+    """Return what all that was filled is to the right of, in percent of the canvas' width.
+
+    Where that is nearly all of the width, the middle: else nothing of before would be seen.
+    """
+    left, top, right, bottom = request.outpaint
+    is_in = np.full(request.image.width, bool(top or bottom))
+    if request.mask is not None:
+        is_in |= request.mask.marked().any(axis=0)
+    places = np.flatnonzero(np.pad(is_in, (left, right), constant_values=True))
+    width = len(is_in) + left + right
+    if not len(places) or np.ptp(places) > WIDE * width:
+        return 50
+    return max(0, int(100 * (places[0] / width - EDGE_SHARE)))
 
 
 def about_the_area(message: str) -> str:
@@ -156,6 +178,9 @@ def to_values(request: Any) -> Values:
     else:
         labels = request.mask.marked().astype(np.uint8)
     values = fields_of(request) | {"painting": Painting(labels, request.image)}
+    if request.guidance_scale is None:  # of a picture from before there were words
+        with suppress(LDMError):
+            values["guidance_scale"] = load_preset(request.preset).defaults.guidance_scale
     return values | {"working_size": str(request.working_size or "")}
 
 
