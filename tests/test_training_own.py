@@ -71,7 +71,8 @@ def models(tmp_path, monkeypatch):
 def two_steps(path, make_run):
     """The run that a configuration describes, but two small steps of it."""
     config = load_config(path)
-    data = dataclasses.replace(config.data, size=64, crop=config.data.crop and 16)
+    size = min(64, config.data.size)
+    data = dataclasses.replace(config.data, size=size, crop=config.data.crop and 16)
     config = dataclasses.replace(config, steps=2, batch_size=2, precision="no", data=data)
     train(make_run(config), config, config.runs / path.stem, resume=False)
 
