@@ -12,6 +12,7 @@ from ldm.images import as_picture
 from ldm.seeds import MAX_SEED, read_variations
 
 MAX_SIDE_PX = 4096
+MAX_PROMPT_CHARACTERS = 2000
 CALLED = {
     "sampler": {"ddim": "DDIM", "dpmpp_2m": "DPM-Solver++", "plms": "PLMS", "ddpm": "DDPM"},
     "cover": {
@@ -56,6 +57,17 @@ def height() -> Any:
 def preset(name: str) -> Any:
     """Name of the preset that makes the picture."""
     return control(name, label="Model", help="The preset that makes it")
+
+
+def negative_prompt(*, advanced: bool = False) -> Any:
+    """What not to draw."""
+    return control(
+        "",
+        label="Negative prompt",
+        help="What the picture should not show; needs a guidance scale above 1",
+        max_length=MAX_PROMPT_CHARACTERS,
+        advanced=advanced,
+    )
 
 
 def steps() -> Any:

@@ -19,19 +19,7 @@ from ldm.fields import Box, check, control
 from ldm.fields import Control as Control  # re-exported for callers
 from ldm.fields import controls as controls
 from ldm.images import EncodedImage, as_labels, as_mask, as_picture
-from ldm.request_controls import MAX_SIDE_PX
-
-MAX_PROMPT_CHARACTERS = 2000
-
-
-def _negative_prompt(*, advanced: bool = False) -> Any:
-    return control(
-        "",
-        label="Negative prompt",
-        help="What the picture should not show; needs a guidance scale above 1",
-        max_length=MAX_PROMPT_CHARACTERS,
-        advanced=advanced,
-    )
+from ldm.request_controls import MAX_PROMPT_CHARACTERS, MAX_SIDE_PX
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +35,7 @@ class TextToImage:
     prompt: str = control(
         label="Prompt", help="What the picture shows", max_length=MAX_PROMPT_CHARACTERS
     )
-    negative_prompt: str = _negative_prompt()
+    negative_prompt: str = shared.negative_prompt()
     preset: str = shared.preset("demo-text-to-image")
     width: int | None = shared.width()
     height: int | None = shared.height()
@@ -100,7 +88,7 @@ class Inpaint:
         help="What is made there; empty: what is around it goes on",
         max_length=MAX_PROMPT_CHARACTERS,
     )
-    negative_prompt: str = _negative_prompt(advanced=True)
+    negative_prompt: str = shared.negative_prompt(advanced=True)
     preset: str = shared.preset("demo-inpaint")
     mask_grow: int = shared.pixels("Grow", "Grow the mask; negative shrinks it", 64, -64)
     mask_feather: int = shared.pixels(
