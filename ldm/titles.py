@@ -82,8 +82,10 @@ def subject(request: Any) -> str:
     """
     one = request.request if isinstance(request, Comparison) else request
     with suppress(LDMError):
-        if isinstance(one, Inpaint) and (_marks_all(one) or one.prompt.strip()):
-            return _in_a_line(_with(one) if one.prompt.strip() else "")
+        if isinstance(one, Inpaint) and one.prompt.strip():
+            return _in_a_line(_with(one))
+        if isinstance(one, Inpaint) and _marks_all(one):
+            return ""
         is_of = isinstance(one, (Inpaint, Upscale))
         return _in_a_line(one.image.title if is_of else title(request))
     return ""

@@ -15,6 +15,16 @@ pytestmark = IN_A_BROWSER
 CANVAS = "inpaint-painting"
 
 
+def teal_picture(page, url, folder):
+    """Open the tab and load a picture of 96 x 64 px; return the hand over it."""
+    open_page(page, f"{url}/?tab=inpaint&steps=2&seed=5")
+    hand = Hand(page)
+    hand.take(CANVAS)
+    Image.new("RGB", (96, 64), "teal").save(folder / "photo.png")
+    hand.load(folder / "photo.png")
+    return hand
+
+
 def save_result(page, path):
     with page.expect_download() as download:
         page.locator("#inpaint-slider [aria-label*='ownload']").first.click()
@@ -93,11 +103,7 @@ def far_from(labels, distance):
 
 
 def test_outpainting_is_seen_on_the_canvas_and_a_phone_has_room(page, url, tmp_path):
-    open_page(page, f"{url}/?tab=inpaint&steps=2&seed=5")
-    hand = Hand(page)
-    hand.take(CANVAS)
-    Image.new("RGB", (96, 64), "teal").save(tmp_path / "photo.png")
-    hand.load(tmp_path / "photo.png")
+    hand = teal_picture(page, url, tmp_path)
     scale = hand.look()["scale"]
     page.get_by_role("button", name=re.compile("Grow the canvas")).click()
     page.wait_for_timeout(500)
@@ -134,11 +140,7 @@ def test_outpainting_is_seen_on_the_canvas_and_a_phone_has_room(page, url, tmp_p
 
 
 def test_words_bring_the_model_that_reads_them(page, url, tmp_path):
-    open_page(page, f"{url}/?tab=inpaint&steps=2&seed=5")
-    hand = Hand(page)
-    hand.take(CANVAS)
-    Image.new("RGB", (96, 64), "teal").save(tmp_path / "photo.png")
-    hand.load(tmp_path / "photo.png")
+    hand = teal_picture(page, url, tmp_path)
     hand.tool("rectangle")
     hand.rectangle((0.4, 0.4), (0.6, 0.7))
     words, model = page.locator("#inpaint-prompt textarea"), page.locator("#inpaint-preset input")

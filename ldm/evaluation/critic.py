@@ -16,6 +16,7 @@ from ldm.models.critic import Critic
 from ldm.training.snapshots import CRITIC_WEIGHTS
 
 BATCH = 32
+SMALLEST = 12  # least area of an object that is there, in the label map's cells of 2 x 2 px
 
 
 @dataclass(frozen=True)

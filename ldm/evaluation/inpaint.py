@@ -17,7 +17,7 @@ from ldm.data.captions import NOUNS
 from ldm.data.masks import to_cells
 from ldm.data.scenes import IDS
 from ldm.diffusion.conditioning import Conditioning
-from ldm.evaluation.critic import distances, judge, load_critic
+from ldm.evaluation.critic import SMALLEST, distances, judge, load_critic
 from ldm.evaluation.drawing import Size, draw, sizes, trained_size
 from ldm.evaluation.frechet import frechet_row
 from ldm.evaluation.grid import Block
@@ -43,7 +43,6 @@ ASKED = {
     "boat": ("boat",),
 }
 ASKED_BAR = 0.85
-SMALLEST = 12  # least area of an object that is there, in the critic's cells of 2 x 2 px
 SEEDS = 3  # samples of each hole with words on the example sheet
 BLOCKS = 12  # scenes on the example sheet
 RADIUS = 3  # px, as in OpenCV's example

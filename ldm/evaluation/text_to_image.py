@@ -16,7 +16,7 @@ from ldm.catalog.schema import Preset
 from ldm.data import attributes
 from ldm.data.captions import CROWD
 from ldm.data.scenes import IDS
-from ldm.evaluation.critic import judge, load_critic
+from ldm.evaluation.critic import SMALLEST, judge, load_critic
 from ldm.evaluation.drawing import Size, draw, sizes, trained_size
 from ldm.evaluation.frechet import frechet_row
 from ldm.evaluation.grid import Block
@@ -38,7 +38,6 @@ PROMPTS = (
     "a yellow cottage on the left, fog, early in the morning",
 )
 SEEDS = 4  # samples of each prompt on the example sheet
-SMALLEST = 12  # minimum area of a counted object, in the critic's cells of 2 x 2 px
 GROUPS = {
     "time": ("time",),
     "weather": ("weather",),
