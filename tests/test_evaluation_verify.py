@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ldm.errors import CheckpointError
+from ldm.evaluation import verify
 from ldm.evaluation.manifests import verify_manifest
 from ldm.evaluation.verify import compare, run_checks, verify_case
 
@@ -57,6 +58,12 @@ def test_an_empty_folder_is_an_error(tmp_path, kind):
     folders = {"cases": None, "manifests": None} | {kind: tmp_path}
     with pytest.raises(CheckpointError, match="holds no"):
         list(run_checks(**folders))
+
+
+def test_without_the_repository_a_folder_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(verify, "REFERENCE", tmp_path / "none")
+    with pytest.raises(CheckpointError, match="none does not exist; .* --cases or --manifests"):
+        list(run_checks(None, None))
 
 
 def test_a_broken_case_fails_alone(tmp_path):

@@ -16,7 +16,8 @@ from ldm.catalog.parsing import parse
 from ldm.catalog.schema import TASK_OF
 from ldm.errors import PresetError
 
-PRESETS_DIR = Path(__file__).parents[2] / "presets"
+_WITHIN = Path(__file__).parents[1] / "presets"  # once installed; else beside ldm/
+PRESETS_DIR = _WITHIN if _WITHIN.is_dir() else _WITHIN.parents[1] / "presets"
 BERT_VOCABULARY = PRESETS_DIR / "tokenizers" / "bert-base-uncased.txt"
 
 Values = dict[str, Any]

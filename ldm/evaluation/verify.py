@@ -66,9 +66,15 @@ def run_checks(
         fast: Whether to compare the networks as prepared for inference, not the plain ones.
 
     Raises:
-        CheckpointError: If a folder holds no case or no key list.
+        CheckpointError: If a folder holds no case or no key list, or no folder is given and the
+            project's are not there.
     """
     if cases is None and manifests is None:
+        if not REFERENCE.is_dir():  # installed without the repository
+            raise CheckpointError(
+                f"{REFERENCE} does not exist; the recorded numbers are in the repository's tests/, "
+                "name a folder of yours with --cases or --manifests."
+            )
         cases, manifests = REFERENCE / "tiny", REFERENCE / "manifests"
     if cases is not None:
         yield from verify_cases(cases, fast=fast)
