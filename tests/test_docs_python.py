@@ -26,6 +26,7 @@ def ran(tmp_path_factory):
     for path in preset.folder.glob(f"{preset.name}*.safetensors"):
         (own / path.name).symlink_to(path)
     names = {}
+    torch.manual_seed(0)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for block in BLOCKS:
@@ -34,7 +35,7 @@ def ran(tmp_path_factory):
 
 
 def test_every_block_is_run():
-    assert len(BLOCKS) == PAGE.read_text("utf-8").count("```python") == 12
+    assert len(BLOCKS) == PAGE.read_text("utf-8").count("```python") == 13
 
 
 def test_the_loop_makes_the_pictures_of_the_studio(ran):
@@ -88,6 +89,13 @@ def test_the_gradient_of_a_denoised_picture_is_the_way_to_a_lighter_one(ran):
             z_0 = model.schedule.predict_x0(x_t, t, model.denoise(x_t, t, ran["cond"]))
             means.append(float(model.decode(z_0).mean()))
     assert (means[1] - means[0]) / 0.2 == pytest.approx(float(gradient.norm()), rel=0.1)
+
+
+def test_the_training_loop_learns(ran):
+    losses, made = np.array(ran["losses"]), ran["made"].x_t
+    assert losses[-5:].mean() < 0.6 * losses[:5].mean()
+    assert made.shape == ran["z"].shape
+    assert made.isfinite().all()
 
 
 def test_the_loop_by_hand_is_ddim_and_noise_covers_the_picture(ran):
