@@ -5,6 +5,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -179,6 +180,15 @@ VQ = {
     "layers_per_block": 2,
     "num_vq_embeddings": 8192,
 }
+CLIP = {
+    "hidden_act": "quick_gelu",
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "max_position_embeddings": 77,
+    "num_attention_heads": 12,
+    "num_hidden_layers": 12,
+    "vocab_size": 49408,
+}
 BERT = {"d_model": 1280, "encoder_layers": 32, "vocab_size": 30522, "max_position_embeddings": 77}
 
 
@@ -203,6 +213,97 @@ def text_folder(folder: Path) -> Path:
     return folder_of(folder, "LDMTextToImagePipeline", (0.00085, 0.012), **parts)
 
 
+def stable_folder(folder: Path, **changes: Any) -> Path:
+    unet = UNET_CONDITION | {"cross_attention_dim": 768, "sample_size": 64}
+    parts = {"unet": unet | changes, "vae": KL, "text_encoder": CLIP}
+    return folder_of(folder, "StableDiffusionPipeline", (0.00085, 0.012), **parts)
+
+
+def test_early_folders_of_stable_diffusion_understate_the_trained_size(tmp_path):
+    early = {"sample_size": 32, "_diffusers_version": "0.6.0"}
+    assert diffusers.preset_values(stable_folder(tmp_path / "early", **early))["width"] == 512
+    late = {"sample_size": 32, "_diffusers_version": "0.10.2"}
+    assert diffusers.preset_values(stable_folder(tmp_path / "late", **late))["width"] == 256
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("hidden_act", "gelu", "hidden_act must be quick_gelu, got 'gelu'"),
+        ("num_attention_heads", 8, "num_attention_heads must be 12, got 8"),
+        ("num_hidden_layers", None, "num_hidden_layers must be a whole number"),
+    ],
+)
+def test_another_text_encoder_of_a_diffusers_folder_is_an_error(tmp_path, key, value, words):
+    folder = stable_folder(tmp_path / "m")
+    (folder / "text_encoder/config.json").write_text(json.dumps(CLIP | {key: value}))
+    with pytest.raises(PresetError, match=words):
+        diffusers.preset_values(folder)
+
+
+def test_stable_diffusion_2_is_refused(tmp_path):
+    with pytest.raises(PresetError, match="use_linear_projection must be False, got True"):
+        diffusers.preset_values(stable_folder(tmp_path / "sd2", use_linear_projection=True))
+
+
+# What is in the authors' configuration of Stable Diffusion 1, without what only training needs.
+STABLE = {
+    "model": {
+        "target": "ldm.models.diffusion.ddpm.LatentDiffusion",
+        "params": {
+            "linear_start": 0.00085,
+            "linear_end": 0.0120,
+            "image_size": 64,
+            "conditioning_key": "crossattn",
+            "scale_factor": 0.18215,
+            "personalization_config": {"target": "ldm.modules.embedding_manager.EmbeddingManager"},
+            "unet_config": {
+                "target": "ldm.modules.diffusionmodules.openaimodel.UNetModel",
+                "params": {
+                    "image_size": 32,
+                    "in_channels": 4,
+                    "out_channels": 4,
+                    "model_channels": 320,
+                    "attention_resolutions": [4, 2, 1],
+                    "num_res_blocks": 2,
+                    "channel_mult": [1, 2, 4, 4],
+                    "num_heads": 8,
+                    "use_spatial_transformer": True,
+                    "transformer_depth": 1,
+                    "context_dim": 768,
+                    "legacy": False,
+                },
+            },
+            "first_stage_config": {
+                "target": "ldm.models.autoencoder.AutoencoderKL",
+                "params": {
+                    "embed_dim": 4,
+                    "lossconfig": {"target": "torch.nn.Identity"},
+                    "ddconfig": {
+                        "double_z": True,
+                        "z_channels": 4,
+                        "resolution": 512,
+                        "in_channels": 3,
+                        "out_ch": 3,
+                        "ch": 128,
+                        "ch_mult": [1, 2, 4, 4],
+                        "num_res_blocks": 2,
+                        "attn_resolutions": [],
+                    },
+                },
+            },
+            "cond_stage_config": {"target": "ldm.modules.encoders.modules.FrozenCLIPEmbedder"},
+        },
+    }
+}
+
+
+def test_the_authors_configuration_of_stable_diffusion_is_its_preset():
+    values, preset = preset_values(STABLE, "v1"), load_preset("stable-diffusion-v1-4")
+    assert parse(Architecture, values["architecture"], "v1") == preset.architecture
+    assert (values["task"], values["width"]) == (preset.task, preset.width)
+
+
 def without_notation(architecture: Architecture) -> Architecture:
     """With what can be written in several ways written in one."""
     unet = architecture.unet
@@ -218,7 +319,9 @@ def test_diffusers_folders_describe_the_published_models(tmp_path):
     upscale = diffusers.preset_values(
         folder_of(tmp_path / "sr", "LDMSuperResolutionPipeline", (0.0015, 0.0155), **parts)
     )
-    for values, name in ((text, "text2img-large"), (upscale, "bsr-sr")):
+    stable = diffusers.preset_values(stable_folder(tmp_path / "sd"))
+    models = ("text2img-large", "bsr-sr", "stable-diffusion-v1-4")
+    for values, name in zip((text, upscale, stable), models, strict=True):
         preset = load_preset(name)
         architecture = parse(Architecture, values["architecture"], name)
         assert without_notation(architecture) == without_notation(preset.architecture)
@@ -239,7 +342,7 @@ def test_a_diffusers_folder_in_models_is_a_preset(tmp_path):
 @pytest.mark.parametrize(
     ("file", "key", "value", "words"),
     [
-        ("model_index.json", "_class_name", "StableDiffusionPipeline", "pipeline must be one of"),
+        ("model_index.json", "_class_name", "StableDiffusionXLPipeline", "pipeline must be one of"),
         ("unet/config.json", "freq_shift", 1, "freq_shift must be 0"),
         ("unet/config.json", "down_block_types", ["Magic"], "not known"),
         ("unet/config.json", "block_out_channels", [320, 500], "multiples of the first"),

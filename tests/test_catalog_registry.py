@@ -108,7 +108,8 @@ def test_every_preset_can_be_used():
         assert preset.defaults.steps < 1000
         assert preset.folder.name in ("demo", preset.name)
         url = preset.weights.url
-        assert url.startswith("https://") if preset.name in PUBLISHED else url is None
+        is_published = preset.name in (*PUBLISHED, "stable-diffusion-v1-4")
+        assert url.startswith("https://") if is_published else url is None
 
 
 def test_guidance_is_on_only_where_a_model_knows_the_empty_condition():

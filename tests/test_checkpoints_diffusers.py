@@ -142,6 +142,12 @@ def test_a_pipelines_folder_is_read_under_published_names(pipeline):
     }  # fmt: skip
 
 
+def test_clips_part_of_a_pipeline_keeps_its_names(pipeline):
+    name = "text_model.final_layer_norm.bias"
+    write_part(pipeline / "text_encoder", {name: torch.ones(3)}, {})
+    assert f"cond_stage_model.transformer.{name}" in read_checkpoint(pipeline)
+
+
 def test_a_first_stages_folder_is_read_alone(pipeline):
     assert set(read_checkpoint(pipeline / "vqvae")) == {"quant_conv.bias"}
 

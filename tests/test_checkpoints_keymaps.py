@@ -78,6 +78,15 @@ def test_averages_that_do_not_match_are_an_error(lost):
         to_our_names(tensors, "file.ckpt")
 
 
+@pytest.mark.parametrize("between", ["text_model.", ""])
+def test_clip_is_known_by_both_of_its_names(between):
+    below = "cond_stage_model.transformer." + between
+    names = ("embeddings.token_embedding", "encoder.layers.0.mlp.fc1", "final_layer_norm")
+    weights = {f"{below}{name}.weight": torch.ones(1) for name in names}
+    ours = "conditioner.transformer.text_model."
+    assert set(to_our_names(weights, "f")) == {f"{ours}{name}.weight" for name in names}
+
+
 def test_a_first_stage_alone_is_known_by_its_parts():
     ours = to_our_names({"encoder.conv_in.bias": torch.ones(1), "loss.logvar": torch.ones(())}, "f")
     assert set(ours) == {"first_stage.encoder.conv_in.bias", "first_stage.loss.logvar"}

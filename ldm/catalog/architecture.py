@@ -17,12 +17,15 @@ FIRST_STAGE_KINDS = ("kl", "vq", "identity")
 CONDITIONER_KINDS = (
     "none",
     "text",  # token ids of a sentence -> context
+    "clip",  # token ids of a sentence -> context, by CLIP's text transformer
     "tokens",  # token ids of a layout -> context
     "class",  # class id -> context of one token
     "spatial_rescaler",  # one-hot label map -> concat
     "identity",  # the input is the conditioning, e.g. a low-resolution image -> concat
     "first_stage",  # masked image -> its latents, and the resized mask -> concat
 )
+SENTENCE_KINDS = ("text", "clip")
+CLIP_HEAD_DIM = 64  # of all text transformers of CLIP
 # hybrid: the latents around a hole and its mask -> concat, words -> context
 CONDITIONING = ("none", "crossattn", "concat", "hybrid")
 SCHEDULE_KINDS = ("scaled_linear", "linear", "cosine")
@@ -113,11 +116,12 @@ class ConditionerConfig:
     """The network that turns input into conditioning; each kind uses its own fields only."""
 
     kind: str = "none"
-    n_embed: int | None = number(1, MAX_WIDTH, None)  # text, tokens: width of the context
-    n_layer: int | None = number(1, 128, None)  # text, tokens
-    vocab_size: int | None = number(1, MAX_NAMES, None)  # text, tokens
-    max_seq_len: int | None = number(2, 4096, None)  # text, tokens
-    vocabulary: Path | None = None  # text: WordPiece file, relative to presets/
+    n_embed: int | None = number(1, MAX_WIDTH, None)  # text, clip, tokens: width of the context
+    n_layer: int | None = number(1, 128, None)  # text, clip, tokens
+    vocab_size: int | None = number(1, MAX_NAMES, None)  # text, clip, tokens
+    max_seq_len: int | None = number(2, 4096, None)  # text, clip, tokens
+    # relative to presets/; text: WordPiece file, clip: file of merges
+    vocabulary: Path | None = None
     n_classes: int | None = number(1, MAX_NAMES, None)  # class
     embed_dim: int | None = number(1, MAX_WIDTH, None)  # class: width of the context
     n_stages: int | None = number(0, MAX_LEVELS, None)  # spatial_rescaler: number of halvings
@@ -128,18 +132,23 @@ class ConditionerConfig:
         check_choice("conditioner.kind", self.kind, CONDITIONER_KINDS)
         check_ranges(self, PresetError, "conditioner")
         required = _CONDITIONER_FIELDS[self.kind]
-        optional = {"vocabulary"} if self.kind == "text" else set()
+        optional = {"vocabulary"} if self.kind in SENTENCE_KINDS else set()
         for name in _ALL_CONDITIONER_FIELDS:
             given = getattr(self, name) is not None
             if name in required and not given:
                 raise PresetError(f"a conditioner of kind {self.kind} needs {name}")
             if given and name not in required | optional:
                 raise PresetError(f"a conditioner of kind {self.kind} has no {name}")
+        if self.kind == "clip" and self.n_embed % CLIP_HEAD_DIM:
+            raise PresetError(
+                f"conditioner.n_embed must be a multiple of {CLIP_HEAD_DIM}, got {self.n_embed}"
+            )
 
 
 _CONDITIONER_FIELDS: Mapping[str, set[str]] = {
     "none": set(),
     "text": {"n_embed", "n_layer", "vocab_size", "max_seq_len"},
+    "clip": {"n_embed", "n_layer", "vocab_size", "max_seq_len"},
     "tokens": {"n_embed", "n_layer", "vocab_size", "max_seq_len"},
     "class": {"n_classes", "embed_dim"},
     "spatial_rescaler": {"n_stages", "in_channels", "out_channels"},

@@ -20,12 +20,13 @@ from ldm.catalog.architecture import (
 )
 from ldm.catalog.layout_tokens import LayoutTokens
 from ldm.catalog.schema import Preset
-from ldm.catalog.tokenizer import WordPiece
+from ldm.catalog.tokenizer import TOKENIZERS, Tokenizer
 from ldm.diffusion.schedule import NoiseSchedule
 from ldm.errors import PresetError
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.models.autoencoder import Decoder, Encoder
 from ldm.models.classifier import EncoderUNetModel
+from ldm.models.clip import CLIPTextEncoder
 from ldm.models.conditioners import ClassEmbedder, SpatialRescaler
 from ldm.models.first_stage import AutoencoderKL, IdentityFirstStage, VQModel
 from ldm.models.preview import PreviewDecoder
@@ -169,8 +170,8 @@ def _first_stage(about: FirstStageConfig) -> nn.Module:
 
 def _conditioner(about: ConditionerConfig) -> nn.Module | None:
     """Build the conditioner; None for kinds without a network of their own."""
-    if about.kind in ("text", "tokens"):
-        return TextEncoder(
+    if about.kind in ("text", "clip", "tokens"):
+        return (CLIPTextEncoder if about.kind == "clip" else TextEncoder)(
             n_embed=about.n_embed,
             n_layer=about.n_layer,
             vocab_size=about.vocab_size,
@@ -200,9 +201,9 @@ def _schedule(about: ScheduleConfig) -> NoiseSchedule:
     return NoiseSchedule.scaled_linear(about.start, about.end, about.length)
 
 
-def _tokenizer(about: ConditionerConfig) -> WordPiece | LayoutTokens | None:
+def _tokenizer(about: ConditionerConfig) -> Tokenizer | LayoutTokens | None:
     if about.kind == "tokens":
         return LayoutTokens(about.vocab_size, about.max_seq_len)
     if about.vocabulary is None:
         return None
-    return WordPiece(about.vocabulary, max_length=about.max_seq_len)
+    return TOKENIZERS[about.kind](about.vocabulary, about.max_seq_len)

@@ -19,6 +19,16 @@ from ldm.errors import PresetError
 _WITHIN = Path(__file__).parents[1] / "presets"  # once installed; else beside ldm/
 PRESETS_DIR = _WITHIN if _WITHIN.is_dir() else _WITHIN.parents[1] / "presets"
 BERT_VOCABULARY = PRESETS_DIR / "tokenizers" / "bert-base-uncased.txt"
+CLIP_MERGES = PRESETS_DIR / "tokenizers" / "clip-merges.txt"
+# the text transformer of CLIP ViT-L/14, the only one that the authors' models read with
+CLIP_L: Mapping[str, Any] = {
+    "kind": "clip",
+    "n_embed": 768,
+    "n_layer": 12,
+    "vocab_size": 49408,
+    "max_seq_len": 77,
+    "vocabulary": CLIP_MERGES,
+}
 
 Values = dict[str, Any]
 
@@ -28,7 +38,7 @@ _TRAINING = {
     "cond_stage_trainable", "cond_stage_forward", "num_timesteps_cond", "loss_type", "use_ema",
     "scheduler_config", "ckpt_path", "ignore_keys", "load_only_unet", "l_simple_weight",
     "original_elbo_weight", "learn_logvar", "logvar_init", "use_positional_encodings",
-    "v_posterior", "clip_denoised",
+    "v_posterior", "clip_denoised", "personalization_config", "finetune_keys",
 }  # fmt: skip
 _LDM = {
     "linear_start", "linear_end", "timesteps", "beta_schedule", "image_size",
@@ -201,6 +211,11 @@ def _text(params: Values, where: str) -> Values:
     return {"kind": "tokens", **values}
 
 
+def _clip(params: Values, where: str) -> Values:
+    _only(params, {"device"}, where, version="openai/clip-vit-large-patch14", max_length=77)
+    return dict(CLIP_L)
+
+
 def _class(params: Values, where: str) -> Values:
     _only(params, {"n_classes", "embed_dim", "key"}, where)
     kept = {key: value for key, value in params.items() if key != "key"}
@@ -231,6 +246,7 @@ _UNETS: Mapping[str, Reader] = {
 _CONDITIONERS: Mapping[str, Reader] = {
     "ldm.modules.encoders.modules.BERTEmbedder": _text,
     "ldm.modules.encoders.modules.ClassEmbedder": _class,
+    "ldm.modules.encoders.modules.FrozenCLIPEmbedder": _clip,
     "ldm.modules.encoders.modules.SpatialRescaler": _rescaler,
     "torch.nn.Identity": _identity_conditioner,
 }

@@ -1,17 +1,20 @@
 """Reading of diffusers pipelines of latent diffusion models into our own `Architecture`.
 
-Only the settings of `LDMTextToImagePipeline`, `LDMSuperResolutionPipeline` and the unconditional
-`LDMPipeline` are known; other values of settings that change the computation are a PresetError.
+Only the settings of `LDMTextToImagePipeline`, `LDMSuperResolutionPipeline`, the unconditional
+`LDMPipeline` and Stable Diffusion 1 are known; other values of settings that change the computation
+are a PresetError.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ldm.catalog.compvis import BERT_VOCABULARY
+from ldm.catalog.architecture import CLIP_HEAD_DIM
+from ldm.catalog.compvis import BERT_VOCABULARY, CLIP_MERGES
 from ldm.catalog.parsing import MAX_YAML_BYTES
 from ldm.errors import PresetError
 
@@ -21,6 +24,7 @@ TASKS = {
     "LDMTextToImagePipeline": "text-to-image",
     "LDMSuperResolutionPipeline": "upscale",
     "LDMPipeline": "unconditional",
+    "StableDiffusionPipeline": "text-to-image",
 }
 _ATTENDED = ("CrossAttnDownBlock2D", "AttnDownBlock2D")
 _UNATTENDED = ("DownBlock2D",)
@@ -42,6 +46,7 @@ _UNET_FIXED: Values = {
 }
 _FIRST_STAGE_FIXED: Values = {"act_fn": "silu", "norm_num_groups": 32}
 _TEXT_FIXED: Values = {"activation_function": "gelu", "encoder_attention_heads": 8, "head_dim": 64}
+_CLIP_FIXED: Values = {"hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
 _SCHEDULER_FIXED: Values = {"trained_betas": None, "rescale_betas_zero_snr": False}
 
 
@@ -71,8 +76,16 @@ def preset_values(folder: Path) -> Values:
         **_conditioning(kind, folder),
     }
     factor = 2 ** (len(first_stage["ch_mult"]) - 1)
-    side = _whole(unet, "sample_size", str(unet_path)) * factor
+    side = _trained_cells(kind, unet, str(unet_path)) * factor
     return {"task": TASKS[kind], "width": side, "height": side, "architecture": architecture}
+
+
+def _trained_cells(kind: str, unet: Values, where: str) -> int:
+    """Return the trained side in latent cells."""
+    cells = _whole(unet, "sample_size", where)
+    early = re.match(r"0\.[0-8]\.", str(unet.get("_diffusers_version", "")))
+    # as the library knows, its first folders of Stable Diffusion say 32 and mean 64
+    return max(cells, 64) if kind == "StableDiffusionPipeline" and early else cells
 
 
 def _read(path: Path) -> Values:
@@ -146,10 +159,15 @@ def _conditioning(kind: str, folder: Path) -> Values:
         return {"conditioner": {"kind": "identity"}, "conditioning": "concat"}
     if kind == "LDMPipeline":
         return {}
+    text = _clip(folder) if kind == "StableDiffusionPipeline" else _bert(folder)
+    return {"conditioner": text, "conditioning": "crossattn"}
+
+
+def _bert(folder: Path) -> Values:
     where = str(folder / "bert" / "config.json")
     about = _read(Path(where))
     _check_fixed(about, _TEXT_FIXED, where)
-    text = {
+    return {
         "kind": "text",
         "n_embed": _whole(about, "d_model", where),
         "n_layer": _whole(about, "encoder_layers", where),
@@ -157,7 +175,22 @@ def _conditioning(kind: str, folder: Path) -> Values:
         "max_seq_len": _whole(about, "max_position_embeddings", where),
         "vocabulary": BERT_VOCABULARY,
     }
-    return {"conditioner": text, "conditioning": "crossattn"}
+
+
+def _clip(folder: Path) -> Values:
+    where = str(folder / "text_encoder" / "config.json")
+    about = _read(Path(where))
+    width = _whole(about, "hidden_size", where)
+    shape = {"intermediate_size": 4 * width, "num_attention_heads": width // CLIP_HEAD_DIM}
+    _check_fixed(about, _CLIP_FIXED | shape, where)
+    return {
+        "kind": "clip",
+        "n_embed": width,
+        "n_layer": _whole(about, "num_hidden_layers", where),
+        "vocab_size": _whole(about, "vocab_size", where),
+        "max_seq_len": _whole(about, "max_position_embeddings", where),
+        "vocabulary": CLIP_MERGES,
+    }
 
 
 def _schedule(about: Values, where: str) -> Values:

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ldm.catalog.architecture import Architecture, check_choice
+from ldm.catalog.architecture import SENTENCE_KINDS, Architecture, check_choice
 from ldm.catalog.colours import distinct
 from ldm.catalog.ranges import check_ranges, number
 from ldm.checkpoints.parts import is_there
@@ -27,6 +27,7 @@ TASKS = (
 TASK_OF = {
     ("none", "none"): "unconditional",
     ("crossattn", "text"): "text-to-image",
+    ("crossattn", "clip"): "text-to-image",
     ("crossattn", "tokens"): "layout",
     ("crossattn", "class"): "class-conditional",
     ("concat", "spatial_rescaler"): "semantic",
@@ -149,8 +150,8 @@ class Preset:
                 f"task {self.task} does not go with the architecture: conditioning "
                 f"{about.conditioning} by a conditioner of kind {kind} does {does}"
             )
-        if kind == "text" and about.conditioner.vocabulary is None:
-            raise PresetError("a conditioner of kind text needs vocabulary to read sentences")
+        if kind in SENTENCE_KINDS and about.conditioner.vocabulary is None:
+            raise PresetError(f"a conditioner of kind {kind} needs vocabulary to read sentences")
 
     @property
     def factor(self) -> int:

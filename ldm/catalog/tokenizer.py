@@ -6,11 +6,12 @@ import of `transformers`, which takes a second before the first picture, is avoi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ldm.catalog.clip_tokens import BytePairs
 from ldm.errors import PresetError
 
 if TYPE_CHECKING:
@@ -91,15 +92,20 @@ class WordPiece:
         return ids
 
 
-def tokenizer_of(preset: Preset) -> WordPiece | None:
+Tokenizer = WordPiece | BytePairs
+# by kind of the conditioner
+TOKENIZERS: Mapping[str, type[Tokenizer]] = {"text": WordPiece, "clip": BytePairs}
+
+
+def tokenizer_of(preset: Preset) -> Tokenizer | None:
     """Return the tokenizer of a preset's sentences, without its model; None: it reads none."""
     about = preset.architecture.conditioner
     if about.vocabulary is None:
         return None
     written = about.vocabulary.stat().st_mtime_ns if about.vocabulary.exists() else 0
-    return _tokenizer(about.vocabulary, about.max_seq_len, written)
+    return _tokenizer(about.kind, about.vocabulary, about.max_seq_len, written)
 
 
 @lru_cache(maxsize=4)  # an estimate after each change asks for it
-def _tokenizer(vocabulary: Path, max_length: int, _written: int) -> WordPiece:
-    return WordPiece(vocabulary, max_length)
+def _tokenizer(kind: str, vocabulary: Path, max_length: int, _written: int) -> Tokenizer:
+    return TOKENIZERS[kind](vocabulary, max_length)

@@ -38,6 +38,7 @@ ALLOWED = (
     "loss.*",
     "first_stage.loss.*",  # perceptual loss and discriminator of the first stage's training
     "conditioner.loss.*",
+    "conditioner.transformer.text_model.embeddings.position_ids",  # 0, 1, 2 ... in files of CLIP
     "scale_factor",  # read by `_scale_factor`
 )
 

@@ -77,7 +77,7 @@ def first_stage_folder(folder: Path) -> Path:
 
 
 def _read_pipeline(folder: Path, read_file: ReadFile) -> dict[str, Tensor]:
-    unet, first_stage, text = folder / "unet", first_stage_folder(folder), folder / "bert"
+    unet, first_stage = folder / "unet", first_stage_folder(folder)
     width = read_json(unet / "config.json").get("attention_head_dim", 8)
     named = {
         "model.diffusion_model.": unet_from_diffusers(
@@ -87,10 +87,12 @@ def _read_pipeline(folder: Path, read_file: ReadFile) -> dict[str, Tensor]:
             _read_part(first_stage, read_file), str(first_stage)
         ),
     }
-    if text.is_dir():
-        named["cond_stage_model.transformer."] = text_from_diffusers(
-            _read_part(text, read_file), str(text)
-        )
+    bert, clip = folder / "bert", folder / "text_encoder"
+    if bert.is_dir():
+        text = text_from_diffusers(_read_part(bert, read_file), str(bert))
+    else:  # its names are the published ones
+        text = _read_part(clip, read_file) if clip.is_dir() else {}
+    named["cond_stage_model.transformer."] = text
     return {prefix + name: t for prefix, part in named.items() for name, t in part.items()}
 
 

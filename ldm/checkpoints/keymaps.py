@@ -5,6 +5,8 @@ model.diffusion_model.X          unet.X
 first_stage_model.X              first_stage.X
 cond_stage_model.X               conditioner.X
 X (a first stage's own file)     first_stage.X
+
+CLIP's text transformer is `transformer.text_model.` in some files and `transformer.` in others.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ PREFIXES = {
     "first_stage_model.": FIRST_STAGE,
     "cond_stage_model.": CONDITIONER,
 }
+_CLIP = CONDITIONER + "transformer."
+_BARE_CLIP = tuple(_CLIP + part for part in ("embeddings.", "encoder.", "final_layer_norm."))
 FIRST_STAGE_PARTS = (
     "encoder.",
     "decoder.",
@@ -49,7 +53,7 @@ def to_our_names(
     alone = not any(name.startswith(tuple(PREFIXES)) for name in tensors)
     if alone and any(name.startswith(FIRST_STAGE_PARTS) for name in tensors):
         return {FIRST_STAGE + name: tensor for name, tensor in tensors.items()}
-    return {_replace_prefix(name, PREFIXES): tensor for name, tensor in tensors.items()}
+    return {_our_name(name): tensor for name, tensor in tensors.items()}
 
 
 def to_published_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -84,6 +88,13 @@ def _choose_weights(tensors: Mapping[str, Tensor], source: str, ema: bool) -> di
             f"({len(unmatched)}, first {unmatched[0]!r:.120}); get another copy."
         )
     return chosen | {name: tensors[average] for name, average in average_of.items()}
+
+
+def _our_name(name: str) -> str:
+    ours = _replace_prefix(name, PREFIXES)
+    if ours.startswith(_BARE_CLIP):
+        return ours.replace(_CLIP, _CLIP + "text_model.", 1)
+    return ours
 
 
 def _replace_prefix(name: str, prefixes: Mapping[str, str]) -> str:

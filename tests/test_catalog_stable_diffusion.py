@@ -1,0 +1,81 @@
+"""Stable Diffusion 1: the weights that its published file holds, told by what it is made of.
+
+The file itself cannot be had here. Its UNet is that of the large text-to-image model with a context
+of another width, its first stage is the published KL-f8, and its text transformer is the library's.
+"""
+
+import gzip
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from ldm.catalog.build import build_model
+from ldm.catalog.registry import load_preset
+from ldm.checkpoints.apply import load_weights
+from ldm.checkpoints.keymaps import to_our_names, to_published_names
+
+MANIFEST = Path(__file__).parent / "reference" / "manifests" / "ldm-txt2img-1p4B-eval.json.gz"
+POSITIONS = "cond_stage_model.transformer.text_model.embeddings.position_ids"
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build_model(load_preset("stable-diffusion-v1-4"))
+
+
+def shapes(weights, prefix: str) -> dict[str, list[int]]:
+    return {k: list(t.shape) for k, t in weights.items() if k.startswith(prefix)}
+
+
+def test_unet_and_first_stage_are_those_of_the_large_text_model_but_for_the_context(model):
+    published = to_published_names(model.state_dict())
+    with gzip.open(MANIFEST) as file:
+        recorded = {k: shape for k, (shape, _) in json.load(file)["state_dict"].items()}
+    for prefix in ("model.diffusion_model.", "first_stage_model."):
+        theirs = {
+            k: [shape[0], 768] if k.endswith(("attn2.to_k.weight", "attn2.to_v.weight")) else shape
+            for k, shape in recorded.items()
+            if k.startswith(prefix) and ".loss." not in k
+        }
+        assert shapes(published, prefix) == theirs
+
+
+def test_the_text_transformer_has_the_librarys_weights(model):
+    transformers = pytest.importorskip("transformers")
+    with torch.device("meta"):
+        theirs = transformers.CLIPTextModel(
+            transformers.CLIPTextConfig(
+                hidden_size=768, intermediate_size=3072, num_attention_heads=12
+            )
+        )
+    prefix = "cond_stage_model.transformer.text_model."
+    ours = shapes(to_published_names(model.state_dict()), prefix)
+    expected = {prefix + k: list(t.shape) for k, t in theirs.state_dict().items()}
+    assert ours == expected
+    assert len(ours) == 196
+
+
+def test_position_numbers_in_a_file_are_passed_over():
+    clip = build_model(load_preset("stable-diffusion-v1-4")).conditioner
+    holder = torch.nn.Module()
+    holder.conditioner = clip
+    weights = {k: torch.zeros(t.shape) for k, t in holder.state_dict().items()}
+    file = to_published_names(weights) | {POSITIONS: torch.arange(77)[None]}
+    report = load_weights(holder, to_our_names(file, "f"), "f")
+    assert report.ignored == (POSITIONS.replace("cond_stage_model", "conditioner"),)
+
+
+def test_a_small_one_reads_sentences():
+    about = load_preset("stable-diffusion-v1-4").architecture
+    conditioner = replace(about.conditioner, n_embed=64, n_layer=1)
+    unet = replace(about.unet, model_channels=32, num_res_blocks=1, context_dim=64)
+    small = replace(about, conditioner=conditioner, unet=unet)
+    model = build_model(small, "cpu").requires_grad_(False)
+    first, second, third = model.condition(["a lake", "a lake at night", "a lake"]).context
+    assert first.shape == (77, 64)
+    assert torch.equal(first, third)
+    assert torch.equal(first[:3], second[:3])  # the start, "a" and "lake" do not see what follows
+    assert (first[3:] - second[3:]).abs().max() > 0.01
