@@ -66,6 +66,7 @@ class LatentDiffusion(nn.Module):
         null_class: int | None = None,
         keeps_means: int = 0,
         box_classes: int = 0,
+        grey_holes: bool = False,
         smooth_holes: bool = False,
         trained_size: tuple[int, int] | None = None,
     ) -> None:
@@ -82,6 +83,7 @@ class LatentDiffusion(nn.Module):
         self.null_class = null_class
         self.keeps_means = keeps_means
         self.box_classes = box_classes
+        self.grey_holes = grey_holes
         self.smooth_holes = smooth_holes
         self.trained_size = trained_size
         self.is_prepared = False  # by `inference.prepare`: it can then not be copied or converted
@@ -244,7 +246,8 @@ class LatentDiffusion(nn.Module):
         As in the authors' training, the hole is black, pixels and mask lie in [-1, 1], the latents
         are neither quantised nor scaled, and the mask is resized by nearest neighbour. A black hole
         changes the statistics of the group norms and so every latent of the picture; models with
-        `smooth_holes` get the hole filled with the colours around it instead.
+        `smooth_holes` get the hole filled with the colours around it instead. Stable Diffusion's
+        (`grey_holes`) get a grey one, scaled latents, and the mask before them, in [0, 1].
 
         Args:
             image: (B, 3, H, W) in [-1, 1].
@@ -256,6 +259,10 @@ class LatentDiffusion(nn.Module):
         if not ((mask == 0) | (mask == 1)).all():
             raise ValueError("the mask must hold 0 and 1 only")
         image, mask = (part.to(self.device, self.dtype) for part in (image, mask))
+        if self.grey_holes:
+            latents = self.encode(image.masked_fill(mask.bool(), 0.0))
+            mask = F.interpolate(mask, size=latents.shape[2:], mode="nearest")
+            return Conditioning(concat=torch.cat([mask, latents], dim=1))
         fill = pull_push(image, mask) if self.smooth_holes else image.masked_fill(mask.bool(), -1.0)
         latents = self._code(fill)
         mask = F.interpolate(2 * mask - 1, size=latents.shape[2:], mode="nearest")

@@ -213,10 +213,10 @@ def text_folder(folder: Path) -> Path:
     return folder_of(folder, "LDMTextToImagePipeline", (0.00085, 0.012), **parts)
 
 
-def stable_folder(folder: Path, **changes: Any) -> Path:
+def stable_folder(folder: Path, kind: str = "StableDiffusionPipeline", **changes: Any) -> Path:
     unet = UNET_CONDITION | {"cross_attention_dim": 768, "sample_size": 64}
     parts = {"unet": unet | changes, "vae": KL, "text_encoder": CLIP}
-    return folder_of(folder, "StableDiffusionPipeline", (0.00085, 0.012), **parts)
+    return folder_of(folder, kind, (0.00085, 0.012), **parts)
 
 
 def test_early_folders_of_stable_diffusion_understate_the_trained_size(tmp_path):
@@ -304,6 +304,20 @@ def test_the_authors_configuration_of_stable_diffusion_is_its_preset():
     assert (values["task"], values["width"]) == (preset.task, preset.width)
 
 
+def test_the_configuration_for_inpainting_is_its_preset():
+    config = copy.deepcopy(STABLE)
+    config["model"]["target"] = "ldm.models.diffusion.ddpm.LatentInpaintDiffusion"
+    params = config["model"]["params"]
+    params |= {"conditioning_key": "hybrid", "finetune_keys": None}
+    params["unet_config"]["params"]["in_channels"] = 9
+    values, preset = preset_values(config, "v1"), load_preset("stable-diffusion-inpainting")
+    assert parse(Architecture, values["architecture"], "v1") == preset.architecture
+    assert (values["task"], values["width"]) == (preset.task, preset.width)
+    params["conditioning_key"] = "crossattn"
+    with pytest.raises(PresetError, match="conditioning_key must be hybrid, got 'crossattn'"):
+        preset_values(config, "v1")
+
+
 def without_notation(architecture: Architecture) -> Architecture:
     """With what can be written in several ways written in one."""
     unet = architecture.unet
@@ -320,8 +334,11 @@ def test_diffusers_folders_describe_the_published_models(tmp_path):
         folder_of(tmp_path / "sr", "LDMSuperResolutionPipeline", (0.0015, 0.0155), **parts)
     )
     stable = diffusers.preset_values(stable_folder(tmp_path / "sd"))
-    models = ("text2img-large", "bsr-sr", "stable-diffusion-v1-4")
-    for values, name in zip((text, upscale, stable), models, strict=True):
+    holes = diffusers.preset_values(
+        stable_folder(tmp_path / "hole", "StableDiffusionInpaintPipeline", in_channels=9)
+    )
+    models = ("text2img-large", "bsr-sr", "stable-diffusion-v1-4", "stable-diffusion-inpainting")
+    for values, name in zip((text, upscale, stable, holes), models, strict=True):
         preset = load_preset(name)
         architecture = parse(Architecture, values["architecture"], name)
         assert without_notation(architecture) == without_notation(preset.architecture)

@@ -16,6 +16,21 @@ from ldm.catalog.build import build_model
 from ldm.catalog.registry import load_preset
 from ldm.checkpoints.apply import load_weights
 from ldm.checkpoints.keymaps import to_our_names, to_published_names
+from ldm.diffusion.guidance import classifier_free
+from ldm.diffusion.samplers import ddim
+from ldm.images import to_tensor
+from ldm.runtime.manager import ModelManager
+from tests.stable_diffusion import (
+    HOLE,
+    PROMPT,
+    SCALE,
+    STEPS,
+    TEXT,
+    picture_and_hole,
+    recorded,
+    start,
+    write_folder,
+)
 
 MANIFEST = Path(__file__).parent / "reference" / "manifests" / "ldm-txt2img-1p4B-eval.json.gz"
 POSITIONS = "cond_stage_model.transformer.text_model.embeddings.position_ids"
@@ -79,3 +94,31 @@ def test_a_small_one_reads_sentences():
     assert torch.equal(first, third)
     assert torch.equal(first[:3], second[:3])  # the start, "a" and "lake" do not see what follows
     assert (first[3:] - second[3:]).abs().max() > 0.01
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    place = tmp_path_factory.mktemp("models")
+    for kind in (TEXT, HOLE):
+        write_folder(place / kind, kind)
+    return place
+
+
+# random weights enlarge what fast layers round otherwise, step by step
+@pytest.mark.parametrize(("prepared", "tolerance"), [(False, 2e-5), (True, 1e-3)])
+@pytest.mark.parametrize("kind", [TEXT, HOLE])
+def test_a_diffusers_folder_makes_what_the_library_makes_of_it(folders, kind, prepared, tolerance):
+    about = {"device": "cpu", "precision": "float32", "models_dir": folders}
+    with ModelManager(prepared=prepared, **about).use(kind) as model, torch.no_grad():
+        said, nothing = (model.condition([words]) for words in (PROMPT, ""))
+        if kind == HOLE:
+            image, mask = picture_and_hole()
+            around = model.condition_hole(
+                to_tensor([image]), torch.from_numpy(mask > 0)[None, None]
+            )
+            said, nothing = (replace(around, context=c.context) for c in (said, nothing))
+        eps = classifier_free(model.denoise, said, nothing, SCALE)
+        *_, last = ddim(eps, start(), model.schedule, steps=STEPS)
+    expected = recorded(kind)
+    assert expected.std() > 1
+    assert (last.x_t - expected).abs().max() < tolerance * expected.abs().max()

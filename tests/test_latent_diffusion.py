@@ -181,6 +181,17 @@ def test_the_hole_is_black_and_marked(units):
 
 
 @torch.no_grad()
+def test_stable_diffusion_sees_a_grey_hole_behind_its_mask(units):
+    about = model(scale_factor=0.25, conditioning="hybrid", grey_holes=True)
+    image, mask = normal(1, 3, 24, 40).clamp(-1, 1), (units["mask_resize/x"] > 0.5).float()
+    concat = about.condition_hole(image, mask).concat
+    hole = mask[:, :, ::4, ::4].bool()
+    assert torch.equal(concat[:, :1], hole.float())
+    assert torch.equal(concat[:, 1:], 0.25 * image[:, :, ::4, ::4].masked_fill(hole, 0))
+    assert not about.centres_on_guess
+
+
+@torch.no_grad()
 def test_preview_is_the_decoder_as_far_as_it_is_linear():
     about = model(scale_factor=0.5)
     latents = normal(2, 3, 4, 6)

@@ -211,6 +211,8 @@ class Architecture:
     conditioning: str = "none"
     # tokens: boxes are drawn as well, with a channel per class and two for the place in the box
     box_classes: int = number(0, MAX_CHANNELS, 0)
+    # hybrid: a hole is shown as to Stable Diffusion, see `LatentDiffusion.condition_hole`
+    grey_holes: bool = False
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     # None (null in YAML): stored in the weight file only
     scale_factor: float | None = number(1e-6, 1e6, 1.0)
@@ -232,6 +234,8 @@ class Architecture:
             raise PresetError(
                 f"box_classes goes with a conditioner of kind tokens, not {self.conditioner.kind}"
             )
+        if self.grey_holes and self.conditioning != "hybrid":
+            raise PresetError(f"grey_holes goes with conditioning hybrid, not {self.conditioning}")
         if self.unet is not None:
             self._check_channels(self.unet, self.first_stage.embed_dim)
 

@@ -67,6 +67,7 @@ def build_model(source: Preset | Architecture, device: str = "meta") -> LatentDi
         null_class=source.null_class if isinstance(source, Preset) else None,
         keeps_means=source.keeps_means if isinstance(source, Preset) else 0,
         box_classes=about.box_classes,
+        grey_holes=about.grey_holes,
         smooth_holes=isinstance(source, Preset) and source.smooth_holes,
         trained_size=(source.height, source.width) if isinstance(source, Preset) else None,
     )

@@ -140,6 +140,15 @@ def _latent_diffusion(params: Values, where: str) -> Values:
     }
 
 
+def _inpainting(params: Values, where: str) -> Values:
+    """Read a model that is shown a hole as Stable Diffusion's for inpainting is."""
+    keys = {"masked_image_key": "masked_image", "concat_keys": ["mask", "masked_image"]}
+    _only(params, _LDM | _TRAINING, where, **keys, conditioning_key="hybrid")
+    words = {key: value for key, value in params.items() if key not in keys}
+    values = _latent_diffusion(words | {"conditioning_key": "crossattn"}, where)
+    return values | {"conditioning": "hybrid", "grey_holes": True}
+
+
 def _conditioning(params: Values, conditioner: Any, where: str) -> str:
     """Return how the conditioning reaches the UNet; by default `concat_mode` (true) decides."""
     if conditioner == "__is_unconditional__":
@@ -252,6 +261,7 @@ _CONDITIONERS: Mapping[str, Reader] = {
 }
 _MODELS: Mapping[str, Reader] = {
     "ldm.models.diffusion.ddpm.LatentDiffusion": _latent_diffusion,
+    "ldm.models.diffusion.ddpm.LatentInpaintDiffusion": _inpainting,
     "ldm.modules.diffusionmodules.openaimodel.EncoderUNetModel": _classifier,
     **{name: _alone(read) for name, read in _FIRST_STAGES.items()},
 }

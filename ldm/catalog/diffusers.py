@@ -25,7 +25,9 @@ TASKS = {
     "LDMSuperResolutionPipeline": "upscale",
     "LDMPipeline": "unconditional",
     "StableDiffusionPipeline": "text-to-image",
+    "StableDiffusionInpaintPipeline": "inpaint",
 }
+_STABLE = "StableDiffusion"
 _ATTENDED = ("CrossAttnDownBlock2D", "AttnDownBlock2D")
 _UNATTENDED = ("DownBlock2D",)
 # Settings that all published latent diffusion models share; absent keys have the same meaning.
@@ -85,7 +87,7 @@ def _trained_cells(kind: str, unet: Values, where: str) -> int:
     cells = _whole(unet, "sample_size", where)
     early = re.match(r"0\.[0-8]\.", str(unet.get("_diffusers_version", "")))
     # as the library knows, its first folders of Stable Diffusion say 32 and mean 64
-    return max(cells, 64) if kind == "StableDiffusionPipeline" and early else cells
+    return max(cells, 64) if kind.startswith(_STABLE) and early else cells
 
 
 def _read(path: Path) -> Values:
@@ -159,7 +161,9 @@ def _conditioning(kind: str, folder: Path) -> Values:
         return {"conditioner": {"kind": "identity"}, "conditioning": "concat"}
     if kind == "LDMPipeline":
         return {}
-    text = _clip(folder) if kind == "StableDiffusionPipeline" else _bert(folder)
+    text = _clip(folder) if kind.startswith(_STABLE) else _bert(folder)
+    if TASKS[kind] == "inpaint":
+        return {"conditioner": text, "conditioning": "hybrid", "grey_holes": True}
     return {"conditioner": text, "conditioning": "crossattn"}
 
 

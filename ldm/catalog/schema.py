@@ -34,6 +34,7 @@ TASK_OF = {
     ("concat", "identity"): "upscale",
     ("concat", "first_stage"): "inpaint",
     ("hybrid", "text"): "inpaint",
+    ("hybrid", "clip"): "inpaint",
 }
 MAX_TRAINED_PX = 4096
 
