@@ -3,7 +3,8 @@
 A preset is `presets/NAME.yaml` (published) or `presets/demo/NAME.yaml` (shipped). The weights of a
 published one are in `models/NAME/`, those of a shipped one beside its YAML file. A folder in
 `models/` is a preset as well if it holds a CompVis config and a weight file, a diffusers pipeline,
-or a `preset.yaml` of the same format. This module needs no torch.
+or a `preset.yaml` of the same format; so is a single file there that is known by its weights. This
+module needs no torch.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ import difflib
 import logging
 import os
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ldm.catalog import diffusers
 from ldm.catalog.compvis import PRESETS_DIR, preset_values
 from ldm.catalog.parsing import parse, read_yaml
-from ldm.catalog.schema import Preset
+from ldm.catalog.schema import Preset, Weights
+from ldm.catalog.single_files import SUFFIX, preset_like
 from ldm.errors import PresetError
 
 MODELS_DIR = Path("models")
@@ -44,8 +47,8 @@ def list_presets(
     With `tasks`, only presets of these tasks are listed. The project's other preset files are then
     not parsed, since parsing takes most of the time.
 
-    A user's folder is left out with a warning if it cannot be read (`load_preset` raises the
-    reason) or if it has the name of a shipped model.
+    A user's folder or file is left out with a warning if it cannot be read (`load_preset` raises
+    the reason) or if it has the name of a shipped model.
 
     Raises:
         PresetError: If a preset file of the project is broken.
@@ -54,9 +57,9 @@ def list_presets(
     if tasks is not None:
         files = [path for path in files if read_yaml(path).get("task") in tasks]
     presets = [_load(path, models_dir, presets_dir) for path in files]
-    for folder in _model_folders(models_dir, presets_dir).values():
+    for place in _own_models(models_dir, presets_dir).values():
         try:
-            presets.append(_load_folder(folder, models_dir, presets_dir))
+            presets.append(_load_own(place, models_dir, presets_dir))
         except PresetError as error:
             log.warning("left out: %s", error)
     for preset in presets:
@@ -81,10 +84,10 @@ def load_preset(
     files = _preset_files(presets_dir)
     if name in files:
         return _load(files[name], models_dir, presets_dir)
-    folders = _model_folders(models_dir, presets_dir)
-    if name in folders:
-        return _load_folder(folders[name], models_dir, presets_dir)
-    known = [*files, *folders]
+    own = _own_models(models_dir, presets_dir)
+    if name in own:
+        return _load_own(own[name], models_dir, presets_dir)
+    known = [*files, *own]
     if tasks is not None:
         known = [preset.name for preset in list_presets(models_dir, presets_dir, tasks)]
     if near := difflib.get_close_matches(name, known, n=3, cutoff=0.5):
@@ -102,13 +105,14 @@ def _preset_files(presets_dir: Path) -> dict[str, Path]:
     return {path.stem: path for path in paths}
 
 
-def _model_folders(models_dir: Path, presets_dir: Path) -> dict[str, Path]:
-    """Return the user's own folders by name, without the download folders of presets."""
+def _own_models(models_dir: Path, presets_dir: Path) -> dict[str, Path]:
+    """Return the user's own folders and single files by name, without those of presets."""
     published = _preset_files(presets_dir)
     names = (*CONFIG_NAMES, PIPELINE_NAME, OWN_NAME)
     configs = [path for name in names for path in sorted(models_dir.glob(f"*/{name}"))]
-    folders = [path.parent for path in configs if path.parent.name not in published]
-    return {folder.name: folder for folder in folders}
+    singles = {path.stem: path for path in sorted(models_dir.glob(f"*{SUFFIX}"))}
+    places = singles | {path.parent.name: path.parent for path in configs}
+    return {name: place for name, place in places.items() if name not in published}
 
 
 def _load(path: Path, models_dir: Path, presets_dir: Path) -> Preset:
@@ -186,21 +190,26 @@ def _resolve_classes(values: dict[str, Any], path: Path, places: Sequence[Path])
     values["classes"] = [line.strip() for line in lines if line.strip() and line[0] != "#"]
 
 
-def _load_folder(folder: Path, models_dir: Path, presets_dir: Path) -> Preset:
-    """Make a preset from one of the user's own folders.
+def _load_own(place: Path, models_dir: Path, presets_dir: Path) -> Preset:
+    """Make a preset from one of the user's own folders or single files.
 
     Raises:
-        PresetError: If anything is wrong with the folder.
+        PresetError: If anything is wrong with it.
     """
     try:
-        if (folder / OWN_NAME).is_file():
-            return _load(folder / OWN_NAME, models_dir, presets_dir)
-        return _parse_folder(folder)
+        if (place / OWN_NAME).is_file():
+            return _load(place / OWN_NAME, models_dir, presets_dir)
+        return _parse_folder(place) if place.is_dir() else _like_a_preset(place, presets_dir)
     except (TypeError, ValueError, LookupError, AttributeError, OSError) as error:
-        # the folder's files may hold any values
-        raise PresetError(
-            f"{folder} holds a configuration that makes no sense ({error})."
-        ) from error
+        # its files may hold any values
+        raise PresetError(f"{place} holds what makes no sense as a model ({error}).") from error
+
+
+def _like_a_preset(path: Path, presets_dir: Path) -> Preset:
+    like = load_preset(preset_like(path), path.parent, presets_dir)
+    about = f"A file of your own, with the networks of {like.name}."
+    own = {"name": path.stem, "title": path.stem, "folder": path.parent, "description": about}
+    return replace(like, **own, weights=Weights(path.name), links=(), is_own=True)
 
 
 def _parse_folder(folder: Path) -> Preset:

@@ -1,0 +1,69 @@
+"""Models of one file without a configuration: Stable Diffusion 1, told by the weights in it.
+
+Most models that people trained further are handed on like this. Only the header of a `.safetensors`
+file is read, which holds names and shapes.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ldm.errors import PresetError
+
+SUFFIX = ".safetensors"
+MAX_HEADER_BYTES = 16 * 1024 * 1024
+_FIRST = "model.diffusion_model.input_blocks.0.0.weight"
+_CONTEXT = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
+# width of the context, and channels of the first layer -> the preset that has this architecture
+_LIKE = {
+    (768, 4): "stable-diffusion-v1-4",
+    (768, 9): "stable-diffusion-inpainting",
+}
+
+
+def preset_like(path: Path) -> str:
+    """Return the name of the preset that has the architecture of a file.
+
+    Raises:
+        PresetError: If the file is damaged or of an architecture that needs its configuration.
+    """
+    about = path.stat()
+    return _preset_like(path, about.st_size, about.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)  # all are looked at whenever models are listed
+def _preset_like(path: Path, size: int, _written: int) -> str:
+    header = _header(path, size)
+    sizes = [_shape(header, name)[1:2] for name in (_CONTEXT, _FIRST)]
+    like = _LIKE.get(tuple(side for one in sizes for side in one))
+    if like is None:
+        raise PresetError(
+            f"{path} is not of Stable Diffusion 1, the only model that is known by its weights "
+            "alone; put it into a folder with its config.yaml."
+        )
+    return like
+
+
+def _header(path: Path, size: int) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > min(size, MAX_HEADER_BYTES):
+                raise ValueError(f"a header of {length} bytes")
+            header = json.loads(file.read(length))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = str(error).splitlines()[0]
+        raise PresetError(f"{path} is no readable {SUFFIX} file: {reason}.") from error
+    if not isinstance(header, dict):
+        raise PresetError(f"{path} is no readable {SUFFIX} file: its header names no weights.")
+    return header
+
+
+def _shape(header: dict[str, Any], name: str) -> list[Any]:
+    """Return the shape that a header gives a weight; empty if it names none."""
+    entry = header.get(name)
+    shape = entry.get("shape") if isinstance(entry, dict) else None
+    return shape if isinstance(shape, list) and all(isinstance(n, int) for n in shape) else []

@@ -1,0 +1,83 @@
+"""Single files in `models/`, known by the names and shapes of their weights."""
+
+import json
+import logging
+
+import pytest
+
+from ldm.catalog.registry import list_presets, load_preset
+from ldm.catalog.single_files import SUFFIX
+from ldm.errors import PresetError
+
+FIRST = "model.diffusion_model.input_blocks.0.0.weight"
+CONTEXT = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
+
+
+def entry(*shape):
+    return {"dtype": "F16", "shape": shape, "data_offsets": [0, 0]}
+
+
+def of_shapes(channels=4, width=768):
+    return {FIRST: entry(320, channels, 3, 3), CONTEXT: entry(320, width)}
+
+
+@pytest.fixture
+def drop(tmp_path):
+    """Put a file of this header into `models/`; gives the folder."""
+
+    def write(header, name="Dream v2.1", length=None):
+        content = header if isinstance(header, bytes) else json.dumps(header).encode()
+        length = len(content) if length is None else length
+        (tmp_path / f"{name}{SUFFIX}").write_bytes(length.to_bytes(8, "little") + content)
+        return tmp_path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("channels", "task", "like"),
+    [(4, "text-to-image", "stable-diffusion-v1-4"), (9, "inpaint", "stable-diffusion-inpainting")],
+)
+def test_a_file_is_a_model_by_its_own_name(drop, channels, task, like):
+    models = drop(of_shapes(channels))
+    preset = load_preset("Dream v2.1", models)
+    assert preset in list_presets(models, tasks=[task])
+    assert preset.architecture == load_preset(like).architecture
+    assert (preset.task, preset.title, preset.origin) == (task, "Dream v2.1", "own")
+    assert preset.weight_path == models / f"Dream v2.1{SUFFIX}"
+    assert preset.is_on_disk
+
+
+def test_a_file_that_was_written_anew_is_looked_at_anew(drop):
+    assert load_preset("Dream v2.1", drop(of_shapes())).task == "text-to-image"
+    assert load_preset("Dream v2.1", drop(of_shapes(channels=9) | {"more": 1})).task == "inpaint"
+
+
+@pytest.mark.parametrize(
+    ("header", "length", "words"),
+    [
+        (of_shapes(width=1024), None, "is not of Stable Diffusion 1"),
+        ({FIRST: entry(320, 4, 3, 3)}, None, "is not of Stable Diffusion 1"),
+        ({FIRST: 3, CONTEXT: {"shape": "wide"}}, None, "is not of Stable Diffusion 1"),
+        ({FIRST: entry(320, {}, 3), CONTEXT: entry()}, None, "is not of Stable Diffusion 1"),
+        ([], None, "its header names no weights"),
+        (b"{", None, "is no readable .safetensors file"),
+        (b"[" * 10**6, None, "is no readable .safetensors file"),
+        (b"{}", 2**62, "a header of 4611686018427387904 bytes"),
+        (b"", 0, "is no readable .safetensors file"),
+    ],
+)
+def test_what_is_none_is_left_out_in_a_sentence(drop, caplog, header, length, words):
+    models = drop(header, "odd", length)
+    with pytest.raises(PresetError, match=words) as caught:
+        load_preset("odd", models)
+    assert "\n" not in str(caught.value)
+    with caplog.at_level(logging.WARNING):
+        assert "odd" not in {preset.name for preset in list_presets(models)}
+    assert words in caplog.text
+
+
+def test_a_file_does_not_take_the_place_of_a_shipped_model(drop):
+    models = drop(of_shapes(), "demo-inpaint")
+    assert load_preset("demo-inpaint", models).origin == "shipped"
+    assert [p.origin for p in list_presets(models) if p.name == "demo-inpaint"] == ["shipped"]
