@@ -33,6 +33,8 @@ class DataConfig:
     # latent_diffusion: above 1, half of the scenes are close views: crops of scenes rendered up to
     # this many times as large
     zoom: float = number(1, 8, 1.0)
+    # above 1: scenes are stretched along one side, up to this many times
+    stretch: float = number(1, 4, 1.0)
     # close views are trained with t / T up to this; noisier steps keep to the usual scale
     zoom_noise: float = number(0.001, 1, 1.0)
     holes: int = number(0, 100, 2)  # inpaint: per picture, encoded once; 0: a new hole for each use
@@ -47,9 +49,14 @@ class DataConfig:
             raise TrainingError(
                 f"data.crop must be at most data.size {self.size}, got {self.crop}."
             )
-        if self.pictures is not None and (self.pairs or self.zoom > 1):
-            what = "data.pairs" if self.pairs else "data.zoom"
-            raise TrainingError(f"{what} needs the procedural world; leave it out with pictures.")
+        asked = {"pairs": self.pairs, "zoom": self.zoom > 1, "stretch": self.stretch > 1}
+        named = [f"data.{name}" for name, is_asked in asked.items() if is_asked]
+        if self.pictures is not None and named:
+            raise TrainingError(
+                f"{named[0]} needs the procedural world; leave it out with pictures."
+            )
+        if self.stretch > 1 and len(named) > 1:
+            raise TrainingError(f"{named[0]} does not go with data.stretch; leave one of them out.")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from ldm.data import folder as folders
 from ldm.data.folder import Picture
 from ldm.errors import TrainingError
 from ldm.training.config import DataConfig, TrainConfig
-from ldm.training.world import World, half_close_world, open_world
+from ldm.training.world import World, half_close_world, open_world, stretched_world
 
 HELD_OUT = 500  # maximum held-out pictures; number of held-out scenes
 NO_LABELS = np.zeros((0, 1, 1), np.uint8)  # a folder of pictures has no label maps
@@ -39,6 +39,8 @@ def open_worlds(config: TrainConfig, *, zoomed: bool = True) -> tuple[World, Wor
     how = {"count": about.scenes, "size": about.size, "captions": about.captions}
     if zoomed and about.zoom > 1:
         world = half_close_world(about.folder, split, zoom=about.zoom, **how)
+    elif about.stretch > 1:
+        world = stretched_world(about.folder, split, stretch=about.stretch, **how)
     else:
         world = open_world(about.folder, split, **how)
     return world, open_world(about.folder, "held-out", count=HELD_OUT, size=about.size)

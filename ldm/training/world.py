@@ -21,11 +21,13 @@ from ldm.data import scenes
 from ldm.data.close_views import CROPS, close_views
 from ldm.data.rendering import render
 from ldm.data.scenes import Sample, Scene
+from ldm.data.stretched import stretched_scene
 from ldm.training.config import CAPTIONS
 
 SHARD = 500  # scenes per file
 SPLITS = {"train": 0, "held-out": 1, "pairs": 3}  # split -> first word of its scenes' seeds
 CLOSE = 2  # first word of the seeds of close views
+STRETCHED = 4  # of stretched scenes
 GROUPS = {"pairs": 2}  # consecutive scenes that differ in their objects alone; default 1
 Drawing = tuple[Sample, np.random.Generator]  # a rendered scene, and the generator for its captions
 
@@ -69,6 +71,7 @@ class Shard:
     size: int  # px, both sides
     captions: int  # per scene
     zoom: float  # above 1: crops of scenes rendered up to this many times as large
+    stretch: float = 1.0  # above 1: scenes stretched along one side, up to this many times
 
     def path(self, part: str) -> Path:
         """Path of "images", "labels" or "about"; the shard is complete if the last exists."""
@@ -83,6 +86,11 @@ class Shard:
     def drawings(self) -> Iterator[Drawing]:
         """Render the shard's scenes in order; close views may yield more than SHARD."""
         first = self.index * SHARD
+        if self.stretch > 1:
+            for i in range(first, first + SHARD):
+                rng = np.random.default_rng([STRETCHED, SPLITS[self.split], i])
+                yield stretched_scene(rng, self.size, self.stretch), rng
+            return
         if self.zoom == 1:
             for i in range(first, first + SHARD):
                 scene, rng = _scene(self.split, i, self.size)
@@ -108,18 +116,38 @@ def open_world(
     kind = f"{split}-{size}" if zoom == 1 else f"{split}-{size}-close-{zoom:g}"
     if captions != CAPTIONS:  # they are drawn with the scenes, and as many for each
         kind += f"-{captions}-captions"
-    (folder / kind).mkdir(parents=True, exist_ok=True)
     indices = range(-(-count // SHARD))
     shards = [Shard(folder / kind, split, i, size, captions, zoom) for i in indices]
+    kind = "" if split == "train" else f"{split}-"
+    return _load(shards, count, kind=kind, group=GROUPS.get(split, 1))
+
+
+def _load(shards: list[Shard], count: int, **about: Any) -> World:
+    """Load the first `count` scenes of shards; render those that are missing."""
+    shards[0].folder.mkdir(parents=True, exist_ok=True)
     _in_parallel(_render_shard, [s for s in shards if not s.path("about").exists()])
-    images, labels, about = zip(*(shard.load() for shard in shards), strict=True)
+    images, labels, told = zip(*(shard.load() for shard in shards), strict=True)
     return World(
         np.concatenate(images)[:count],
         np.concatenate(labels)[:count],
-        [one for some in about for one in some][:count],
-        kind="" if split == "train" else f"{split}-",
-        group=GROUPS.get(split, 1),
+        [one for some in told for one in some][:count],
+        **about,
     )
+
+
+def stretched_world(
+    folder: Path, split: str, *, count: int, size: int, captions: int = CAPTIONS, stretch: float
+) -> World:
+    """Load a world like `open_world` does, of scenes that are stretched along one side.
+
+    They are other scenes than those that are not, and no pairs.
+    """
+    kind = f"{split}-{size}-stretched-{stretch:g}"
+    if captions != CAPTIONS:
+        kind += f"-{captions}-captions"
+    about = {"size": size, "captions": captions, "zoom": 1.0, "stretch": stretch}
+    shards = [Shard(folder / kind, split, i, **about) for i in range(-(-count // SHARD))]
+    return _load(shards, count, kind=f"stretched-{stretch:g}-{split}-")
 
 
 def half_close_world(
