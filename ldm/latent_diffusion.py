@@ -196,10 +196,13 @@ class LatentDiffusion(nn.Module):
             inputs: Sentences, layouts or their token ids, class ids, one-hot label maps, pictures.
 
         Raises:
-            TypeError: If the inputs are no tensor and the model has no tokenizer.
+            TypeError: If the inputs are no tensor and the model has no tokenizer, or one sentence
+                and not a list.
         """
         if self.conditioning == "none":
             return Conditioning()
+        if isinstance(inputs, str):  # which is a list of letters, too
+            raise TypeError(f"sentences must be a list, got {inputs!r:.80}")
         if self.tokenizer is not None and not isinstance(inputs, Tensor):
             inputs = self.tokenizer(inputs)
         if not isinstance(inputs, Tensor):
@@ -278,7 +281,12 @@ class LatentDiffusion(nn.Module):
 
         Returns:
             eps, (B, C, h, w), whatever the network itself predicts.
+
+        Raises:
+            ValueError: If the batches differ.
         """
+        if len(cond) not in (0, len(x_t)):
+            raise ValueError(f"{len(cond)} conditions do not go with {len(x_t)} pictures")
         t = torch.as_tensor(t, device=x_t.device).expand(len(x_t))
         if self.centres_on_guess:
             # Group norms pass absolute colours on badly. Relative to the filling the known part is

@@ -1,5 +1,6 @@
 """Packed layers compute what plain ones do, with the operators of oneDNN and without."""
 
+import copy
 import gc
 import weakref
 
@@ -8,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ldm.errors import LDMError
 from ldm.inference import kernels
 from ldm.inference.kernels import ConvolutionKernel, LinearKernel
 from ldm.inference.packed import PackedConv2d, PackedLinear
@@ -118,3 +120,21 @@ def test_the_plain_weights_are_let_go(name):
     gc.collect()
     assert weight() is None
     assert storage() is None
+
+
+@pytest.mark.parametrize(
+    ("use", "words"),
+    [
+        (lambda model: model.state_dict(), "cannot be saved"),
+        (lambda model: model.half(), "can be neither converted nor moved"),
+        (lambda model: model.to("cpu"), "can be neither converted nor moved"),
+        (copy.deepcopy, "cannot be copied"),
+    ],
+)
+@pytest.mark.parametrize("layer", [PackedConv2d, PackedLinear])
+def test_what_would_pass_packed_weights_over_is_refused(layer, use, words):
+    plain = nn.Conv2d(2, 3, 1) if layer is PackedConv2d else nn.Linear(2, 3)
+    around = nn.Sequential(layer.of(plain, dtype=None), nn.BatchNorm2d(3))
+    with pytest.raises(LDMError, match=rf"{words}; load a plain one with .*prepared=False\)\.$"):
+        use(around)
+    assert all(p.dtype == torch.float32 for p in around.parameters())

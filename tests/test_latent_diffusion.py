@@ -158,6 +158,18 @@ def test_denoise_answers_with_the_noise(prediction):
     assert torch.allclose(about.denoise(x_t, t, Conditioning()), noise, atol=1e-4)
 
 
+def test_batches_that_do_not_fit_are_an_error():
+    about, x = model(), normal(1, 3, 4, 4)
+    with pytest.raises(ValueError, match="2 conditions do not go with 1 pictures"):
+        about.denoise(x, 3, Conditioning(context=normal(2, 5, 8)))
+
+
+def test_one_sentence_is_not_its_letters():
+    about = model(conditioning="crossattn", tokenizer=lambda texts: torch.zeros(len(texts), 3))
+    with pytest.raises(TypeError, match="sentences must be a list, got 'a lake'"):
+        about.condition("a lake")
+
+
 def test_the_network_computes_in_its_own_type_and_the_sampler_in_the_latents():
     half = model().bfloat16()
     x = normal(1, 3, 4, 4)

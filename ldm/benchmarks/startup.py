@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ldm.errors import LDMError
+
 ROOT = Path(__file__).parents[2]
 PROMPT = "a calm lake with mountains at sunset"
 PRESET = "demo-text-to-image"
@@ -46,7 +48,11 @@ def startup() -> list[Timing]:
 
 @contextmanager
 def _app(data: Path) -> Iterator[tuple[float, str]]:
-    """Start the app; yield (start time, address) once its page answers."""
+    """Start the app; yield (start time, address) once its page answers.
+
+    Raises:
+        LDMError: If it ends before that.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -56,6 +62,8 @@ def _app(data: Path) -> Iterator[tuple[float, str]]:
     app = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
     try:
         while True:
+            if app.poll() is not None:
+                raise LDMError(f"app.py ended in {ROOT}; it is timed in the repository's folder.")
             try:
                 urllib.request.urlopen(address, timeout=5).read()
                 break

@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from torch.overrides import has_torch_function_unary
 
 from ldm.inference.kernels import ConvolutionKernel
+from ldm.inference.packed import Packed
 from ldm.inference.strips import Window, along_rows
 from ldm.models import autoencoder, residual
 
 AT_ONCE = 64  # output channels whose kernels are summed in float32 at once
 
 
-class UpsampleConv(nn.Module):
+class UpsampleConv(Packed):
     """Nearest doubling and a 3x3 convolution, without the doubled map in between.
 
     Each of the four output pixels of an input pixel sees 2x2 input pixels; kernel weights that fall

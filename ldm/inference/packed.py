@@ -5,12 +5,14 @@ once, and parts that a task does not use, such as the encoder of a text-to-image
 nothing. Packing frees the plain weights layer by layer, so no second copy of the model is held.
 
 Packed weights have no gradients, and activations around them are overwritten. Every prepared
-network begins with one of these layers, so they refuse an input whose gradient is wanted.
+network begins with one of these layers, so they refuse an input whose gradient is wanted, and to be
+saved, copied or converted, since their weights are no parameters.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +25,20 @@ from ldm.inference.strips import POINT, Window, along_rows
 from ldm.inference.winograd import Winograd
 
 
-class PackedConv2d(nn.Module):
+class Packed(nn.Module):
+    """A layer whose weights are no parameters: what works on those would pass them over."""
+
+    def _save_to_state_dict(self, *_: Any) -> NoReturn:
+        raise _only_plain("cannot be saved")
+
+    def _apply(self, *_: Any, **__: Any) -> NoReturn:  # under .to, .half, .cuda ...
+        raise _only_plain("can be neither converted nor moved")
+
+    def __deepcopy__(self, _: Any) -> NoReturn:
+        raise _only_plain("cannot be copied")
+
+
+class PackedConv2d(Packed):
     """A replacement of `nn.Conv2d` with one group and without dilation.
 
     Args:
@@ -87,7 +102,7 @@ class PackedConv2d(nn.Module):
         return kernel
 
 
-class PackedLinear(nn.Module):
+class PackedLinear(Packed):
     """Linear layers over the same input as one, with concatenated outputs.
 
     Args:
@@ -160,10 +175,14 @@ class PackedLinear(nn.Module):
 def _refuse_gradient(x: Tensor) -> None:
     """Raise LDMError if autograd follows x: it would leave out what the packed kernels do."""
     if x.requires_grad and torch.is_grad_enabled():
-        raise LDMError(
-            "a model that is prepared for inference has no gradients; load a plain one with "
-            "ModelManager(prepared=False), or compute under torch.no_grad()."
-        )
+        raise _only_plain("has no gradients", "; or compute under torch.no_grad()")
+
+
+def _only_plain(what: str, otherwise: str = "") -> LDMError:
+    return LDMError(
+        f"a model that is prepared for inference {what}; load a plain one with "
+        f"ModelManager(prepared=False){otherwise}."
+    )
 
 
 def _constant(bias: Tensor | None, dtype: torch.dtype) -> nn.Parameter | None:
