@@ -7,6 +7,8 @@ what was asked for.
 from __future__ import annotations
 
 import math
+from bisect import bisect
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -198,10 +200,14 @@ def _bands(  # noqa: PLR0913  (what `plan` found so far)
         "encoder": (facts.encoder_bands, 1, canvas.columns, canvas.cells),
     }
     used = [ways[name] for name in in_bands if in_bands[name]]
-    least = max(times * bands.least(columns) for bands, times, columns, _ in used)
+
+    def least_at(columns: int) -> int:
+        return max(times * bands.least(min(columns, most)) for bands, times, most, _ in used)
+
+    least = least_at(canvas.columns)
     free = resources.memory - pixels
     if least > free:
-        raise MemoryBudgetError(_too_little(canvas, facts, resources, least + pixels))
+        raise MemoryBudgetError(_too_little(canvas, facts, resources, least_at))
     spilled = max(round(times * bands.spilled * cells) for bands, times, _, cells in used)
     spilled += BEHIND if spilled else 0
     if spilled > resources.disk:
@@ -219,12 +225,25 @@ def _bands(  # noqa: PLR0913  (what `plan` found so far)
     return Plan("bands", 1, **in_bands, budget=budget, memory=memory, why=why)
 
 
-def _too_little(canvas: Canvas, facts: Facts, resources: Resources, least: int) -> str:
-    side = math.isqrt(max(0, round(canvas.cells * resources.memory / least))) * facts.factor
-    smaller = f" or about {side} x {side} px" if side >= SMALLEST_PX else ""
+def _too_little(
+    canvas: Canvas, facts: Facts, resources: Resources, least_at: Callable[[int], int]
+) -> str:
+    """Say what is missing, and the largest square that there is memory for.
+
+    `least_at`: bytes that bands of so many columns need, without the picture itself.
+    """
+
+    def needs(side: int, other: int) -> int:
+        return least_at(side // facts.factor) + PIXEL_BYTES * canvas.count * side * other
+
+    height, width = canvas.rows * facts.factor, canvas.columns * facts.factor
+    sides = range(facts.multiple, math.isqrt(height * width) + 1, facts.multiple)
+    fit = bisect(sides, resources.memory, key=lambda side: needs(side, side))
+    side = sides[fit - 1] if fit else 0
+    smaller = f" or {side} x {side} px" if side >= SMALLEST_PX else ""
     return (
-        f"{_size(canvas, facts)} needs at least {_mib(least)}, even in bands, and there are "
-        f"{_mib(resources.memory)}; take more memory{smaller}."
+        f"{_size(canvas, facts)} needs at least {_mib(needs(width, height))}, even in bands, and "
+        f"there are {_mib(resources.memory)}; take more memory{smaller}."
     )
 
 

@@ -35,7 +35,7 @@ class Expected:
 
     seconds: float | None  # None: not known
     memory: int  # bytes above the loaded model
-    plan: Plan  # of the canvas that takes the most memory
+    plan: Plan  # of the canvas that takes the most memory, or of the one in bands or windows
 
 
 def canvases(request: Any, facts: Facts) -> list[Canvas]:
@@ -142,5 +142,6 @@ def expected(request: Any, known: Calibration, resources: Resources) -> Expected
         seconds = None if part is None or seconds is None else seconds + part
     if seconds is not None:
         seconds += known.rest(pixels(request, known.facts, found))
-    largest = max(plans, key=lambda chosen: chosen.memory)
-    return Expected(seconds, largest.memory, largest)
+    # what a run would tell: how it is made if not whole, else of its largest canvas
+    told = max(plans, key=lambda chosen: (chosen.cover != "whole", chosen.memory))
+    return Expected(seconds, max(chosen.memory for chosen in plans), told)
