@@ -61,7 +61,8 @@ class EncodedImage:
         """Encode an array, with a line that says what it shows.
 
         Args:
-            array: (H, W), (H, W, 1) or (H, W, 3) uint8; or bool, whose True is white: 255.
+            array: (H, W), (H, W, 1) or (H, W, 3) of whole numbers of 0 to 255; or bool, whose True
+                is white: 255.
             title: The line; "": none.
 
         Raises:
@@ -230,17 +231,22 @@ def _class_ids(image: Image.Image, name: str = "the picture") -> np.ndarray:
 def _as_pixels(array: Any) -> np.ndarray:
     """Convert an array that a picture can be made of to (H, W) or (H, W, 3) uint8."""
     is_array = isinstance(array, np.ndarray)
-    is_right = is_array and array.dtype in (bool, np.uint8) and array.size > 0
+    is_right = is_array and array.dtype.kind in "biu" and array.size > 0
     if not is_right or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3))):
         got = f"{array.dtype} of shape {array.shape}" if is_array else f"a {type(array).__name__}"
         raise RequestError(
-            "an array of a picture must be uint8 or bool, of shape (H, W), (H, W, 1) or (H, W, 3) "
-            f"and not empty, got {got:.120}."
+            "an array of a picture must hold whole numbers or bool, be of shape (H, W), (H, W, 1) "
+            f"or (H, W, 3) and not empty, got {got:.120}."
         )
     if array.shape[0] * array.shape[1] > MAX_PIXELS:
         raise too_large("the picture", array.shape[1], array.shape[0])
     if array.dtype == bool:
         array = array * np.uint8(255)
+    elif array.dtype != np.uint8:  # such as the class ids that argmax gives
+        low, high = array.min(), array.max()
+        if low < 0 or high > 255:
+            raise RequestError(f"an array of a picture must hold 0 to 255, got {low} to {high}.")
+        array = array.astype(np.uint8)
     return array[:, :, 0] if array.shape[2:] == (1,) else array
 
 

@@ -93,7 +93,7 @@ def guidance_scale(what: str) -> Any:
     return control(
         None,
         label="Guidance",
-        help=f"How strictly {what} followed; 1 switches guidance off, at 0 nothing is",
+        help=f"How strictly {what} followed: 1 as the model does by itself, above 1 more, 0 not",
         minimum=0.0,
         maximum=30.0,
         step=0.1,

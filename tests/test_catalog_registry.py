@@ -246,6 +246,18 @@ def test_a_first_stage_can_be_another_presets(own):
     assert preset.is_on_disk
 
 
+def test_a_key_that_stands_twice_is_an_error(own):
+    folder = own(OWN_YAML + "title: Other\n")
+    with pytest.raises(PresetError, match=r"mine\.yaml .*the key 'title' stands there twice"):
+        load_preset("mine", presets_dir=folder)
+
+
+def test_an_unknown_key_is_an_error_that_names_the_known_ones(own):
+    folder = own(OWN_YAML.replace("width: 32", "widht: 32"))
+    with pytest.raises(PresetError, match=r"widht: unknown key; known are .*width, height"):
+        load_preset("mine", presets_dir=folder)
+
+
 def test_an_unreadable_file_is_an_error(tmp_path):
     for content in (b"\xff\xfe\x00\x01", b"- a\n- b\n", b"a: " + b"[" * 5000, bytes(300_000)):
         path = tmp_path / "c.yaml"

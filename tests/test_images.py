@@ -71,7 +71,7 @@ def test_bools_and_a_third_axis_of_one_are_grey():
     ("array", "got"),
     [
         (np.zeros((4, 6, 3), np.float32), "float32 of shape (4, 6, 3)"),
-        (np.zeros((4, 6), np.int64), "int64 of shape (4, 6)"),
+        (np.zeros((4, 6), complex), "complex128 of shape (4, 6)"),
         (np.zeros((4, 6, 4), np.uint8), "uint8 of shape (4, 6, 4)"),
         (np.zeros((1, 4, 6, 3), np.uint8), "uint8 of shape (1, 4, 6, 3)"),
         (np.zeros(4, np.uint8), "uint8 of shape (4,)"),
@@ -83,8 +83,17 @@ def test_bools_and_a_third_axis_of_one_are_grey():
 def test_other_arrays_are_refused_with_their_type_and_shape(array, got):
     with pytest.raises(RequestError) as caught:
         EncodedImage.from_array(array)
-    allowed = "uint8 or bool, of shape (H, W), (H, W, 1) or (H, W, 3) and not empty"
-    assert str(caught.value) == f"an array of a picture must be {allowed}, got {got}."
+    allowed = "hold whole numbers or bool, be of shape (H, W), (H, W, 1) or (H, W, 3) and not empty"
+    assert str(caught.value) == f"an array of a picture must {allowed}, got {got}."
+
+
+def test_whole_numbers_of_any_type_are_pixels_up_to_255():
+    ids = np.array([[0, 7], [181, 255]])
+    assert (EncodedImage.from_array(ids).array() == ids).all()
+    assert (EncodedImage.from_array(ids.astype(np.uint16)).array() == ids).all()
+    for wrong, got in ((ids - 1, "-1 to 254"), (ids + 1, "1 to 256")):
+        with pytest.raises(RequestError, match=f"must hold 0 to 255, got {got}"):
+            EncodedImage.from_array(wrong)
 
 
 def test_an_array_that_is_too_large_is_refused_before_it_is_encoded(monkeypatch):

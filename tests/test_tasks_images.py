@@ -193,6 +193,10 @@ def test_a_class_of_none_is_the_null_class():
             "nothing is left of it",
         ),
         (
+            Inpaint(image=picture(32, 32), mask=grey(np.eye(32)), **HOW),
+            "its brightest value is 1, and 128 to 255 are marked",
+        ),
+        (
             Inpaint(image=picture(32, 32), mask=grey(255 * np.eye(32)), mask_grow=-4, **HOW),
             "nothing is left of it",
         ),

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from ldm.errors import PresetError
 
@@ -61,6 +63,9 @@ def parse(schema: type[_T], values: Mapping[str, Any], where: str) -> _T:
         _let_interrupts_through(error)
         key = getattr(error, "full_key", None)
         reason = str(error).splitlines()[0].rstrip(".")
+        if isinstance(error, ConfigKeyError) and is_dataclass(error.object_type):
+            known = ", ".join(field.name for field in fields(error.object_type))
+            reason = f"unknown key; known are {known}"
         raise PresetError(f"{where}: {f'{key}: ' if key else ''}{reason}.") from error
 
 
@@ -94,7 +99,20 @@ def _parsed(schema: type[_T], text: str) -> _T:
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-    """The safe YAML loader, in its fast version if libyaml is available."""
+    """The safe YAML loader, in its fast version if libyaml is available; a key stands once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Make a dictionary of a node.
+
+        Raises:
+            yaml.constructor.ConstructorError: If a key stands twice.
+        """
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = [key for key, count in Counter(keys).items() if count > 1]
+        if twice:
+            place = f"the key {twice[0]!r:.80} stands there twice"
+            raise yaml.constructor.ConstructorError(problem=place)
+        return super().construct_mapping(node, deep)
 
 
 def _count_nodes(value: Any, budget: int) -> int:

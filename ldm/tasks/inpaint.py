@@ -17,7 +17,7 @@ from ldm.canvas.wrapped import Wrap
 from ldm.diffusion.conditioning import Conditioning
 from ldm.errors import RequestError
 from ldm.events import Progress, Result
-from ldm.images import to_tensor
+from ldm.images import MARKED, to_tensor
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.requests import Inpaint
 from ldm.tasks.area import (
@@ -90,7 +90,10 @@ def hole_of(request: Inpaint) -> Hole:
     height, width = mask.shape
     alpha = feathered(mask, request.mask_feather)[above : height - above, left : width - left]
     if not alpha.any():
-        raise RequestError("mask must say what to make anew; nothing is left of it.")
+        why = "nothing is left of it"
+        if request.mask is not None and 0 < (brightest := request.mask.array().max()) < MARKED:
+            why = f"its brightest value is {brightest}, and {MARKED} to 255 are marked"
+        raise RequestError(f"mask must say what to make anew; {why}.")
     return Hole(turn, alpha, area_around(alpha > 0, request.working_size, wrap))
 
 
