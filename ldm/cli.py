@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ldm.benchmarks.command import add_suites
-from ldm.catalog.registry import list_presets, load_preset
+from ldm.catalog.registry import load_preset
 from ldm.cli_pictures import add_compare, add_progression, add_sample
+from ldm.cli_presets import add_presets
 from ldm.cli_studies import add_rate, add_reconstruct
 from ldm.errors import LDMError
 from ldm.metadata import program
@@ -93,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(log_level=logging.WARNING)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for add in (
-        _add_presets,
+        add_presets,
         add_sample,
         add_compare,
         add_progression,
@@ -119,35 +120,6 @@ def _verb(verbs: Any, name: str, run: Callable[[Any], int], text: str) -> argpar
 
 def _add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
-
-
-def _add_presets(verbs: Any) -> None:
-    _add_json(_verb(verbs, "presets", _presets, "list the models that can be used"))
-
-
-def _presets(arguments: Any) -> int:
-    rows = [
-        {
-            "name": preset.name,
-            "task": preset.task,
-            "width": preset.width,
-            "height": preset.height,
-            "parameters": preset.parameters,
-            "on_disk": preset.is_on_disk,
-            "source": preset.source,
-            "licence": preset.licence,
-        }
-        for preset in list_presets()
-    ]
-    print(json.dumps(rows, indent=2) if arguments.json else "\n".join(map(_preset_line, rows)))
-    return 0
-
-
-def _preset_line(row: dict[str, Any]) -> str:
-    size = f"{row['width']} x {row['height']}"
-    count = f"{row['parameters'] / 1e6:.1f} M" if row["parameters"] else "-"
-    where = "on disk" if row["on_disk"] else "not on disk"
-    return f"{row['name']:<26} {row['task']:<18} {size:<10} {count:>9}  {where:<12} {row['source']}"
 
 
 def _add_verify(verbs: Any) -> None:

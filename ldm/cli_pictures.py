@@ -28,7 +28,8 @@ def add_sample(verbs: Any) -> None:
     for parser, flags in _by_task(verbs, "sample", "make pictures", _sample):
         about = (
             "a file (- for stdin) with a request in each line, a JSON object as --json prints it "
-            "among its requests; the other flags hold for what a line leaves out"
+            "among its requests, in which pictures may be named as files; or a picture that was "
+            "made here, to make it again; the other flags hold for what a line leaves out"
         )
         parser.add_argument(
             "--requests", type=Path, action=_Lines, flags=flags, metavar="FILE", help=about
@@ -115,7 +116,10 @@ def _read_lines(arguments: Any) -> dict[int, Any]:
 
 
 def _text(path: Path) -> str:
+    """Read a file of requests; of a picture, the request that made it."""
     try:
+        if path.suffix.lower() == ".png":
+            return json.dumps(_made(path))
         return sys.stdin.read() if str(path) == "-" else path.read_text("utf-8-sig")
     except FileNotFoundError as error:
         raise RequestError(f"there is no file {str(path)!r:.200}.") from error
@@ -123,6 +127,15 @@ def _text(path: Path) -> str:
         raise RequestError(f"{path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise RequestError(f"{path} must be text in UTF-8.") from error
+
+
+def _made(path: Path) -> dict[str, Any]:
+    from ldm.metadata import load  # noqa: PLC0415  (pictures are read only if one is given)
+
+    made = load(path).made
+    if type(made) not in REQUESTS.values():
+        raise RequestError(f"{path} is a sheet; name one of the pictures that are on it.")
+    return to_dict(made)
 
 
 def _compare(arguments: Any) -> int:

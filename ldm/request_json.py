@@ -7,15 +7,13 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, fields
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from ldm.errors import LDMError, RequestError
 from ldm.fields import Box, field_types
 from ldm.images import EncodedImage
 from ldm.requests import REQUESTS, controls
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def to_dict(request: Any) -> dict[str, Any]:
@@ -60,7 +58,7 @@ def from_lines(text: str, values: dict[str, Any]) -> dict[int, Any]:
     """Build one request from each line of a text: a JSON object as `to_dict` wrote it, or a part.
 
     Args:
-        text: The lines; empty ones are passed over.
+        text: The lines; empty ones are passed over. Pictures and boxes may be names of files.
         values: What lines leave out, by field; and the `task`, which must be that of every line.
 
     Returns:
@@ -95,7 +93,16 @@ def _from_line(line: str, values: dict[str, Any]) -> Any:
         raise RequestError(f"a request must be a JSON object, got {line.strip()!r:.60}.")
     if (task := own.get("task", values["task"])) != values["task"]:
         raise RequestError(f"task must be {values['task']} here, got {task!r:.80}.")
-    return from_dict(values | own)
+    types = field_types(REQUESTS[task])
+    named = {n: v for n, v in own.items() if n in types and _is_file(n, types[n].kind, v)}
+    read = {name: read_file(REQUESTS[task], name, Path(file)) for name, file in named.items()}
+    return from_dict(values | own | read)
+
+
+def _is_file(name: str, kind: type, value: Any) -> bool:
+    """Whether a field's value names a file that holds it."""
+    is_text = isinstance(value, str) and value and not value.startswith("data:")
+    return is_text and (kind is EncodedImage or name == "boxes")
 
 
 def _typed(kind: type, value: Any) -> Any:

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 import ldm
-from ldm import cli, metadata
+from ldm import cli_presets, metadata
 from ldm.catalog import download
 from ldm.catalog.registry import load_preset
 from ldm.cli import main
@@ -57,9 +57,22 @@ def test_presets_are_listed(capsys):
 
 def test_a_persons_own_model_is_called_so(monkeypatch, capsys):
     own = dataclasses.replace(load_preset("demo-layout"), name="mine", is_own=True)
-    monkeypatch.setattr(cli, "list_presets", lambda: [own])
+    monkeypatch.setattr(cli_presets, "list_presets", lambda: [own])
     assert main(["presets", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["source"] == "your own folder"
+
+
+def test_one_preset_tells_what_it_knows(capsys):
+    assert main(["presets", "demo-layout"]) == 0
+    told = capsys.readouterr().out
+    assert "classes: 0 sun, 1 moon, 2 pine" in told
+    assert "guidance_scale 2.0" in told
+    assert main(["presets", "demo-text-to-image", "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["defaults"]["scale"] == 2
+    assert any(line.startswith("Things: ") for line in row["words"])
+    assert main(["presets", "demo-layuot"]) == 2
+    assert "did you mean demo-layout" in capsys.readouterr().err
 
 
 def test_presets_as_json(capsys):

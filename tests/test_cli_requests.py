@@ -11,7 +11,9 @@ from PIL import Image
 from ldm import metadata
 from ldm.cli import main
 from ldm.errors import RequestError
-from ldm.requests import Inpaint
+from ldm.fields import Box
+from ldm.request_json import from_lines
+from ldm.requests import Inpaint, TextToImage, Upscale
 from ldm.tasks import bookmark
 
 SAMPLE = ["sample", "text-to-image"]
@@ -29,6 +31,41 @@ def file(tmp_path):
         return str(path)
 
     return write
+
+
+def test_a_picture_is_made_again(tiny, tmp_path, capsys):
+    assert (
+        main([*SAMPLE, *SMALL, "--seed", "7", "--prompt", "a", "--out", str(tmp_path / "1")]) == 0
+    )
+    (path,) = (tmp_path / "1").iterdir()
+    again = ["--requests", str(path), "--out", str(tmp_path / "2"), "--width", "96"]
+    assert main([*SAMPLE, *again]) == 0
+    (copy,) = (tmp_path / "2").iterdir()
+    assert np.array_equal(Image.open(copy), Image.open(path))
+    assert main(["sample", "layout", "--requests", str(path)]) == 2
+    assert "task must be layout here, got 'text-to-image'" in capsys.readouterr().err
+
+
+def test_a_sheet_is_not_one_picture_to_make_again(tmp_path, capsys):
+    path = tmp_path / "sheet.png"
+    request = TextToImage(prompt="a", seed=1, steps=2)
+    compared = {"steps": [2, 3]}
+    metadata.save(path, np.zeros((8, 8, 3), np.uint8), request, compared=compared)
+    assert main([*SAMPLE, "--requests", str(path)]) == 2
+    assert "is a sheet; name one of the pictures that are on it" in capsys.readouterr().err
+
+
+def test_pictures_and_boxes_may_be_named_as_files(tmp_path):
+    Image.fromarray(np.full((8, 8, 3), 7, np.uint8)).save(tmp_path / "small.png")
+    boxes = [{"label": "tree", "left": 0, "top": 0, "right": 1, "bottom": 1}]
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    line = json.dumps({"image": str(tmp_path / "small.png")})
+    request = from_lines(line, {"task": Upscale.task})[1]
+    assert (request.image.array() == 7).all()
+    line = json.dumps({"boxes": str(tmp_path / "boxes.json")})
+    assert from_lines(line, {"task": "layout"})[1].boxes == (Box("tree", 0, 0, 1, 1),)
+    with pytest.raises(RequestError, match="line 1: there is no file 'none.png'"):
+        from_lines('{"image": "none.png"}', {"task": Upscale.task})
 
 
 def made(out):
@@ -71,7 +108,7 @@ def test_what_json_prints_can_be_made_again(tiny, file, tmp_path, capsys, monkey
         ({"steps": 5}, "text-to-image needs the field 'prompt'."),
         ({"prompt": "x", "steps": 0}, "steps must be 1 to 1000, got 0."),
         ({"prompt": "x", "task": "upscale"}, "task must be text-to-image here, got 'upscale'."),
-        ({"prompt": "x", "image": "a.png"}, "a picture must be a data URL of a PNG, got 'a.png'."),
+        ({"prompt": "x", "image": "a.png"}, "there is no file 'a.png'."),
         # what only the preset knows
         ({"prompt": "x", "width": 100}, "width must be a multiple of 16 px for this model, got"),
         ({"prompt": "x", "preset": "nothing"}, "preset must be one of demo-text"),

@@ -35,7 +35,18 @@ def ran(tmp_path_factory):
 
 
 def test_every_block_is_run():
-    assert len(BLOCKS) == PAGE.read_text("utf-8").count("```python") == 13
+    assert len(BLOCKS) == PAGE.read_text("utf-8").count("```python") == 14
+
+
+def test_every_request_is_met_and_comes_back_from_its_file(ran):
+    sides = {name: image.shape[1::-1] for name, image in ran["made"].items()}
+    assert sides.pop("wider") == (192, 128)
+    assert sides.pop("larger") == (512, 512)
+    assert set(sides.values()) == {(128, 128)}
+    assert len(sides) == 6
+    assert ran["same"] == ran["lake"].requests[0]
+    assert len(ran["sheet"].paths) == 5
+    assert ran["film"].paths[0] == ran["lake"].paths[0] or len(ran["film"].paths) == 2
 
 
 def test_the_loop_makes_the_pictures_of_the_studio(ran):
