@@ -46,7 +46,7 @@ def test_every_request_is_met_and_comes_back_from_its_file(ran):
     assert len(sides) == 6
     assert ran["same"] == ran["lake"].requests[0]
     assert len(ran["sheet"].paths) == 5
-    assert ran["film"].paths[0] == ran["lake"].paths[0] or len(ran["film"].paths) == 2
+    assert ran["lake"].paths[0] in ran["film"].paths
 
 
 def test_the_loop_makes_the_pictures_of_the_studio(ran):
@@ -103,10 +103,10 @@ def test_the_gradient_of_a_denoised_picture_is_the_way_to_a_lighter_one(ran):
 
 
 def test_the_training_loop_learns(ran):
-    losses, made = np.array(ran["losses"]), ran["made"].x_t
+    losses, learned = np.array(ran["losses"]), ran["learned"].x_t
     assert losses[-5:].mean() < 0.6 * losses[:5].mean()
-    assert made.shape == ran["z"].shape
-    assert made.isfinite().all()
+    assert learned.shape == ran["z"].shape
+    assert learned.isfinite().all()
 
 
 def test_the_loop_by_hand_is_ddim_and_noise_covers_the_picture(ran):
