@@ -44,7 +44,7 @@ def test_every_request_is_met_and_comes_back_from_its_file(ran):
     assert sides.pop("larger") == (512, 512)
     assert set(sides.values()) == {(128, 128)}
     assert len(sides) == 6
-    assert ran["same"] == ran["lake"].requests[0]
+    assert ran["recipe"] == ran["lake"].requests[0]
     assert len(ran["sheet"].paths) == 5
     assert ran["lake"].paths[0] in ran["film"].paths
 
