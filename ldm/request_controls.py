@@ -225,8 +225,9 @@ def inversion() -> Any:
     return control(
         0.0,
         label="Keep its shapes",
-        help="How much of the noise is the picture's own (DDIM inversion): at 1 things stay where "
-        "they are while colours, light and season change; takes two to three times as long",
+        help="How much of the noise is the picture's own (DDIM inversion): with this and the "
+        "strength at 1 things stay where they are while colours, light and season change; takes "
+        "two to three times as long",
         minimum=0.0,
         maximum=1.0,
         step=0.05,
@@ -239,7 +240,7 @@ def strength() -> Any:
         0.8,
         label="Strength",
         help="How much of the picture to start from is made anew: 0.4 changes small things, 0.8 "
-        "follows other words, 1 keeps next to nothing",
+        "follows other words, 1 keeps nothing but shapes that are to be kept",
         minimum=0.0,
         maximum=1.0,
         step=0.05,

@@ -29,12 +29,15 @@ def test_a_comparison_fills_the_widgets_that_make_it():
     assert not compare.NAMES & about["to_values"](REQUEST).keys()  # what was compared stays
 
 
-def test_a_sheet_has_no_noise_that_a_link_could_carry():
+def test_a_sheet_has_the_noise_that_a_link_carries_unless_there_are_several():
     varied = replace(REQUEST, variations="7:0.3")
     alone = caption_html(Picture.of("a.png", varied))
     assert 'data-seed="5" data-variations="7:0.3"' in alone
     sheet = Comparison(varied, Axis("steps", (2, 3)))
-    assert "data-seed" not in caption_html(Picture.of("a.png", sheet))
+    assert 'data-seed="5" data-variations="7:0.3"' in caption_html(Picture.of("a.png", sheet))
+    for several in (Axis("seed", (1, 2)), Axis("variations", ("7:0.1", "7:0.3"))):
+        sheet = Comparison(varied, Axis("steps", (2, 3)), several)
+        assert "data-seed" not in caption_html(Picture.of("a.png", sheet))
 
 
 @pytest.mark.parametrize(

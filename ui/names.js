@@ -39,15 +39,3 @@ new MutationObserver(() => {
     for (const name of [nameFields, nameDownloads, markBusyTabs, markTold]) name();
   });
 }).observe(document, { childList: true, subtree: true });
-
-// A picture that is pasted goes to the open tab's empty place for one, as it does on a canvas.
-document.addEventListener("paste", (event) => {
-  const file = [...event.clipboardData?.files ?? []].find(({ type }) => type.startsWith("image/"));
-  const input = [...document.querySelectorAll(".field-image input[type=file]")].find((one) => isVisible(one.closest(".field-image")));
-  if (!file || !input || event.target.closest?.("input, textarea, .painter")) return;
-  event.preventDefault();
-  const transfer = new DataTransfer();
-  transfer.items.add(file);
-  input.files = transfer.files;
-  input.dispatchEvent(new Event("change", { bubbles: true }));
-});

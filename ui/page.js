@@ -134,9 +134,7 @@ const latentCanvas = {
   async restoreIfMade(file, ...tasks) {
     const task = await taskOf(file);
     if (!task || (tasks.length && !tasks.includes(task))) return false;
-    const transfer = new DataTransfer();
-    transfer.items.add(file);
-    restore(transfer.files);
+    restore(carrying(file).files);
     return true;
   },
 };
@@ -154,7 +152,7 @@ const removedKey = (task) => `latent-canvas-removed-${task}`;
 const settingsKey = (task) => `latent-canvas-${task}`;
 const byHandKey = (task) => `latent-canvas-${task}-by-hand`;
 
-// What drew the picture on show; of a sheet, or while another picture is made: nothing.
+// What drew the picture on show; of a sheet of several seeds, or while another is made: nothing.
 function shownNoise(task) {
   const plate = document.querySelector(`#${task}-plate .plate[data-seed]`);
   if (!plate || getComputedStyle(plate).visibility === "hidden") return { seed: "" };
@@ -279,41 +277,6 @@ document.addEventListener("keydown", (event) => {
   const button = [...document.querySelectorAll("button.lc-go")].find(isVisible);
   if (button && !button.disabled) { event.preventDefault(); button.click(); }
 }, true);
-
-// A picture dropped on the page goes to "Restore from PNG" of the open tab, but for places that
-// take pictures themselves.
-const isVisible = (element) => element.offsetParent !== null;
-const isRestoring = (event) =>
-  event.dataTransfer?.types.includes("Files") && !event.target.closest?.(".takes-picture");
-let dropTimer = 0;
-document.addEventListener("dragover", (event) => {
-  if (!isRestoring(event)) return;
-  event.preventDefault();
-  document.body.dataset.drop = "yes";
-  clearTimeout(dropTimer);
-  dropTimer = setTimeout(() => delete document.body.dataset.drop, 200);
-});
-document.addEventListener("drop", (event) => {
-  if (!isRestoring(event)) return;
-  event.preventDefault();
-  restore(event.dataTransfer.files);
-});
-// Of what is looked for in a folder. Gradio would drop another file, and tell nothing.
-document.addEventListener("click", (event) => {
-  if (event.target.matches?.(".lc-tools input[type=file]")) event.target.accept = "image/png";
-}, true);
-function restore(files) {
-  const tools = [...document.querySelectorAll(".lc-tools")].find(isVisible);
-  const input = tools.querySelector("input[type=file]");
-  input.files = files;
-  input.dispatchEvent(new Event("change", { bubbles: true }));
-}
-
-// The task of a picture that was made here, from what its PNG says before the pixels.
-async function taskOf(file) {
-  const start = await file.slice(0, 4096).text();
-  return /latent_canvas\0[^]*?"task": "([a-z-]+)"/.exec(start)?.[1];
-}
 
 // The strip says which job it shows: remembered, so that a reload finds its pictures again.
 function rememberJobs() {

@@ -41,7 +41,7 @@ class Picture:
     settings: str  # how it was made, in a line
     without: str  # the negative prompt
     is_sheet: bool = False  # a contact sheet of a comparison or progression
-    seed: int | None = None  # of a sheet: None, and so below
+    seed: int | None = None  # None: there are several on the sheet
     variations: str = ""
     seamless: str = "no"  # which opposite edges meet
     made: int | None = None  # hash of what made it: equal for pictures of equal requests
@@ -56,7 +56,9 @@ class Picture:
         without = getattr(common, "negative_prompt", "") if is_one else ""
         texts = title(request), settings(request), without
         if is_sheet:
-            return Picture(str(path), *texts, is_sheet=True, made=hash(request))
+            noise = ("seed", "variations")
+            one = {} if set(noise) & set(compared) else {n: getattr(common, n) for n in noise}
+            return Picture(str(path), *texts, is_sheet=True, **one, made=hash(request))
         own = {name: getattr(request, name) for name in ("seed", "variations", "seamless")}
         return Picture(str(path), *texts, **own, made=hash(request))
 

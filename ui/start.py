@@ -19,6 +19,12 @@ from ui.tab import Component, Values, fields_of
 
 TITLE = "Start from a picture"
 IMAGE = "image"
+# Where shapes are kept, light and season change only if all is made anew; what was chosen stays.
+SUITED = """(kept, strength) => {
+  const usual = %s;
+  if (kept > 0 && strength === usual) return 1;
+  return kept === 0 && strength === 1 ? usual : strength;
+}"""
 KEPT_READ = 4  # pictures in the cache of `_read`
 DROP = "# {}\nChoose a picture"  # the style sheet adds what mouse and keyboard can do
 UPRIGHT = 4  # EXIF orientations above this swap width and height
@@ -52,6 +58,10 @@ def widgets(request_type: type, inputs: Mapping[str, Component]) -> dict[str, Co
         )
         names = [name for name in ("strength", "inversion") if name in controls(request_type)]
         sliders = {n: widget(request_type, n, value=getattr(request_type, n)) for n in names}
+    if "inversion" in sliders:
+        kept, made_anew = sliders["inversion"], sliders["strength"]
+        suited = SUITED % request_type.strength
+        kept.input(None, [kept, made_anew], made_anew, js=suited, **QUIET)
     image.change(lambda file: gr.Accordion(open=True) if file else gr.skip(), image, fold, **QUIET)
     if "width" in inputs:
         given, sides = [image, inputs["preset"]], [inputs["width"], inputs["height"]]

@@ -91,7 +91,8 @@ def css() -> str:
 def head() -> str:
     """HTML for the head: the page's scripts, and styles for what Gradio draws outside the page."""
     page = "\n".join(
-        _read(name) for name in ("page.js", "undo.js", "row.js", "estimate.js", "names.js")
+        _read(name)
+        for name in ("page.js", "drop.js", "undo.js", "row.js", "estimate.js", "names.js")
     )
     modules = (_read(name) for name in ("zoom.js", "vocabulary.js"))  # each by itself
     return (
