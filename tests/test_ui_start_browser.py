@@ -36,10 +36,15 @@ def test_it_is_made_anew_varied_and_sent_on(page, tmp_path):
         expect(page.locator(f"{TAB}-width input")).to_have_value(width)
         expect(page.locator(f"{TAB}-height input")).to_have_value(str(int(width) // 2))
     set_steps(page, TASK, 5)
-    page.locator(f"{TAB}-inversion input[type=number]").fill("0.7")
+    kept, strength = (
+        page.locator(f"{TAB}-{name} input[type=number]") for name in ("inversion", "strength")
+    )
+    for share, suited in (("1", "1"), ("0", "0.8"), ("0.7", "1")):
+        kept.fill(share)
+        expect(strength).to_have_value(suited)
     page.locator(f"{TAB}-go").click()
     wait_done(page, TASK)
-    expect(page.locator(f"{TAB}-plate")).to_contain_text("picture, strength 0.8, shapes kept 0.7")
+    expect(page.locator(f"{TAB}-plate")).to_contain_text("picture, strength 1, shapes kept 0.7")
     first = newest(page, TASK, tmp_path / "first.png")
     request = metadata.load(first).request
     assert np.array_equal(request.image.array(), np.asarray(Image.open(given)))
