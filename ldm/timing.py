@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 
 from ldm.events import Progress, Result
 
+FOLLOWS = 4.0  # s in which two thirds of a change of the time left are told
 LONG_LOADING = 3.0  # s from which the result notes how long loading took
 
 
@@ -21,11 +23,12 @@ def timed(
     """Add the seconds since `begin` to the events and, from the speed so far, the seconds left.
 
     The steps of a small picture predict neither the large one's nor the decode: at least the rest
-    of the time `expected` for the whole run is left. In a resumed run, the first event tells the
-    step at which it begins.
+    of the time `expected` for the whole run is left, and the speed of a stage counts as much as has
+    been done of it. In a resumed run, the first event tells the step at which it begins.
     """
     loaded = start = time.perf_counter()  # `expected` does not include loading the model
     first, stage = 0, "" if is_resumed else None
+    steady = _Steady()
     for event in events:
         now = time.perf_counter()
         if isinstance(event, Result):
@@ -38,9 +41,27 @@ def timed(
         left = (now - start) / done * (event.total - event.step) if done > 0 else None
         if event.total and event.step == event.total:
             left = 0.0
-        if expected is not None and (rest := expected - (now - loaded)) > (left or 0.0):
-            left = rest
-        yield replace(event, seconds=now - begin, seconds_left=left)
+        rest = 0.0 if expected is None else max(0.0, expected - (now - loaded))
+        if rest:
+            sure = done / (event.total - first) if left else 0.0
+            left = max(rest, rest + sure * ((left or 0.0) - rest))
+        yield replace(event, seconds=now - begin, seconds_left=steady(left, now))
+
+
+class _Steady:
+    """The time left as it is told: it falls with the clock, and follows what is found by and by."""
+
+    def __init__(self) -> None:
+        self.told: float | None = None
+        self.at = 0.0  # s, when that was
+
+    def __call__(self, left: float | None, now: float) -> float | None:
+        """Return what to tell of `left` s; None and 0 are told as they are."""
+        if left and self.told:
+            falling = max(0.0, self.told - (now - self.at))
+            left = falling + (1 - math.exp((self.at - now) / FOLLOWS)) * (left - falling)
+        self.told, self.at = left, now
+        return left
 
 
 def with_loading(result: Result, seconds: float) -> Result:

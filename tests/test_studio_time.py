@@ -1,5 +1,7 @@
 """What is left of a run, told from the time that its steps took."""
 
+import itertools
+
 from ldm import timing
 from ldm.events import Progress
 
@@ -32,6 +34,19 @@ def test_no_less_is_left_than_was_expected(monkeypatch):
     events = [*steps, Progress("decoding", 2, 2), Progress("decoding", 2, 2)]
     timed = timing.timed(iter(events), begin=0, expected=50.0)
     assert [event.seconds_left for event in timed] == [49, 48, 47, 0, 0]
+
+
+def test_what_is_left_follows_slow_and_quick_steps_by_and_by(monkeypatch):
+    """A step of 1 s and one of 9 s in turn: from the speed alone 99 s were left, then 490."""
+    times = [0, *(10 * pair + more for pair in range(25) for more in (1, 10))]
+    clock = iter(times)
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: next(clock))
+    events = (Progress("sampling", step, 100) for step in range(1, len(times)))
+    left = [event.seconds_left for event in timing.timed(events, begin=0, expected=400.0)]
+    rises = [after - before for before, after in itertools.pairwise(left)]
+    assert max(rises) < 5
+    assert left[0] < 405
+    assert 190 < left[-1] < 250  # half of what was expected to be left, half of what its speed says
 
 
 def test_a_run_that_goes_on_is_timed_from_where_it_does(monkeypatch):

@@ -229,7 +229,7 @@ def test_settings_survive_a_reload_and_a_link_wins(page, url):
     assert (left_out.input_value(), number(page, "width").input_value()) == ("", "256")
     told = page.get_by_role("alert").filter(has_text="Not taken over")
     expect(told).to_contain_text("Steps must be a whole number from 1 to 1000, got 9999.")
-    names = "demo-text-to-image, text2img-large, text2img256"
+    names = "demo-text-to-image, stable-diffusion-v1-4, text2img-large, text2img256"
     expect(told).to_contain_text(f"Model must be one of {names}, got nope.")
     assert page.locator(f"{TAB}-preset input").first.input_value().startswith("Landscapes")
     page.locator(f"{TAB}-undo").click()
