@@ -178,8 +178,10 @@ def _marks_all(request: Inpaint) -> bool:
 def _with(request: Inpaint) -> str:
     """What a picture shows after words were drawn into it, as far as that is known."""
     prompt = textwrap.shorten(request.prompt, 120, placeholder=" …")
-    is_alone = _marks_all(request) or not request.image.title
-    return prompt if is_alone else f"{request.image.title}, with {prompt}"
+    title = request.image.title
+    if _marks_all(request) or not title:
+        return prompt
+    return title if f", with {prompt}," in f"{title}," else f"{title}, with {prompt}"
 
 
 def _inpaint(request: Inpaint) -> str:

@@ -98,6 +98,8 @@ def test_all_that_decides_a_title_is_in_that_of_the_sheet(tmp_path):
     filled = Inpaint(image=image, outpaint_top=8, prompt="a boat")
     assert title(filled) == "a lake, with a boat, grown to 8 × 16 px"
     assert subject(filled) == "a lake, with a boat"  # what is made of it shows the boat, too
+    there = EncodedImage.from_array(np.zeros((8, 8), np.uint8), "a lake, with a boat, by night")
+    assert subject(replace(filled, image=there)) == "a lake, with a boat, by night"
     prompts = Comparison(filled, Axis("prompt", ("a red boat", "a tree")))
     assert title(prompts) == "a red boat, a tree"
     assert settings(prompts).startswith("2 prompts")

@@ -51,9 +51,12 @@ def test_before_is_as_large_as_after(tmp_path, monkeypatch):
 def test_a_received_picture_has_nothing_painted_on_it(tmp_path):
     path = tmp_path / "picture.png"
     path.write_bytes(PICTURE.png)
-    values = inpaint.received(path, "demo-inpaint")
+    values = inpaint.received(path, load_preset("demo-inpaint"))
     got = values.pop("painting")
-    assert values == dict.fromkeys(inpaint.SIDES, 0)  # the last picture's canvas may have grown
+    # the last picture's canvas may have grown, and words said what to draw in its hole
+    last = dict.fromkeys(inpaint.SIDES, 0) | {"prompt": "", "negative_prompt": ""}
+    assert {name: values[name] for name in last} == last
+    assert (values["preset"], values["steps"]) == ("demo-inpaint", 20)
     assert got.labels.shape == (5, 7) and not got.labels.any()
     np.testing.assert_array_equal(got.picture.array(), PICTURE.array())
 
@@ -69,7 +72,7 @@ def test_a_painting_is_a_label_map():
 @pytest.mark.parametrize(
     ("room", "asked", "says"),
     [
-        (8, "auto", "; take more memory or set Working size to 896 px."),
+        (8, "auto", "; take more memory or set Working size to 640 px."),
         (0.01, "auto", "; take more memory."),
         (16, "whole", "; in bands it is the same picture in less."),
     ],

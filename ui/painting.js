@@ -150,7 +150,8 @@ function tellSize() {
   if (!surface) return;
   const [left, top, right, bottom] = view.margins;
   const grown = view.margins.some(Boolean) ? ` → ${surface.width + left + right} × ${surface.height + top + bottom}` : "";
-  parts.about.textContent = `${surface.width} × ${surface.height}${grown} px · ${described}`;
+  const made = grown && kind === "mask" ? " and what is grown" : "";
+  parts.about.textContent = `${surface.width} × ${surface.height}${grown} px · ${described}${made}`;
 }
 
 const sizeLimit = () => Math.max(4, surface ? Math.min(surface.width, surface.height) : 512);

@@ -84,9 +84,10 @@ class Tab:
             values: Input values by name.
             preset: The current preset. If it is the suggested one, its settings are left alone.
             by_hand: Whether the user chose the current preset. If so, it is kept.
-            prompt: The current prompt. Unless it is empty, it is kept.
+            prompt: The current prompt. It is kept if there is one, unless the picture takes it
+                away.
         """
-        if prompt.strip():
+        if prompt.strip() and values.get("prompt"):
             values = {name: value for name, value in values.items() if name != "prompt"}
         if by_hand or values.get("preset") == preset:
             values = {name: value for name, value in values.items() if name not in MODELS_OWN}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -15,14 +14,15 @@ from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
 
 from ldm.catalog.registry import load_preset
+from ldm.catalog.schema import Preset
 from ldm.errors import LDMError, RequestError
 from ldm.jobs import JobQueue
 from ldm.requests import EncodedImage, Inpaint, controls
 from ui import prompt
 from ui.controls import QUIET
-from ui.form import Form
+from ui.form import Form, preset_values
 from ui.painting import Painter, Painting
-from ui.prompt import Reader
+from ui.prompt import PROMPTS, Reader
 from ui.run import Picture
 from ui.slider import BeforeAfter, Pair
 from ui.stage import Updates
@@ -65,7 +65,7 @@ def create(jobs: JobQueue) -> Tab:
         jobs,
         to_fields=lambda values: to_fields(reader.suited(values)),
         to_values=to_values,
-        receive=received,
+        receive=lambda path, _: received(path, reader.usual),
         not_kept=frozenset({"painting"}),
     )
 
@@ -147,9 +147,10 @@ def about_the_area(message: str) -> str:
         return message
     width, height = map(int, sized.groups())
     rest = message[sized.end() :].replace("take a smaller size.", "take a smaller Working size.")
-    if less := re.search(r" or about (\d+) x \d+ px\.$", rest):
-        longest = int(less[1]) * math.sqrt(max(width, height) / min(width, height))
-        side = int(longest // SIZE.step * SIZE.step)
+    if less := re.search(r" or (\d+) x \d+ px\.$", rest):
+        side = int(
+            int(less[1]) // SIZE.step * SIZE.step
+        )  # of the longer side; the other needs less
         works = f" or set Working size to {side} px." if side >= SIZE.minimum else "."
         rest = rest[: less.start()] + works
     return f"the area around the mask, at {width} x {height} px,{rest}"
@@ -184,8 +185,12 @@ def to_values(request: Any) -> Values:
     return values | {"working_size": str(request.working_size or "")}
 
 
-def received(path: Path, _: str) -> Values:
-    """Input values for a picture from another tab: an empty mask and no outpainting."""
+def received(path: Path, usual: Preset) -> Values:
+    """Input values for a picture from another tab: an empty mask and no outpainting.
+
+    Words that were there said what to draw in another hole; the `usual` model needs none.
+    """
     picture = EncodedImage.from_file(path)
     painting = Painting(np.zeros(picture.size[::-1], np.uint8), picture)
-    return {"painting": painting} | dict.fromkeys(SIDES, 0)
+    new = {"painting": painting} | dict.fromkeys(SIDES, 0) | dict.fromkeys(PROMPTS, "")
+    return new | {"preset": usual.name} | preset_values(usual)
