@@ -95,7 +95,7 @@ def test_a_shipped_model_without_its_first_stage_names_the_training_of_that(monk
     preset = load_preset("demo-layout")
     monkeypatch.setattr(module, "is_there", lambda path: path != preset.first_stage_path)
     manager = ModelManager(device="cpu", memory_budget=2**40)
-    with pytest.raises(CheckpointError, match="get it with `python -m ldm train .*/kl-f4.yaml`"):
+    with pytest.raises(CheckpointError, match="get it with python -m ldm train .*/kl-f4.yaml$"):
         loaded(manager, preset.name)
 
 

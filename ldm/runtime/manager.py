@@ -216,7 +216,7 @@ class ModelManager:
         owner = preset
         if path == preset.first_stage_path:
             owner = load_preset(preset.first_stage_preset, **self._places)
-        return f"{preset.name} is not on disk: {path} is missing; get it with `{owner.how_to_get}`."
+        return f"{preset.name} is not on disk: {path} is missing; get it with {owner.how_to_get}"
 
     def _load_files(self, preset: Preset) -> Any:
         model = self._load_networks(preset)
