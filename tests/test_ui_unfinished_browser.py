@@ -45,9 +45,13 @@ def test_it_goes_on_or_is_discarded(page, data_dir):
     assert min(step for step in seen if step) >= first
     assert cancel(page) > first
 
+    page.wait_for_timeout(500)  # that it does not go cannot be waited for
+    expect(page.locator(f"{TAB}-picture img")).to_be_visible()  # what there is of it
+    expect(page.locator(f"{TAB}-plate .title")).to_have_count(0)
     page.locator(f"{TAB}-discard").click()
     expect(page.locator(f"{TAB}-go-on")).to_be_hidden()
     expect(page.locator(f"{TAB}-strip")).to_contain_text("Nothing is being made")
+    expect(page.locator(f"{TAB}-picture img")).to_have_count(0)
     assert not [*(data_dir / "unfinished").glob("*")]
     page.reload()
     page.locator(f"#tab-{TASK}-button").click()

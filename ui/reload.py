@@ -32,10 +32,11 @@ def resume_on_load(page: gr.Blocks, jobs: JobQueue, stage: Stage, task: str, kep
 
     def discard(visit: Visit) -> Updates:
         kept.discard(visit)
-        return {stage.status: strip(None, rest=visit.rest)}
+        return stage.show_one(visit.shown) | {stage.status: strip(None, rest=visit.rest)}
 
     starts_run(jobs, stage, stage.rest.go_on, kept.request, {})
-    stage.rest.discard.click(discard, stage.visit, stage.status, **QUIET)
+    shown = [*stage.shown_one, stage.status]
+    stage.rest.discard.click(discard, stage.visit, shown, **QUIET)
     page.load(
         resume,
         [stage.visit, gr.Textbox(visible=False), gr.Textbox(visible=False)],

@@ -89,7 +89,7 @@ class Stage:
         return updates
 
     def ended(self, event: Any, visit: Visit, job_id: str = "") -> Updates:
-        """Updates for the last event of a run; without a result, the previous picture is shown."""
+        """Updates for the last event of a run; without a result, the chosen picture is shown."""
         if isinstance(event, Failed):
             event = Failed(in_words(self.reword(event.message), self.labels), event.unfinished)
         told = {self.status: strip(event, job_id, rest=visit.rest)}
@@ -264,4 +264,11 @@ def follow(jobs: JobQueue, stage: Stage, visit: Visit) -> Iterator[Updates]:
         yield updates
     visit.job_id = None
     visit.ended(event)
-    yield stage.ended(event, visit, job_id)
+    if preview is None or getattr(event, "unfinished", None) is None:
+        yield stage.ended(event, visit, job_id)
+        return
+    # what there is of it stays on show: another picture would be taken for it
+    visit.shown = None
+    updates = stage.ended(event, visit, job_id)
+    del updates[stage.picture]
+    yield updates
