@@ -30,6 +30,7 @@ from ui.tab import EXAMPLES, Component, Tab, Values, example_paths
 PLACEHOLDERS = {"variations": "none", "negative_prompt": "none"}
 FIXED = "<p>This seed is fixed: the same settings make the same picture.</p>"
 LARGER_SIZES = "Larger sizes, in multiples of {}, show more of the land."
+OF_ANYTHING = "Larger sizes, in multiples of {}, show more, at times things twice: see Small first."
 LARGER = {
     "inpaint": "It sees what is around the mask; the picture may have any size.",
     "semantic": "Larger maps show more of the land.",
@@ -259,7 +260,8 @@ def about_model(preset: Preset) -> str:
         about = preset.description or f"Makes pictures {preset.factor} times as large."
         return f"<p>{html.escape(about)}</p>"
     if preset.is_on_disk:
-        larger = LARGER.get(preset.task, LARGER_SIZES).format(preset.size_multiple)
+        of_size = LARGER_SIZES if preset.origin == "shipped" else OF_ANYTHING
+        larger = LARGER.get(preset.task, of_size).format(preset.size_multiple)
         return f"<p>Trained at {preset.width} × {preset.height} px. {larger}</p>"
     return (
         "<p class='missing'>Not on this machine yet. Get it with "
