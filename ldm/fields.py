@@ -126,12 +126,21 @@ def check(request: Any) -> None:
     allowed = field_types(type(request))
     for name, about in controls(type(request)).items():
         value = _plain(getattr(request, name))
-        value = value if about.converts is None else about.converts(value)
+        value = value if about.converts is None else _converted(name, value, about.converts)
         object.__setattr__(request, name, value)
         if value is None and allowed[name].is_optional:
             continue
         _check_type(name, value, allowed[name].kind)
         _check_range(name, value, about)
+
+
+def _converted(name: str, value: Any, converts: Callable[[Any], Any]) -> Any:
+    try:
+        return converts(value)
+    except RequestError as error:
+        if not hasattr(value, "dtype"):
+            raise  # a file's name is told
+        raise RequestError(f"{name}: {error}") from error  # an array has none
 
 
 def _check_type(name: str, value: Any, kind: type) -> None:

@@ -9,7 +9,7 @@ from ldm.errors import RequestError
 from ldm.images import EncodedImage, to_arrays, to_tensor
 from ldm.picture_files import MAX_TITLE
 from ldm.request_json import read_file
-from ldm.requests import Inpaint
+from ldm.requests import Inpaint, Semantic
 from ldm.tasks.denoising import EMPTY, grid
 
 
@@ -140,3 +140,10 @@ def test_a_mask_asks_for_new_pixels_from_middle_grey_on():
     want = [[False, False], [True, True]]
     assert EncodedImage.from_array(grey).marked().tolist() == want
     assert EncodedImage.from_array(colour).marked().tolist() == want
+
+
+def test_an_array_that_is_wrong_is_told_with_its_field():
+    with pytest.raises(RequestError, match="^label_map: an array of a picture must hold whole"):
+        Semantic(label_map=np.zeros((4, 4), np.float32))
+    with pytest.raises(RequestError, match="^mask: an array of a picture must hold 0 to 255"):
+        Inpaint(image=np.zeros((4, 4), np.uint8), mask=np.full((4, 4), 256))

@@ -174,6 +174,7 @@ def test_wrong_input_is_a_sentence_and_loses_nothing(page):
     told = page.locator(f"{TAB}-strip .strip.failed")
     prompt(page).fill("a beach")
     set_steps(page, 3)
+    expect(page.locator(f"{TAB}-go")).to_have_attribute("title", "Ctrl+Enter")
     page.keyboard.press("Control+Enter")
     wait_done(page)
     wrong = (("130", "Width must be a multiple of 16 px"), ("", "Width must be 16 to 4096 px"))

@@ -20,6 +20,11 @@ function nameDownloads() {
   }
 }
 
+// Gradio's buttons have no tooltip.
+function nameKeys() {
+  for (const button of document.querySelectorAll("button.lc-go:not([title])")) button.title = "Ctrl+Enter";
+}
+
 // A sign of each tab stands outside it: a tab that is not open, or was never opened, has no strip.
 function markBusyTabs() {
   for (const sign of document.querySelectorAll(".lc-sign")) {
@@ -36,6 +41,6 @@ let naming = 0; // once for all that changes until the page is drawn
 new MutationObserver(() => {
   naming ||= requestAnimationFrame(() => {
     naming = 0;
-    for (const name of [nameFields, nameDownloads, markBusyTabs, markTold]) name();
+    for (const name of [nameFields, nameDownloads, nameKeys, markBusyTabs, markTold]) name();
   });
 }).observe(document, { childList: true, subtree: true });
