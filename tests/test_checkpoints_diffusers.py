@@ -148,6 +148,13 @@ def test_clips_part_of_a_pipeline_keeps_its_names(pipeline):
     assert f"cond_stage_model.transformer.{name}" in read_checkpoint(pipeline)
 
 
+def test_a_part_may_be_there_in_half_precision_alone(pipeline):
+    file = pipeline / "unet" / "diffusion_pytorch_model.safetensors"
+    names = set(read_checkpoint(pipeline))
+    file.rename(file.with_suffix(".fp16.safetensors"))
+    assert set(read_checkpoint(pipeline)) == names
+
+
 def test_a_first_stages_folder_is_read_alone(pipeline):
     assert set(read_checkpoint(pipeline / "vqvae")) == {"quant_conv.bias"}
 

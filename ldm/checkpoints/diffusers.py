@@ -19,6 +19,8 @@ from ldm.errors import CheckpointError
 WEIGHT_NAMES = (
     "diffusion_pytorch_model.safetensors",
     "model.safetensors",
+    "diffusion_pytorch_model.fp16.safetensors",
+    "model.fp16.safetensors",
     "diffusion_pytorch_model.bin",
     "pytorch_model.bin",
 )
