@@ -77,6 +77,18 @@ def test_what_is_none_is_left_out_in_a_sentence(drop, caplog, header, length, wo
     assert words in caplog.text
 
 
+def test_a_pickle_is_to_be_converted_first(drop, caplog):
+    models = drop(of_shapes())
+    (models / "Dream v2.1.ckpt").touch()  # from which it was converted
+    (models / "other.ckpt").touch()
+    assert load_preset("Dream v2.1", models).is_on_disk
+    with pytest.raises(PresetError, match="ldm convert .*other.ckpt .*other.safetensors makes"):
+        load_preset("other", models)
+    with caplog.at_level(logging.WARNING):
+        assert "other" not in {preset.name for preset in list_presets(models)}
+    assert "left out" in caplog.text
+
+
 def test_a_file_does_not_take_the_place_of_a_shipped_model(drop):
     models = drop(of_shapes(), "demo-inpaint")
     assert load_preset("demo-inpaint", models).origin == "shipped"

@@ -21,7 +21,7 @@ from ldm.catalog import diffusers
 from ldm.catalog.compvis import PRESETS_DIR, preset_values
 from ldm.catalog.parsing import parse, read_yaml
 from ldm.catalog.schema import Preset, Weights
-from ldm.catalog.single_files import SUFFIX, preset_like
+from ldm.catalog.single_files import PICKLED, SUFFIX, preset_like
 from ldm.errors import PresetError
 
 MODELS_DIR = Path("models")
@@ -110,7 +110,8 @@ def _own_models(models_dir: Path, presets_dir: Path) -> dict[str, Path]:
     published = _preset_files(presets_dir)
     names = (*CONFIG_NAMES, PIPELINE_NAME, OWN_NAME)
     configs = [path for name in names for path in sorted(models_dir.glob(f"*/{name}"))]
-    singles = {path.stem: path for path in sorted(models_dir.glob(f"*{SUFFIX}"))}
+    files = [path for end in (PICKLED, SUFFIX) for path in sorted(models_dir.glob(f"*{end}"))]
+    singles = {path.stem: path for path in files}
     places = singles | {path.parent.name: path.parent for path in configs}
     return {name: place for name, place in places.items() if name not in published}
 

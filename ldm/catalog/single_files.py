@@ -14,6 +14,7 @@ from typing import Any
 from ldm.errors import PresetError
 
 SUFFIX = ".safetensors"
+PICKLED = ".ckpt"
 MAX_HEADER_BYTES = 16 * 1024 * 1024
 _FIRST = "model.diffusion_model.input_blocks.0.0.weight"
 _CONTEXT = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
@@ -30,6 +31,11 @@ def preset_like(path: Path) -> str:
     Raises:
         PresetError: If the file is damaged or of an architecture that needs its configuration.
     """
+    if path.suffix == PICKLED:
+        raise PresetError(
+            f"{path} does not say what it holds; python -m ldm convert {path} "
+            f"{path.with_suffix(SUFFIX)} makes a file that does."
+        )
     about = path.stat()
     return _preset_like(path, about.st_size, about.st_mtime_ns)
 
