@@ -144,9 +144,8 @@ def variations() -> Any:
     return control(
         "",
         label="Variations",
-        help="Other seeds that the noise is turned towards, and how far: 7:0.3 is three tenths of "
-        "the way to seed 7, new:0.3 to one that is drawn; several are parted by commas. Picture i "
-        "of a batch takes the last of them + i",
+        help="Turns the noise towards that of other seeds: 7:0.3 goes three tenths of the way to "
+        "seed 7, new:0.3 to a new one; several are parted by commas",
         max_length=500,
         reads=read_variations,
         advanced=True,

@@ -107,7 +107,7 @@ LAND = {  # class of a label map -> what its places are called
     "mountain": FAR["mountains"],
     "hill": FAR["hills"],
     "grass": GROUNDS["grass"],
-    "meadow": GROUNDS["autumn"],
+    "autumn field": GROUNDS["autumn"],
     "snow": GROUNDS["snow"],
     "sand": GROUNDS["sand"],
     "water": LAKES,

@@ -22,7 +22,7 @@ CLASSES: dict[str, palettes.Colour] = {
     "mountain": (124, 122, 148),
     "hill": (142, 176, 120),
     "grass": (86, 152, 70),
-    "meadow": (208, 142, 60),
+    "autumn field": (208, 142, 60),
     "snow": (244, 248, 255),
     "sand": (236, 208, 148),
     "water": (60, 120, 180),
@@ -51,7 +51,7 @@ USUAL: Counts = {"house": (1,), "pine": (1, 2, 3), "tree": (1, 2), "boat": (1, 2
 """Possible numbers of objects of a kind per 128 px of width, if the kind occurs."""
 MORE: Counts = dict.fromkeys(OBJECTS, (1, 1, 2, 3, 4))
 """Numbers of objects in a world from which a model can learn to count."""
-GROUND_CLASS = {"grass": "grass", "autumn": "meadow", "snow": "snow", "sand": "sand"}
+GROUND_CLASS = {"grass": "grass", "autumn": "autumn field", "snow": "snow", "sand": "sand"}
 VOCABULARY = captions.vocabulary()
 
 
