@@ -20,6 +20,7 @@ from ldm.evaluation.held_out import HeldOut, held_out
 from ldm.evaluation.report import IN_PIECES
 from ldm.evaluation.text_to_image import object_shares, times_counted
 from ldm.evaluation.upscale import enlarged
+from ldm.images import to_tensor
 from ldm.tasks.joining import joined
 
 
@@ -156,14 +157,21 @@ def test_objects_that_are_asked_for_are_found_where_the_pictures_are_real(monkey
 
 def test_boxes_are_found_where_the_pictures_are_real(monkeypatch):
     preset = load_preset("demo-layout")
-    monkeypatch.setattr(layout, "draw_layouts", lambda p, m, boxes, size: real_pictures(size))
+    stretched = layout.stretched_scenes(8, 128)
+
+    def real(p, m, boxes, size):
+        if boxes == [sample.boxes for sample in stretched]:
+            return to_tensor([sample.image for sample in stretched])
+        return real_pictures(size)
+
+    monkeypatch.setattr(layout, "draw_layouts", real)
     rows = layout.measure(preset, 8)
-    assert set(values(rows, "boxes found")) == {1.0}
-    assert [row.size for row in rows if row.at_least] == ["128 x 128"]
-    mirrored = lambda p, m, boxes, size: real_pictures(size).flip(3)  # noqa: E731
-    monkeypatch.setattr(layout, "draw_layouts", mirrored)
+    assert set(values(rows, "boxes found") + values(rows, "boxes of any shape")) == {1.0}
+    assert [row.size for row in rows if row.at_least] == ["128 x 128"] * 2
+    monkeypatch.setattr(layout, "draw_layouts", lambda *about: real(*about).flip(2))
     rows = layout.measure(preset, 8)
-    assert values(rows, "boxes found at IoU 0.5, share of real: all")[0] < 0.4
+    for what in ("boxes found", "boxes of any shape found"):
+        assert values(rows, f"{what} at IoU 0.5, share of real: all")[0] < 0.4
 
 
 def test_a_box_counts_from_half_an_overlap_on():

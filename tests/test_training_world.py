@@ -3,7 +3,7 @@ import pytest
 
 from ldm.data.scenes import IDS, OBJECTS
 from ldm.training import world
-from ldm.training.world import World, half_close_world, open_world
+from ldm.training.world import World, half_close_world, open_world, stretched_world
 
 
 @pytest.fixture(autouse=True)
@@ -82,3 +82,22 @@ def test_worlds_that_differ_in_size_or_captions_share_no_file(tmp_path):
     assert small.key != large.key
     assert np.array_equal(small.images, wordy.images)
     assert [len(world.about[0]["captions"]) for world in (small, wordy)] == [8, 3]
+
+
+def test_stretched_scenes_have_boxes_of_any_shape_and_their_things_in_them(tmp_path):
+    world = stretched_world(tmp_path, "train", count=60, size=64, captions=1, stretch=2.0)
+    plain = open_world(tmp_path, "train", count=60, size=64, captions=1)
+    assert world.key != plain.key
+    assert not np.array_equal(world.images, plain.images)
+    shapes = [ratios(of, ("pine", "tree", "boat")) for of in (world, plain)]
+    assert np.ptp(np.log(shapes[0])) > 1.3 * np.ptp(np.log(shapes[1]))
+    for labels, about in zip(world.labels, world.about, strict=True):
+        for box in about["boxes"]:
+            inside = labels[box["y0"] : box["y1"], box["x0"] : box["x1"]]
+            assert (inside == IDS[box["label"]]).any()
+
+
+def ratios(world, names):
+    """Width by height of the boxes of these things."""
+    boxes = (box for about in world.about for box in about["boxes"] if box["label"] in names)
+    return [(box["x1"] - box["x0"]) / (box["y1"] - box["y0"]) for box in boxes]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ldm.catalog.layout_tokens import LabelledBox
 from ldm.catalog.schema import Preset
-from ldm.data.scenes import BOX_CLASSES, CLASSES, IDS, Box
+from ldm.data.scenes import BOX_CLASSES, CLASSES, IDS, Box, Sample
 from ldm.data.stretched import stretched_scene
 from ldm.evaluation.critic import judge, load_critic
 from ldm.evaluation.drawing import Size, draw, sizes, trained_size
@@ -62,14 +62,19 @@ def _of_any_shape(
     A box of a tree may be wider than tall there, as a person may draw it.
     """
     size = trained_size(preset, scenes)
-    seeds = (np.random.default_rng([STRETCHED, i]) for i in range(scenes))
-    real = [stretched_scene(rng, size.width, STRETCH) for rng in seeds]
+    real = stretched_scenes(scenes, size.width)
     boxes = [sample.boxes for sample in real]
     seen = judge(critic, draw_layouts(preset, model, boxes, size)).labels
     truth = judge(critic, to_tensor([sample.image for sample in real])).labels
     for what, share in _shares(seen, truth, boxes).items():
         measured = f"boxes of any shape found at IoU {MIN_OVERLAP:g}, share of real: {what}"
         yield Row(measured, share, "", BAR if what == "all" else None, str(size))
+
+
+def stretched_scenes(count: int, side: int) -> list[Sample]:
+    """Draw `count` held-out scenes of `side` x `side` px, stretched along one side."""
+    seeds = (np.random.default_rng([STRETCHED, i]) for i in range(count))
+    return [stretched_scene(rng, side, STRETCH) for rng in seeds]
 
 
 def _shares(seen: Tensor, real: Tensor, boxes: Sequence[Sequence[Box]]) -> dict[str, float]:
