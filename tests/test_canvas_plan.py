@@ -1,6 +1,7 @@
 """What is whole, what is in bands and what is refused follows from sizes and bytes alone."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from ldm.canvas.windows import EvenWindows
 from ldm.errors import MemoryBudgetError, RequestError
 
 MIB = 2**20
+WINDOWS = EvenWindows((32, 32), 4)
 FACTS = Facts(
     factor=4,
     multiple=16,
@@ -75,18 +77,27 @@ def test_guidance_counts_twice_for_the_denoiser():
 def test_what_cannot_fit_is_refused_with_what_could():
     with pytest.raises(MemoryBudgetError, match=r"4096 x 4096 px needs at least 264 MiB, even in"):
         plan(Canvas(1024, 1024), FACTS, Resources(64 * MIB))
-    with pytest.raises(MemoryBudgetError, match=" or ([0-9]+) x ") as caught:
-        plan(Canvas(1024, 1024), FACTS, Resources(64 * MIB))
-    side = int(re.search(r" or ([0-9]+) x \1 px\.$", str(caught.value))[1])
-    assert side % FACTS.multiple == 0
-    assert plan(Canvas(side // 4, side // 4), FACTS, Resources(64 * MIB)).cover == "bands"
-    larger = (side + FACTS.multiple) // 4
-    with pytest.raises(MemoryBudgetError):
-        plan(Canvas(larger, larger), FACTS, Resources(64 * MIB))
     with pytest.raises(MemoryBudgetError, match="on the disk while it is made and 100 MiB are fr"):
         plan(Canvas(1024, 1024), FACTS, Resources(600 * MIB, disk=100 * MIB))
     with pytest.raises(MemoryBudgetError, match="in bands it is the same picture in less"):
         plan(Canvas(1024, 1024), FACTS, Resources(600 * MIB), "whole")
+
+
+@pytest.mark.parametrize("canvas", [(1024, 1024), (2048, 100), (100, 2048)])
+@pytest.mark.parametrize("asked", ["auto", "bands", "windows"])
+@pytest.mark.parametrize("resources", [Resources(3 * MIB), Resources(MIB, disk=70 * MIB)])
+def test_the_size_that_is_proposed_works_and_no_larger_one_does(canvas, asked, resources):
+    canvas = Canvas(*canvas, windows=WINDOWS)
+    with pytest.raises(MemoryBudgetError) as caught:
+        plan(canvas, FACTS, resources, asked)
+    side = int(re.search(r" or ([0-9]+) x \1 px\.$", str(caught.value))[1])
+    assert side % FACTS.multiple == 0
+    cells = side // FACTS.factor
+    assert plan(replace(canvas, rows=cells, columns=cells), FACTS, resources, asked)
+    cells += FACTS.multiple // FACTS.factor
+    if cells**2 <= canvas.cells:
+        with pytest.raises(MemoryBudgetError):
+            plan(replace(canvas, rows=cells, columns=cells), FACTS, resources, asked)
 
 
 @pytest.mark.parametrize(
@@ -113,9 +124,6 @@ def test_bands_can_be_asked_for():
         RequestError, match="cover must be one of auto, whole, bands, windows, got 'til"
     ):
         plan(Canvas(16, 16), FACTS, Resources(2**30), "tiles")
-
-
-WINDOWS = EvenWindows((32, 32), 4)
 
 
 def test_windows_are_taken_only_when_asked():

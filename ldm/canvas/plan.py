@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from bisect import bisect
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -146,8 +145,13 @@ def windows_of(canvas: Canvas) -> EvenWindows | None:
     return None if windows.size == (canvas.rows, canvas.columns) else windows
 
 
-def _covered(canvas: Canvas, facts: Facts, resources: Resources, asked: str) -> Plan:
-    """Plan a canvas whose denoiser sees `canvas.windows` one at a time; None: all of it."""
+def _covered(
+    canvas: Canvas, facts: Facts, resources: Resources, asked: str, *, proposes: bool = True
+) -> Plan:
+    """Plan a canvas whose denoiser sees `canvas.windows` one at a time; None: all of it.
+
+    `proposes`: whether a refusal names a size that works.
+    """
     pixels = PIXEL_BYTES * canvas.count * canvas.cells * facts.factor**2
     free = resources.memory - pixels
     batch = canvas.together
@@ -163,7 +167,7 @@ def _covered(canvas: Canvas, facts: Facts, resources: Resources, asked: str) -> 
             f"{_size(canvas, facts)} whole needs about {_mib(_most(need) + pixels)} and there are "
             f"{_mib(resources.memory)}; in bands it is the same picture in less."
         )
-    return _bands(canvas, facts, resources, in_bands, need, pixels)
+    return _bands(canvas, facts, resources, in_bands, need, pixels, asked, proposes)
 
 
 def _whole(canvas: Canvas, facts: Facts, batch: int) -> dict[str, int]:
@@ -191,9 +195,11 @@ def _bands(  # noqa: PLR0913  (what `plan` found so far)
     in_bands: dict[str, bool],
     need: dict[str, int],
     pixels: int,
+    asked: str,
+    proposes: bool,
 ) -> Plan:
     """Plan one picture at a time, with the networks of `in_bands` in bands, the others whole."""
-    wide = canvas.windows.size[1] if canvas.windows else canvas.columns
+    wide = min(canvas.windows.size[1], canvas.columns) if canvas.windows else canvas.columns
     ways = {
         "unet": (facts.unet_bands, canvas.passes, wide, _at_once(canvas)),
         "decoder": (facts.decoder_bands, 1, canvas.columns, canvas.cells),
@@ -201,13 +207,14 @@ def _bands(  # noqa: PLR0913  (what `plan` found so far)
     }
     used = [ways[name] for name in in_bands if in_bands[name]]
 
-    def least_at(columns: int) -> int:
-        return max(times * bands.least(min(columns, most)) for bands, times, most, _ in used)
-
-    least = least_at(canvas.columns)
+    least = max(times * bands.least(columns) for bands, times, columns, _ in used)
     free = resources.memory - pixels
     if least > free:
-        raise MemoryBudgetError(_too_little(canvas, facts, resources, least_at))
+        smaller = _largest_square(canvas, facts, resources, asked) if proposes else ""
+        raise MemoryBudgetError(
+            f"{_size(canvas, facts)} needs at least {_mib(least + pixels)}, even in bands, and "
+            f"there are {_mib(resources.memory)}; take more memory{smaller}."
+        )
     spilled = max(round(times * bands.spilled * cells) for bands, times, _, cells in used)
     spilled += BEHIND if spilled else 0
     if spilled > resources.disk:
@@ -225,26 +232,22 @@ def _bands(  # noqa: PLR0913  (what `plan` found so far)
     return Plan("bands", 1, **in_bands, budget=budget, memory=memory, why=why)
 
 
-def _too_little(
-    canvas: Canvas, facts: Facts, resources: Resources, least_at: Callable[[int], int]
-) -> str:
-    """Say what is missing, and the largest square that there is memory for.
+def _largest_square(canvas: Canvas, facts: Facts, resources: Resources, asked: str) -> str:
+    """Return " or SIDE x SIDE px": the largest square that can be made instead; "" if too small."""
 
-    `least_at`: bytes that bands of so many columns need, without the picture itself.
-    """
+    def fails(side: int) -> bool:
+        cells = side // facts.factor
+        square = replace(canvas, rows=cells, columns=cells)
+        try:
+            _covered(square, facts, resources, asked, proposes=False)
+        except MemoryBudgetError:
+            return True
+        return False
 
-    def needs(side: int, other: int) -> int:
-        return least_at(side // facts.factor) + PIXEL_BYTES * canvas.count * side * other
-
-    height, width = canvas.rows * facts.factor, canvas.columns * facts.factor
-    sides = range(facts.multiple, math.isqrt(height * width) + 1, facts.multiple)
-    fit = bisect(sides, resources.memory, key=lambda side: needs(side, side))
-    side = sides[fit - 1] if fit else 0
-    smaller = f" or {side} x {side} px" if side >= SMALLEST_PX else ""
-    return (
-        f"{_size(canvas, facts)} needs at least {_mib(needs(width, height))}, even in bands, and "
-        f"there are {_mib(resources.memory)}; take more memory{smaller}."
-    )
+    longest = math.isqrt(canvas.cells) * facts.factor
+    sides = range(facts.multiple, longest + 1, facts.multiple)
+    side = facts.multiple * bisect(sides, False, key=fails)
+    return f" or {side} x {side} px" if side >= SMALLEST_PX else ""
 
 
 def _size(canvas: Canvas, facts: Facts) -> str:
