@@ -14,6 +14,7 @@ from ldm.catalog.architecture import Architecture, ScheduleConfig
 from ldm.catalog.compvis import TARGETS, preset_values, read_architecture
 from ldm.catalog.parsing import parse, read_yaml
 from ldm.catalog.registry import list_presets, load_preset
+from ldm.catalog.schema import Defaults
 from ldm.errors import PresetError
 
 TINY = Path(__file__).parent / "reference" / "tiny"
@@ -229,6 +230,7 @@ def test_early_folders_of_stable_diffusion_understate_the_trained_size(tmp_path)
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
+        ("vocab_size", 1000, "vocab_size must be at least 49408, got 1000"),
         ("hidden_act", "gelu", "hidden_act must be quick_gelu, got 'gelu'"),
         ("num_attention_heads", 8, "num_attention_heads must be 12, got 8"),
         ("num_hidden_layers", None, "num_hidden_layers must be a whole number"),
@@ -238,7 +240,7 @@ def test_another_text_encoder_of_a_diffusers_folder_is_an_error(tmp_path, key, v
     folder = stable_folder(tmp_path / "m")
     (folder / "text_encoder/config.json").write_text(json.dumps(CLIP | {key: value}))
     with pytest.raises(PresetError, match=words):
-        diffusers.preset_values(folder)
+        load_preset("m", models_dir=tmp_path)
 
 
 def test_stable_diffusion_2_is_refused(tmp_path):
@@ -313,6 +315,7 @@ def test_the_configuration_for_inpainting_is_its_preset():
     values, preset = preset_values(config, "v1"), load_preset("stable-diffusion-inpainting")
     assert parse(Architecture, values["architecture"], "v1") == preset.architecture
     assert (values["task"], values["width"]) == (preset.task, preset.width)
+    assert Defaults(**values["defaults"]) == preset.defaults
     params["conditioning_key"] = "crossattn"
     with pytest.raises(PresetError, match="conditioning_key must be hybrid, got 'crossattn'"):
         preset_values(config, "v1")
@@ -343,6 +346,8 @@ def test_diffusers_folders_describe_the_published_models(tmp_path):
         architecture = parse(Architecture, values["architecture"], name)
         assert without_notation(architecture) == without_notation(preset.architecture)
         assert (values["task"], values["width"]) == (preset.task, preset.width)
+        if name.startswith("stable"):
+            assert Defaults(**values["defaults"]) == preset.defaults
 
 
 def test_a_diffusers_folder_in_models_is_a_preset(tmp_path):

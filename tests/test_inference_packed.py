@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ldm.errors import LDMError
-from ldm.inference import kernels
+from ldm.inference import kernels, packed
 from ldm.inference.kernels import ConvolutionKernel, LinearKernel
 from ldm.inference.packed import PackedConv2d, PackedLinear
 from ldm.inference.winograd import Winograd
@@ -138,3 +138,20 @@ def test_what_would_pass_packed_weights_over_is_refused(layer, use, words):
     with pytest.raises(LDMError, match=rf"{words}; load a plain one with .*prepared=False\)\.$"):
         use(around)
     assert all(p.dtype == torch.float32 for p in around.parameters())
+
+
+def test_a_sealed_model_refuses_before_anything_was_changed():
+    encoder = nn.Sequential(nn.Embedding(4, 2), PackedLinear.of(nn.Linear(2, 3), dtype=None))
+    model = nn.ModuleDict({"encoder": encoder, "classes": nn.Embedding(3, 2)})
+    packed.seal(model)
+    for network in (model, encoder, model["classes"]):
+        for use in (nn.Module.half, copy.deepcopy, nn.Module.cpu):
+            with pytest.raises(LDMError, match=r"load a plain one with"):
+                use(network)
+        with pytest.raises(LDMError, match="cannot be saved"):
+            network.state_dict()
+        with pytest.raises(LDMError, match="cannot be filled anew"):
+            network.load_state_dict({}, strict=False)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    with torch.no_grad():
+        assert encoder(torch.zeros(1, dtype=torch.int64)).shape == (1, 3)

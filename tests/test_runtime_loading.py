@@ -196,3 +196,10 @@ def test_a_prepared_model_refuses_a_gradient_in_a_sentence(wants):
             made.get(wants, lambda: model.denoise(x, t, cond))()
         with torch.no_grad():
             assert model.denoise(x, t, cond).isfinite().all()
+
+
+def test_a_prepared_model_cannot_be_broken_by_a_part_of_it():
+    with ModelManager(device="cpu").use("demo-class-conditional") as model:
+        with pytest.raises(LDMError, match="can be neither converted nor moved"):
+            model.conditioner.half()
+        assert model.condition(torch.tensor([3])).context.isfinite().all()

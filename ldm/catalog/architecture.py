@@ -26,6 +26,7 @@ CONDITIONER_KINDS = (
 )
 SENTENCE_KINDS = ("text", "clip")
 CLIP_HEAD_DIM = 64  # of all text transformers of CLIP
+CLIP_TOKENS = 49_408  # that CLIP's tokenizer knows; some files have learned more
 # hybrid: the latents around a hole and its mask -> concat, words -> context
 CONDITIONING = ("none", "crossattn", "concat", "hybrid")
 SCHEDULE_KINDS = ("scaled_linear", "linear", "cosine")
@@ -139,9 +140,17 @@ class ConditionerConfig:
                 raise PresetError(f"a conditioner of kind {self.kind} needs {name}")
             if given and name not in required | optional:
                 raise PresetError(f"a conditioner of kind {self.kind} has no {name}")
-        if self.kind == "clip" and self.n_embed % CLIP_HEAD_DIM:
+        if self.kind == "clip":
+            self._check_clip()
+
+    def _check_clip(self) -> None:
+        if self.n_embed % CLIP_HEAD_DIM:
             raise PresetError(
                 f"conditioner.n_embed must be a multiple of {CLIP_HEAD_DIM}, got {self.n_embed}"
+            )
+        if self.vocab_size < CLIP_TOKENS:
+            raise PresetError(
+                f"conditioner.vocab_size must be at least {CLIP_TOKENS}, got {self.vocab_size}"
             )
 
 

@@ -30,6 +30,9 @@ CLIP_L: Mapping[str, Any] = {
     "vocabulary": CLIP_MERGES,
 }
 
+# the authors' command for Stable Diffusion, whose configuration does not say it
+CLIP_DEFAULTS: Mapping[str, Any] = {"steps": 50, "sampler": "plms", "guidance_scale": 7.5}
+
 Values = dict[str, Any]
 
 # Parameters of training, logging and memory, which do not affect the computation.
@@ -104,7 +107,9 @@ def preset_values(config: Mapping[str, Any], where: str) -> Values:
         if not isinstance(cells, int):
             raise PresetError(f"{where}: image_size must be a whole number, got {cells!r:.80}.")
         side = cells * architecture.factor
-    return {"task": task, "architecture": values, "width": side, "height": side}
+    made = {"task": task, "architecture": values, "width": side, "height": side}
+    is_stable = architecture.conditioner.kind == "clip"
+    return made | ({"defaults": dict(CLIP_DEFAULTS)} if is_stable else {})
 
 
 def _task(architecture: Architecture, where: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ldm.catalog.architecture import CLIP_HEAD_DIM
-from ldm.catalog.compvis import BERT_VOCABULARY, CLIP_MERGES
+from ldm.catalog.compvis import BERT_VOCABULARY, CLIP_DEFAULTS, CLIP_MERGES
 from ldm.catalog.parsing import MAX_YAML_BYTES
 from ldm.errors import PresetError
 
@@ -79,7 +79,8 @@ def preset_values(folder: Path) -> Values:
     }
     factor = 2 ** (len(first_stage["ch_mult"]) - 1)
     side = _trained_cells(kind, unet, str(unet_path)) * factor
-    return {"task": TASKS[kind], "width": side, "height": side, "architecture": architecture}
+    made = {"task": TASKS[kind], "width": side, "height": side, "architecture": architecture}
+    return made | ({"defaults": dict(CLIP_DEFAULTS)} if kind.startswith(_STABLE) else {})
 
 
 def _trained_cells(kind: str, unet: Values, where: str) -> int:

@@ -4,14 +4,15 @@ Until then the weights stay where they were loaded, usually in the mapped file: 
 once, and parts that a task does not use, such as the encoder of a text-to-image model, cost
 nothing. Packing frees the plain weights layer by layer, so no second copy of the model is held.
 
-Packed weights have no gradients, and activations around them are overwritten. Every prepared
-network begins with one of these layers, so they refuse an input whose gradient is wanted, and to be
-saved, copied or converted, since their weights are no parameters.
+Packed weights have no gradients, and activations around them are overwritten, so these layers refuse
+an input whose gradient is wanted; and to be saved, copied or converted, since their weights are no
+parameters. `seal` lets a whole model refuse the latter.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 import torch
@@ -172,10 +173,31 @@ class PackedLinear(Packed):
         return kernel
 
 
+def seal(model: nn.Module) -> None:
+    """Let a prepared model and its networks refuse at once what their packed layers refuse.
+
+    A network may begin with layers that are not packed, such as an embedding: those would be
+    converted, and the model be broken, by the time that the first packed one refuses.
+    """
+    refusals = {
+        "_apply": "can be neither converted nor moved",
+        "__deepcopy__": "cannot be copied",
+        "load_state_dict": "cannot be filled anew",
+        "state_dict": "cannot be saved",
+    }
+    for module in (model, *model.children()):
+        for name, what in refusals.items():
+            setattr(module, name, partial(_refuse, what))
+
+
+def _refuse(what: str, *_: Any, **__: Any) -> NoReturn:
+    raise _only_plain(what)
+
+
 def _refuse_gradient(x: Tensor) -> None:
     """Raise LDMError if autograd follows x: it would leave out what the packed kernels do."""
     if x.requires_grad and torch.is_grad_enabled():
-        raise _only_plain("has no gradients", "; or compute under torch.no_grad()")
+        raise _only_plain("has no gradients", ", or compute under torch.no_grad()")
 
 
 def _only_plain(what: str, otherwise: str = "") -> LDMError:

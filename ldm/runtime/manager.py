@@ -22,6 +22,7 @@ from ldm.catalog.schema import Preset
 from ldm.checkpoints.apply import load_files, load_preview
 from ldm.checkpoints.parts import is_there
 from ldm.errors import CheckpointError, MemoryBudgetError
+from ldm.inference.packed import seal
 from ldm.inference.prepare import prepare, prepared_bytes
 from ldm.runtime.device import choose_device, choose_dtype, exact_float32
 from ldm.runtime.memory import default_budget, format_bytes, in_bytes
@@ -239,6 +240,7 @@ class ModelManager:
         on_cpu = self.device.type == "cpu"
         model = self._plain(preset, torch.float32 if on_cpu else self.dtype)
         prepare(model, self.dtype).is_prepared = True
+        seal(model)
         if self.dtype == torch.float16:  # its small range may overflow; see `in_float32`
             model.in_float32 = partial(self._plain, preset, torch.float32)
         return model.eval()
