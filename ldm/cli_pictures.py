@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import signal
 import sys
@@ -28,8 +29,9 @@ def add_sample(verbs: Any) -> None:
     for parser, flags in _by_task(verbs, "sample", "make pictures", _sample):
         about = (
             "a file (- for stdin) with a request in each line, a JSON object as --json prints it "
-            "among its requests, in which pictures may be named as files; or a picture that was "
-            "made here, to make it again; the other flags hold for what a line leaves out"
+            "among its requests, in which pictures may be named as files; the other flags hold "
+            "for what a line leaves out. Or a picture that was made here, to make it again, with "
+            "what other flags change"
         )
         parser.add_argument(
             "--requests", type=Path, action=_Lines, flags=flags, metavar="FILE", help=about
@@ -109,6 +111,8 @@ def _read_lines(arguments: Any) -> dict[int, Any]:
     """Read the file of requests: line number -> request."""
     given = values_of(arguments.request_type, arguments)
     values = {name: value for name, value in given.items() if value is not None}
+    if arguments.requests.suffix.lower() == ".png":
+        return {1: _made_again(arguments, values)}
     requests = from_lines(_text(arguments.requests), {"task": arguments.task} | values)
     if not requests:
         raise RequestError(f"{arguments.requests} holds no request; one is a line of JSON.")
@@ -116,10 +120,7 @@ def _read_lines(arguments: Any) -> dict[int, Any]:
 
 
 def _text(path: Path) -> str:
-    """Read a file of requests; of a picture, the request that made it."""
     try:
-        if path.suffix.lower() == ".png":
-            return json.dumps(_made(path))
         return sys.stdin.read() if str(path) == "-" else path.read_text("utf-8-sig")
     except FileNotFoundError as error:
         raise RequestError(f"there is no file {str(path)!r:.200}.") from error
@@ -129,13 +130,18 @@ def _text(path: Path) -> str:
         raise RequestError(f"{path} must be text in UTF-8.") from error
 
 
-def _made(path: Path) -> dict[str, Any]:
+def _made_again(arguments: Any, values: Mapping[str, Any]) -> Any:
+    """Return the request that made a picture, with the values of other flags."""
     from ldm.metadata import load  # noqa: PLC0415  (pictures are read only if one is given)
 
-    made = load(path).made
+    made = load(arguments.requests).made
     if type(made) not in REQUESTS.values():
-        raise RequestError(f"{path} is a sheet; name one of the pictures that are on it.")
-    return to_dict(made)
+        raise RequestError(
+            f"{arguments.requests} is a sheet; name one of the pictures that are on it."
+        )
+    if made.task != arguments.task:
+        raise RequestError(f"task must be {made.task} for {arguments.requests}.")
+    return dataclasses.replace(made, **values)
 
 
 def _compare(arguments: Any) -> int:

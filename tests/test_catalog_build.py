@@ -65,7 +65,7 @@ def test_every_preset_builds():
         else:
             model = build_model(preset)
             assert (model.factor, model.size_multiple) == (preset.factor, preset.size_multiple)
-            has_tokens = preset.architecture.conditioner.kind in ("text", "tokens")
+            has_tokens = preset.architecture.conditioner.kind in ("text", "clip", "tokens")
             assert (model.tokenizer is not None) == has_tokens
             assert not model.training
 

@@ -252,10 +252,22 @@ def test_a_key_that_stands_twice_is_an_error(own):
         load_preset("mine", presets_dir=folder)
 
 
+def test_a_merge_key_may_be_overruled_and_used_again(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("base: &b {x: 1}\nw: {y: &a {<<: *b, x: 2}}\nz: {<<: *a}\n1: a\n'1': b\n")
+    assert read_yaml(path)["w"] == {"y": {"x": 2}}
+    path.write_text("a: [{x: 1, y: 2, x: 3}]")
+    with pytest.raises(PresetError, match="the key 'x' stands there twice"):
+        read_yaml(path)
+
+
 def test_an_unknown_key_is_an_error_that_names_the_known_ones(own):
     folder = own(OWN_YAML.replace("width: 32", "widht: 32"))
-    with pytest.raises(PresetError, match=r"widht: unknown key; known are .*width, height"):
+    with pytest.raises(
+        PresetError, match=r"widht: unknown key; known are .*width, height"
+    ) as caught:
         load_preset("mine", presets_dir=folder)
+    assert "is_own" not in str(caught.value)  # which is worked out
 
 
 def test_an_unreadable_file_is_an_error(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 
 import pytest
 
@@ -18,7 +19,8 @@ def entry(*shape):
 
 
 def of_shapes(channels=4, width=768):
-    return {FIRST: entry(320, channels, 3, 3), CONTEXT: entry(320, width)}
+    parts = dict.fromkeys(("first_stage_model.a", "cond_stage_model.transformer.b"), entry(1))
+    return parts | {FIRST: entry(320, channels, 3, 3), CONTEXT: entry(320, width)}
 
 
 @pytest.fixture
@@ -44,6 +46,7 @@ def test_a_file_is_a_model_by_its_own_name(drop, channels, task, like):
     assert preset in list_presets(models, tasks=[task])
     assert preset.architecture == load_preset(like).architecture
     assert (preset.task, preset.title, preset.origin) == (task, "Dream v2.1", "own")
+    assert preset.licence == ""  # nobody knows it
     assert preset.weight_path == models / f"Dream v2.1{SUFFIX}"
     assert preset.is_on_disk
 
@@ -60,6 +63,8 @@ def test_a_file_that_was_written_anew_is_looked_at_anew(drop):
         ({FIRST: entry(320, 4, 3, 3)}, None, "is not of Stable Diffusion 1"),
         ({FIRST: 3, CONTEXT: {"shape": "wide"}}, None, "is not of Stable Diffusion 1"),
         ({FIRST: entry(320, {}, 3), CONTEXT: entry()}, None, "is not of Stable Diffusion 1"),
+        ({FIRST: entry(320, 4, 3, 3), CONTEXT: entry(320, 768)}, None, "part of a model alone"),
+        (of_shapes() | {"c": {"data_offsets": [0, 9]}}, None, "is cut off: "),
         ([], None, "its header names no weights"),
         (b"{", None, "is no readable .safetensors file"),
         (b"[" * 10**6, None, "is no readable .safetensors file"),
@@ -89,7 +94,19 @@ def test_a_pickle_is_to_be_converted_first(drop, caplog):
     assert "left out" in caplog.text
 
 
-def test_a_file_does_not_take_the_place_of_a_shipped_model(drop):
+def test_what_is_no_file_or_hidden_is_passed_over(drop, caplog):
+    models = drop(of_shapes(), "._good")
+    (models / f"folder{SUFFIX}").mkdir()
+    os.mkfifo(models / f"pipe{SUFFIX}")
+    with caplog.at_level(logging.WARNING):
+        assert not [preset for preset in list_presets(models) if preset.is_own]
+    assert caplog.text == ""
+
+
+def test_a_file_does_not_take_the_place_of_a_shipped_model(drop, caplog):
     models = drop(of_shapes(), "demo-inpaint")
+    with caplog.at_level(logging.WARNING):
+        list_presets(models)
+    assert "demo-inpaint.safetensors has the name of a shipped model" in caplog.text
     assert load_preset("demo-inpaint", models).origin == "shipped"
     assert [p.origin for p in list_presets(models) if p.name == "demo-inpaint"] == ["shipped"]

@@ -73,14 +73,17 @@ def test_the_text_transformer_has_the_librarys_weights(model):
     assert len(ours) == 196
 
 
-def test_position_numbers_in_a_file_are_passed_over():
+def test_what_a_file_holds_beside_the_text_transformer_is_passed_over():
     clip = build_model(load_preset("stable-diffusion-v1-4")).conditioner
     holder = torch.nn.Module()
     holder.conditioner = clip
     weights = {k: torch.zeros(t.shape) for k, t in holder.state_dict().items()}
     file = to_published_names(weights) | {POSITIONS: torch.arange(77)[None]}
+    beside = ("logit_scale", "text_projection", "transformer.text_projection.weight")
+    file |= {f"cond_stage_model.{name}": torch.ones(1) for name in beside}
     report = load_weights(holder, to_our_names(file, "f"), "f")
-    assert report.ignored == (POSITIONS.replace("cond_stage_model", "conditioner"),)
+    left = (POSITIONS, *(f"cond_stage_model.{name}" for name in beside))
+    assert report.ignored == tuple(n.replace("cond_stage_model", "conditioner") for n in left)
 
 
 def test_a_small_one_reads_sentences():

@@ -38,12 +38,16 @@ def test_a_picture_is_made_again(tiny, tmp_path, capsys):
         main([*SAMPLE, *SMALL, "--seed", "7", "--prompt", "a", "--out", str(tmp_path / "1")]) == 0
     )
     (path,) = (tmp_path / "1").iterdir()
-    again = ["--requests", str(path), "--out", str(tmp_path / "2"), "--width", "96"]
-    assert main([*SAMPLE, *again]) == 0
+    again = [*SAMPLE, "--requests", str(path), "--out"]
+    assert main([*again, str(tmp_path / "2")]) == 0
     (copy,) = (tmp_path / "2").iterdir()
     assert np.array_equal(Image.open(copy), Image.open(path))
+    assert main([*again, str(tmp_path / "3"), "--width", "32", "--prompt", "b"]) == 0
+    (other,) = (tmp_path / "3").iterdir()
+    request = metadata.load(other).request
+    assert (request.width, request.prompt, request.seed) == (32, "b", 7)
     assert main(["sample", "layout", "--requests", str(path)]) == 2
-    assert "task must be layout here, got 'text-to-image'" in capsys.readouterr().err
+    assert "task must be text-to-image for " in capsys.readouterr().err
 
 
 def test_a_sheet_is_not_one_picture_to_make_again(tmp_path, capsys):

@@ -21,13 +21,13 @@ document.addEventListener("drop", (event) => {
 
 async function placePicture(files) {
   const go = [...document.querySelectorAll("button.lc-go")].find(isVisible);
-  const room = go?.closest("[role=tabpanel]");
-  if (!room || !files[0]?.type.startsWith("image/") || await taskOf(files[0])) return restore(files);
+  const room = go?.closest("[role=tabpanel]"), file = [...files].find(({ type }) => type.startsWith("image/"));
+  if (!room || !file || await taskOf(file)) return restore(file ? carrying(file).files : files);
   const board = [...room.querySelectorAll(`.board${TAKES}`)].find(isVisible);
-  if (board) return board.dispatchEvent(new DragEvent("drop", { dataTransfer: carrying(files[0]) }));
+  if (board) return board.dispatchEvent(new DragEvent("drop", { dataTransfer: carrying(file) }));
   const input = await emptyField(room);
   if (!input) return restore(files);
-  input.files = carrying(files[0]).files;
+  input.files = carrying(file).files;
   input.dispatchEvent(new Event("change", { bubbles: true }));
   input.closest(TAKES).scrollIntoView({ block: "center" });
 }

@@ -71,9 +71,7 @@ class BytePairs:
         ids = _ids(pairs)
         joined = {"vocab": ids, "merges": pairs, "end_of_word_suffix": WORD_END}
         tokenizer = Tokenizer(models.BPE(**joined, unk_token=END))
-        spaces = normalizers.Replace(Regex(r"\s+"), " ")
-        steps = [normalizers.NFC(), spaces, normalizers.Lowercase()]
-        tokenizer.normalizer = normalizers.Sequence(steps)
+        tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
         split = pre_tokenizers.Split(Regex(PIECES), behavior="removed", invert=True)
         in_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, in_bytes])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -32,7 +32,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_YAML_BYTES:
             raise PresetError(f"{path} is larger than a configuration of {MAX_YAML_BYTES} bytes.")
-        values = yaml.load(path.read_text("utf-8"), Loader=_Loader)
+        values = _loaded(path.read_text("utf-8"))
         _count_nodes(values, MAX_YAML_NODES)
     except FileNotFoundError as error:
         raise PresetError(f"there is no file {str(path)!r:.200}.") from error
@@ -44,7 +44,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def parse(schema: type[_T], values: Mapping[str, Any], where: str) -> _T:
+def parse(
+    schema: type[_T], values: Mapping[str, Any], where: str, derived: Collection[str] = ()
+) -> _T:
     """Make a dataclass, such as `ldm.catalog.schema.Preset`, from plain values.
 
     Results are cached by value, since every request loads its preset several times.
@@ -53,6 +55,7 @@ def parse(schema: type[_T], values: Mapping[str, Any], where: str) -> _T:
         schema: The dataclass.
         values: The values of a YAML file.
         where: The file's path, for error messages.
+        derived: Fields that are no keys of the file.
 
     Raises:
         PresetError: If the values do not fit; it names `where` and the key or value at fault.
@@ -64,8 +67,8 @@ def parse(schema: type[_T], values: Mapping[str, Any], where: str) -> _T:
         key = getattr(error, "full_key", None)
         reason = str(error).splitlines()[0].rstrip(".")
         if isinstance(error, ConfigKeyError) and is_dataclass(error.object_type):
-            known = ", ".join(field.name for field in fields(error.object_type))
-            reason = f"unknown key; known are {known}"
+            known = [f.name for f in fields(error.object_type) if f.name not in derived]
+            reason = f"unknown key; known are {', '.join(known)}"
         raise PresetError(f"{where}: {f'{key}: ' if key else ''}{reason}.") from error
 
 
@@ -99,20 +102,42 @@ def _parsed(schema: type[_T], text: str) -> _T:
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-    """The safe YAML loader, in its fast version if libyaml is available; a key stands once."""
+    """The safe YAML loader, in its fast version if libyaml is available."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Make a dictionary of a node.
 
-        Raises:
-            yaml.constructor.ConstructorError: If a key stands twice.
-        """
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        twice = [key for key, count in Counter(keys).items() if count > 1]
-        if twice:
-            place = f"the key {twice[0]!r:.80} stands there twice"
-            raise yaml.constructor.ConstructorError(problem=place)
-        return super().construct_mapping(node, deep)
+def _loaded(text: str) -> Any:
+    """Load YAML in which no mapping has a key twice.
+
+    Raises:
+        ValueError: If one has.
+        yaml.YAMLError: If it is none.
+    """
+    loader = _Loader(text)
+    try:
+        root = loader.get_single_node()
+        if root is None:
+            return None
+        _check_keys(root)
+        return loader.construct_document(root)
+    finally:
+        loader.dispose()
+
+
+def _check_keys(root: yaml.Node) -> None:
+    """Raise ValueError if a key stands twice in one mapping, as it is written."""
+    seen, nodes = set(), [root]
+    while nodes:
+        node = nodes.pop()
+        if id(node) in seen:  # an alias
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            keys = [(key.tag, str(key.value)) for key, _ in node.value]
+            if twice := [name for (_, name), count in Counter(keys).items() if count > 1]:
+                raise ValueError(f"the key {twice[0]!r:.80} stands there twice")
+            nodes += [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            nodes += node.value
 
 
 def _count_nodes(value: Any, budget: int) -> int:

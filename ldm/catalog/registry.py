@@ -66,6 +66,9 @@ def list_presets(
         taken = models_dir / preset.name
         if taken != preset.folder and os.path.isdir(taken):
             log.warning("left out: %s has the name of a shipped model; rename the folder.", taken)
+        single = models_dir / f"{preset.name}{SUFFIX}"
+        if not preset.is_own and os.path.isfile(single):
+            log.warning("left out: %s has the name of a shipped model; rename the file.", single)
     return [preset for preset in presets if tasks is None or preset.task in tasks]
 
 
@@ -110,8 +113,8 @@ def _own_models(models_dir: Path, presets_dir: Path) -> dict[str, Path]:
     published = _preset_files(presets_dir)
     names = (*CONFIG_NAMES, PIPELINE_NAME, OWN_NAME)
     configs = [path for name in names for path in sorted(models_dir.glob(f"*/{name}"))]
-    files = [path for end in (PICKLED, SUFFIX) for path in sorted(models_dir.glob(f"*{end}"))]
-    singles = {path.stem: path for path in files}
+    files = [path for end in (PICKLED, SUFFIX) for path in sorted(models_dir.glob(f"[!.]*{end}"))]
+    singles = {path.stem: path for path in files if os.path.isfile(path)}
     places = singles | {path.parent.name: path.parent for path in configs}
     return {name: place for name, place in places.items() if name not in published}
 
@@ -131,7 +134,7 @@ def _load(path: Path, models_dir: Path, presets_dir: Path) -> Preset:
     places = (path.parent, presets_dir) if is_own else (presets_dir,)
     _resolve_vocabulary(values, path, places)
     _resolve_classes(values, path, places)
-    return parse(Preset, values, str(path))
+    return parse(Preset, values, str(path), _RESOLVED)
 
 
 def _resolve_first_stage(
@@ -210,7 +213,7 @@ def _like_a_preset(path: Path, presets_dir: Path) -> Preset:
     like = load_preset(preset_like(path), path.parent, presets_dir)
     about = f"A file of your own, with the networks of {like.name}."
     own = {"name": path.stem, "title": path.stem, "folder": path.parent, "description": about}
-    return replace(like, **own, weights=Weights(path.name), links=(), is_own=True)
+    return replace(like, **own, weights=Weights(path.name), licence="", links=(), is_own=True)
 
 
 def _parse_folder(folder: Path) -> Preset:

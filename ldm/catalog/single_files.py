@@ -18,6 +18,7 @@ PICKLED = ".ckpt"
 MAX_HEADER_BYTES = 16 * 1024 * 1024
 _FIRST = "model.diffusion_model.input_blocks.0.0.weight"
 _CONTEXT = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
+_PARTS = ("first_stage_model.", "cond_stage_model.transformer.")
 # width of the context, and channels of the first layer -> the preset that has this architecture
 _LIKE = {
     (768, 4): "stable-diffusion-v1-4",
@@ -50,6 +51,9 @@ def _preset_like(path: Path, size: int, _written: int) -> str:
             f"{path} is not of Stable Diffusion 1, the only model that is known by its weights "
             "alone; put it into a folder with its config.yaml."
         )
+    lacking = [part for part in _PARTS if not any(name.startswith(part) for name in header)]
+    if lacking:
+        raise PresetError(f"{path} is a part of a model alone: it has no {lacking[0]} weights.")
     return like
 
 
@@ -61,11 +65,21 @@ def _header(path: Path, size: int) -> dict[str, Any]:
                 raise ValueError(f"a header of {length} bytes")
             header = json.loads(file.read(length))
     except (OSError, ValueError, RecursionError) as error:
-        reason = str(error).splitlines()[0]
+        reason = f"{str(error).splitlines()[0]:.120}"
         raise PresetError(f"{path} is no readable {SUFFIX} file: {reason}.") from error
     if not isinstance(header, dict):
         raise PresetError(f"{path} is no readable {SUFFIX} file: its header names no weights.")
+    whole = 8 + length + max(map(_end, header.values()), default=0)
+    if size < whole:  # it may still be on its way
+        raise PresetError(f"{path} is cut off: {size} of {whole} bytes are there.")
     return header
+
+
+def _end(entry: Any) -> int:
+    """Return where a weight's bytes end, behind the header."""
+    offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
+    end = offsets[-1] if isinstance(offsets, list) and offsets else 0
+    return end if isinstance(end, int) else 0
 
 
 def _shape(header: dict[str, Any], name: str) -> list[Any]:

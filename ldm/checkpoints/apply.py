@@ -38,7 +38,12 @@ ALLOWED = (
     "loss.*",
     "first_stage.loss.*",  # perceptual loss and discriminator of the first stage's training
     "conditioner.loss.*",
-    "conditioner.transformer.text_model.embeddings.position_ids",  # 0, 1, 2 ... in files of CLIP
+    # beside CLIP's text transformer: 0, 1, 2 ..., and what compares texts with pictures
+    "conditioner.transformer.text_model.embeddings.position_ids",
+    "conditioner.transformer.text_projection.weight",
+    "conditioner.text_projection",
+    "conditioner.logit_scale",
+    "embedding_manager.*",  # of textual inversion, empty in the authors' configuration
     "scale_factor",  # read by `_scale_factor`
 )
 

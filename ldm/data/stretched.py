@@ -1,7 +1,7 @@
 """Stretched scenes: things wider or narrower than they ever are.
 
-In plain scenes a tree is taller than wide and a boat is not, so that the shape of a box says what
-is in it, and a model of layouts learns to pass over the label. Here the shape says nothing.
+In plain scenes a tree is taller than wide and a house is not, so that the shape of a box says what
+is in it, and a model of layouts learns to pass over the label. Here shapes say less.
 """
 
 from __future__ import annotations

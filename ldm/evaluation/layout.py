@@ -32,7 +32,7 @@ from ldm.runtime.manager import ModelManager
 BAR = 0.75
 MIN_OVERLAP = 0.5  # intersection over union
 STRETCH = 2.0  # most times that things are wider, or taller, in stretched scenes
-STRETCHED = 5  # first word of the seeds of these scenes; none is trained on
+HELD_OUT_STRETCHED = 5  # first word of the seeds of these scenes; none is trained on
 BLOCKS, SEEDS = 8, 3  # layouts on the example sheet, samples of each
 
 
@@ -57,7 +57,7 @@ def measure(preset: Preset, scenes: int) -> list[Row]:
 def _of_any_shape(
     critic: Critic, preset: Preset, model: LatentDiffusion, scenes: int
 ) -> Iterator[Row]:
-    """Share of boxes found where their shapes do not say what is in them, per class.
+    """Share of boxes found where their shapes hardly say what is in them, per class.
 
     A box of a tree may be wider than tall there, as a person may draw it.
     """
@@ -73,7 +73,7 @@ def _of_any_shape(
 
 def stretched_scenes(count: int, side: int) -> list[Sample]:
     """Draw `count` held-out scenes of `side` x `side` px, stretched along one side."""
-    seeds = (np.random.default_rng([STRETCHED, i]) for i in range(count))
+    seeds = (np.random.default_rng([HELD_OUT_STRETCHED, i]) for i in range(count))
     return [stretched_scene(rng, side, STRETCH) for rng in seeds]
 
 

@@ -4,9 +4,9 @@ Until then the weights stay where they were loaded, usually in the mapped file: 
 once, and parts that a task does not use, such as the encoder of a text-to-image model, cost
 nothing. Packing frees the plain weights layer by layer, so no second copy of the model is held.
 
-Packed weights have no gradients, and activations around them are overwritten, so these layers refuse
-an input whose gradient is wanted; and to be saved, copied or converted, since their weights are no
-parameters. `seal` lets a whole model refuse the latter.
+Packed weights have no gradients, and activations around them are overwritten, so these layers
+refuse an input whose gradient is wanted; and to be saved, copied or converted, since their weights
+are no parameters. `seal` lets a whole model refuse the latter.
 """
 
 from __future__ import annotations
