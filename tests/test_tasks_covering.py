@@ -257,6 +257,19 @@ def test_a_large_picture_with_a_small_hole_is_read_and_written_all_the_same(fact
     assert pixels(request, small, canvases(request, small)) == twice
 
 
+def test_an_estimate_tells_of_the_canvas_in_bands_and_of_the_most_memory(facts, monkeypatch):
+    """The small picture that comes first runs whole, and takes more here than the bands do."""
+    small = replace(facts, trained_rows=48, trained_columns=48)
+    request = replace(REQUEST, width=384, height=256, coarse=0.5)
+    first, last = canvases(request, small)
+    most = plan(first, small, Resources(2**40), "auto").memory
+    monkeypatch.setattr(covering, "SMALL_CELLS", first.passes * first.cells)
+    found = expected(request, Calibration(small, {}), Resources(most - 1))
+    assert found.plan == plan(last, small, Resources(most - 1), "auto")
+    assert found.plan.cover == "bands"
+    assert found.plan.memory < found.memory == most
+
+
 def test_the_rest_is_expected_beside_the_networks(facts):
     networks = {"unet": Rates([(1e6, 1e-3)]), "decoder": Rates([(1e6, 1e-3)])}
     slow = {"rest": Rates([(96.0 * 64, 100.0)])}

@@ -2,7 +2,10 @@ import numpy as np
 import pytest
 
 from ldm.data.scenes import IDS, OBJECTS
+from ldm.errors import TrainingError
 from ldm.training import world
+from ldm.training.config import DataConfig, TrainConfig
+from ldm.training.pictures import open_worlds
 from ldm.training.world import World, half_close_world, open_world, stretched_world
 
 
@@ -101,3 +104,16 @@ def ratios(world, names):
     """Width by height of the boxes of these things."""
     boxes = (box for about in world.about for box in about["boxes"] if box["label"] in names)
     return [(box["x1"] - box["x0"]) / (box["y1"] - box["y0"]) for box in boxes]
+
+
+def test_a_run_is_given_the_scenes_that_its_configuration_asks_for(tmp_path):
+    about = {"scenes": 4, "size": 64, "captions": 1, "folder": tmp_path}
+    run = {"kind": "latent_diffusion", "preset": "demo-layout", "steps": 1, "batch_size": 2}
+    plain, _ = open_worlds(TrainConfig(**run, data=DataConfig(**about)))
+    world, held_out = open_worlds(TrainConfig(**run, data=DataConfig(**about, stretch=2.0)))
+    stretched = stretched_world(tmp_path, "train", count=4, size=64, captions=1, stretch=2.0)
+    assert np.array_equal(world.images, stretched.images)
+    assert not np.array_equal(world.images, plain.images)
+    assert len(held_out) > 4  # as they are
+    with pytest.raises(TrainingError, match=r"data\.zoom does not go with data\.stretch"):
+        DataConfig(**about, stretch=2.0, zoom=2.0)
