@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ldm.catalog.architecture import Architecture
+from ldm.catalog.architecture import CLIP_TOKENS, Architecture
 from ldm.catalog.parsing import parse
 from ldm.catalog.schema import TASK_OF
 from ldm.errors import PresetError
@@ -25,7 +25,7 @@ CLIP_L: Mapping[str, Any] = {
     "kind": "clip",
     "n_embed": 768,
     "n_layer": 12,
-    "vocab_size": 49408,
+    "vocab_size": CLIP_TOKENS,
     "max_seq_len": 77,
     "vocabulary": CLIP_MERGES,
 }
