@@ -113,7 +113,8 @@ def _read_lines(arguments: Any) -> dict[int, Any]:
     values = {name: value for name, value in given.items() if value is not None}
     if arguments.requests.suffix.lower() == ".png":
         return {1: _made_again(arguments, values)}
-    requests = from_lines(_text(arguments.requests), {"task": arguments.task} | values)
+    values |= {"task": arguments.task}
+    requests = from_lines(_text(arguments.requests), values, reads_files=True)
     if not requests:
         raise RequestError(f"{arguments.requests} holds no request; one is a line of JSON.")
     return requests

@@ -54,12 +54,14 @@ def from_dict(values: dict[str, Any]) -> Any:
     return request_type(**{name: _typed(types[name].kind, value) for name, value in values.items()})
 
 
-def from_lines(text: str, values: dict[str, Any]) -> dict[int, Any]:
+def from_lines(text: str, values: dict[str, Any], *, reads_files: bool = False) -> dict[int, Any]:
     """Build one request from each line of a text: a JSON object as `to_dict` wrote it, or a part.
 
     Args:
-        text: The lines; empty ones are passed over. Pictures and boxes may be names of files.
+        text: The lines; empty ones are passed over.
         values: What lines leave out, by field; and the `task`, which must be that of every line.
+        reads_files: Whether pictures and boxes may be names of files, which are read: only for
+            whoever may read all of them.
 
     Returns:
         Line number, from 1 -> request.
@@ -71,7 +73,7 @@ def from_lines(text: str, values: dict[str, Any]) -> dict[int, Any]:
     for number, line in enumerate(text.split("\n"), 1):  # a JSON text may hold other line ends
         if line.strip():
             with in_line(number):
-                made[number] = _from_line(line, values)
+                made[number] = _from_line(line, values, reads_files)
     return made
 
 
@@ -84,7 +86,7 @@ def in_line(number: int) -> Iterator[None]:
         raise type(error)(f"line {number}: {error}") from error
 
 
-def _from_line(line: str, values: dict[str, Any]) -> Any:
+def _from_line(line: str, values: dict[str, Any], reads_files: bool) -> Any:
     try:
         own = json.loads(line)
     except (ValueError, RecursionError):
@@ -93,16 +95,22 @@ def _from_line(line: str, values: dict[str, Any]) -> Any:
         raise RequestError(f"a request must be a JSON object, got {line.strip()!r:.60}.")
     if (task := own.get("task", values["task"])) != values["task"]:
         raise RequestError(f"task must be {values['task']} here, got {task!r:.80}.")
+    return from_dict(values | own | (_from_files(task, own) if reads_files else {}))
+
+
+def _from_files(task: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Read the fields whose values name files that hold them."""
     types = field_types(REQUESTS[task])
-    named = {n: v for n, v in own.items() if n in types and _is_file(n, types[n].kind, v)}
-    read = {name: read_file(REQUESTS[task], name, Path(file)) for name, file in named.items()}
-    return from_dict(values | own | read)
-
-
-def _is_file(name: str, kind: type, value: Any) -> bool:
-    """Whether a field's value names a file that holds it."""
-    is_text = isinstance(value, str) and value and not value.startswith("data:")
-    return is_text and (kind is EncodedImage or name == "boxes")
+    named = {
+        name: value
+        for name, value in values.items()
+        if name in types
+        and (name == "boxes" or types[name].kind is EncodedImage)
+        and isinstance(value, str)
+        and value
+        and not value.startswith("data:")
+    }
+    return {name: read_file(REQUESTS[task], name, Path(file)) for name, file in named.items()}
 
 
 def _typed(kind: type, value: Any) -> Any:

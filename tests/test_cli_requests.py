@@ -64,12 +64,13 @@ def test_pictures_and_boxes_may_be_named_as_files(tmp_path):
     boxes = [{"label": "tree", "left": 0, "top": 0, "right": 1, "bottom": 1}]
     (tmp_path / "boxes.json").write_text(json.dumps(boxes))
     line = json.dumps({"image": str(tmp_path / "small.png")})
-    request = from_lines(line, {"task": Upscale.task})[1]
+    request = from_lines(line, {"task": Upscale.task}, reads_files=True)[1]
     assert (request.image.array() == 7).all()
     line = json.dumps({"boxes": str(tmp_path / "boxes.json")})
-    assert from_lines(line, {"task": "layout"})[1].boxes == (Box("tree", 0, 0, 1, 1),)
+    request = from_lines(line, {"task": "layout"}, reads_files=True)[1]
+    assert request.boxes == (Box("tree", 0, 0, 1, 1),)
     with pytest.raises(RequestError, match="line 1: there is no file 'none.png'"):
-        from_lines('{"image": "none.png"}', {"task": Upscale.task})
+        from_lines('{"image": "none.png"}', {"task": Upscale.task}, reads_files=True)
 
 
 def made(out):

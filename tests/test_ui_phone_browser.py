@@ -147,7 +147,7 @@ def test_names_are_names_and_a_picture_to_enlarge_is_called_what_it_shows(page, 
     open_tab(page, "text-to-image")
     page.locator("#text-to-image-sampling button").first.click()
     box = page.get_by_role("textbox", name="Variations", exact=True)
-    expect(box).to_have_attribute("aria-description", re.compile("Other seeds"))
+    expect(box).to_have_attribute("aria-description", re.compile("Turns the noise"))
     expect(page.locator("#text-to-image-sampler input")).to_have_value("DDIM")
 
 

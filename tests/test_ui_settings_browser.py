@@ -244,4 +244,4 @@ def test_a_dropdown_that_is_entered_and_left_changes_nothing(page):
     expect(values).to_have_value("3, 4")
     model.click()
     page.get_by_role("option", name="(not on this machine)").first.click()
-    expect(width).to_have_value("256")
+    expect(width).to_have_value("512")
