@@ -34,6 +34,7 @@ STEPS = {  # preset -> pictures, side in cells
     "semantic-synthesis256": (1, 64),
     "bsr-sr": (1, 64),
     "celeba256": (1, 64),
+    "stable-diffusion-v1-4": (1, 64),
     "text2img-large": (1, 32),
 }
 GUIDED = ("demo-text-to-image",)  # with two conditions at once, as in requests
@@ -45,7 +46,8 @@ RATIOS = (
     ("diffusers bfloat16", "bfloat16"),
     ("diffusers float32", "float32"),
 )
-LARGE = ("text2img-large",)  # models whose kinds do not fit beside each other
+# models whose kinds do not fit beside each other
+LARGE = ("stable-diffusion-v1-4", "text2img-large")
 ROUNDS = 5
 IN_A_ROW = 3  # successive calls of a kind in a round
 LONG = 2.0  # seconds: after a call that takes longer, there are no more in this round
