@@ -9,6 +9,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,11 +20,15 @@ from ldm.checkpoints.keymaps import to_our_names, to_published_names
 from ldm.diffusion.guidance import classifier_free
 from ldm.diffusion.samplers import ddim
 from ldm.images import to_tensor
+from ldm.requests import Inpaint, TextToImage
 from ldm.runtime.manager import ModelManager
+from ldm.studio import Studio
+from ldm.tasks import covering
 from tests.stable_diffusion import (
     HOLE,
     PROMPT,
     SCALE,
+    SIDE,
     STEPS,
     TEXT,
     picture_and_hole,
@@ -101,7 +106,7 @@ def test_a_small_one_reads_sentences():
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    place = tmp_path_factory.mktemp("models")
+    place = tmp_path_factory.mktemp("place") / "models"
     for kind in (TEXT, HOLE):
         write_folder(place / kind, kind)
     return place
@@ -125,3 +130,22 @@ def test_a_diffusers_folder_makes_what_the_library_makes_of_it(folders, kind, pr
     expected = recorded(kind)
     assert expected.std() > 1
     assert (last.x_t - expected).abs().max() < tolerance * expected.abs().max()
+
+
+@pytest.mark.parametrize(("kind", "budget"), [(TEXT, "12MiB"), (HOLE, "4MiB")])
+def test_in_bands_it_is_the_same_picture(folders, kind, budget, tmp_path, monkeypatch):
+    monkeypatch.chdir(folders.parent)  # where models are looked for
+    monkeypatch.setattr(covering, "SMALL_CELLS", 0)
+    about = {"preset": kind, "prompt": PROMPT, "steps": 2, "seed": 1, "sampler": "ddim"}
+    about["guidance_scale"] = 1.0  # random weights and guidance enlarge rounding, here to 7 levels
+    if kind == HOLE:
+        image, mask = picture_and_hole()
+        request = Inpaint(image=image, mask=mask, working_size=SIDE, **about)
+    else:
+        request = TextToImage(width=128, height=192, **about)
+    how = {"data_dir": tmp_path, "device": "cpu", "precision": "float32"}
+    whole, bands = (Studio(canvas_budget=b, **how).make(request) for b in (None, budget))
+    assert [any("in bands" in note for note in made.notes) for made in (whole, bands)] == [0, 1]
+    change = np.abs(whole.images[0].astype(int) - bands.images[0])
+    assert change.max() <= 1
+    assert whole.images[0].std() > 5

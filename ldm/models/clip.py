@@ -99,18 +99,6 @@ class TextTransformer(nn.Module):
         return self.final_layer_norm(x)
 
 
-class CLIPTextModel(nn.Module):
-    """`TextTransformer` under the name that published files give it."""
-
-    def __init__(self, **arguments: int) -> None:
-        super().__init__()
-        self.text_model = TextTransformer(**arguments)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(B, L) int64 -> (B, L, D)."""
-        return self.text_model(tokens)
-
-
 class CLIPTextEncoder(nn.Module):
     """Token ids -> context: the last layer's vectors of all tokens, normed.
 
@@ -123,10 +111,11 @@ class CLIPTextEncoder(nn.Module):
 
     def __init__(self, *, n_embed: int, n_layer: int, vocab_size: int, max_seq_len: int) -> None:
         super().__init__()
-        self.transformer = CLIPTextModel(
+        text_model = TextTransformer(
             vocab_size=vocab_size, length=max_seq_len, dim=n_embed, depth=n_layer
         )
+        self.transformer = nn.ModuleDict({"text_model": text_model})  # as in published files
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, L) int64 -> (B, L, D)."""
-        return self.transformer(tokens)
+        return self.transformer["text_model"](tokens)

@@ -114,12 +114,16 @@ def open_world(
     to `zoom` times as large; these are other scenes than those without zoom.
     """
     kind = f"{split}-{size}" if zoom == 1 else f"{split}-{size}-close-{zoom:g}"
-    if captions != CAPTIONS:  # they are drawn with the scenes, and as many for each
-        kind += f"-{captions}-captions"
+    kind += _captioned(captions)
     indices = range(-(-count // SHARD))
     shards = [Shard(folder / kind, split, i, size, captions, zoom) for i in indices]
     kind = "" if split == "train" else f"{split}-"
     return _load(shards, count, kind=kind, group=GROUPS.get(split, 1))
+
+
+def _captioned(captions: int) -> str:
+    """Return a part of a folder's name: captions are drawn with the scenes, as many for each."""
+    return "" if captions == CAPTIONS else f"-{captions}-captions"
 
 
 def _load(shards: list[Shard], count: int, **about: Any) -> World:
@@ -142,9 +146,7 @@ def stretched_world(
 
     They are other scenes than those that are not, and no pairs.
     """
-    kind = f"{split}-{size}-stretched-{stretch:g}"
-    if captions != CAPTIONS:
-        kind += f"-{captions}-captions"
+    kind = f"{split}-{size}-stretched-{stretch:g}{_captioned(captions)}"
     about = {"size": size, "captions": captions, "zoom": 1.0, "stretch": stretch}
     shards = [Shard(folder / kind, split, i, **about) for i in range(-(-count // SHARD))]
     return _load(shards, count, kind=f"stretched-{stretch:g}-{split}-")

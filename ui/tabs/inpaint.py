@@ -148,9 +148,8 @@ def about_the_area(message: str) -> str:
     width, height = map(int, sized.groups())
     rest = message[sized.end() :].replace("take a smaller size.", "take a smaller Working size.")
     if less := re.search(r" or (\d+) x \d+ px\.$", rest):
-        side = int(
-            int(less[1]) // SIZE.step * SIZE.step
-        )  # of the longer side; the other needs less
+        longest = int(less[1])  # the other side is shorter, and needs less
+        side = int(longest // SIZE.step * SIZE.step)
         works = f" or set Working size to {side} px." if side >= SIZE.minimum else "."
         rest = rest[: less.start()] + works
     return f"the area around the mask, at {width} x {height} px,{rest}"
