@@ -58,7 +58,7 @@ def test_settings_are_compared(page, tmp_path):
     expect(told).to_contain_text("4 pictures, about")
     page.wait_for_timeout(200)  # as long as a hand takes to the next button
     page.locator(f"{TAB}-comparing-go").click()
-    expect(page.locator(f"{TAB}-comparing-go")).to_be_disabled()
+    expect(page.locator(f"{TAB}-go")).to_have_text("Add to queue")
     expect(strip).to_contain_text("4 pictures and a sheet of them", timeout=RUN_MS)
     wait_done(page, TASK)
     expect(page.locator(f"{TAB}-plate .title")).to_have_text("snow at night")
@@ -92,7 +92,7 @@ def test_settings_are_compared(page, tmp_path):
     expect_offered(page, of_one=True)
     pictures.first.click()
     expect_offered(page, of_one=False)
-    expect(page.locator(f"{TAB}-comparing-go")).to_be_enabled()
+    expect(page.locator(f"{TAB}-go")).to_have_text("Generate")
 
 
 def test_a_sheet_of_layouts_is_seen_and_has_no_boxes(page):

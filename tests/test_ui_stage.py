@@ -98,7 +98,7 @@ def test_whatever_ends_a_run_is_told(error, queue, caplog):
     (updates,) = generate(Visit())
     says = "it has no shape." if isinstance(error, RequestError) else "Something went wrong here;"
     assert says in updates[place.status]
-    assert updates[go]["interactive"]
+    assert updates[go]["value"] == "Generate"
     assert ("boom" in caplog.text) == isinstance(error, RuntimeError)
 
 

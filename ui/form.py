@@ -113,7 +113,6 @@ class Form:
         labels = labels_of(self.request_type, self.inputs)
         buttons = self.go, self.stop
         about["has_steps"] = takes_start_image(self.request_type)
-        about["starters"] = (self.comparing.go,)
         self.stage = stage.create(self.task, *buttons, hint=hint, labels=labels, **about)
         paths = example_paths(self.task)
         if paths:

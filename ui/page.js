@@ -275,13 +275,15 @@ document.addEventListener("blur", (event) => {
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
   const button = [...document.querySelectorAll("button.lc-go")].find(isVisible);
-  if (button && !button.disabled) { event.preventDefault(); button.click(); }
+  if (!button) return;
+  event.preventDefault();
+  if (!event.repeat) button.click();
 }, true);
 
-// The strip says which job it shows: remembered, so that a reload finds its pictures again.
+// The strip says which job it shows, and the queue under it which come next: remembered, so that a reload finds its pictures again.
 function rememberJobs() {
   const jobs = stored(sessionStorage, JOBS_KEY, []);
-  const shown = [...document.querySelectorAll(".strip[data-job]")].map((strip) => strip.dataset.job);
+  const shown = [...document.querySelectorAll(":is(.strip, .waiting i)[data-job]")].map((one) => one.dataset.job);
   const fresh = shown.filter((id) => id && !jobs.includes(id));
   if (!fresh.length) return;
   sessionStorage.setItem(JOBS_KEY, JSON.stringify([...jobs, ...fresh].slice(-MAX_JOBS)));

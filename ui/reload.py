@@ -26,9 +26,9 @@ def resume_on_load(page: gr.Blocks, jobs: JobQueue, stage: Stage, task: str, kep
         kept.look(visit, task, is_new=done is None)
         done = done if isinstance(done, Result) else visit.rest
         # always yield once: Gradio takes an empty generator for None in every output
-        yield stage.ended(done, visit) if done else stage.buttons(busy=False)
-        if visit.job_id:
-            yield from follow(jobs, stage, visit)
+        busy = stage.buttons(busy=visit.job_id is not None) | stage.queue.show(visit)
+        yield stage.ended(done, visit) if done else busy
+        yield from follow(jobs, stage, visit)
 
     def discard(visit: Visit) -> Updates:
         kept.discard(visit)

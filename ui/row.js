@@ -98,7 +98,10 @@ document.addEventListener("click", (event) => {
   const studio = event.target.closest?.(".lc-studio");
   if (event.target.closest?.(".lc-examples .thumbnail-lg")) fillIn(studio);
   const button = event.target.closest?.(STARTS);
-  if (!button || !studio.filling) return;
+  // a double click is one, until the page shows that what is clicked now will wait
+  const isTwice = button && event.detail > 1 && !studio.querySelector(".strip.busy");
+  if (isTwice) event.stopImmediatePropagation();
+  if (!button || isTwice || !studio.filling) return;
   event.stopImmediatePropagation();
   startWanted(studio, false);
   studio.wanted = button;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ from ui import visitor
 
 # messages that begin so name no field
 STARTS = ("a", "an", "at", "others", "something", "the", "there", "this", "what")
+_TURNS = threading.Lock()  # of all visits: which run of a visit is its first
 MAX_SHOWN = 60  # pictures in a visit's gallery; older ones stay on disk
 
 
@@ -80,27 +82,58 @@ class Visit:
     shown: Picture | None = None  # on the stage
     # (number of older pictures, picture)
     removed: list[tuple[int, Picture]] = field(default_factory=list)
-    job_id: str | None = None  # of the waiting or running job
+    job_id: str | None = None  # of the job that the page follows
+    # id of each job after it -> title of what it makes, in their order
+    waiting: dict[str, str] = field(default_factory=dict)
     unfinished: list[Unfinished] = field(default_factory=list)  # resumable runs, newest last
     wants_stop: bool = False  # Cancel was pressed, perhaps before the job had an id
+    followers: int = 0  # events that tell the page of its jobs
 
-    def submit(self, jobs: JobQueue, request: Any) -> str:
-        """Submit a request as this visit's job; return the job's id.
+    def submit(self, jobs: JobQueue, request: Any) -> bool:
+        """Submit a request; return whether the page has to follow it: no other one is at work.
 
         Raises:
             RequestError: If the queue is full or closed.
         """
-        self.wants_stop = False
-        self.job_id = jobs.submit(request, visitor.owner())
-        if self.wants_stop:
-            jobs.cancel(self.job_id)
-        return self.job_id
+        if self.job_id is None:
+            self.wants_stop = False
+        job_id = jobs.submit(request, visitor.owner())
+        with _TURNS:
+            is_first = self.job_id is None
+            if is_first:
+                self.job_id = job_id
+            else:
+                self.waiting[job_id] = title(request)
+        if is_first and self.wants_stop:
+            jobs.cancel(job_id)
+        return is_first
+
+    def next_job(self, ended: str | None) -> str | None:
+        """Let the next waiting job, if there is one, take the place of one that ended."""
+        with _TURNS:
+            if self.job_id == ended:
+                self.job_id = next(iter(self.waiting), None)
+                self.waiting.pop(self.job_id, None)
+                self.wants_stop = False
+            return self.job_id
+
+    def look_after_waiting(self, jobs: JobQueue) -> None:
+        """Tell the queue that the waiting jobs' page is open."""
+        for job_id in list(self.waiting):
+            jobs.status(job_id)
 
     def stop(self, jobs: JobQueue) -> None:
-        """Cancel this visit's job, if there is one."""
+        """Cancel the job that the page follows, if there is one; those after it stay."""
         self.wants_stop = True
         if self.job_id is not None:
             jobs.cancel(self.job_id)
+
+    def drop_waiting(self, jobs: JobQueue) -> None:
+        """Cancel the jobs after the one that the page follows."""
+        with _TURNS:
+            dropped, self.waiting = self.waiting, {}
+        for job_id in dropped:
+            jobs.cancel(job_id)
 
     @property
     def rest(self) -> Unfinished | None:
@@ -117,8 +150,10 @@ class Visit:
                 continue
             if request.task != task:
                 continue
-            if isinstance(event, (Queued, Progress)):
+            if isinstance(event, (Queued, Progress)) and self.job_id is None:
                 self.job_id = job_id
+            elif isinstance(event, (Queued, Progress)):
+                self.waiting[job_id] = title(request)
             elif all(Path(path).exists() for path in getattr(event, "paths", ())):
                 self.ended(event)
                 is_told = (

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ import gradio as gr
 from ldm.errors import LDMError
 from ldm.events import Failed, Progress, Queued
 from ldm.jobs import JobQueue
-from ui import unfinished, visitor
+from ui import unfinished, visitor, waiting
 from ui.controls import IN_ORDER, QUIET, check_filled, named
 from ui.gallery import Row, downloads, row_of_pictures
-from ui.run import Picture, Visit, in_words
+from ui.run import Picture, Visit, fail, in_words
 from ui.unfinished import GoOn
 from ui.values import make_request
+from ui.waiting import Waiting
 from ui.wall import look_closer, send_buttons, wall
 from ui.words import caption_html, strip
 
@@ -53,9 +55,10 @@ class Stage:
     go: gr.Button
     stop: gr.Button
     rest: GoOn  # buttons for a stopped run
+    queue: Waiting  # what is told of the runs after this one
     sign: gr.HTML  # outside the tab: whether a run is going, see ui/names.js
     labels: Mapping[str, str]  # field name -> its label on the page
-    others: tuple[gr.Button, ...] = ()  # further buttons that start runs
+    others: tuple[gr.Button, ...] = ()  # buttons that start runs of the shown picture
     beside: tuple[gr.components.Component, ...] = ()  # further components for the shown picture
     compare: Callable[[Picture | None], Updates] = lambda picture: {}  # updates of `beside`
     reword: Callable[[str], str] = str  # adapts error messages to the tab
@@ -68,7 +71,7 @@ class Stage:
     @property
     def started(self) -> list[gr.components.Component]:
         """The components that the start of a run updates."""
-        return [self.go, self.stop, self.status, self.sign, *self.others]
+        return [self.go, self.stop, self.status, self.sign, self.queue.line, *self.others]
 
     @property
     def shown(self) -> list[gr.components.Component]:
@@ -91,17 +94,21 @@ class Stage:
     def ended(self, event: Any, visit: Visit, job_id: str = "") -> Updates:
         """Updates for the last event of a run; without a result, the chosen picture is shown."""
         if isinstance(event, Failed):
-            event = Failed(in_words(self.reword(event.message), self.labels), event.unfinished)
-        told = {self.status: strip(event, job_id, rest=visit.rest)}
-        return self.buttons(busy=False) | self.show(visit) | told
+            event = Failed(self.told(event.message), event.unfinished)
+        told = {self.status: strip(event, job_id, rest=visit.rest)} | self.queue.show(visit)
+        return self.buttons(busy=visit.job_id is not None) | self.show(visit) | told
+
+    def told(self, message: str) -> str:
+        """An error message in the words of the page."""
+        return in_words(self.reword(message), self.labels)
 
     def buttons(self, *, busy: bool) -> Updates:
-        """Enable either Generate or Cancel, and tell the tab's sign whether a run is going.
+        """Name Generate by what it does, show Cancel, tell the tab's sign whether a run is going.
 
         Gradio mishandles button updates without a value.
         """
         updates = {
-            self.go: gr.update(value="Generate", interactive=not busy),
+            self.go: gr.update(value=waiting.ADD if busy else "Generate"),
             self.stop: gr.update(
                 value="Cancel", interactive=True, visible=True if busy else "hidden"
             ),
@@ -130,7 +137,6 @@ def create(
     hint: str,
     labels: Mapping[str, str],
     has_steps: bool = False,
-    starters: tuple[gr.Button, ...] = (),
     **about: Any,
 ) -> Stage:
     """Build the stage of a tab.
@@ -142,12 +148,11 @@ def create(
         hint: Shown until there is a picture.
         labels: Field name -> its label on the page.
         has_steps: Whether to add a button for progressions.
-        starters: Further buttons that start runs.
         about: `beside`, `compare` and `reword` of a `Stage`.
     """
     picture = wall(task, hint)
     status = gr.HTML(strip(None), padding=False, **named(task, "strip"))
-    rest = unfinished.create(task)
+    rest, queue = unfinished.create(task), waiting.create(task)
     with gr.Row(**named(task, "about")):
         plate = gr.HTML(padding=False, **named(task, "plate"))
         with gr.Row(**named(task, "onward")):
@@ -160,9 +165,9 @@ def create(
             send = send_buttons(task)
     row = row_of_pictures(task)
     sign = gr.HTML(render=False, padding=False, **named(task, "sign"))  # the page places it
-    parts = (picture, status, plate, row, use, vary, steps, send, go, stop, rest, sign, labels)
-    others = (*starters, vary, *([steps] if steps else []))
-    return Stage(gr.State(Visit()), *parts, others, **about)
+    parts = (picture, status, plate, row, use, vary, steps, send, go, stop, rest)
+    others = (vary, *([steps] if steps else []))
+    return Stage(gr.State(Visit()), *parts, queue, sign, labels, others, **about)
 
 
 def _select(stage: Stage) -> Callable[..., Updates]:
@@ -197,6 +202,7 @@ def connect(
         return gr.update(value=STOPPING, interactive=False)
 
     stage.stop.click(cancel, stage.visit, stage.stop, queue=False, **QUIET)
+    waiting.connect(jobs, stage.queue, stage.visit, **QUIET)
     stage.row.gallery.select(_select(stage), stage.visit, stage.shown, **IN_ORDER, **QUIET)
     for button, change in ((stage.row.remove, Visit.remove), (stage.row.back, Visit.put_back)):
         button.click(_changing(stage, change), stage.visit, stage.shown, **QUIET)
@@ -215,30 +221,37 @@ def starts_run(
     wanted: Callable[..., Any],
     inputs: Mapping[str, gr.components.Component],
 ) -> None:
-    """Let a button start a run of the request that `wanted(visit, **values)` returns."""
+    """Let a button start a run of the request that `wanted(visit, **values)` returns.
+
+    It waits behind the visit's other runs, if there are any.
+    """
 
     def generate(visit: Visit, **values: Any) -> Iterator[Updates]:
         try:
-            visit.submit(jobs, wanted(visit, **values))
-            yield from follow(jobs, stage, visit)
-        except LDMError as error:
-            yield stage.ended(Failed(str(error)), visit)
+            is_first = visit.submit(jobs, wanted(visit, **values))
         except gr.Error:  # told in a toast
             raise
-        except Exception:  # Gradio would tell nothing
-            log.exception("a run is not followed any more")
-            yield stage.ended(Failed("something went wrong here; the log says what."), visit)
+        except Exception as error:
+            if visit.job_id is not None:  # the strip tells of the run
+                raise fail(stage.told(_said(error))) from error
+            yield stage.ended(Failed(_said(error)), visit)
+            return
+        yield stage.queue.show(visit)
+        if is_first:
+            yield from follow(jobs, stage, visit)
 
-    about = {"inputs_kwargs": inputs, "concurrency_limit": FOLLOWERS}
+    def let_go(visit: Visit) -> Iterator[Updates]:
+        if visit.followers:  # what failed was to wait
+            yield gr.skip()
+            return
+        visit.next_job(visit.job_id)
+        yield stage.buttons(busy=False) | {stage.status: strip(None, rest=visit.rest)}
+        yield from follow(jobs, stage, visit)
+
+    about = {"inputs_kwargs": inputs, "trigger_mode": "multiple", "concurrency_limit": FOLLOWERS}
     run = button.click(generate, stage.visit, stage.outputs, **about, **QUIET)
     # also where an update cannot be brought to the page, which no handler sees
-    run.failure(
-        lambda visit: stage.buttons(busy=False) | {stage.status: strip(None, rest=visit.rest)},
-        stage.visit,
-        stage.started,
-        queue=False,
-        **QUIET,
-    )
+    run.failure(let_go, stage.visit, stage.outputs, concurrency_limit=FOLLOWERS, **QUIET)
 
 
 def _changing(stage: Stage, change: Callable[[Visit], None]) -> Callable[[Visit], Updates]:
@@ -249,9 +262,38 @@ def _changing(stage: Stage, change: Callable[[Visit], None]) -> Callable[[Visit]
     return changed
 
 
+def _said(error: Exception) -> str:
+    """What a page tells of an error. One that is nobody's fault goes to the log: Gradio would tell
+    nothing of it."""
+    if isinstance(error, LDMError):
+        return str(error)
+    log.error("a run is not followed any more", exc_info=error)
+    return "something went wrong here; the log says what."
+
+
 def follow(jobs: JobQueue, stage: Stage, visit: Visit) -> Iterator[Updates]:
-    """Yield updates until the visit's job ends."""
-    job_id, preview = visit.job_id, None
+    """Yield updates until the visit's jobs have ended, one after the other."""
+    job_id = visit.job_id
+    visit.followers += 1
+    try:
+        while job_id is not None:
+            try:
+                event, preview = yield from _running(jobs, stage, visit, job_id)
+                following = visit.next_job(job_id)
+                yield _end(stage, visit, event, job_id, preview=preview)
+            except Exception as error:
+                following = visit.next_job(job_id)
+                yield stage.ended(Failed(_said(error)), visit)
+            job_id = following
+    finally:
+        visit.followers -= 1
+
+
+def _running(
+    jobs: JobQueue, stage: Stage, visit: Visit, job_id: str
+) -> Generator[Updates, None, tuple[Any, Any]]:
+    """Yield updates until a job ends; return its last event and the last preview."""
+    preview = None
     for event in jobs.follow(job_id, PACE, visitor.reader()):
         if not isinstance(event, (Queued, Progress)):
             break
@@ -261,14 +303,20 @@ def follow(jobs: JobQueue, stage: Stage, visit: Visit) -> Iterator[Updates]:
         if is_new:
             # each preview once: Gradio would rewrite its file while a browser reads it
             updates[stage.picture] = preview
+        visit.look_after_waiting(jobs)
         yield updates
-    visit.job_id = None
+    return event, preview
+
+
+def _end(stage: Stage, visit: Visit, event: Any, job_id: str, *, preview: Any) -> Updates:
+    """Updates for the end of a job, whose place the visit's next one has taken already."""
     visit.ended(event)
+    if isinstance(event, Failed) and visit.job_id is not None:  # the next one takes the strip
+        gr.Warning(html.escape(stage.told(event.message), quote=False))
     if preview is None or getattr(event, "unfinished", None) is None:
-        yield stage.ended(event, visit, job_id)
-        return
+        return stage.ended(event, visit, job_id)
     # what there is of it stays on show: another picture would be taken for it
     visit.shown = None
     updates = stage.ended(event, visit, job_id)
     del updates[stage.picture]
-    yield updates
+    return updates

@@ -1,0 +1,91 @@
+"""A visit's jobs, one after the other, without a page."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from ldm import job
+from ldm.errors import RequestError
+from ldm.events import Cancelled
+from tests.gate import Gate, end, quick
+from ui import run, stage
+from ui.run import Visit
+
+
+@pytest.fixture(autouse=True)
+def titled(monkeypatch):
+    monkeypatch.setattr(run, "title", lambda request: "a gate" if isinstance(request, Gate) else "")
+
+
+def broken():
+    raise RequestError("seed must be <b>.")
+    yield
+
+
+def nothing():
+    yield Cancelled()
+
+
+def a_stage():
+    """What a follower needs of a stage; its updates are what it is told of."""
+    return SimpleNamespace(
+        running=lambda event, visit, previewed: {"running": event},
+        ended=lambda event, visit, *_: {"end": event, "busy": visit.job_id is not None},
+        told=str,
+    )
+
+
+def test_the_first_is_followed_and_the_others_wait(queue, busy):
+    visit = Visit()
+    assert [visit.submit(queue, request) for request in (quick, Gate(), quick)] == [
+        True,
+        False,
+        False,
+    ]
+    assert list(visit.waiting.values()) == ["a gate", ""]
+    first, (second, third) = visit.job_id, visit.waiting
+    assert visit.next_job(first) == second
+    # one that ended long ago, of an event that another one overtook, takes nothing away
+    assert visit.next_job(first) == second
+    assert visit.next_job(second) == third
+    assert not visit.waiting
+    assert visit.next_job(third) is None
+    assert visit.submit(queue, quick)
+
+
+def test_an_error_of_a_run_is_told_before_the_next_takes_its_place(queue, busy, monkeypatch):
+    toasts = []
+    monkeypatch.setattr(stage.gr, "Warning", toasts.append)
+    visit = Visit()
+    for request in (broken, nothing):
+        visit.submit(queue, request)
+    busy.let(10_000)
+    told = [update for update in stage.follow(queue, a_stage(), visit) if "end" in update]
+    assert [update["busy"] for update in told] == [True, False]
+    assert told[1]["end"] == Cancelled()
+    assert toasts == ["seed must be &lt;b&gt;."]
+    assert visit.followers == 0
+    assert visit.job_id is None
+
+
+def test_what_waits_behind_a_long_run_is_not_taken_for_abandoned(queue, busy):
+    visit = Visit(job_id=busy.id)
+    visit.submit(queue, quick)
+    (waiting,) = visit.waiting
+    updates = stage.follow(queue, a_stage(), visit)
+    next(updates)
+    queue._find(waiting).seen -= job.PATIENCE + 1
+    assert queue._find(waiting).is_abandoned
+    busy.let(1)
+    next(updates)
+    assert not queue._find(waiting).is_abandoned
+
+
+def test_the_queue_is_emptied(queue, busy):
+    visit = Visit(job_id=busy.id)
+    visit.submit(queue, quick)
+    (waiting,) = visit.waiting
+    visit.drop_waiting(queue)
+    assert not visit.waiting
+    assert end(queue, waiting) == Cancelled()
+    assert visit.job_id == busy.id

@@ -1,0 +1,80 @@
+"""Runs that are asked for while another one works: they wait in the tab's queue."""
+
+import re
+
+from playwright.sync_api import expect
+
+from tests.browser import IN_A_BROWSER, RUN_MS, set_steps, until
+
+pytestmark = IN_A_BROWSER
+TAB, TASK = "#text-to-image", "text-to-image"
+LONG = 400  # steps: long enough for a hand to ask for more
+
+
+def ask(page, words):
+    page.locator(f"{TAB}-prompt textarea").fill(words)
+    page.locator(f"{TAB}-go").click()
+
+
+def discard(page):
+    """Let go of what was stopped, if it took long enough to be kept: other tests count it."""
+    if page.locator(f"{TAB}-discard").is_visible():
+        page.locator(f"{TAB}-discard").click()
+        expect(page.locator(f"{TAB}-discard")).to_be_hidden()
+
+
+def titles(page):
+    page.wait_for_timeout(300)
+    return [img.get_attribute("alt") for img in page.locator(f"{TAB}-results img").all()]
+
+
+def test_what_is_asked_for_meanwhile_is_made_after_it(page):
+    go, told = page.locator(f"{TAB}-go"), page.locator(f"{TAB}-waiting")
+    set_steps(page, TASK, LONG)
+    page.locator(f"{TAB}-prompt textarea").fill("a lake at night")
+    go.dblclick()  # is one click
+    expect(go).to_have_text("Add to queue")
+    expect(page.locator(f"{TAB}-drop")).to_be_hidden()
+    set_steps(page, TASK, 2)
+    ask(page, "two houses at dawn")
+    expect(told).to_have_text("1 more in the queue, next: two houses at dawn")
+    ask(page, "snow by day")
+    expect(told).to_contain_text("2 more in the queue, next: two houses at dawn")
+    page.locator(f"{TAB}-seed input").fill("words")
+    page.locator(f"{TAB}-go").click()  # what is wrong is told and disturbs nothing
+    expect(page.locator(".toast-body")).to_contain_text("words")
+    expect(told).to_contain_text("2 more in the queue")
+    page.locator(f"{TAB}-seed input").fill("")
+
+    page.reload()  # the queue is found again
+    page.locator("body[data-ready]").wait_for()
+    expect(told).to_contain_text("2 more in the queue, next: two houses at dawn")
+    expect(go).to_have_text("Add to queue")
+    page.locator(f"{TAB}-stop").click()  # ends the one that runs
+    expect(go).to_have_text("Generate", timeout=RUN_MS)
+    expect(told).to_be_hidden()
+    expect(page.locator(f"{TAB}-results img")).to_have_count(2)
+    expect(page.locator(f"{TAB}-plate .title")).to_have_text("snow by day")
+    assert [re.sub(",.*", "", name) for name in titles(page)] == [
+        "snow by day",
+        "two houses at dawn",
+    ]
+    discard(page)
+
+
+def test_the_queue_is_emptied(page):
+    set_steps(page, TASK, LONG)
+    ask(page, "a lake at night")
+    expect(page.locator(f"{TAB}-go")).to_have_text("Add to queue")
+    ask(page, "snow by day")
+    ask(page, "sand by day")
+    expect(page.locator(f"{TAB}-waiting")).to_contain_text("2 more")
+    page.locator(f"{TAB}-drop").click()
+    expect(page.locator(f"{TAB}-waiting")).to_be_hidden()
+    expect(page.locator(f"{TAB}-drop")).to_be_hidden()
+    expect(page.locator(f"{TAB}-strip")).to_contain_text("Step ")  # the running one goes on
+    page.locator(f"{TAB}-stop").click()
+    expect(page.locator(f"{TAB}-strip .what")).to_contain_text(re.compile("Stopped|Cancelled"))
+    expect(page.locator(f"{TAB}-go")).to_have_text("Generate")
+    until(page, lambda: not titles(page))
+    discard(page)
