@@ -164,7 +164,8 @@ def _check(flags: argparse.Namespace, data_dir: Path) -> tuple[int | None, int]:
     if not 1 <= flags.port <= 65535:
         raise RequestError(f"port must be 1 to 65535, got {flags.port}.")
     with socket.socket(socket.AF_INET6 if ":" in flags.host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if os.name == "posix":  # Windows would share a port that is in use
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((flags.host, flags.port))
         except OSError as error:

@@ -157,9 +157,10 @@ class LatentDiffusion(nn.Module):
         return self.latent_channels, height // self.factor, width // self.factor
 
     def wait(self) -> None:
-        """Block until the device has finished all queued work, so that it can be timed."""
+        """Block until the device has done all work queued here, so that it can be timed."""
         if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+            # not the whole device: that is forbidden while another thread records a graph
+            torch.cuda.current_stream(self.device).synchronize()
         elif self.device.type == "mps":
             torch.mps.synchronize()
 

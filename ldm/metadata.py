@@ -23,7 +23,7 @@ from ldm import __version__
 from ldm.comparison import recorded
 from ldm.errors import RequestError
 from ldm.images import EncodedImage
-from ldm.picture_files import TITLE, beyond
+from ldm.picture_files import TITLE, beyond, shortened
 from ldm.progression import Progression
 from ldm.request_json import from_dict, to_dict
 from ldm.requests import REQUESTS
@@ -99,7 +99,7 @@ def save(
         record["frames"] = frames
     info = PngImagePlugin.PngInfo()
     if title:
-        info.add_itxt(TITLE, title)
+        info.add_itxt(TITLE, shortened(title))
     info.add_itxt(KEY, json.dumps(record, ensure_ascii=False))
     info.add_itxt("parameters", parameters_text(values))
     for name, png in pictures.items():

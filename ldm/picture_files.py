@@ -170,4 +170,9 @@ def title_of(file: Path | io.BytesIO) -> str:
     with suppress(Exception), Image.open(file, formats=["PNG"]) as image:  # untrusted input
         words = str(image.info.get(TITLE, "")).split()
         text = "".join(filter(str.isprintable, " ".join(words))).strip()
+    return shortened(text)
+
+
+def shortened(text: str) -> str:
+    """Return a title of at most MAX_TITLE characters."""
     return text if len(text) <= MAX_TITLE else f"{text[: MAX_TITLE - 1]}…"

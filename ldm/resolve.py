@@ -5,21 +5,11 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import Any
 
-from ldm.catalog.registry import load_preset
 from ldm.catalog.schema import Preset
 from ldm.errors import RequestError
 from ldm.request_controls import MAX_SIDE_PX
 from ldm.requests import PRESET_TASKS, start_image
 from ldm.seeds import new_seed, with_seeds_drawn
-
-
-def preset_of(request: Any) -> Preset:
-    """Return the preset that a request names.
-
-    Raises:
-        PresetError: If there is none of this name that meets the request's task.
-    """
-    return load_preset(request.preset, tasks=PRESET_TASKS[request.task])
 
 
 def resolve(request: Any, preset: Preset) -> Any:

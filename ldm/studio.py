@@ -17,7 +17,6 @@ import numpy as np
 from ldm.canvas.calibration import ON
 from ldm.canvas.plan import Resources
 from ldm.catalog.hashes import weights_sha256
-from ldm.catalog.registry import load_preset
 from ldm.catalog.schema import Preset
 from ldm.catalog.tokenizer import tokenizer_of
 from ldm.compare import compared, expected
@@ -28,8 +27,8 @@ from ldm.history import OUTPUTS, VISITORS
 from ldm.machine import Machine
 from ldm.progression import Progression, shown_steps
 from ldm.rate import MESSAGES, RateCurve
-from ldm.requests import REQUESTS, start_image
-from ldm.resolve import preset_of, resolve
+from ldm.requests import PRESET_TASKS, REQUESTS, start_image
+from ldm.resolve import resolve
 from ldm.runtime.cores import Cores
 from ldm.runtime.manager import ModelManager
 from ldm.runtime.memory import default_budget, in_bytes, out_of_memory_as
@@ -120,7 +119,7 @@ class Studio:
         Raises:
             LDMError: If it cannot be run, or its model is not on disk; in one sentence.
         """
-        preset, _ = _resolved(request)
+        preset, _ = self._resolved(request)
         if not preset.is_on_disk:
             raise RequestError(f"{preset.name} is not on disk; get it with {preset.how_to_get}")
 
@@ -159,7 +158,7 @@ class Studio:
     ) -> Iterator[Progress | Result]:
         """Run one request; if `is_kept`, store its steps and resume from stored ones."""
         begin = time.perf_counter()
-        preset, request = _resolved(request)
+        preset, request = self._resolved(request)
         request = start_fitted(request)
         folder = self._folder()  # before the work: an unusable folder is an error
         is_loaded = preset.name in self.manager.loaded()
@@ -214,7 +213,7 @@ class Studio:
                 f"a picture is coded by a request of {', '.join(INPUTS)} that starts from it, "
                 f"got {request!r:.80}."
             )
-        preset, request = _resolved(request)
+        preset, request = self._resolved(request)
         request = start_fitted(request)
         yield Progress(f"loading {preset.title}")
         with self._loaded(preset, request) as model:
@@ -235,7 +234,7 @@ class Studio:
 
     def load(self, preset_name: str) -> None:
         """Load a model in advance; calibrate it and fit its preview, which its first run needs."""
-        key = calibration_key(load_preset(preset_name))
+        key = calibration_key(self.manager.preset(preset_name))
         with self.manager.use(preset_name) as model:
             if self.machine.of(key) is None:
                 self.cores.watch()  # beside other programs, too many threads take 50 times as long
@@ -256,9 +255,20 @@ class Studio:
         if isinstance(request, Comparison):
             return expected(request, self.estimate)
         request = request.request if isinstance(request, Progression) else request
-        preset, request = _resolved(request)
+        preset, request = self._resolved(request)
         found = self.machine.estimate(calibration_key(preset), request, self._resources(None))
         return found and replace(found, notes=notes_on(request, tokenizer_of(preset)))
+
+    def _resolved(self, request: Any) -> tuple[Preset, Any]:
+        """Return the preset of a request, and the request with all fields filled in and checked.
+
+        Raises:
+            LDMError: If it cannot be run with this preset; in one sentence.
+        """
+        preset = self.manager.preset(request.preset, PRESET_TASKS[request.task])
+        request = resolve(request, preset)
+        check_request(request, preset)
+        return preset, request
 
     def _resources(self, folder: Path | None) -> Resources:
         """Return the memory and disk for a run; maps that do not fit go beside the pictures."""
@@ -276,18 +286,6 @@ class Studio:
         except OSError as error:
             raise unwritable(folder, error) from error
         return folder
-
-
-def _resolved(request: Any) -> tuple[Preset, Any]:
-    """Return the preset of a request, and the request with all fields filled in and checked.
-
-    Raises:
-        LDMError: If it cannot be run with this preset; in one sentence.
-    """
-    preset = preset_of(request)
-    request = resolve(request, preset)
-    check_request(request, preset)
-    return preset, request
 
 
 def calibration_key(preset: Preset) -> str:

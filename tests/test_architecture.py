@@ -9,10 +9,11 @@ import pytest
 
 from ldm.canvas import plan
 from ldm.catalog.registry import list_presets
-from ldm.diffusion.samplers import SAMPLERS
+from ldm.diffusion.samplers import HISTORY_LENGTH, SAMPLERS
 from ldm.request_controls import COVERS, SAMPLER_NAMES
 from ldm.requests import REQUESTS
 from ldm.tasks import RUNNERS
+from ldm.titles import TITLES
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted([*ROOT.glob("ldm/**/*.py"), *ROOT.glob("ui/**/*.py"), ROOT / "app.py"])
@@ -352,6 +353,8 @@ def test_every_way_to_cover_a_canvas_can_be_asked_for():
 
 def test_every_request_has_a_runner():
     assert set(RUNNERS) == set(REQUESTS)
+    assert set(TITLES) == set(REQUESTS.values())  # else a picture could not be saved
+    assert set(HISTORY_LENGTH) <= set(SAMPLERS)
 
 
 def test_every_preset_parses_and_names_its_samplers():

@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from ldm.canvas.windows import (
+    Blend,
     EvenWindows,
     Windows,
-    blend,
     border_distance,
     windowed,
     windowed_decode,
@@ -34,7 +34,7 @@ def test_border_distance_by_hand():
 def test_blending_gives_back_what_does_not_depend_on_the_window(favour_middle):
     canvas = torch.randn(2, 3, 8, 12, generator=torch.Generator().manual_seed(0))
     windows = Windows(size=(4, 4), stride=(2, 4), favour_middle=favour_middle)
-    again = blend(windows, canvas, lambda y, x: canvas[:, :, y : y + 4, x : x + 4])
+    again = Blend(windows, canvas)(lambda y, x: canvas[:, :, y : y + 4, x : x + 4])
     assert torch.allclose(again, canvas, atol=1e-6)
 
 
@@ -90,7 +90,7 @@ def test_even_windows_are_no_larger_than_the_canvas():
 
 def test_even_windows_give_back_what_does_not_depend_on_the_window():
     canvas = torch.randn(2, 3, 20, 36, generator=torch.Generator().manual_seed(0))
-    again = blend(EvenWindows((8, 8), 4), canvas, lambda y, x: canvas[:, :, y : y + 8, x : x + 8])
+    again = Blend(EvenWindows((8, 8), 4), canvas)(lambda y, x: canvas[:, :, y : y + 8, x : x + 8])
     assert torch.allclose(again, canvas, atol=1e-6)
 
 
@@ -98,8 +98,7 @@ def test_windows_that_disagree_are_blended_without_a_step():
     """A window's own number, blended: no two neighbours differ by more than the weights' slope."""
     numbers = iter(range(100))
     canvas = torch.zeros(1, 1, 8, 36)
-    made = blend(
-        EvenWindows((8, 8), 4), canvas, lambda y, x: torch.full((1, 1, 8, 8), float(next(numbers)))
-    )
+    blend = Blend(EvenWindows((8, 8), 4), canvas)
+    made = blend(lambda y, x: torch.full((1, 1, 8, 8), float(next(numbers))))
     assert made[0, 0, 4].diff().abs().max() < 0.5
     assert (made[0, 0, 4, 0], made[0, 0, 4, -1]) == (0, 7)

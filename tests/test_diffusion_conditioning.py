@@ -1,9 +1,12 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from ldm.diffusion.conditioning import Conditioning
+from ldm.diffusion.resizing import averaged
 
 
 def example():
@@ -64,3 +67,24 @@ def test_moving_keeps_class_ids_whole():
     assert moved.label.dtype == torch.int64
     assert example().to("cpu").context.dtype == torch.float32
     assert example().to("meta").label.device.type == "meta"
+
+
+def test_uneven_sizes_are_averaged_where_the_device_cannot(monkeypatch):
+    """MPS averages only to sides that divide: its tensors go through the CPU."""
+    resize, device = F.interpolate, SimpleNamespace(type="mps")
+
+    class OnMps:
+        """A tensor that says that it is on MPS, and where it was moved."""
+
+        def __init__(self, x):
+            self.x, self.device = x, device
+
+        def cpu(self):
+            return self.x
+
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, where: ("back on", where, self))
+    x = torch.arange(36.0).reshape(1, 1, 6, 6)
+    _, where, made = averaged(OnMps(x), (4, 4))
+    assert where is device
+    assert torch.equal(made, resize(x, (4, 4), mode="area"))
+    assert torch.equal(averaged(x, (4, 4)), made)

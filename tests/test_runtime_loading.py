@@ -27,7 +27,7 @@ def moved(tmp_path, monkeypatch):
     for file in files(preset):
         shutil.copy(file, tmp_path)
     preset = replace(preset, folder=tmp_path, first_stage_path=first_stage)
-    monkeypatch.setattr(module, "load_preset", lambda name: preset)
+    monkeypatch.setattr(module, "load_preset", lambda name, tasks: preset)
     return preset
 
 
@@ -80,7 +80,7 @@ def test_a_changed_preset_is_made_anew(moved, monkeypatch):
     manager = ModelManager(device="cpu", memory_budget=2**40)
     first = loaded(manager)
     other = replace(moved, architecture=replace(moved.architecture, prediction="eps"))
-    monkeypatch.setattr(module, "load_preset", lambda name: other)
+    monkeypatch.setattr(module, "load_preset", lambda name, tasks: other)
     assert loaded(manager) is not first
 
 

@@ -50,7 +50,7 @@ class Loader:
 def loader(monkeypatch):
     some = load_preset("demo-kl-f4")
 
-    def find(name):
+    def find(name, tasks):
         if name not in SIZES:
             raise PresetError(f"there is no preset {name!r}.")
         return replace(some, name=name)

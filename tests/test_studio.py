@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from ldm import metadata, studio, timing
+from ldm.catalog.compvis import PRESETS_DIR
 from ldm.catalog.registry import load_preset
 from ldm.errors import LDMError, MemoryBudgetError, PresetError, RequestError
 from ldm.events import Progress, Result
@@ -190,6 +191,21 @@ def test_closing_stops_the_task(tiny_studio, monkeypatch):
     next(events), next(events)
     events.close()
     assert closed == [True]
+
+
+def test_a_studio_runs_models_of_its_managers_own_folder(tmp_path, tiny_model, monkeypatch):
+    folder = tmp_path / "elsewhere" / "mine"
+    folder.mkdir(parents=True)
+    about = PRESETS_DIR / "demo" / "demo-text-to-image.yaml"
+    folder.joinpath("preset.yaml").write_text(about.read_text())
+    monkeypatch.setattr(studio, "weights_sha256", lambda preset: "abc")
+    manager = ModelManager(
+        device="cpu", models_dir=folder.parent, load=lambda _: tiny_model, size_of=lambda _: 1
+    )
+    with pytest.raises(LDMError, match="'mine'"):
+        Studio(data_dir=tmp_path).make(replace(REQUEST, preset="mine"))
+    made = Studio(data_dir=tmp_path, manager=manager).make(replace(REQUEST, preset="mine"))
+    assert made.requests[0].preset == "mine"
 
 
 def test_an_unknown_preset(tiny_studio):

@@ -1,5 +1,6 @@
 """A run that was ended goes on where it stood, to the same picture."""
 
+import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -101,6 +102,17 @@ def test_a_small_picture_of_the_full_size_is_another_sampling(made):
         with safe_open(made.unfinished.path_of(said.request), "pt") as file:
             names |= {name.split(", from ")[1] for name in file.keys() if "x_t" in name}  # noqa: SIM118
     assert names == {"noise, torch.float32/x_t", "latents, torch.float32/x_t"}
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux tells its maps")
+def test_what_is_read_does_not_hold_the_file(made):
+    """Windows deletes no file that is mapped, and a finished run's file has to go."""
+    path = made.unfinished.path_of(stopped(made, REQUEST, 2).request)
+    with safe_open(path, "pt") as file:
+        model = json.loads(file.metadata()[bookmark.RUN])["model"]
+    found = Bookmark(path, REQUEST, model)
+    assert found.is_resumed
+    assert str(path) not in Path("/proc/self/maps").read_text()
 
 
 def test_a_run_that_went_on_is_kept_at_once(made, monkeypatch):

@@ -143,6 +143,22 @@ def test_a_prepared_model_is_read_again_in_float32(tiny_model, monkeypatch):
         made(half, context=context)
 
 
+def test_a_condition_that_overflows_is_made_again_in_float32(tiny_model, monkeypatch):
+    """Half precision may be too coarse for what reads the words, too."""
+    half = copy.deepcopy(tiny_model).to(torch.bfloat16)
+    condition = type(half).condition
+
+    def overflowing(self, what):
+        cond = condition(self, what)
+        wrong = torch.inf if self.dtype == torch.bfloat16 else 1
+        return replace(cond, context=cond.context * wrong)
+
+    whole = made(tiny_model)[1].images[0]
+    monkeypatch.setattr(type(half), "condition", overflowing)
+    again = made(half)[1].images[0]
+    assert abs(again.astype(int) - whole).max() <= 16  # of weights that were rounded to bfloat16
+
+
 @pytest.mark.usefixtures("small_canvases_count")
 def test_float32_is_planned_with_twice_the_memory(tiny_model, facts, monkeypatch):
     half = copy.deepcopy(tiny_model).to(torch.bfloat16)

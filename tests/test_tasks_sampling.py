@@ -67,7 +67,7 @@ def drain(generator):
 def run(model, **changes):
     sampling = Sampling(**{**SAMPLING.__dict__, **changes})
     cond = Conditioning(context=torch.zeros(1, 2, 4))
-    return drain(sample(model, sampling, cond, cond))
+    return drain(sample(model, sampling, (cond, cond)))
 
 
 def test_a_request_names_one_seed_per_picture():
@@ -246,7 +246,7 @@ def test_what_half_precision_cannot_hold_is_made_again_with_a_condition_in_float
             return super().decode(latents) * torch.inf
 
     cond = Conditioning(context=torch.zeros(1, 2, 4, dtype=torch.float16))
-    _, arrays = drain(sample(Half(), SAMPLING, cond, cond))
+    _, arrays = drain(sample(Half(), SAMPLING, (cond, cond)))
     assert seen == [(dtype, dtype) for dtype in (torch.float16, torch.float32) for _ in range(8)]
     assert [array.shape for array in arrays] == [(16, 24, 3)]
 
@@ -254,7 +254,7 @@ def test_what_half_precision_cannot_hold_is_made_again_with_a_condition_in_float
 def test_closing_stops_within_a_step():
     model = Gaussian()
     cond = Conditioning(context=torch.zeros(1, 2, 4))
-    events = sample(model, SAMPLING, cond, cond)
+    events = sample(model, SAMPLING, (cond, cond))
     for _ in range(3):
         next(events)
     events.close()

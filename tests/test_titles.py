@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ldm import metadata
+from ldm.catalog.registry import load_preset
 from ldm.comparison import Axis, Comparison
 from ldm.events import Result
 from ldm.history import History
@@ -13,7 +14,7 @@ from ldm.images import EncodedImage
 from ldm.picture_files import title_of
 from ldm.progression import Progression
 from ldm.requests import ClassConditional, Inpaint, TextToImage, Upscale
-from ldm.resolve import preset_of, resolve
+from ldm.resolve import resolve
 from ldm.saving import save_sheet
 from ldm.settings_line import how
 from ldm.titles import headline, searched, settings, subject, title
@@ -27,7 +28,7 @@ SEEDS = Axis("seed", (1, 2))
 
 
 def resolved(request):
-    return resolve(request, preset_of(request))
+    return resolve(request, load_preset(request.preset))
 
 
 @pytest.mark.parametrize("axes", [(FORESTS,), (FORESTS, SEEDS), (SEEDS, FORESTS)])

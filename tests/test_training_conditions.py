@@ -1,6 +1,7 @@
 """The conditions of training batches: what is drawn is true of the scenes it is drawn for."""
 
 import copy
+import pickle
 from types import SimpleNamespace
 
 import numpy as np
@@ -65,6 +66,7 @@ def test_low_resolution_pictures_are_those_of_their_scenes(degradation):
     scenes = World(images, images[..., 0], [])
     condition = LowResolution(material(scenes, data=DataConfig(degradation=degradation)))
     rows = np.array([3, 17, 3, 0])
+    condition = pickle.loads(pickle.dumps(condition))  # as it comes to a worker that is spawned
     small = condition.draw(np.random.default_rng(0), rows)
     assert small.shape == (4, 3, 4, 4)
     expected = torch.from_numpy(colours[rows].astype(np.float32)) / 127.5 - 1

@@ -10,7 +10,6 @@ import pytest
 import yaml
 from PIL import Image
 
-from ldm import resolve, studio
 from ldm.catalog import registry
 from ldm.catalog.registry import load_preset
 from ldm.checkpoints.read import read_checkpoint
@@ -63,7 +62,7 @@ def models(tmp_path, monkeypatch):
     """The folder of models of this test alone, for all that looks a preset up by its name."""
     there = tmp_path / "models"
     known = functools.partial(registry.load_preset, models_dir=there)
-    for module in (autoencoder, diffusion, manager, resolve, studio):
+    for module in (autoencoder, diffusion, manager):
         monkeypatch.setattr(module, "load_preset", known)
     return there
 

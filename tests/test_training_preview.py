@@ -88,6 +88,14 @@ def test_a_model_without_its_preview_draws_with_the_linear_map(monkeypatch):
     assert manager._load_files(gone).preview_decoder is None
 
 
+def test_a_preview_is_no_part_of_the_model_that_it_shows():
+    about = load_preset("demo-text-to-image")
+    plain = ModelManager(device="cpu", prepared=False)._load_files(about)
+    assert plain.preview_decoder is not None
+    assert not [name for name in plain.state_dict() if "preview" in name]
+    assert plain.preview(torch.zeros(1, 3, 4, 4), 16).shape == (1, 3, 16, 16)
+
+
 def test_a_damaged_preview_costs_previews_and_no_model(tmp_path, caplog):
     path = tmp_path / "a.safetensors"
     path.write_bytes(b"nothing")

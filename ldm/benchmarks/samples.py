@@ -100,7 +100,7 @@ def _seconds(name: str, row: Row) -> float:
         )
         torch.cuda.synchronize()
         begin = time.perf_counter()
-        for _ in sample(model, sampling, cond, uncond):
+        for _ in sample(model, sampling, (cond, uncond)):
             pass
         seconds = time.perf_counter() - begin
     return seconds

@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ldm.diffusion.conditioning import Conditioning
+from ldm.diffusion.conditioning import Conditioning, Denoise
 
 GRID_CLIP = (0.01, 0.5)  # range of the weight by a window's place in the grid
 OVERLAP = 0.5  # least share of its side by which a window overlaps the next
@@ -125,45 +125,59 @@ def border_distance(h: int, w: int) -> Tensor:
     return torch.minimum(torch.minimum(y, 1 - y)[:, None], torch.minimum(x, 1 - x)[None, :])
 
 
-def blend(
-    windows: Cover, canvas: Tensor, compute: Callable[[int, int], Tensor], scale: int = 1
-) -> Tensor:
-    """Compute each window on its own and average them by weight.
+class Blend:
+    """Averages what is computed for each window of a canvas, by weight.
 
     Args:
         windows: The windows and their weights.
-        canvas: (B, C, h, w), used for its size only.
-        compute: (y, x) of a window -> (B, C', scale * kh, scale * kw).
+        canvas: (B, C, h, w), used for its size and device only: the weights wait there, for as many
+            calls as a run has steps.
         scale: Output cells per canvas cell.
-
-    Returns:
-        (B, C', scale * h, scale * w).
     """
-    h, w = canvas.shape[2:]
-    total, weight_sum = None, torch.zeros(scale * h, scale * w)
-    for (y, x), weight in zip(windows.corners(h, w), windows.weights(h, w, scale), strict=True):
-        part = compute(y, x)
-        if total is None:
-            total = part.new_zeros(*part.shape[:2], scale * h, scale * w)
-        rows = slice(scale * y, scale * (y + windows.size[0]))
-        columns = slice(scale * x, scale * (x + windows.size[1]))
-        total[:, :, rows, columns] += part * weight.to(part)
-        weight_sum[rows, columns] += weight
-    return total / weight_sum.to(total)
 
+    def __init__(self, windows: Cover, canvas: Tensor, scale: int = 1) -> None:
+        h, w = canvas.shape[2:]
+        self._window, self._scale = windows.size, scale
+        self._corners = windows.corners(h, w)
+        self._weights = [weight.to(canvas.device) for weight in windows.weights(h, w, scale)]
+        self._sum = torch.zeros(scale * h, scale * w, device=canvas.device)
+        for corner, weight in zip(self._corners, self._weights, strict=True):
+            self._sum[self._area(corner)] += weight
 
-Denoise = Callable[[Tensor, Tensor, Conditioning], Tensor]
+    def __call__(self, compute: Callable[[int, int], Tensor]) -> Tensor:
+        """Average `compute`, (y, x) of a window -> (B, C', scale * kh, scale * kw).
+
+        Returns:
+            (B, C', scale * h, scale * w).
+        """
+        total = None
+        for corner, weight in zip(self._corners, self._weights, strict=True):
+            part = compute(*corner)
+            if total is None:
+                total = part.new_zeros(*part.shape[:2], *self._sum.shape)
+            total[(..., *self._area(corner))] += part * weight.to(part)
+        return total / self._sum.to(total)
+
+    def _area(self, corner: tuple[int, int]) -> tuple[slice, slice]:
+        starts = (self._scale * start for start in corner)
+        sides = (self._scale * side for side in self._window)
+        return tuple(slice(start, start + side) for start, side in zip(starts, sides, strict=True))
 
 
 def windowed(denoise: Denoise, windows: Cover) -> Denoise:
     """Wrap a denoiser so that it sees one window at a time; the signature stays the same."""
+    blends: dict[tuple[torch.Size, torch.device], Blend] = {}
 
     def denoise_windows(x_t: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
+        canvas = x_t.shape[2:], x_t.device
+        if canvas not in blends:
+            blends[canvas] = Blend(windows, x_t)
+
         def compute(y: int, x: int) -> Tensor:
             rows, columns = slice(y, y + windows.size[0]), slice(x, x + windows.size[1])
             return denoise(x_t[:, :, rows, columns], t, cond.crop(rows, columns))
 
-        return blend(windows, x_t, compute)
+        return blends[canvas](compute)
 
     return denoise_windows
 
@@ -177,4 +191,4 @@ def windowed_decode(
     def compute(y: int, x: int) -> Tensor:
         return decode(latents[:, :, y : y + kh, x : x + kw])
 
-    return blend(windows, latents, compute, factor)
+    return Blend(windows, latents, factor)(compute)

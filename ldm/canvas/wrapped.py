@@ -8,16 +8,14 @@ h, w: rows and columns of the canvas.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from ldm.diffusion.conditioning import Conditioning
+from ldm.diffusion.conditioning import Conditioning, Denoise
 
 MARGIN = 8  # cells; every network's own factor divides it
-Denoise = Callable[[Tensor, Tensor, Conditioning], Tensor]
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from ldm.diffusion.resizing import averaged
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Conditioning:
         """Return the conditioning of the canvas at another size; only `concat` is resized."""
         if self.concat is None:
             return self
-        return replace(self, concat=F.interpolate(self.concat, (h, w), mode="area"))
+        return replace(self, concat=averaged(self.concat, (h, w)))
 
     def cat(self, other: Conditioning) -> Conditioning:
         """Concatenate this batch and `other`; `copies` is 1 in the result.
@@ -115,3 +116,7 @@ def _join(a: Tensor | None, b: Tensor | None) -> Tensor | None:
     if (a is None) != (b is None):
         raise ValueError("both conditionings must use the same ways to condition")
     return None if a is None else torch.cat([a, b])
+
+
+Denoise = Callable[[Tensor, Tensor, Conditioning], Tensor]
+"""(x_t (B, C, h, w), t (B,), conditioning) -> predicted eps (B, C, h, w)."""

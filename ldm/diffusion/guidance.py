@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ldm.diffusion.conditioning import Conditioning
+from ldm.diffusion.conditioning import Conditioning, Denoise
+from ldm.diffusion.resizing import averaged
 from ldm.diffusion.schedule import NoiseSchedule
 
-Denoise = Callable[[Tensor, Tensor, Conditioning], Tensor]
 Eps = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -68,7 +68,7 @@ def held(eps: Eps, schedule: NoiseSchedule, small: Tensor, strength: float) -> E
 
     def held_eps(x: Tensor, t: Tensor) -> Tensor:
         x0 = schedule.predict_x0(x, t, eps(x, t))
-        missing = small.to(x0) - F.interpolate(x0, small.shape[2:], mode="area")
+        missing = small.to(x0) - averaged(x0, small.shape[2:])
         x0 = x0 + strength * F.interpolate(missing, x0.shape[2:], mode="bilinear")
         return schedule.predict_eps(x, t, x0)
 

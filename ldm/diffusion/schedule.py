@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tensors cannot be compared as one value
 class NoiseSchedule:
     """The variances beta_t of the forward process, t = 0 .. T - 1, and what follows from them.
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +12,7 @@ from ldm.catalog.schema import Defaults, Preset
 from ldm.diffusion.conditioning import Conditioning
 from ldm.images import to_tensor
 from ldm.latent_diffusion import LatentDiffusion
+from ldm.tasks.covering import returned
 from ldm.tasks.sampling import sample
 from ldm.tasks.settings import Sampling, canvas_of
 
@@ -87,7 +86,7 @@ def draw(
         uncond = cond
         if empty is not None:
             uncond = empty(cond) if callable(empty) else empty.expand(len(cond))
-        images += _last(sample(model, part, cond, uncond))
+        images += returned(sample(model, part, (cond, uncond)))
     return to_tensor(images)
 
 
@@ -105,12 +104,3 @@ def _sampling(size: Size, guidance_scale: float, seeds: Sequence[int]) -> Sampli
         temperature=about.temperature,
         coarse=about.coarse,
     )
-
-
-def _last(run: Generator[Any, None, list[np.ndarray]]) -> list[np.ndarray]:
-    """Exhaust a generator and return its return value."""
-    while True:
-        try:
-            next(run)
-        except StopIteration as end:
-            return end.value

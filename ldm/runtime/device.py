@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from ldm.errors import RequestError
@@ -93,7 +94,11 @@ def has_bfloat16(device: torch.device) -> bool:
 
     if device.type == "cpu":
         return has_arithmetic(torch.bfloat16)
-    return device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cuda":
+        return True
+    # it tells of the current one
+    with nullcontext() if device.index is None else torch.cuda.device(device):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def autocast(device: torch.device) -> torch.autocast:

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -83,6 +83,14 @@ class ModelManager:
         self._lock = threading.Lock()
         self._name_locks: dict[str, threading.Lock] = {}
 
+    def preset(self, name: str, tasks: Sequence[str] = ()) -> Preset:
+        """Return the preset of a model, of the manager's own folder of models.
+
+        Raises:
+            PresetError: If there is none of this name that does one of `tasks` (none: any).
+        """
+        return load_preset(name, tasks=tasks, **self._places)
+
     @contextmanager
     def use(self, name: str) -> Iterator[Any]:
         """Yield the model of a preset, loaded if needed and kept in memory until the block ends.
@@ -115,7 +123,7 @@ class ModelManager:
         return True
 
     def _pin(self, name: str) -> _Entry:
-        preset = load_preset(name, **self._places)
+        preset = self.preset(name)
         source = _source(preset)
         with self._lock:
             if entry := self._take(name, source):
@@ -216,7 +224,7 @@ class ModelManager:
     def _missing(self, preset: Preset, path: Path) -> str:
         owner = preset
         if path == preset.first_stage_path:
-            owner = load_preset(preset.first_stage_preset, **self._places)
+            owner = self.preset(preset.first_stage_preset)
         return f"{preset.name} is not on disk: {path} is missing; get it with {owner.how_to_get}"
 
     def _load_files(self, preset: Preset) -> Any:
@@ -228,10 +236,14 @@ class ModelManager:
                 log.warning("previews of %s are rougher: %s", preset.name, error)
         return model
 
-    def _preview_decoder(self, preset: Preset, path: Path) -> Any:
+    def _preview_decoder(
+        self, preset: Preset, path: Path
+    ) -> Callable[[torch.Tensor], torch.Tensor]:
         decoder = build_preview(preset)
         load_preview(decoder, path, self.device)
-        return decoder.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        decoder.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        # a function: a network would be one of the model's own, and in its `state_dict`
+        return lambda latents: decoder(latents.to(self.device))
 
     def _load_networks(self, preset: Preset) -> Any:
         if not self._is_prepared:

@@ -191,9 +191,10 @@ def _read(
             if run["model"] != model:
                 return nothing
             parts: dict[str, dict[str, Tensor]] = {}
+            # copies: Windows deletes no file that a tensor maps
             for key in set(file.keys()) - {REQUEST}:
                 name, _, part = key.rpartition("/")
-                parts.setdefault(name, {})[part] = file.get_tensor(key).to(device)
+                parts.setdefault(name, {})[part] = file.get_tensor(key).to(device, copy=True)
         steps = {name: _step(run["places"][name], found) for name, found in parts.items()}
         return steps, place_in(about)
     except Exception as error:  # a file may hold anything: then the run begins anew

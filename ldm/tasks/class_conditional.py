@@ -34,7 +34,9 @@ def run(
     is_any = _class_of(model, request.class_index) == model.null_class
     if sampling.inverts and is_any and context is not None:
         context.add_note("Without a class, the picture's own noise leads back to the picture.")
-    images = yield from sample(model, sampling, *conditions, context)
+    images = yield from sample(
+        model, sampling, conditions, lambda model: inputs_of(model, request)[1], context
+    )
     yield result(request, images)
 
 

@@ -155,6 +155,15 @@ class Stopwatch:
             work.close()
 
 
+def returned(work: Generator[Any, None, Made]) -> Made:
+    """Run a generator to its end, without its events, and return what it returned."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            return end.value
+
+
 def pausing(
     work: Callable[[], Made], space: Pausing | None, event: Callable[[int], Progress]
 ) -> Generator[Progress, None, Made]:

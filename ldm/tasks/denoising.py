@@ -7,12 +7,12 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch.nn.functional as F
 from torch import Tensor
 
 from ldm.diffusion.conditioning import Conditioning
 from ldm.diffusion.guidance import classifier_free, held
 from ldm.diffusion.noise import batch_noise, slerp
+from ldm.diffusion.resizing import averaged
 from ldm.diffusion.samplers import HISTORY_LENGTH, SAMPLERS, Step
 from ldm.events import Frame, Progress
 from ldm.images import to_arrays
@@ -78,7 +78,7 @@ def denoised(
     if page.since is not None:
         place = position.after(page.since.index + 1)
         context.note_resumed(place.done, place.total)
-        seen = _preview(on.model, page.since.x0, sampling)
+        seen = _preview(on.bare, page.since.x0, sampling)
         yield place.progress(seen)
     own = None
     if sampling.inverts and start is not None and page.since is None:
@@ -120,7 +120,7 @@ def _run_steps(  # noqa: PLR0913  (the arguments of `denoised`)
         before = position.after(index).progress()
         step = yield from pausing(lambda: next(steps), on.space, lambda _, before=before: before)
         show = step.index % max(1, step.total // PREVIEWS) == 0
-        picture = _preview(on.model, step.x0, sampling) if show else None
+        picture = _preview(on.bare, step.x0, sampling) if show else None
         now = position.after(step.index + 1)
         page.mark(step, now.done, now.total)
         yield now.progress(picture)
@@ -149,7 +149,7 @@ def _record_frame(
         work = decoded(on, sampling, part, position, None)
         image = yield from _with_progress(position.progress(), work)
         image = image[:, :, :height, :width]
-        made += to_arrays(image if scale == 1 else F.interpolate(image, size, mode="area"))
+        made += to_arrays(image if scale == 1 else averaged(image, size))
     # a batch that is repeated in float32 records its steps again
     recorder.frames = [frame for frame in recorder.frames if frame.step < position.done]
     recorder.frames.append(Frame(position.done, position.total, step.t, *made))
@@ -243,7 +243,7 @@ def _steps(
     if start is not None:
         start = start.float()
         size = [max(1, side // HELD_CELLS) for side in start.shape[2:]]
-        small = F.interpolate(start, size, mode="area")
+        small = averaged(start, size)
         eps = held(eps, model.schedule, small, sampling.coarse_hold)
         t = x.new_full((len(seeds),), timesteps[0]).long()
         x = model.schedule.q_sample(start, t, x)

@@ -30,7 +30,8 @@ from ldm.tasks.area import (
     standing_in,
     without_seam,
 )
-from ldm.tasks.covering import RunContext, cover, pausing
+from ldm.tasks.covering import RunContext, cover, pausing, returned
+from ldm.tasks.denoising import Conditions
 from ldm.tasks.sampling import padded, result, sample
 from ldm.tasks.settings import WRAPS, Sampling, canvas_of, check, of_request
 from ldm.tasks.words import check_words, notes_on
@@ -60,12 +61,15 @@ def run(
     check_words(model, request)
     if context is not None and (hole.alpha == 1).all():
         context.add_note(NOTHING_LEFT)
-    around = yield from _read(model, image, touched, sampling, context)
-    sampling = replace(sampling, shown=standing_in(hole, area, canvas, touched.shape))
-    cond, uncond = (
-        worded(model, around, [words]) for words in (request.prompt, request.negative_prompt)
-    )
-    made = yield from sample(model, sampling, cond, uncond, context)
+
+    def read(model: LatentDiffusion) -> Generator[Progress, None, Conditions]:
+        around = yield from _read(model, image, touched, sampling, context)
+        said = (request.prompt, request.negative_prompt)
+        return tuple(worded(model, around, [words]) for words in said)
+
+    conditions = yield from read(model)
+    shown = replace(sampling, shown=standing_in(hole, area, canvas, touched.shape))
+    made = yield from sample(model, shown, conditions, lambda model: returned(read(model)), context)
     made = [without_seam(area, canvas, alpha, image) for image in made]
     back = tuple(-by for by in hole.turn)
     filled = [rolled(put_back(area, canvas, alpha, image), back) for image in made]

@@ -30,7 +30,9 @@ def run(
             settings do not fit the model.
     """
     sampling, conditions = inputs_of(model, request)
-    images = yield from sample(model, sampling, *conditions, context)
+    images = yield from sample(
+        model, sampling, conditions, lambda model: inputs_of(model, request)[1], context
+    )
     yield result(request, images)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -55,8 +55,8 @@ def padded(
 def sample(
     model: LatentDiffusion,
     sampling: Sampling,
-    cond: Conditioning,
-    uncond: Conditioning,
+    conditions: Conditions,
+    anew: Callable[[LatentDiffusion], Conditions] | None = None,
     context: RunContext | None = None,
     among: tuple[int, int] = (0, 1),
 ) -> Generator[Progress, None, list[np.ndarray]]:
@@ -65,8 +65,10 @@ def sample(
     Args:
         model: The model.
         sampling: Settings that have passed `check`.
-        cond: The condition that all pictures share, or one for each, if all fit one batch.
-        uncond: The empty or negative condition.
+        conditions: The condition that all pictures share, or one for each, if all fit one batch,
+            and the empty or negative one.
+        anew: Makes them with the same model in float32, when half precision was too coarse: they
+            may be what overflowed. None: they are converted.
         context: Memory and facts of the model; None: nothing runs in bands.
         among: (index, number) of this call among those of the run, for the progress.
 
@@ -93,7 +95,7 @@ def sample(
         part = replace(sampling, seeds=left[: on.plan.batch])
         batches = number + math.ceil(len(left) / on.plan.batch)
         place = (among[0] * batches + number, among[1] * batches)
-        made = yield from _batch(on, part, (cond, uncond), place, context)
+        made = yield from _batch(on, part, conditions, place, context)
         if torch.isfinite(made).all():
             arrays += to_arrays(made)
             number, left = number + 1, left[len(part.seeds) :]
@@ -101,7 +103,7 @@ def sample(
         model, context = _in_float32(model, context)
         on = cover(model, canvas_of(model, replace(sampling, seeds=left)), context, sampling.cover)
         wider = partial(Conditioning.to, device=model.device, dtype=torch.float32)
-        cond, uncond = cond.paired(uncond, wider)
+        conditions = conditions[0].paired(conditions[1], wider) if anew is None else anew(model)
     return arrays
 
 

@@ -29,7 +29,9 @@ def run(
         RequestError: If the settings do not fit the model or the sampler.
     """
     sampling, conditions = inputs_of(model, request)
-    images = yield from sample(model, sampling, *conditions, context)
+    images = yield from sample(
+        model, sampling, conditions, lambda model: inputs_of(model, request)[1], context
+    )
     yield result(request, images, notes_on(request, model.tokenizer))
 
 

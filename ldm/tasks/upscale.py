@@ -14,6 +14,7 @@ from ldm.latent_diffusion import LatentDiffusion
 from ldm.requests import Upscale
 from ldm.tasks.back_projection import back_projected
 from ldm.tasks.covering import RunContext
+from ldm.tasks.denoising import Conditions
 from ldm.tasks.sampling import padded, result, sample
 from ldm.tasks.settings import Sampling, check, of_request
 
@@ -57,8 +58,11 @@ def _enlarged(
     sampling = replace(sampling, height=factor * h, width=factor * w)
     check(model, sampling)
     given = to_tensor([edged])
-    cond = model.condition(given)
-    images = yield from sample(model, sampling, cond, cond, context, among)
+
+    def conditions(model: LatentDiffusion) -> Conditions:
+        return (model.condition(given),) * 2
+
+    images = yield from sample(model, sampling, conditions(model), conditions, context, among)
     if keeps := model.keeps_means:
         around = wrap.pad(given)
         kept = (

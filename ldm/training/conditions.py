@@ -250,8 +250,12 @@ class LowResolution(Condition):
         return to_tensor(np.stack([self.shrink(image, rng) for image in images]))
 
 
+def _bicubic(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return bicubic(image)
+
+
 SHRINK: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
-    "bicubic": lambda image, rng: bicubic(image),
+    "bicubic": _bicubic,
     "bsr": bsr,
 }
 

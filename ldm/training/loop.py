@@ -85,8 +85,10 @@ def train(run: Run, config: TrainConfig, folder: Path, *, resume: bool) -> None:
         step += 1
         stats.add(step, terms, optimizer.param_groups[0]["lr"])
         last = step == config.steps
-        if accelerator.is_main_process and (last or step % config.snapshot_every == 0):
+        is_due = last or step % config.snapshot_every == 0
+        if is_due:  # in every process: the others would wait for ever for one that ended
             _check_finite(ema.model, step)
+        if accelerator.is_main_process and is_due:
             run.export(ema.model, step)  # first: a run that is killed here comes here again
             save_snapshot(folder / SNAPSHOT, _state(step, run, ema, optimizer))
         if accelerator.is_main_process and (last or step % config.sample_every == 0):
