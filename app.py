@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 from ldm.errors import LDMError, RequestError
 from ldm.history import OUTPUTS, THUMBNAILS, VISITORS
 from ldm.jobs import JobQueue
-from ldm.line import Limits
-from ldm.metadata import program
-from ldm.retention import Keeper
+from ldm.jobs.line import Limits
+from ldm.outputs.metadata import program
+from ldm.outputs.retention import Keeper
+from ldm.outputs.unfinished import FOLDER
 from ldm.runtime.device import check_device_name
 from ldm.runtime.memory import parse_bytes
-from ldm.unfinished import FOLDER
 
 if TYPE_CHECKING:
     from ldm.studio import Studio

@@ -17,7 +17,7 @@ from gradio_client.exceptions import AppError
 
 import app
 import ldm
-from ldm.line import ANYTHING, Limits
+from ldm.jobs.line import ANYTHING, Limits
 
 ROOT = Path(__file__).parents[1]
 

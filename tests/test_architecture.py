@@ -10,113 +10,67 @@ import pytest
 from ldm.canvas import plan
 from ldm.catalog.registry import list_presets
 from ldm.diffusion.samplers import HISTORY_LENGTH, SAMPLERS
-from ldm.request_controls import COVERS, SAMPLER_NAMES
+from ldm.outputs.titles import TITLES
 from ldm.requests import REQUESTS
+from ldm.requests.shared_fields import COVERS, SAMPLER_NAMES
 from ldm.tasks import RUNNERS
-from ldm.titles import TITLES
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted([*ROOT.glob("ldm/**/*.py"), *ROOT.glob("ui/**/*.py"), ROOT / "app.py"])
-
-# what a request is and may hold, how it is written down, what its run tells: one room, six files
-BESIDE_REQUESTS = {"events", "request_controls", "request_flags", "request_json", "seeds"}
 
 # Room -> the rooms that it may import, besides itself and errors. A room is a folder or file in
 # ldm/, or ui, or app; an entry with a dot allows that one module only. Calls go down this list.
 MAY_IMPORT = {
     "errors": set(),
-    "fields": set(),
-    "seeds": set(),
-    # a request holds pictures as values, and its fields make them
-    "request_controls": {"fields", "seeds", "images"},
-    "requests": {"request_controls", "fields", "images"},
+    # what a run tells
     "events": set(),
-    "timing": {"events"},
-    "request_json": {"requests", "fields", "images"},
-    "request_flags": {"requests", "fields"},
-    # a comparison is asked for as a request is; running one needs only what meets each request
-    "comparison": {"requests", "fields"},
-    "sheet": set(),
-    # its sheet names models and samplers as people call them
-    "compare": {"comparison", "requests", "sheet", "titles"},
-    "progression": {"comparison", "requests", "sheet"},
-    "rate": {"sheet"},
-    "unfinished": {"requests"},
+    # pictures as values, and the files that they come from
+    "images": set(),
+    # a request holds pictures as values; a progression is asked for as one, and draws its sheet
+    "requests": {"images", "events"},
     "models": set(),
     # the published networks, made fast
     "inference": {"models"},
     "diffusion": set(),
     "checkpoints": set(),
     "data": set(),
-    # files of users, and the values that they become
-    "picture_files": set(),
-    "images": {"picture_files"},
     "canvas": {"diffusion.conditioning", "models", "inference"},
     "latent_diffusion": {"models", "diffusion"},
     # build is the one place where a preset becomes networks and the model that joins them; whether
     # its weights are there depends on the names of the parts that they may lie in
     "catalog": {"models", "latent_diffusion", "diffusion.schedule", "checkpoints.parts"},
+    # a preset fills in what a request leaves open
+    "resolve": {"requests", "catalog"},
     "runtime": {"catalog", "checkpoints", "latent_diffusion", "inference"},
+    # what a picture shows, in a line; classes have the names that their preset gives them
+    "outputs": {"requests", "events", "images", "catalog.registry"},
     # the smooth filling of a hole is one function, for what a model sees and for what it made
     "tasks": {
         "requests",
+        "events",
         "latent_diffusion",
         "diffusion",
         "canvas",
         "images",
         "models.hole",
-        "unfinished",
-        "rate",
+        "outputs.unfinished",
+        "outputs.rate_distortion",
     },
-    # a sheet's PNG says what is on it
-    "metadata": {"requests", "images", "picture_files", "comparison", "progression"},
-    # what a picture shows, in a line; classes have the names that their preset gives them
-    "settings_line": {"requests"},
-    "titles": {
-        "settings_line",
-        "requests",
-        "images",
-        "picture_files",
-        "comparison",
-        "progression",
-        "catalog.registry",
-    },
-    "saving": {"metadata", "progression", "requests", "titles"},
-    # words that name days
-    "days": set(),
-    "search": {"days"},
-    "favourites": set(),
-    "on_disk": set(),
-    "history": {"search", "days", "favourites", "on_disk"},
-    # what a run took and will take: the tasks' canvases, their plans and the process's memory
-    "machine": {"requests", "tasks", "canvas", "runtime.memory"},
-    # a preset fills in what a request leaves open
-    "resolve": {"requests", "catalog"},
-    # the hash of its weights goes into the picture
+    "history": set(),
+    # what a run took and will take depends on the tasks' canvases, their plans and the memory
     "studio": {
         "requests",
+        "events",
         "resolve",
-        "comparison",
-        "compare",
-        "progression",
         "runtime",
         "tasks",
-        "timing",
-        "rate",
-        "saving",
+        "outputs",
         "history",
-        "unfinished",
         "images",
         "catalog",
-        "machine",
-        "canvas.plan",
-        "canvas.calibration",
+        "canvas",
     },
-    "job": {"requests"},
-    "line": {"job", "events"},
-    "retention": set(),
-    "runner": {"job", "line", "events", "studio"},
-    "jobs": {"job", "line", "runner", "requests", "studio"},
+    "jobs": {"requests", "events", "studio"},
     "training": {
         "models",
         "diffusion",
@@ -142,8 +96,6 @@ MAY_IMPORT = {
         "runtime",
         "canvas",
         "resolve",
-        "studio",
-        "sheet",
         "training.snapshots",
     },
     "benchmarks": {
@@ -152,6 +104,7 @@ MAY_IMPORT = {
         "checkpoints",
         "catalog",
         "requests",
+        "events",
         "data",
         "images",
         "tasks",
@@ -159,37 +112,14 @@ MAY_IMPORT = {
         "canvas",
         "resolve",
         "studio",
-        "training.snapshots",
-    },
-    "cli_pictures": {
-        "requests",
-        "comparison",
-        "progression",
-        "metadata",
-        "runtime.device",
-        "studio",
-    },
-    "cli_presets": {"catalog"},
-    "cli_studies": {
-        "requests",
-        "images",
-        "rate",
-        "evaluation",
-        "sheet",
-        "catalog.registry",
-        "metadata",
-        "titles",
-        "runtime.device",
-        "studio",
     },
     "cli": {
-        "cli_presets",
-        "cli_pictures",
-        "cli_studies",
         "requests",
+        "events",
+        "images",
+        "outputs",
         "catalog",
         "checkpoints",
-        "metadata",
         "runtime",
         "studio",
         "training",
@@ -199,46 +129,31 @@ MAY_IMPORT = {
     "__main__": {"cli"},
     # the page shows presets and reads requests from pictures; it computes nothing itself
     "ui": {
-        "fields",
         "requests",
-        "comparison",
-        "progression",
+        "events",
         "jobs",
-        "line",
         "catalog.registry",
         "catalog.schema",
-        "metadata",
-        "titles",
+        "outputs",
         "history",
-        "unfinished",
     },
-    "app": {
-        "ui",
-        "metadata",
-        "jobs",
-        "line",
-        "studio",
-        "runtime",
-        "history",
-        "retention",
-        "unfinished",
-    },
+    "app": {"ui", "jobs", "studio", "runtime", "history", "outputs"},
 }
 
 # What the page and `--help` wait for: none of it may bring in a heavy library.
 LIGHT = (
     "ldm.errors",
     "ldm.requests",
-    "ldm.comparison",
-    "ldm.progression",
-    "ldm.request_json",
-    "ldm.request_flags",
+    "ldm.requests.comparison",
+    "ldm.requests.progression",
+    "ldm.requests.as_json",
+    "ldm.requests.flags",
     "ldm.events",
-    "ldm.metadata",
-    "ldm.picture_files",
+    "ldm.outputs.metadata",
+    "ldm.images.files",
     "ldm.images",
     "ldm.jobs",
-    "ldm.unfinished",
+    "ldm.outputs.unfinished",
     "ldm.catalog.registry",
     "ldm.catalog.schema",
     "ldm.cli",
@@ -257,13 +172,14 @@ def module_of(path):
 
 
 def imports_of(path):
-    """Our own modules that a file imports, anywhere in it, without `ldm.`."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    """Our own modules that a file, or a parsed one, imports anywhere in it, without `ldm.`."""
+    tree = path if isinstance(path, ast.Module) else ast.parse(path.read_text("utf-8"))
+    for node in ast.walk(tree):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path} has a relative import"
+            assert node.level == 0, "a relative import"
             names = [node.module]
             if node.module == "ldm":
                 names = [f"ldm.{alias.name}" for alias in node.names]
@@ -283,8 +199,6 @@ def test_calls_go_down(path):
         assert not list(imports_of(path))
         return
     allowed = MAY_IMPORT[room] | {room, "errors", "__version__"}
-    if "requests" in allowed:
-        allowed |= BESIDE_REQUESTS
     wrong = [
         name
         for name in imports_of(path)
@@ -305,6 +219,22 @@ def test_the_table_has_no_circle():
     for room in MAY_IMPORT:
         visit(room, set())
     assert set(seen) == set(MAY_IMPORT)
+
+
+def on_top(path):
+    """Our own modules that come in with a file itself, not only where a function needs them."""
+    whole = ast.parse(path.read_text("utf-8"))
+    whole.body = [node for node in whole.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    return set(imports_of(whole))
+
+
+def test_no_module_brings_in_itself():
+    """Within a room, too: what a package's modules share lies below them."""
+    files = {module_of(path): path for path in FILES}
+    below = {name: on_top(path) & set(files) - {name} for name, path in files.items()}
+    while free := [name for name, others in below.items() if not others]:
+        below = {name: others - {*free} for name, others in below.items() if name not in free}
+    assert below == {}
 
 
 def test_light_modules_stay_light():
@@ -337,7 +267,7 @@ def test_no_state_lives_in_a_module(path):
 
 @pytest.mark.parametrize("path", FILES, ids=names_of)
 def test_library_code_does_not_print(path):
-    if module_of(path) == "app" or module_of(path).startswith("cli"):
+    if module_of(path).split(".")[0] in ("app", "cli"):
         return
     nodes = ast.walk(ast.parse(path.read_text("utf-8")))
     assert not [node for node in nodes if isinstance(node, ast.Name) and node.id == "print"]

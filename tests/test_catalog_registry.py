@@ -18,7 +18,7 @@ from ldm.catalog.parsing import parse, read_yaml
 from ldm.catalog.registry import list_presets, load_preset
 from ldm.catalog.schema import TASKS
 from ldm.errors import PresetError
-from ldm.request_controls import SAMPLER_NAMES
+from ldm.requests.shared_fields import SAMPLER_NAMES
 
 REFERENCE = Path(__file__).parent / "reference"
 PUBLISHED = {

@@ -14,14 +14,15 @@ import torch
 from safetensors.torch import load_file
 
 import ldm
-from ldm import cli_presets, metadata
 from ldm.catalog import download
 from ldm.catalog.registry import load_preset
 from ldm.cli import main
+from ldm.cli import presets as cli_presets
 from ldm.errors import TrainingError
 from ldm.evaluation import report, verify
-from ldm.request_json import from_dict
+from ldm.outputs import metadata
 from ldm.requests import TextToImage
+from ldm.requests.as_json import from_dict
 from ldm.training import run as training_run
 
 SAMPLE = ["sample", "text-to-image", "--prompt", "a red house"]

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ldm import metadata
 from ldm.catalog.schema import Defaults
 from ldm.cli import main
 from ldm.errors import RequestError
-from ldm.request_json import from_dict
+from ldm.outputs import metadata
+from ldm.requests.as_json import from_dict
 
 COMPARE = ["compare", "text-to-image", "--prompt", "a lake", "--seed", "4"]
 SMALL = ["--width", "16", "--height", "16"]

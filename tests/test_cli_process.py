@@ -36,8 +36,8 @@ def test_wrong_input_ends_with_2_and_without_a_traceback(tmp_path):
 
 def test_control_c_ends_with_130_and_in_silence():
     code = (
-        "import sys, time; from ldm import cli, cli_presets;"
-        "cli_presets._presets = lambda _: (print('ready', flush=True), time.sleep(60));"
+        "import sys, time; from ldm import cli; from ldm.cli import presets;"
+        "presets._presets = lambda _: (print('ready', flush=True), time.sleep(60));"
         "sys.exit(cli.main(['presets']))"
     )
     process = subprocess.Popen(

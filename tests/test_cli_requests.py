@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ldm import metadata
 from ldm.cli import main
 from ldm.errors import RequestError
-from ldm.fields import Box
-from ldm.request_json import from_lines
+from ldm.outputs import metadata
 from ldm.requests import Inpaint, TextToImage, Upscale
+from ldm.requests.as_json import from_lines
+from ldm.requests.fields import Box
 from ldm.tasks import bookmark
 
 SAMPLE = ["sample", "text-to-image"]
@@ -160,7 +160,7 @@ def test_without_lines_a_prompt_is_still_required(capsys):
 
 def test_flags_that_name_files_hold_for_all_lines(monkeypatch, file, tmp_path):
     asked = []
-    monkeypatch.setattr("ldm.cli_pictures._run_lines", lambda _, lines: asked.append(lines) or 0)
+    monkeypatch.setattr("ldm.cli.pictures._run_lines", lambda _, lines: asked.append(lines) or 0)
     for name in ("image", "mask"):
         Image.new("RGB", (8, 8), "white").save(tmp_path / f"{name}.png")
     files = ["--image", str(tmp_path / "image.png"), "--mask", str(tmp_path / "mask.png")]

@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ldm.compare import compared, expected
-from ldm.comparison import MOST, Axis, Comparison, comparable, read_axis, recorded, said
 from ldm.errors import RequestError
 from ldm.events import Estimate, Progress, Result
 from ldm.images import EncodedImage
+from ldm.outputs.titles import axis_said, headline, settings
 from ldm.requests import REQUESTS, TextToImage, Upscale
-from ldm.titles import axis_said, headline, settings
+from ldm.requests.comparison import MOST, Axis, Comparison, comparable, read_axis, recorded, said
+from ldm.studio.comparing import compared, expected
 
 REQUEST = TextToImage(prompt="a lake", seed=4, count=3)
 STEPS, SAMPLERS = Axis("steps", (5, 10, 20)), Axis("sampler", ("ddim", "plms"))
@@ -99,7 +99,9 @@ def test_a_sheet_of_larger_and_smaller_pictures_names_no_size():
 
 def test_a_sheet_that_is_drawn_has_what_was_held_fixed(monkeypatch):
     drawn = []
-    monkeypatch.setattr("ldm.compare.sheet", lambda *_, title: drawn.append(title) or picture(0))
+    monkeypatch.setattr(
+        "ldm.studio.comparing.sheet", lambda *_, title: drawn.append(title) or picture(0)
+    )
 
     def run(request):
         filled = replace(request, width=64, height=64, sampler=request.sampler or "ddim", steps=7)

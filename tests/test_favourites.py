@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from ldm.errors import LDMError
-from ldm.favourites import Favourites
 from ldm.history import About, History
+from ldm.history.favourites import Favourites
 
 
 def test_names_are_kept_in_the_order_of_marking(tmp_path):

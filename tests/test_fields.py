@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from ldm.errors import RequestError
-from ldm.fields import Box
-from ldm.request_json import from_dict, to_dict
 from ldm.requests import Layout, TextToImage, Upscale
+from ldm.requests.as_json import from_dict, to_dict
+from ldm.requests.fields import Box
 
 TREE = Box("tree", 0.1, 0.2, 0.3, 0.4)
 

@@ -7,9 +7,9 @@ from PIL import Image, PngImagePlugin
 
 from ldm.errors import RequestError
 from ldm.images import EncodedImage, to_arrays, to_tensor
-from ldm.picture_files import MAX_TITLE
-from ldm.request_json import read_file
+from ldm.images.files import MAX_TITLE
 from ldm.requests import Inpaint, Semantic
+from ldm.requests.as_json import read_file
 from ldm.tasks.denoising import EMPTY, grid
 
 

@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from ldm import job as module
 from ldm.events import Progress, Queued, Result
-from ldm.job import Job, forgotten, published
+from ldm.jobs import job as module
+from ldm.jobs.job import Job, forgotten, published
 
 PIXELS = np.zeros((4, 5, 3), np.uint8)  # 60 bytes
 SAVED = Result((), (PIXELS,), paths=("a.png",))

@@ -7,12 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from ldm import job
 from ldm import jobs as module
 from ldm.errors import LDMError, RequestError
 from ldm.events import Cancelled, Estimate, Progress, Queued, Result
-from ldm.jobs import JobQueue
-from ldm.line import MAX_QUEUED
+from ldm.jobs import JobQueue, job
+from ldm.jobs.line import MAX_QUEUED
 from tests.gate import WAIT, FakeStudio, end, quick, wait_until
 
 # submitting

@@ -5,10 +5,9 @@ import threading
 
 import pytest
 
-from ldm import job
 from ldm.errors import LDMError, RequestError
 from ldm.events import Cancelled, Failed, Progress, Result
-from ldm.jobs import JobQueue
+from ldm.jobs import JobQueue, job
 from tests.gate import WAIT, FakeStudio, Gate, end, quick, wait_until
 
 # cancelling

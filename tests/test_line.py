@@ -6,12 +6,11 @@ from dataclasses import replace
 import pytest
 
 from ldm import jobs as module
-from ldm import runner
 from ldm.errors import RequestError
 from ldm.events import Cancelled, Estimate, Failed, Progress, Queued, Result, Unfinished
-from ldm.job import Job
-from ldm.jobs import JobQueue
-from ldm.line import ANYTHING, Limits, Line
+from ldm.jobs import JobQueue, runner
+from ldm.jobs.job import Job
+from ldm.jobs.line import ANYTHING, Limits, Line
 from tests.gate import WAIT, FakeStudio, Gate, end, quick, wait_until
 
 
@@ -226,7 +225,7 @@ def test_what_it_has_made_is_its_result(monkeypatch):
 
 
 def test_a_run_gives_way_whose_answers_are_not_read(queue, monkeypatch):
-    monkeypatch.setattr("ldm.job.PATIENCE", 0.0)
+    monkeypatch.setattr("ldm.jobs.job.PATIENCE", 0.0)
     gate, is_read = Gate(3), [True]
     unread = queue.submit(gate)
     events = queue.follow(unread, is_heard=lambda: is_read[0])
@@ -234,19 +233,19 @@ def test_a_run_gives_way_whose_answers_are_not_read(queue, monkeypatch):
     while next(events) != Progress("sampling", 1, 3):
         pass
     waiting = queue.submit(quick)
-    monkeypatch.setattr("ldm.job.PATIENCE", 60.0)
+    monkeypatch.setattr("ldm.jobs.job.PATIENCE", 60.0)
     gate.let(1)
     while next(events) != Progress("sampling", 2, 3):
         pass
     is_read[0] = False
-    monkeypatch.setattr("ldm.job.PATIENCE", 0.0)
+    monkeypatch.setattr("ldm.jobs.job.PATIENCE", 0.0)
     gate.let(1)
     assert isinstance(end(queue, waiting), Result)
     assert queue.status(unread) == Cancelled()
 
 
 def test_a_waiting_job_that_nobody_reads_is_passed_over(queue, busy, monkeypatch):
-    monkeypatch.setattr("ldm.job.PATIENCE", 0.0)
+    monkeypatch.setattr("ldm.jobs.job.PATIENCE", 0.0)
     gate = Gate(1)
     unread, waiting = queue.submit(gate), queue.submit(quick)
     follower = queue.follow(waiting)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ldm import machine, studio
+from ldm import studio
 from ldm.canvas.calibration import ON, Calibration
 from ldm.canvas.estimate import calibration_of
 from ldm.canvas.plan import Resources
@@ -13,11 +13,11 @@ from ldm.catalog.registry import load_preset
 from ldm.errors import MemoryBudgetError, RequestError
 from ldm.events import Result
 from ldm.jobs import JobQueue
-from ldm.machine import Machine
 from ldm.requests import EncodedImage, Inpaint, TextToImage
 from ldm.resolve import resolve
 from ldm.runtime.manager import ModelManager
-from ldm.studio import Studio, calibration_key
+from ldm.studio import Studio, calibration_key, machine
+from ldm.studio.machine import Machine
 from ldm.tasks.estimating import bytes_beside
 
 REQUEST = TextToImage(prompt="a red house", width=16, height=16, steps=4, seed=5)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from ldm import metadata
 from ldm.errors import RequestError
-from ldm.fields import field_types
 from ldm.images import EncodedImage
+from ldm.outputs import metadata
 from ldm.requests import REQUESTS, TextToImage, Upscale
+from ldm.requests.fields import field_types
 
 IMAGE = np.zeros((2, 3, 3), np.uint8)
 REQUEST = TextToImage(

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ldm import metadata
 from ldm.errors import RequestError
-from ldm.fields import Box
+from ldm.outputs import metadata
 from ldm.requests import REQUESTS, EncodedImage, controls
+from ldm.requests.fields import Box
 
 PICTURE = np.zeros((2, 3, 3), np.uint8)
 LETTERS = st.characters(exclude_categories=["Cs"])

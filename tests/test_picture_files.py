@@ -8,9 +8,9 @@ from PIL import Image
 
 from ldm.errors import RequestError
 from ldm.images import EncodedImage
-from ldm.picture_files import flattened, open_image
-from ldm.request_json import read_file
+from ldm.images.files import flattened, open_image
 from ldm.requests import Layout, Semantic, Upscale
+from ldm.requests.as_json import read_file
 
 
 def noise(height, width):
@@ -53,7 +53,7 @@ def test_a_size_is_told_that_pillow_does_not_open(tmp_path, monkeypatch, kind):
     path = tmp_path / "big.file"
     Image.new("RGB", (700, 300)).save(path, kind)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # it refuses twice as many
-    monkeypatch.setattr("ldm.picture_files.MAX_PIXELS", 2000)
+    monkeypatch.setattr("ldm.images.files.MAX_PIXELS", 2000)
     with pytest.raises(RequestError, match="big.file is 700 x 300 px; up to 0 megapixels work."):
         open_image(path)
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
-from ldm import metadata, progression
 from ldm.cli import main
 from ldm.errors import RequestError
 from ldm.events import Frame, Progress, Result
 from ldm.images import EncodedImage, to_arrays
-from ldm.progression import MOST, Progression, lacks_sheet, shown_steps
-from ldm.requests import ClassConditional, TextToImage, Upscale
+from ldm.outputs import metadata
+from ldm.requests import ClassConditional, TextToImage, Upscale, progression
+from ldm.requests.progression import MOST, Progression, lacks_sheet, shown_steps
 from ldm.studio import Studio
 
 REQUEST = TextToImage(prompt="a lake", seed=4, count=3, width=16, height=16, steps=6, coarse=0.0)

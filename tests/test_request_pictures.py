@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from ldm.errors import RequestError
-from ldm.fields import Box, field_types
-from ldm.request_json import from_dict, from_lines, to_dict
 from ldm.requests import REQUESTS, EncodedImage, Inpaint, Semantic, TextToImage, Upscale, controls
+from ldm.requests.as_json import from_dict, from_lines, to_dict
+from ldm.requests.fields import Box, field_types
 from ui.controls import from_files
 from ui.values import make_request
 

@@ -3,8 +3,8 @@ import threading
 
 import pytest
 
-from ldm import retention
-from ldm.retention import Keeper, trim
+from ldm.outputs import retention
+from ldm.outputs.retention import Keeper, trim
 from tests.gate import wait_until
 
 

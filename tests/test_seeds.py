@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from ldm.comparison import Axis, Comparison
 from ldm.diffusion.noise import InterpolatedSeed, batch_noise, normal
 from ldm.errors import RequestError
 from ldm.requests import REQUESTS, TextToImage, controls
-from ldm.seeds import (
+from ldm.requests.comparison import Axis, Comparison
+from ldm.requests.seeds import (
     MAX_SEED,
     read_variations,
     split_by_picture,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import ImageFont
 
-from ldm.sheet import GAP, LINES, LONGEST, MARGIN, _lines, fitted, sheet
+from ldm.images.sheet import GAP, LINES, LONGEST, MARGIN, _lines, fitted, sheet
 
 FONT = ImageFont.load_default(13)
 
@@ -16,7 +16,9 @@ def picture(value, height=6, width=8):
 @pytest.mark.parametrize("columns", [1, 2, 8])
 def test_a_title_is_not_cut_however_narrow_the_sheet(columns, monkeypatch):
     written = []
-    monkeypatch.setattr("ldm.sheet._write", lambda _, lines, *__, **___: written.append(lines))
+    monkeypatch.setattr(
+        "ldm.images.sheet._write", lambda _, lines, *__, **___: written.append(lines)
+    )
     title = " ".join(["a long sentence about a lake"] * 10)
     sheet([[picture(0, 64, 64)] * columns], [""] * columns, title=title)
     assert " ".join(written[0]) == title

@@ -6,17 +6,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ldm import metadata, studio, timing
+from ldm import studio
 from ldm.catalog.compvis import PRESETS_DIR
 from ldm.catalog.registry import load_preset
 from ldm.errors import LDMError, MemoryBudgetError, PresetError, RequestError
 from ldm.events import Progress, Result
 from ldm.latent_diffusion import LatentDiffusion
+from ldm.outputs import metadata
+from ldm.outputs.saving import new_path, save_pictures
 from ldm.requests import REQUESTS, TextToImage
 from ldm.resolve import resolve
 from ldm.runtime.manager import ModelManager
-from ldm.saving import new_path, save_pictures
-from ldm.studio import Studio
+from ldm.studio import Studio, timing
 
 REQUEST = TextToImage(prompt="a red house", width=16, height=16, steps=4, seed=5)
 

@@ -2,8 +2,8 @@
 
 import itertools
 
-from ldm import timing
 from ldm.events import Progress
+from ldm.studio import timing
 
 
 def test_the_time_left_is_measured(monkeypatch):

@@ -14,13 +14,13 @@ from safetensors.torch import save_file
 
 from ldm import studio
 from ldm.canvas import plan
-from ldm.comparison import Axis, Comparison
 from ldm.diffusion.noise import batch_noise
 from ldm.diffusion.samplers import HISTORY_LENGTH, SAMPLERS, Step
 from ldm.errors import LDMError
 from ldm.events import Result
 from ldm.images import EncodedImage
-from ldm.progression import Progression
+from ldm.requests.comparison import Axis, Comparison
+from ldm.requests.progression import Progression
 from ldm.tasks import bookmark
 from ldm.tasks.bookmark import Bookmark
 from tests.ended import REQUEST, steps_of, stopped

@@ -11,12 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
-from ldm import metadata
 from ldm.cli import main
 from ldm.errors import RequestError
 from ldm.events import Progress
 from ldm.images import EncodedImage
-from ldm.rate import COLUMNS, SHOWN, RateCurve, RatePoint, size
+from ldm.outputs import metadata
+from ldm.outputs.rate_distortion import COLUMNS, SHOWN, RateCurve, RatePoint, size
 from ldm.requests import Box, ClassConditional, Layout, Upscale
 from ldm.runtime.manager import ModelManager
 from ldm.studio import Studio

@@ -13,9 +13,9 @@ from ldm.diffusion.schedule import NoiseSchedule
 from ldm.errors import RequestError
 from ldm.events import Progress
 from ldm.images import EncodedImage
-from ldm.request_controls import SAMPLER_NAMES
 from ldm.requests import TextToImage
-from ldm.seeds import MAX_SEED
+from ldm.requests.seeds import MAX_SEED
+from ldm.requests.shared_fields import SAMPLER_NAMES
 from ldm.tasks.sampling import sample
 from ldm.tasks.settings import Sampling, check, of_request
 

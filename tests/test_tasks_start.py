@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ldm import metadata
 from ldm.canvas.calibration import Calibration, Rates
 from ldm.canvas.estimate import facts_of
 from ldm.canvas.plan import Plan, Resources
 from ldm.canvas.wrapped import MARGIN
 from ldm.catalog.registry import load_preset
 from ldm.images import EncodedImage, fitted
+from ldm.outputs import metadata
 from ldm.requests import Box, ClassConditional, Layout, Semantic, TextToImage
 from ldm.resolve import resolve
 from ldm.runtime.manager import ModelManager

@@ -7,8 +7,8 @@ import torch
 from ldm.canvas import plan
 from ldm.errors import RequestError
 from ldm.events import Progress, Result
-from ldm.request_controls import SAMPLER_NAMES
 from ldm.requests import TextToImage
+from ldm.requests.shared_fields import SAMPLER_NAMES
 from ldm.tasks import RUNNERS
 from ldm.tasks.text_to_image import run
 

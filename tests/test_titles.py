@@ -5,19 +5,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ldm import metadata
 from ldm.catalog.registry import load_preset
-from ldm.comparison import Axis, Comparison
 from ldm.events import Result
 from ldm.history import History
 from ldm.images import EncodedImage
-from ldm.picture_files import title_of
-from ldm.progression import Progression
+from ldm.images.files import title_of
+from ldm.outputs import metadata
+from ldm.outputs.saving import save_sheet
+from ldm.outputs.settings_line import how
+from ldm.outputs.titles import headline, searched, settings, subject, title
 from ldm.requests import ClassConditional, Inpaint, TextToImage, Upscale
+from ldm.requests.comparison import Axis, Comparison
+from ldm.requests.progression import Progression
 from ldm.resolve import resolve
-from ldm.saving import save_sheet
-from ldm.settings_line import how
-from ldm.titles import headline, searched, settings, subject, title
 from ui.run import Picture
 from ui.words import describe
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from ldm import metadata
+from ldm.outputs import metadata
 from ldm.requests import TextToImage
 from tests.browser import IN_A_BROWSER, open_page, open_tab
 from tests.browser import set_steps as set_steps_of

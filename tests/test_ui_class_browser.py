@@ -5,8 +5,8 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from ldm import metadata
 from ldm.catalog.registry import load_preset
+from ldm.outputs import metadata
 from tests.browser import IN_A_BROWSER, newest, open_tab, set_steps, wait_done
 
 PRESET = load_preset("demo-class-conditional")

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ldm import metadata
-from ldm.comparison import Axis, Comparison, read_axis
+from ldm.outputs import metadata
 from ldm.requests import TextToImage
+from ldm.requests.comparison import Axis, Comparison, read_axis
 from ui import compare
 from ui.run import Picture
 from ui.words import caption_html, describe

@@ -2,7 +2,7 @@
 
 from playwright.sync_api import expect
 
-from ldm import metadata
+from ldm.outputs import metadata
 from tests.browser import IN_A_BROWSER, RUN_MS, newest, open_tab, set_steps, wait_done
 
 pytestmark = IN_A_BROWSER

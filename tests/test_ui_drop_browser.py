@@ -5,8 +5,8 @@ import base64
 import numpy as np
 from playwright.sync_api import expect
 
-from ldm import metadata
 from ldm.images import EncodedImage
+from ldm.outputs import metadata
 from ldm.requests import TextToImage
 from tests.browser import IN_A_BROWSER, open_tab, until
 

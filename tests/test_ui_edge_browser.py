@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from ldm.request_controls import called
 from ldm.requests import EncodedImage, Inpaint
+from ldm.requests.shared_fields import called
 from ldm.tasks.area import rolled
 from ldm.tasks.inpaint import hole_of
 from tests.browser import IN_A_BROWSER, open_page, visit

@@ -7,9 +7,9 @@ import gradio as gr
 import numpy as np
 import pytest
 
-from ldm import metadata, titles
 from ldm.catalog.registry import load_preset
 from ldm.images import EncodedImage
+from ldm.outputs import metadata, titles
 from ldm.requests import Box, ClassConditional, Layout, Semantic
 from ui.gallery import zipped
 from ui.tabs import history

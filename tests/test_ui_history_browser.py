@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from ldm import metadata
+from ldm.outputs import metadata
 from ldm.requests import ClassConditional, TextToImage
 from tests.browser import IN_A_BROWSER, open_page, until, visit, wait_kept
 

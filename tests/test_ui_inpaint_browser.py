@@ -6,8 +6,8 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import expect
 
-from ldm import metadata
 from ldm.catalog.registry import load_preset
+from ldm.outputs import metadata
 from tests.browser import IN_A_BROWSER, drag_slider, open_page, open_tab, wait_done, watch_jumps
 from tests.painting_hand import Hand
 

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import expect
 
-from ldm import metadata
+from ldm.outputs import metadata
 from ldm.tasks.inpaint import changed, feathered
 from tests.browser import IN_A_BROWSER, newest, open_page, set_steps, wait_done
 from tests.painting_hand import Hand

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from ldm import metadata
+from ldm.outputs import metadata
 from ldm.requests import Box, Layout
 from tests.browser import IN_A_BROWSER, open_page, open_tab, set_steps, until, wait_done
 from tests.hand import Hand

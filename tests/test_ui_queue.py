@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from ldm import job
 from ldm.errors import RequestError
 from ldm.events import Cancelled
+from ldm.jobs import job
 from tests.gate import Gate, end, quick
 from ui import run, stage
 from ui.run import Visit

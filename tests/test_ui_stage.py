@@ -8,13 +8,13 @@ import gradio as gr
 import numpy as np
 import pytest
 
-from ldm import metadata
-from ldm.comparison import MOST, Axis, Comparison
 from ldm.errors import RequestError
 from ldm.events import Cancelled, Progress, Queued, Result
-from ldm.progression import Progression
-from ldm.request_controls import COVERS, SAMPLER_NAMES
+from ldm.outputs import metadata
 from ldm.requests import REQUESTS, TextToImage
+from ldm.requests.comparison import MOST, Axis, Comparison
+from ldm.requests.progression import Progression
+from ldm.requests.shared_fields import COVERS, SAMPLER_NAMES
 from ui import stage
 from ui.controls import labels_of, limits, widget
 from ui.gallery import row_of_pictures

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ldm import metadata
 from ldm.catalog.registry import load_preset
 from ldm.images import EncodedImage
+from ldm.outputs import metadata
+from ldm.outputs.titles import settings, subject, title
 from ldm.requests import Inpaint, Semantic, TextToImage, Upscale
-from ldm.titles import settings, subject, title
 from ui.run import Picture
 from ui.start import shape_of, sides_like
 from ui.vary import varied

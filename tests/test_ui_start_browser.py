@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import expect
 
-from ldm import metadata
+from ldm.outputs import metadata
 from tests.browser import IN_A_BROWSER, newest, open_tab, set_steps, wait_done
 from ui.tab import EXAMPLES
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ldm import metadata
 from ldm.catalog.registry import list_presets, load_preset
 from ldm.errors import RequestError
 from ldm.images import EncodedImage
+from ldm.outputs import metadata
+from ldm.outputs.titles import class_name, title
 from ldm.requests import Box, ClassConditional, Inpaint, Layout, Semantic, Upscale
-from ldm.titles import class_name, title
 from ui import prompt
 from ui.boxes import BoxEditor, read_boxes, sketch
 from ui.classes import ANY, ClassPicker, class_index

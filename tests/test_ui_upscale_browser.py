@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from ldm import metadata
 from ldm.catalog.registry import load_preset
+from ldm.outputs import metadata
 from tests.browser import (
     IN_A_BROWSER,
     RUN_MS,

@@ -17,11 +17,11 @@ import pytest
 from ldm.cli import main
 from ldm.errors import LDMError, RequestError
 from ldm.events import Cancelled, Failed, Unfinished
-from ldm.request_json import to_dict
+from ldm.outputs.unfinished import KEPT, UnfinishedRuns
 from ldm.requests import TextToImage
+from ldm.requests.as_json import to_dict
 from ldm.studio import Studio
 from ldm.tasks import bookmark
-from ldm.unfinished import KEPT, UnfinishedRuns
 from tests.ended import REQUEST, steps_of, stopped
 from ui.run import Visit
 from ui.unfinished import Kept

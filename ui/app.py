@@ -12,8 +12,8 @@ import gradio as gr
 
 from ldm.history import THUMBNAILS
 from ldm.jobs import JobQueue
-from ldm.line import MAX_QUEUED
-from ldm.unfinished import UnfinishedRuns
+from ldm.jobs.line import MAX_QUEUED
+from ldm.outputs.unfinished import UnfinishedRuns
 from ui import estimate, reload, theme
 from ui.controls import QUIET, limits
 from ui.endpoint import Page, open_endpoints, told_of_call

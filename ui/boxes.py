@@ -11,8 +11,8 @@ import gradio as gr
 from PIL import Image, ImageDraw
 
 from ldm.errors import LDMError, RequestError
-from ldm.request_json import boxes_of
 from ldm.requests import Box
+from ldm.requests.as_json import boxes_of
 from ui import scripts
 from ui.run import fail
 

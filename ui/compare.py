@@ -9,11 +9,11 @@ from typing import Any
 import gradio as gr
 
 from ldm.catalog.registry import list_presets
-from ldm.comparison import Axis, Comparison, comparable, said
 from ldm.errors import LDMError, MemoryBudgetError, RequestError
 from ldm.jobs import JobQueue
-from ldm.progression import Progression
 from ldm.requests import PRESET_TASKS
+from ldm.requests.comparison import Axis, Comparison, comparable, said
+from ldm.requests.progression import Progression
 from ui.controls import COMPARED, QUIET, check_filled, named, on_choice
 from ui.estimate import is_open, refused, request_of, told
 from ui.run import Visit

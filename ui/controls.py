@@ -14,10 +14,10 @@ import gradio as gr
 from gradio.components.json_component import JsonData
 
 from ldm.errors import RequestError
-from ldm.fields import field_types
-from ldm.request_controls import called
-from ldm.request_json import boxes_of, read_file
 from ldm.requests import Control, EncodedImage, controls
+from ldm.requests.as_json import boxes_of, read_file
+from ldm.requests.fields import field_types
+from ldm.requests.shared_fields import called
 
 # event options: hidden from the API, no progress display of Gradio's, which redraws every frame
 QUIET = {"api_visibility": "private", "show_progress": "hidden", "show_progress_on": []}

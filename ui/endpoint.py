@@ -13,11 +13,11 @@ from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 from gradio.utils import get_upload_folder, is_in_or_equal
 
-from ldm.comparison import said
 from ldm.errors import LDMError, RequestError
 from ldm.events import Failed, Result
 from ldm.jobs import JobQueue
-from ldm.progression import MOST, Progression, lacks_sheet
+from ldm.requests.comparison import said
+from ldm.requests.progression import MOST, Progression, lacks_sheet
 from ui import visitor
 from ui.controls import COMPARED, FRAMES, EndpointWidget, as_endpoint, endpoint_widgets, from_files
 from ui.run import fail

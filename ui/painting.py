@@ -19,8 +19,8 @@ from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder, is_in_or_equal
 
 from ldm.errors import LDMError, RequestError
-from ldm.request_controls import MAX_SIDE_PX
 from ldm.requests import EncodedImage
+from ldm.requests.shared_fields import MAX_SIDE_PX
 from ui import scripts
 from ui.labels import decode_runs, encode_runs, read_map, read_mask
 from ui.run import fail, in_words

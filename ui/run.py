@@ -11,17 +11,17 @@ from typing import Any
 
 import gradio as gr
 
-from ldm import metadata
 from ldm.catalog.registry import load_preset
 from ldm.catalog.schema import Preset
-from ldm.comparison import Comparison
 from ldm.errors import LDMError
 from ldm.events import Progress, Queued, Result, Unfinished
 from ldm.jobs import JobQueue
-from ldm.progression import Progression
+from ldm.outputs import metadata
+from ldm.outputs.titles import settings, title
 from ldm.requests import EncodedImage
-from ldm.seeds import split_by_picture
-from ldm.titles import settings, title
+from ldm.requests.comparison import Comparison
+from ldm.requests.progression import Progression
+from ldm.requests.seeds import split_by_picture
 from ui import visitor
 
 # messages that begin so name no field

@@ -11,8 +11,8 @@ import gradio as gr
 from PIL import ExifTags, Image
 
 from ldm.catalog.schema import Preset
-from ldm.request_controls import MAX_SIDE_PX
 from ldm.requests import EncodedImage, controls
+from ldm.requests.shared_fields import MAX_SIDE_PX
 from ui.controls import QUIET, named, unchecked, widget
 from ui.run import fail, find_preset
 from ui.tab import Component, Values, fields_of

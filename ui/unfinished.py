@@ -9,7 +9,7 @@ import gradio as gr
 from ldm.errors import RequestError
 from ldm.events import Unfinished
 from ldm.jobs import JobQueue
-from ldm.unfinished import UnfinishedRuns
+from ldm.outputs.unfinished import UnfinishedRuns
 from ui.controls import named
 from ui.run import Visit
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ldm.errors import RequestError
-from ldm.fields import field_types
-from ldm.seeds import MAX_SEED
+from ldm.requests.fields import field_types
+from ldm.requests.seeds import MAX_SEED
 
 NEW_SEED = -1  # also means a new seed each time, as in other programs
 MAX_DIGITS = 20  # maximum digits of a typed integer

@@ -8,8 +8,8 @@ import gradio as gr
 
 from ldm.errors import RequestError
 from ldm.jobs import JobQueue
-from ldm.progression import Progression
-from ldm.seeds import read_variations, write_variations
+from ldm.requests.progression import Progression
+from ldm.requests.seeds import read_variations, write_variations
 from ui.run import Picture, Visit
 from ui.stage import Stage, starts_run
 from ui.values import make_request

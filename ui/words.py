@@ -8,14 +8,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ldm import metadata
-from ldm.comparison import Comparison
 from ldm.errors import LDMError
 from ldm.events import Cancelled, Failed, Progress, Queued, Result, Unfinished
 from ldm.history import About, Entry
-from ldm.line import duration
-from ldm.progression import Progression
-from ldm.titles import searched, title
+from ldm.jobs.line import duration
+from ldm.outputs import metadata
+from ldm.outputs.titles import searched, title
+from ldm.requests.comparison import Comparison
+from ldm.requests.progression import Progression
 from ui.run import Picture
 
 IDLE = "Nothing is being made"

@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw, ImageFont
 from ldm.catalog.registry import load_preset
 from ldm.errors import PresetError, RequestError
 from ldm.evaluation.held_out import require_landscapes
+from ldm.images.sheet import check_picture_file
 from ldm.runtime.manager import ModelManager
-from ldm.sheet import check_picture_file
 
 GAP = 6  # px
 CAPTION_HEIGHT = 34  # px

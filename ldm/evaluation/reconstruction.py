@@ -14,8 +14,8 @@ from ldm.checkpoints.apply import load_first_stage
 from ldm.errors import PresetError, RequestError
 from ldm.evaluation.metrics import psnr, ssim
 from ldm.images import EncodedImage, to_arrays, to_tensor
+from ldm.images.sheet import sheet
 from ldm.models.first_stage import IdentityFirstStage, mode_of
-from ldm.sheet import sheet
 
 LARGEST, SMALLEST = 1024, 16  # px a side: it is decoded whole; SSIM compares squares of 11 px
 CHANNELS = 8  # most channels on the sheet

@@ -25,12 +25,12 @@ from torch import Tensor
 
 from ldm.diffusion.samplers import Step
 from ldm.events import Unfinished
-from ldm.request_json import to_dict
-from ldm.unfinished import KEY, REQUEST, UnfinishedRuns, head_of, place_in
+from ldm.outputs.unfinished import KEY, REQUEST, UnfinishedRuns, head_of, place_in
+from ldm.requests.as_json import to_dict
 
 WORTH = 5.0  # s: a run that took less is not worth saving
 EVERY = 10.0  # s between two writes of a run
-RUN = "run"  # key of the file's metadata, beside what `ldm.unfinished` reads
+RUN = "run"  # key of the file's metadata, beside what `ldm.outputs.unfinished` reads
 NEEDED = ("x_t", "x0")
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class Bookmark:
     """The last step of each sampling of a run.
 
     Args:
-        path: The file, see `ldm.unfinished`; written when there is something to keep. None:
+        path: The file, see `ldm.outputs.unfinished`; written when there is something to keep. None:
             nothing is kept.
         request: The request of the run, with all fields filled in.
         model: Identifies the model and its weights; steps of another one are not resumed.

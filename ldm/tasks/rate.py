@@ -19,7 +19,7 @@ from ldm.diffusion.noise import batch_noise
 from ldm.events import Progress
 from ldm.images import fitted, to_arrays
 from ldm.latent_diffusion import LatentDiffusion
-from ldm.rate import MESSAGES, SHOWN, RateCurve, RatePoint
+from ldm.outputs.rate_distortion import MESSAGES, SHOWN, RateCurve, RatePoint
 from ldm.tasks import class_conditional, layout, semantic, text_to_image
 from ldm.tasks.covering import Covered, RunContext, cover, pausing
 from ldm.tasks.denoising import FRAME_SIDE, Conditions, StepPosition, decoded

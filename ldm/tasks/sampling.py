@@ -20,7 +20,7 @@ from ldm.errors import LDMError
 from ldm.events import Progress, Result
 from ldm.images import fitted, to_arrays, to_tensor
 from ldm.latent_diffusion import LatentDiffusion
-from ldm.seeds import split_by_picture
+from ldm.requests.seeds import split_by_picture
 from ldm.tasks.covering import Covered, RunContext, cover, pausing
 from ldm.tasks.denoising import Conditions, StepPosition, decoded, denoised
 from ldm.tasks.settings import Sampling, canvas_of, small_of

@@ -17,7 +17,7 @@ from ldm.diffusion.timesteps import FEW
 from ldm.errors import RequestError
 from ldm.images import EncodedImage, fitted
 from ldm.requests import start_image
-from ldm.seeds import read_variations, split_by_picture
+from ldm.requests.seeds import read_variations, split_by_picture
 from ldm.tasks.words import Reads, check_words
 
 # fields that not all requests have

@@ -7,8 +7,8 @@ from pathlib import Path
 import gradio as gr
 
 from ldm.jobs import JobQueue
+from ldm.outputs.titles import title_of
 from ldm.requests import TextToImage
-from ldm.titles import title_of
 from ui import prompt
 from ui.form import Form
 from ui.run import find_preset

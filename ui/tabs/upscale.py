@@ -10,12 +10,12 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from ldm import metadata
 from ldm.errors import LDMError, RequestError
 from ldm.jobs import JobQueue
-from ldm.request_controls import MAX_SIDE_PX
+from ldm.outputs import metadata
+from ldm.outputs.titles import title_of
 from ldm.requests import EncodedImage, Upscale
-from ldm.titles import title_of
+from ldm.requests.shared_fields import MAX_SIDE_PX
 from ui.controls import QUIET, unchecked
 from ui.form import Form, preset_values
 from ui.run import Picture, Visit, find_preset, in_words

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin
 
 from ldm.errors import RequestError
-from ldm.picture_files import (
+from ldm.images.files import (
     FORMATS,
     MAX_PIXELS,
     PNG_START,

@@ -19,28 +19,28 @@ from ldm.canvas.plan import Resources
 from ldm.catalog.hashes import weights_sha256
 from ldm.catalog.schema import Preset
 from ldm.catalog.tokenizer import tokenizer_of
-from ldm.compare import compared, expected
-from ldm.comparison import Comparison
 from ldm.errors import RequestError
 from ldm.events import Estimate, Progress, Result, Unfinished
 from ldm.history import OUTPUTS, VISITORS
-from ldm.machine import Machine
-from ldm.progression import Progression, shown_steps
-from ldm.rate import MESSAGES, RateCurve
+from ldm.outputs.rate_distortion import MESSAGES, RateCurve
+from ldm.outputs.saving import save_pictures, save_sheet, save_steps, unwritable
+from ldm.outputs.unfinished import FOLDER, UnfinishedRuns
 from ldm.requests import PRESET_TASKS, REQUESTS, start_image
+from ldm.requests.comparison import Comparison
+from ldm.requests.progression import Progression, shown_steps
 from ldm.resolve import resolve
 from ldm.runtime.cores import Cores
 from ldm.runtime.manager import ModelManager
 from ldm.runtime.memory import default_budget, in_bytes, out_of_memory_as
-from ldm.saving import save_pictures, save_sheet, save_steps, unwritable
+from ldm.studio.comparing import compared, expected
+from ldm.studio.machine import Machine
+from ldm.studio.timing import timed, with_loading
 from ldm.tasks import RUNNERS
 from ldm.tasks.bookmark import Bookmark
 from ldm.tasks.covering import FrameRecorder
 from ldm.tasks.rate import INPUTS, rate_distortion
 from ldm.tasks.settings import check_request, start_fitted
 from ldm.tasks.words import notes_on
-from ldm.timing import timed, with_loading
-from ldm.unfinished import FOLDER, UnfinishedRuns
 
 
 class Studio:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ldm.errors import LDMError, RequestError
-from ldm.fields import Box, field_types
 from ldm.images import EncodedImage
 from ldm.requests import REQUESTS, controls
+from ldm.requests.fields import Box, field_types
 
 
 def to_dict(request: Any) -> dict[str, Any]:

@@ -20,13 +20,13 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from ldm import __version__
-from ldm.comparison import recorded
 from ldm.errors import RequestError
 from ldm.images import EncodedImage
-from ldm.picture_files import TITLE, beyond, shortened
-from ldm.progression import Progression
-from ldm.request_json import from_dict, to_dict
+from ldm.images.files import TITLE, beyond, shortened
 from ldm.requests import REQUESTS
+from ldm.requests.as_json import from_dict, to_dict
+from ldm.requests.comparison import recorded
+from ldm.requests.progression import Progression
 
 SCHEMA = 1
 KEY = "latent_canvas"

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ldm.fields import control
 from ldm.images import as_picture
-from ldm.seeds import MAX_SEED, read_variations
+from ldm.requests.fields import control
+from ldm.requests.seeds import MAX_SEED, read_variations
 
 MAX_SIDE_PX = 4096
 MAX_PROMPT_CHARACTERS = 2000
@@ -140,7 +140,7 @@ def seed() -> Any:
 
 
 def variations() -> Any:
-    """Seeds towards whose noise the picture's noise is interpolated, see `ldm.seeds`."""
+    """Seeds towards whose noise the picture's noise is interpolated, see `ldm.requests.seeds`."""
     return control(
         "",
         label="Variations",

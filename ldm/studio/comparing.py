@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ldm.comparison import Comparison
 from ldm.errors import LDMError
 from ldm.events import Estimate, Progress, Result
-from ldm.sheet import fitted, sheet
-from ldm.titles import axis_said, headline
+from ldm.images.sheet import fitted, sheet
+from ldm.outputs.titles import axis_said, headline
+from ldm.requests.comparison import Comparison
 
 Run = Callable[[Any], Iterator[Progress | Result]]
 

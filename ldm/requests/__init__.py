@@ -2,9 +2,9 @@
 
 None in a setting means the preset's default (for `seed`: a new one). `ldm.resolve` fills it in
 before the run, so the request that is stored with a result holds every number that made it. The
-label and range of a field are in its `control(...)`, see `ldm.fields`; fields that several requests
-share are made in `ldm.request_controls`. A picture may be given as the Path of its file, as a
-Pillow image or as an array, see `ldm.images`; the request holds its pixels. This module needs no
+label and range of a field are in its `control(...)`, see `ldm.requests.fields`; fields that several
+requests share are made in `ldm.requests.shared_fields`. A picture may be given as the Path of its
+file, as a Pillow image or as an array, see `ldm.images`; the request holds its pixels. It needs no
 torch.
 """
 
@@ -13,13 +13,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ldm import request_controls as shared
 from ldm.errors import RequestError
-from ldm.fields import Box, check, control
-from ldm.fields import Control as Control  # re-exported for callers
-from ldm.fields import controls as controls
 from ldm.images import EncodedImage, as_labels, as_mask, as_picture
-from ldm.request_controls import MAX_PROMPT_CHARACTERS, MAX_SIDE_PX
+from ldm.requests import shared_fields as shared
+from ldm.requests.fields import Box, check, control
+from ldm.requests.fields import Control as Control  # re-exported for callers
+from ldm.requests.fields import controls as controls
+from ldm.requests.shared_fields import MAX_PROMPT_CHARACTERS, MAX_SIDE_PX
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Any
 
-from ldm.request_controls import called
 from ldm.requests import Inpaint, Semantic, Upscale, start_image
-from ldm.seeds import read_variations
+from ldm.requests.seeds import read_variations
+from ldm.requests.shared_fields import called
 
 
 def how(request: Any, out: Container[str] = ()) -> list[str]:

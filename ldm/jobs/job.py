@@ -23,7 +23,10 @@ class Job:
     event: Event
     owner: str = ""  # whoever submitted it: owners take turns
     seconds: float | None = None  # expected time of its run; None: not known
-    turn: tuple[int, bool] = (0, False)  # its place among the waiting ones, see `ldm.line.Line`
+    turn: tuple[int, bool] = (
+        0,
+        False,
+    )  # its place among those that wait, see `ldm.jobs.line`
     version: int = 0  # counts the events, so that a follower knows which it has seen
     preview: Any = None  # the latest preview
     cancelled: bool = False

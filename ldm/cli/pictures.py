@@ -11,13 +11,13 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ldm.comparison import NOT_COMPARED, Comparison, said
 from ldm.errors import LDMError, RequestError
 from ldm.events import Result, Unfinished
-from ldm.progression import FRAMES, MOST, Progression, lacks_sheet
-from ldm.request_flags import add_flags, from_flags, values_of
-from ldm.request_json import from_lines, in_line, to_dict
 from ldm.requests import REQUESTS, takes_start_image
+from ldm.requests.as_json import from_lines, in_line, to_dict
+from ldm.requests.comparison import NOT_COMPARED, Comparison, said
+from ldm.requests.flags import add_flags, from_flags, values_of
+from ldm.requests.progression import FRAMES, MOST, Progression, lacks_sheet
 from ldm.runtime.device import PRECISIONS
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _text(path: Path) -> str:
 
 def _made_again(arguments: Any, values: Mapping[str, Any]) -> Any:
     """Return the request that made a picture, with the values of other flags."""
-    from ldm.metadata import load  # noqa: PLC0415  (pictures are read only if one is given)
+    from ldm.outputs.metadata import load  # noqa: PLC0415  (pictures are read only if one is given)
 
     made = load(arguments.requests).made
     if type(made) not in REQUESTS.values():

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ldm.comparison import Comparison, StandsForRequest
 from ldm.errors import RequestError
 from ldm.events import Frame, Result
+from ldm.images.sheet import fitted, sheet
 from ldm.requests import REQUESTS, takes_start_image
-from ldm.sheet import fitted, sheet
+from ldm.requests.comparison import Comparison, StandsForRequest
 
 FRAMES = 10  # default number of frames
 MOST = 50  # most frames

@@ -10,15 +10,15 @@ from typing import Any
 
 from PIL import Image
 
-from ldm import metadata
 from ldm.catalog.registry import load_preset
 from ldm.errors import RequestError
 from ldm.images import EncodedImage
-from ldm.rate import COLUMNS, MESSAGES, RateCurve
+from ldm.images.sheet import check_file, check_picture_file
+from ldm.outputs import metadata
+from ldm.outputs.rate_distortion import COLUMNS, MESSAGES, RateCurve
+from ldm.outputs.titles import title
 from ldm.requests import PRESET_TASKS, ClassConditional, TextToImage, takes_start_image
 from ldm.runtime.device import PRECISIONS
-from ldm.sheet import check_file, check_picture_file
-from ldm.titles import title
 
 FIRST_STAGE = "demo-kl-f4"
 

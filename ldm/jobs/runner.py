@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ldm.errors import LDMError, RequestError
 from ldm.events import Cancelled, Estimate, Event, Failed, Progress, Result, Unfinished
-from ldm.job import Job, cut_short
-from ldm.line import Limits, duration
+from ldm.jobs.job import Job, cut_short
+from ldm.jobs.line import Limits, duration
 
 if TYPE_CHECKING:
     from ldm.studio import Studio

@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 
 from ldm.catalog.registry import load_preset
-from ldm.comparison import Axis, Comparison, comparable
 from ldm.errors import LDMError
 from ldm.images import EncodedImage
-from ldm.picture_files import title_of as title_of  # re-exported for callers
-from ldm.progression import Progression
+from ldm.images.files import title_of as title_of  # re-exported for callers
+from ldm.outputs.settings_line import grown, how, size_of
 from ldm.requests import (
     ClassConditional,
     Inpaint,
@@ -25,7 +24,8 @@ from ldm.requests import (
     TextToImage,
     Upscale,
 )
-from ldm.settings_line import grown, how, size_of
+from ldm.requests.comparison import Axis, Comparison, comparable
+from ldm.requests.progression import Progression
 
 CACHED_S = 10  # s that a preset's texts are kept: many pictures in a row have the same one
 MANY = 4  # class names, or titles of compared pictures, in a title; others are only counted

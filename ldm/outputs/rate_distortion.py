@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ldm.sheet import fitted, sheet
+from ldm.images.sheet import fitted, sheet
 
 MESSAGES = 100  # default number: with all time steps the code is two hundredths shorter
 SHOWN = 10  # pictures of the sheet, and rows of the table

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ldm.errors import RequestError
 from ldm.events import Progress, Queued
-from ldm.job import Job
+from ldm.jobs.job import Job
 
 MAX_QUEUED = 100  # waiting jobs of all owners
 ROUND = 5.0  # s: the times that a waiting job is told are multiples of this

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ldm.errors import RequestError
-from ldm.fields import field_types
-from ldm.request_controls import called, value_called
 from ldm.requests import REQUESTS, Control, controls, start_image
-from ldm.seeds import new_seed, with_seeds_drawn
+from ldm.requests.fields import field_types
+from ldm.requests.seeds import new_seed, with_seeds_drawn
+from ldm.requests.shared_fields import called, value_called
 
 MOST = 64  # most pictures of one comparison
 NOT_COMPARED = ("count",)
@@ -199,7 +199,7 @@ def said(request: Any, across: str, down: str) -> Comparison:
 
 
 def recorded(request: Any, compared: Mapping[str, Any]) -> Any:
-    """Return the comparison of an `ldm.metadata.Record`; the request itself if it has none."""
+    """Return the comparison of an `ldm.outputs.metadata.Record`, or its request if it has none."""
     try:
         return Comparison(request, *(Axis(name, tuple(v)) for name, v in compared.items()))
     except (RequestError, TypeError):  # not a sheet, or a sheet of another version

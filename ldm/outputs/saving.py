@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from ldm import metadata
 from ldm.errors import LDMError
 from ldm.events import Frame, Result
-from ldm.progression import Progression
-from ldm.titles import headline, subject
+from ldm.outputs import metadata
+from ldm.outputs.titles import headline, subject
+from ldm.requests.progression import Progression
 
 SECRET_BYTES = 8  # of a name that cannot be guessed
 MAX_NAME = 40  # characters of what is seen

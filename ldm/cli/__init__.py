@@ -18,11 +18,11 @@ from typing import Any, NoReturn
 
 from ldm.benchmarks.command import add_suites
 from ldm.catalog.registry import load_preset
-from ldm.cli_pictures import add_compare, add_progression, add_sample
-from ldm.cli_presets import add_presets
-from ldm.cli_studies import add_rate, add_reconstruct
+from ldm.cli.pictures import add_compare, add_progression, add_sample
+from ldm.cli.presets import add_presets
+from ldm.cli.studies import add_rate, add_reconstruct
 from ldm.errors import LDMError
-from ldm.metadata import program
+from ldm.outputs.metadata import program
 
 # The verbs import what they need when they are called: `--help` and `presets` answer at once.
 # ruff: noqa: PLC0415

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from ldm.errors import RequestError
 from ldm.events import Cancelled, Estimate, Event, Queued
-from ldm.job import Job, forgotten, published
-from ldm.line import ANYTHING, Limits, Line
-from ldm.runner import Runner
+from ldm.jobs.job import Job, forgotten, published
+from ldm.jobs.line import ANYTHING, Limits, Line
+from ldm.jobs.runner import Runner
 
 if TYPE_CHECKING:
     from ldm.studio import Studio

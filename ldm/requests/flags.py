@@ -11,9 +11,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from ldm.fields import field_types
-from ldm.request_json import read_file
 from ldm.requests import Control, controls
+from ldm.requests.as_json import read_file
+from ldm.requests.fields import field_types
 
 
 def add_flags(

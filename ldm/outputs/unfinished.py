@@ -17,7 +17,7 @@ from typing import Any
 
 from ldm.errors import RequestError
 from ldm.events import Unfinished
-from ldm.request_json import from_dict, to_dict
+from ldm.requests.as_json import from_dict, to_dict
 
 FOLDER = "unfinished"
 KEPT = 16  # most files; older ones are deleted

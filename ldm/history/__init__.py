@@ -16,11 +16,11 @@ from dataclasses import astuple, dataclass, fields, replace
 from datetime import date
 from pathlib import Path
 
-from ldm import on_disk
-from ldm.days import day_of
 from ldm.errors import LDMError
-from ldm.favourites import Favourites
-from ldm.search import matches, where
+from ldm.history import on_disk
+from ldm.history.days import day_of
+from ldm.history.favourites import Favourites
+from ldm.history.search import matches, where
 
 OUTPUTS = "outputs"  # folder of the pictures in a history, under the data folder
 VISITORS = "visitors"  # folder of those that no history shows

@@ -1,7 +1,8 @@
 """The words of a search in the history, as a condition of its index.
 
 Every word and every quoted phrase must be in a picture's words. A number stands alone, and a plural
-finds its singular, too. Words that name days, see `ldm.days`, find the pictures of these days, too.
+finds its singular, too. Words that name days, see `ldm.history.days`, find the pictures of these
+days, too.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 from datetime import date
 from string import digits
 
-from ldm.days import named
+from ldm.history.days import named
 
 MAX_WORDS = 16  # words and phrases of a search; more are ignored
 QUOTES = str.maketrans("“”„«»", '"' * 5)

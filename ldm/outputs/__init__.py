@@ -1,0 +1,1 @@
+"""Finished pictures and runs that were stopped: files, what they hold, what is said of them."""
