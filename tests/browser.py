@@ -54,9 +54,9 @@ WATCH_HEIGHTS = """(task) => {
 
 
 @contextmanager
-def running_app(data: Path):
-    """`python app.py` on a free port; gives its address."""
-    port = free_port()
+def running_app(data: Path, port: int | None = None):
+    """`python app.py` on a port, by default a free one; gives its address."""
+    port = port or free_port()
     command = [sys.executable, "app.py", "--port", str(port), "--data-dir", str(data)]
     app = subprocess.Popen(command, cwd=ROOT)
     address = f"http://127.0.0.1:{port}"

@@ -1,6 +1,7 @@
 from dataclasses import replace
 from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 
 from ldm.errors import RequestError
@@ -47,10 +48,20 @@ def test_what_will_have_no_effect_is_said():
 def test_what_is_wrong_is_told_and_what_is_missing_is_not(values, says):
     stage = SimpleNamespace(reword=str, labels={"width": "Width"})
     request_type = Upscale if "image" in values else TextToImage
-    tab = SimpleNamespace(stage=stage, request_type=request_type, to_fields=dict)
+    about = {"request_type": request_type, "to_fields": dict, "inputs": {}}
+    tab = SimpleNamespace(stage=stage, **about)
     request, told = request_of(tab, values if "image" in values else {"prompt": "a"} | values)
     assert says in told if says else told == ""
     assert (request is None) == (bool(says) or "image" in values)
+
+
+def test_an_emptied_number_is_told_as_generate_tells_it():
+    stage = SimpleNamespace(reword=str, labels={"width": "Width"})
+    inputs = {"width": gr.Number(256)}
+    tab = SimpleNamespace(stage=stage, request_type=TextToImage, to_fields=dict, inputs=inputs)
+    request, told = request_of(tab, {"prompt": "a", "width": None})
+    assert request is None
+    assert "Width must be 16 to 4096 px, got nothing." in told
 
 
 def test_before_anything_is_painted_nothing_is_wrong():

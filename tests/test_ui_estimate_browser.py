@@ -83,6 +83,8 @@ def test_the_estimate_follows_the_size_and_is_compared_with_what_it_took(chromiu
         page.locator(f"{TAB}-width input").first.fill("5000")
         expect(estimate).to_have_text("Width must be 16 to 4096 px, got 5000.")
         assert_told_as(page, "alert")
+        page.locator(f"{TAB}-width input").first.fill("")
+        expect(estimate).to_have_text("Width must be 16 to 4096 px, got nothing.")
         seed = page.locator(f"{TAB}-seed :is(input, textarea)")
         page.locator(f"{TAB}-width input").first.fill("2048")
         expect(estimate).to_have_text(ESTIMATE)

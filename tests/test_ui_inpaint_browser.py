@@ -155,6 +155,10 @@ def test_words_bring_the_model_that_reads_them(page, url, tmp_path):
         usual.temperature, usual.guidance_scale)  # fmt: skip
     expect(model).to_have_value("Landscapes, inpainting by words")
     expect(page.locator("#inpaint-plate .title")).to_have_text("A pine tree, drawn in")
+    page.reload()  # it was the words that brought it, then as now
+    page.locator("body[data-ready]").wait_for()
+    expect(words).to_have_value("a pine tree")
+    expect(page.locator("#inpaint-results img")).to_have_count(1)
     words.fill("")
     page.locator("#inpaint-go").click()  # waits for the model that suits no words, and its settings
     wait_done(page, "inpaint")

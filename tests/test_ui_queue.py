@@ -8,7 +8,7 @@ from ldm.errors import RequestError
 from ldm.events import Cancelled
 from ldm.jobs import job
 from tests.gate import Gate, end, quick
-from ui import run, stage
+from ui import reload, run, stage
 from ui.run import Visit
 
 
@@ -89,3 +89,13 @@ def test_the_queue_is_emptied(queue, busy):
     assert not visit.waiting
     assert end(queue, waiting) == Cancelled()
     assert visit.job_id == busy.id
+
+
+def test_only_pictures_of_the_folder_are_found_by_their_names(tmp_path):
+    day = tmp_path / "outputs" / "2026-01-02"
+    day.mkdir(parents=True)
+    for path in (day / "a.png", day / "b.txt", tmp_path / "c.png"):
+        path.write_text("")
+    names = ["2026-01-02/a.png", "../c.png", "2026-01-02/b.txt", "/a.png", "a.png", "x/a.png", ""]
+    assert reload._files(tmp_path / "outputs", names) == [day / "a.png"]
+    assert reload._files(None, names) == []

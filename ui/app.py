@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from ldm.history import THUMBNAILS
+from ldm.history import OUTPUTS, THUMBNAILS
 from ldm.jobs import JobQueue
 from ldm.jobs.line import MAX_QUEUED
 from ldm.outputs.unfinished import UnfinishedRuns
@@ -52,6 +52,7 @@ def build(
             visitor is also offered runs that others left unfinished. None: no history tab.
         unfinished_in: Folder in which the studio saves unfinished runs; None: they are not saved.
     """
+    made_in = past_in and past_in / OUTPUTS
     kept = Kept(jobs, unfinished_in and UnfinishedRuns(unfinished_in), past_in is not None)
     with Page(
         title=TITLE, delete_cache=CACHE_SECONDS, analytics_enabled=False, fill_width=True
@@ -72,7 +73,7 @@ def build(
         _remember(page, tabs)
         open_endpoints(jobs, [tab.request_type for tab in tabs])
         for tab in tabs:
-            reload.resume_on_load(page, jobs, tab.stage, tab.task, kept)
+            reload.resume_on_load(page, jobs, tab.stage, tab.task, kept, made_in)
             estimate.connect(jobs, tab, opened[tab.task])
     page.queue(default_concurrency_limit=EVENTS)
     page._queue.sleep_when_free = POLL

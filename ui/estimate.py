@@ -13,7 +13,7 @@ from ldm.errors import LDMError, MemoryBudgetError, RequestError
 from ldm.events import Estimate
 from ldm.jobs import JobQueue
 from ldm.requests import controls
-from ui.controls import QUIET
+from ui.controls import QUIET, check_filled
 from ui.run import in_words
 from ui.tab import Tab, Values
 from ui.values import make_request
@@ -80,6 +80,10 @@ def request_of(tab: Tab, values: Values) -> tuple[Any, str]:
         given = tab.to_fields(values)
     except (LDMError, gr.Error):  # nothing is loaded or painted yet
         return None, ""
+    try:
+        check_filled(tab.request_type, tab.inputs, values)
+    except RequestError as error:
+        return None, refused(tab, error)
     try:
         return make_request(tab.request_type, writable(tab, given)), ""
     except (LDMError, gr.Error) as error:

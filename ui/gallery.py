@@ -68,7 +68,7 @@ class Row:
     """The gallery of a visit's pictures and its buttons."""
 
     gallery: gr.Gallery
-    gone: gr.HTML  # file names of removed pictures, for the browser to remember
+    gone: gr.HTML  # names of files that were made and removed, for the browser to remember
     back: gr.Button  # puts back the picture that was removed last
     save: gr.Button  # packs all pictures into one file
     archive: gr.DownloadButton  # hidden: downloads that file
@@ -86,10 +86,21 @@ class Row:
         back = f"Put back what was removed ({len(removed)})"
         return {
             self.gallery: gr.Gallery(pictures, visible=bool(pictures)),
-            self.gone: f"<i data-removed='{html.escape(json.dumps(removed))}'></i>",
+            self.gone: _marks(removed=removed, row=[place_of(p.path) for p in visit.pictures]),
             self.back: gr.Button(back, visible=bool(removed)),
             self.save: gr.Button("Download all", visible=len(pictures) > 1),
         }
+
+
+def place_of(path: str) -> str:
+    """Return day and name of a picture's file, by which it is found again; see `ui.reload`."""
+    return "/".join(Path(path).parts[-2:])
+
+
+def _marks(**lists: list[str]) -> str:
+    """Render lists of names as HTML that is not seen."""
+    marks = (f"data-{name}='{html.escape(json.dumps(names))}'" for name, names in lists.items())
+    return f"<i {' '.join(marks)}></i>"
 
 
 def row_of_pictures(task: str) -> Row:

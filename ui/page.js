@@ -89,6 +89,12 @@ const latentCanvas = {
     return name;
   },
 
+  // The model suits the words now; if they brought it, nobody chose it.
+  suited(task, byHand) {
+    ownStorage.setItem(byHandKey(task), String(byHand));
+    this.filled(task, true);
+  },
+
   // Other programs write -1 for a new seed each time.
   seed(text) { return String(text).trim() === "-1" ? "" : text; },
 
@@ -126,7 +132,8 @@ const latentCanvas = {
   shaped: {},
   showUnderBoxes(id, picture) { boxesOf(id)?.show(picture?.url ?? null); },
 
-  removed(task) { return JSON.stringify(stored(sessionStorage, removedKey(task), [])); },
+  // Of the files that a task's tab removed and showed.
+  names(task) { return [removedKey, rowKey].map((key) => JSON.stringify(stored(sessionStorage, key(task), []))); },
   jobs() { return JSON.stringify(stored(sessionStorage, JOBS_KEY, [])); },
 
   // Restores a picture that is dropped on a place which takes pictures, if it was made by one of
@@ -149,6 +156,7 @@ addEventListener("pagehide", () => sessionStorage.setItem(WINDOW_KEY, latentCanv
 
 const boxesOf = (id) => document.querySelector(`#${id} [data-part="frame"]`)?.boxes;
 const removedKey = (task) => `latent-canvas-removed-${task}`;
+const rowKey = (task) => `latent-canvas-row-${task}`;
 const settingsKey = (task) => `latent-canvas-${task}`;
 const byHandKey = (task) => `latent-canvas-${task}-by-hand`;
 
@@ -270,6 +278,20 @@ document.addEventListener("click", (event) => {
 document.addEventListener("blur", (event) => {
   if (event.target.matches?.("[data-testid=number-input]")) event.stopPropagation();
 }, true);
+
+// An app that was started anew knows nothing of an open page: it is loaded again when it is used, and
+// finds its settings and pictures.
+const LOOK_MS = 5000; // at most so often
+let looked = 0;
+async function lookForNewApp() {
+  const config = window.gradio_config;
+  if (performance.now() - looked < LOOK_MS) return;
+  looked = performance.now();
+  const answer = await fetch(`${config.root}${config.api_prefix ?? ""}/app_id`).catch(() => null);
+  const about = answer?.ok ? await answer.json() : null;
+  if (about && about.app_id !== config.app_id) location.reload();
+}
+for (const use of ["pointerdown", "keydown", "focus"]) addEventListener(use, lookForNewApp, true);
 
 // Ctrl+Enter (or Cmd+Enter) presses the visible Generate button.
 document.addEventListener("keydown", (event) => {

@@ -89,26 +89,25 @@ def _is_told(values: Values) -> bool:
 def choose_by_words(made: Form, reader: Reader) -> None:
     """Choose the model that suits the words when they are written.
 
-    The usual one comes back when they are taken away, if it was they that brought the other.
+    The usual one comes back when they are taken away, if it was they that brought the other: from
+    then on the model counts as not chosen by hand, also after a reload.
     """
     names = [*PROMPTS, "preset", *asdict(made.start.defaults)]
     names = [name for name in names if name in made.inputs]
-    brought = gr.State(value=False)  # whether words brought the model
 
-    def choose(brought: bool, *given: Any) -> list[Any]:
+    def choose(by_hand: bool, *given: Any) -> list[Any]:
         values = dict(zip(names, given, strict=True))
-        suited = reader.suited(values, back=brought)
-        if suited is not values:
-            brought = _is_told(values)
+        suited = reader.suited(values, back=not by_hand)
         changes = [gr.skip() if suited[n] == values[n] else suited[n] for n in names]
-        return [brought, *changes[len(PROMPTS) :]]
+        return [by_hand and suited is values, *changes[len(PROMPTS) :]]
 
     boxes = [made.inputs[name] for name in names]
-    outputs = [brought, *boxes[len(PROMPTS) :]]
+    outputs = [made.by_hand, *boxes[len(PROMPTS) :]]
     left = [box.blur for box in boxes[: len(PROMPTS)]]
-    event = gr.on(left, choose, [brought, *boxes], outputs, **IN_ORDER, **QUIET)
+    event = gr.on(left, choose, [made.by_hand, *boxes], outputs, **IN_ORDER, **QUIET)
+    js = f"(hand) => latentCanvas.suited({made.task!r}, hand)"
     for follow in (event.success, event.failure):  # Generate waits for it, see ui/row.js
-        follow(None, None, None, js=f"() => latentCanvas.filled({made.task!r}, true)", **QUIET)
+        follow(None, made.by_hand, None, js=js, **QUIET)
 
 
 def vocabulary(preset: Preset) -> str:

@@ -4,29 +4,39 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
 import gradio as gr
 
 from ldm.events import Result
 from ldm.jobs import JobQueue
 from ui.controls import QUIET
-from ui.run import Visit
+from ui.run import MAX_SHOWN, Visit
 from ui.stage import FOLLOWERS, Stage, Updates, follow, starts_run
 from ui.unfinished import Kept
 from ui.words import strip
 
 
-def resume_on_load(page: gr.Blocks, jobs: JobQueue, stage: Stage, task: str, kept: Kept) -> None:
+def resume_on_load(  # noqa: PLR0913  (what a page is made of)
+    page: gr.Blocks, jobs: JobQueue, stage: Stage, task: str, kept: Kept, made_in: Path | None
+) -> None:
     """When the page is reloaded, restore its pictures, follow its running job, and offer to resume
-    a stopped run."""
+    a stopped run.
 
-    def resume(visit: Visit, job_ids: str, removed: str) -> Iterator[Updates]:
+    `made_in`: the folder of all pictures, by which those are found whose jobs are forgotten, as
+    after a restart of the app; None: a page tells nobody of files by their names.
+    """
+
+    def resume(visit: Visit, job_ids: str, removed: str, row: str) -> Iterator[Updates]:
         done = visit.recall(jobs, task, _names(job_ids))
+        visit.recall_files(_files(made_in, _names(row)), task)
         visit.remove_again(_names(removed))
         kept.look(visit, task, is_new=done is None)
         done = done if isinstance(done, Result) else visit.rest
         # always yield once: Gradio takes an empty generator for None in every output
         busy = stage.buttons(busy=visit.job_id is not None) | stage.queue.show(visit)
+        if visit.pictures:
+            busy |= stage.show(visit)
         yield stage.ended(done, visit) if done else busy
         yield from follow(jobs, stage, visit)
 
@@ -39,12 +49,21 @@ def resume_on_load(page: gr.Blocks, jobs: JobQueue, stage: Stage, task: str, kep
     stage.rest.discard.click(discard, stage.visit, shown, **QUIET)
     page.load(
         resume,
-        [stage.visit, gr.Textbox(visible=False), gr.Textbox(visible=False)],
+        [stage.visit, *(gr.Textbox(visible=False) for _ in range(3))],
         stage.outputs,
-        js=f"(visit) => [visit, latentCanvas.jobs(), latentCanvas.removed({task!r})]",
+        js=f"(visit) => [visit, latentCanvas.jobs(), ...latentCanvas.names({task!r})]",
         concurrency_limit=FOLLOWERS,
         **QUIET,
     )
+
+
+def _files(folder: Path | None, names: list[str]) -> list[Path]:
+    """Return the pictures of these names, day and file, that are in their folder."""
+    if folder is None:
+        return []
+    places = [place for name in names[:MAX_SHOWN] if len(place := PurePosixPath(name).parts) == 2]
+    paths = (folder.joinpath(*place) for place in places if ".." not in place)
+    return [path for path in paths if path.suffix == ".png" and path.is_file()]
 
 
 def _names(text: str) -> list[str]:

@@ -44,11 +44,13 @@ function dayName(year, month, day) {
   return new Date(year, month - 1, day).toLocaleDateString("en-GB", about).replace(",", "");
 }
 
-// Kept for a reload, which finds the pictures of this visit by their jobs.
-function rememberRemoved() {
+// Kept for a reload, which finds the pictures of this visit by their jobs, or by their names if the app
+// was started anew.
+function rememberRow() {
   for (const mark of document.querySelectorAll("[data-removed]")) {
     const task = mark.closest("[id$=-gone]").id.slice(0, -"-gone".length);
     sessionStorage.setItem(removedKey(task), mark.dataset.removed);
+    sessionStorage.setItem(rowKey(task), mark.dataset.row ?? "[]");
   }
 }
 
@@ -75,7 +77,7 @@ function lookAgain() {
   frame = 0;
   nameThumbnails();
   nameDays();
-  rememberRemoved();
+  rememberRow();
   showFailures();
 }
 new MutationObserver(() => { frame ||= requestAnimationFrame(lookAgain); }).observe(document, { childList: true, subtree: true, attributes: true, attributeFilter: ["src", "alt", "data-removed", "data-told"] });

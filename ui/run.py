@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,17 @@ class Visit:
                 )
                 told = event if is_told else told
         return told
+
+    def recall_files(self, paths: Sequence[Path], task: str) -> None:
+        """Restore pictures whose jobs are forgotten behind those that are there, newest first."""
+        known = {Path(picture.path) for picture in self.pictures}
+        for path in paths:
+            with suppress(gr.Error):  # it is damaged, or of another program
+                request = None if path in known else load_made(path)
+                if request is not None and request.task == task:
+                    self.pictures.append(Picture.of(path, request))
+        if self.shown is None and self.pictures and self.job_id is None:
+            self.shown = self.pictures[0]
 
     def ended(self, event: Any) -> None:
         """Update the visit with the last event of a run."""

@@ -172,6 +172,8 @@ def create(
 
 def _select(stage: Stage) -> Callable[..., Updates]:
     def select(visit: Visit, event: gr.SelectData) -> Updates:
+        if event.index >= len(visit.pictures):  # of a page that is older than the app
+            raise fail("The app was started anew since; reload the page to find this picture.")
         visit.shown = picture = visit.pictures[event.index]
         if Path(picture.path).exists():
             return stage.show_one(picture)

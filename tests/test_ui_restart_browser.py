@@ -1,0 +1,42 @@
+"""An open page and an app that is started anew on its port."""
+
+from playwright.sync_api import expect
+
+from tests.browser import (
+    IN_A_BROWSER,
+    free_port,
+    open_page,
+    running_app,
+    set_steps,
+    visit,
+    wait_done,
+)
+
+pytestmark = IN_A_BROWSER
+TAB, TASK = "#text-to-image", "text-to-image"
+
+
+def test_an_open_page_finds_its_pictures_after_the_app_was_started_anew(chromium, tmp_path):
+    port = free_port()
+    with visit(chromium, f"http://127.0.0.1:{port}") as page:
+        with running_app(tmp_path, port) as address:
+            open_page(page, address)
+            set_steps(page, TASK, 1)
+            for words in ("a lake at night", "snow by day", "sand by day"):
+                page.locator(f"{TAB}-prompt textarea").fill(words)
+                page.locator(f"{TAB}-go").click()
+                expect(page.locator(f"{TAB}-plate .title")).to_have_text(words)
+            wait_done(page, TASK)
+            page.locator(f"{TAB}-remove").click()
+            expect(page.locator(f"{TAB}-results img")).to_have_count(2)
+            page.evaluate("window.isOld = true")
+        with running_app(tmp_path, port):
+            page.wait_for_timeout(5100)  # it looks for a new app at most so often
+            page.locator(f"{TAB}-results img").nth(1).click()
+            page.wait_for_function("() => !window.isOld && document.body?.dataset.ready")
+            expect(page.locator(f"{TAB}-results img")).to_have_count(2)
+            expect(page.locator(f"{TAB}-plate .title")).to_have_text("snow by day")
+            expect(page.locator(f"{TAB}-prompt textarea")).to_have_value("sand by day")
+            page.locator(f"{TAB}-results img").nth(1).click()
+            expect(page.locator(f"{TAB}-plate .title")).to_have_text("a lake at night")
+            page.goto("about:blank")  # before the app ends
