@@ -120,6 +120,7 @@ def test_generate_lies_over_nothing_that_is_seen_through_it(page, url):
     assert image == "none" and re.fullmatch(r"rgb\(.*\)", colour)
     for size in ({"width": 390, "height": 844}, {"width": 1024, "height": 600}):
         page.set_viewport_size(size)
+        page.wait_for_timeout(300)  # the board takes its new height
         page.locator("#semantic-label-map .actions button").last.focus()
         until(page, lambda: apart() >= 0)  # the keyboard comes to nothing that is covered
 

@@ -78,3 +78,23 @@ def test_the_queue_is_emptied(page):
     expect(page.locator(f"{TAB}-go")).to_have_text("Generate")
     until(page, lambda: not titles(page))
     discard(page)
+
+
+def test_another_picture_can_be_looked_at_while_a_run_works(page):
+    set_steps(page, TASK, 2)
+    ask(page, "sand by day")
+    expect(page.locator(f"{TAB}-results img")).to_have_count(1, timeout=RUN_MS)
+    set_steps(page, TASK, LONG)
+    ask(page, "a lake at night")
+    page.locator(f"{TAB}-strip .strip.previewed").wait_for()
+    page.locator(f"{TAB}-results img").first.click()
+    expect(page.locator(f"{TAB}-plate .title")).to_have_text("sand by day")
+    expect(page.locator(f"{TAB}-plate")).to_be_visible()
+    shown = page.locator(f"{TAB}-picture img").get_attribute("src")
+    page.wait_for_timeout(1500)  # a preview would have come meanwhile
+    assert page.locator(f"{TAB}-picture img").get_attribute("src") == shown
+    expect(page.locator(f"{TAB}-strip")).to_contain_text("Step ")
+    page.locator(f"{TAB}-stop").click()
+    expect(page.locator(f"{TAB}-go")).to_have_text("Generate")
+    expect(page.locator(f"{TAB}-plate .title")).to_have_text("sand by day")
+    discard(page)

@@ -109,7 +109,7 @@ def row_of_pictures(task: str) -> Row:
     gallery = strip_of_pictures(label=label, visible=False, **named(task, "results"))
     with gr.Row(**named(task, "row-tools")):
         gone = gr.HTML(padding=False, **named(task, "gone"))
-        remove = gr.Button("Remove this one", size="sm", scale=0, **named(task, "remove"))
+        remove = gr.Button("Take out of this row", size="sm", scale=0, **named(task, "remove"))
         about = {"size": "sm", "scale": 0, "visible": False}
         back = gr.Button("Put back what was removed", **about, **named(task, "back"))
         save = gr.Button("Download all", **about, **named(task, "save"))

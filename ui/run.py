@@ -88,6 +88,7 @@ class Visit:
     waiting: dict[str, str] = field(default_factory=dict)
     unfinished: list[Unfinished] = field(default_factory=list)  # resumable runs, newest last
     wants_stop: bool = False  # Cancel was pressed, perhaps before the job had an id
+    is_elsewhere: bool = False  # a picture of the row is looked at while a run works
     followers: int = 0  # events that tell the page of its jobs
 
     def submit(self, jobs: JobQueue, request: Any) -> bool:
@@ -115,7 +116,7 @@ class Visit:
             if self.job_id == ended:
                 self.job_id = next(iter(self.waiting), None)
                 self.waiting.pop(self.job_id, None)
-                self.wants_stop = False
+                self.wants_stop = self.is_elsewhere = False
             return self.job_id
 
     def look_after_waiting(self, jobs: JobQueue) -> None:

@@ -174,6 +174,7 @@ def _select(stage: Stage) -> Callable[..., Updates]:
     def select(visit: Visit, event: gr.SelectData) -> Updates:
         if event.index >= len(visit.pictures):  # of a page that is older than the app
             raise fail("The app was started anew since; reload the page to find this picture.")
+        visit.is_elsewhere = visit.job_id is not None  # its previews do not take the stage back
         visit.shown = picture = visit.pictures[event.index]
         if Path(picture.path).exists():
             return stage.show_one(picture)
@@ -294,20 +295,21 @@ def follow(jobs: JobQueue, stage: Stage, visit: Visit) -> Iterator[Updates]:
 def _running(
     jobs: JobQueue, stage: Stage, visit: Visit, job_id: str
 ) -> Generator[Updates, None, tuple[Any, Any]]:
-    """Yield updates until a job ends; return its last event and the last preview."""
+    """Yield updates until a job ends; return its last event and the preview on show."""
     preview = None
     for event in jobs.follow(job_id, PACE, visitor.reader()):
         if not isinstance(event, (Queued, Progress)):
             break
         is_new = isinstance(event, Progress) and event.preview is not preview
         preview = event.preview if is_new else preview
-        updates = stage.running(event, visit, previewed=preview is not None)
-        if is_new:
+        is_seen = preview is not None and not visit.is_elsewhere
+        updates = stage.running(event, visit, previewed=is_seen)
+        if is_new and is_seen:
             # each preview once: Gradio would rewrite its file while a browser reads it
             updates[stage.picture] = preview
         visit.look_after_waiting(jobs)
         yield updates
-    return event, preview
+    return event, None if visit.is_elsewhere else preview
 
 
 def _end(stage: Stage, visit: Visit, event: Any, job_id: str, *, preview: Any) -> Updates:

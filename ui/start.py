@@ -17,7 +17,7 @@ from ui.controls import QUIET, named, unchecked, widget
 from ui.run import fail, find_preset
 from ui.tab import Component, Values, fields_of
 
-TITLE = "Start from a picture"
+TITLE, TITLE_WITH = "Start from a picture", "Start from a picture: one is chosen"
 IMAGE = "image"
 # Where shapes are kept, light and season change only if all is made anew; what was chosen stays.
 SUITED = """(kept, strength) => {
@@ -62,13 +62,18 @@ def widgets(request_type: type, inputs: Mapping[str, Component]) -> dict[str, Co
         kept, made_anew = sliders["inversion"], sliders["strength"]
         suited = SUITED % request_type.strength
         kept.input(None, [kept, made_anew], made_anew, js=suited, **QUIET)
-    image.change(lambda file: gr.Accordion(open=True) if file else gr.skip(), image, fold, **QUIET)
+    image.change(_headed, image, fold, **QUIET)
     if "width" in inputs:
         given, sides = [image, inputs["preset"]], [inputs["width"], inputs["height"]]
         image.upload(
             lambda file, name: [*shape_of(file, find_preset(name)).values()], given, sides, **QUIET
         )
     return {IMAGE: image} | sliders
+
+
+def _headed(file: str | None) -> gr.Accordion:
+    """The accordion; it opens for a picture, and says that there is one when it is closed again."""
+    return gr.Accordion(label=TITLE_WITH, open=True) if file else gr.Accordion(label=TITLE)
 
 
 def added(
