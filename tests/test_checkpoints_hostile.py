@@ -126,6 +126,19 @@ CASES: dict[str, tuple[str, str, Callable[[Path], bytes]]] = {
             _use_new_zipfile_serialization=False,
         ),
     ),
+    "nested tensor": (
+        "m.ckpt",
+        "wants to run '_rebuild_nested_tensor'",
+        lambda _: saved({"state_dict": {"w": torch.nested.nested_tensor([torch.zeros(1)])}}),
+    ),
+    "nested tensor, before torch 1.6": (
+        "m.ckpt",
+        "wants to run '_rebuild_nested_tensor'",
+        lambda _: saved(
+            {"state_dict": {"w": torch.nested.nested_tensor([torch.zeros(1)])}},
+            _use_new_zipfile_serialization=False,
+        ),
+    ),
     "other name": ("m.txt", "by its name", lambda _: saved(WEIGHTS)),
     "no suffix": ("model", "by its name", lambda _: saved(WEIGHTS)),
     "random bytes": ("m.ckpt", "no checkpoint", lambda _: bytes(range(7, 256)) * 9),

@@ -123,6 +123,7 @@ class ConditionerConfig:
     max_seq_len: int | None = number(2, 4096, None)  # text, clip, tokens
     # relative to presets/; text: WordPiece file, clip: file of merges
     vocabulary: Path | None = None
+    learned: tuple[str, ...] = ()  # clip: words with the ids after CLIP's own
     n_classes: int | None = number(1, MAX_NAMES, None)  # class
     embed_dim: int | None = number(1, MAX_WIDTH, None)  # class: width of the context
     n_stages: int | None = number(0, MAX_LEVELS, None)  # spatial_rescaler: number of halvings
@@ -140,6 +141,8 @@ class ConditionerConfig:
                 raise PresetError(f"a conditioner of kind {self.kind} needs {name}")
             if given and name not in required | optional:
                 raise PresetError(f"a conditioner of kind {self.kind} has no {name}")
+        if self.learned and self.kind != "clip":
+            raise PresetError(f"a conditioner of kind {self.kind} has no learned")
         if self.kind == "clip":
             self._check_clip()
 
@@ -148,9 +151,10 @@ class ConditionerConfig:
             raise PresetError(
                 f"conditioner.n_embed must be a multiple of {CLIP_HEAD_DIM}, got {self.n_embed}"
             )
-        if self.vocab_size < CLIP_TOKENS:
+        needed = CLIP_TOKENS + len(self.learned)
+        if self.vocab_size < needed:
             raise PresetError(
-                f"conditioner.vocab_size must be at least {CLIP_TOKENS}, got {self.vocab_size}"
+                f"conditioner.vocab_size must be at least {needed}, got {self.vocab_size}"
             )
 
 

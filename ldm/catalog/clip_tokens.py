@@ -31,11 +31,13 @@ class BytePairs:
         merges: A file with one pair of pieces per line, in the order in which they were joined; a
             first line that begins with "#version" is passed over.
         max_length: Ids per sentence; longer sentences are truncated, with END last.
+        learned: Words that a model has learned as one token each, with the ids after END.
     """
 
-    def __init__(self, merges: Path, max_length: int = 77) -> None:
+    def __init__(self, merges: Path, max_length: int = 77, learned: Sequence[str] = ()) -> None:
         self.merges = Path(merges)
         self.max_length = max_length
+        self.learned = tuple(learned)
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Convert sentences to ids, (B, max_length) int64.
@@ -76,6 +78,9 @@ class BytePairs:
         in_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, in_bytes])
         tokenizer.add_special_tokens([START, END])
+        if known := [word for word in self.learned if word in ids]:
+            raise PresetError(f"{self.merges} knows {known[0]!r:.80}, which is to be learned.")
+        tokenizer.add_tokens(list(self.learned))
         around = [(START, ids[START]), (END, ids[END])]
         tokenizer.post_processor = processors.TemplateProcessing(
             single=f"{START} $0 {END}", special_tokens=around

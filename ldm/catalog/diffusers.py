@@ -15,6 +15,7 @@ from typing import Any
 
 from ldm.catalog.architecture import CLIP_HEAD_DIM
 from ldm.catalog.compvis import BERT_VOCABULARY, CLIP_DEFAULTS, CLIP_MERGES
+from ldm.catalog.learned_tokens import learned_tokens
 from ldm.catalog.parsing import MAX_YAML_BYTES
 from ldm.errors import PresetError
 
@@ -45,11 +46,33 @@ _UNET_FIXED: Values = {
     "transformer_layers_per_block": 1,
     "num_attention_heads": None,
     "encoder_hid_dim": None,
+    "norm_eps": 1e-5,
+    "downsample_padding": 1,
+    "mid_block_scale_factor": 1,
+    "dual_cross_attention": False,
+    "mid_block_only_cross_attention": None,
+    "cross_attention_norm": None,
+    "attention_type": "default",
+    "resnet_skip_time_act": False,
+    "resnet_out_scale_factor": 1.0,
+    "time_cond_proj_dim": None,
+    "time_embedding_dim": None,
+    "time_embedding_act_fn": None,
+    "timestep_post_act": None,
+    "conv_in_kernel": 3,
+    "conv_out_kernel": 3,
+    "addition_time_embed_dim": None,
 }
 _FIRST_STAGE_FIXED: Values = {"act_fn": "silu", "norm_num_groups": 32}
 _TEXT_FIXED: Values = {"activation_function": "gelu", "encoder_attention_heads": 8, "head_dim": 64}
 _CLIP_FIXED: Values = {"hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
-_SCHEDULER_FIXED: Values = {"trained_betas": None, "rescale_betas_zero_snr": False}
+# The time steps of a run are ours, but a model that was distilled to few of its own needs those.
+_SCHEDULER_FIXED: Values = {
+    "trained_betas": None,
+    "rescale_betas_zero_snr": False,
+    "thresholding": False,
+}
+_FEW_STEPS = "trailing"
 
 
 def preset_values(folder: Path) -> Values:
@@ -195,11 +218,17 @@ def _clip(folder: Path) -> Values:
         "vocab_size": _whole(about, "vocab_size", where),
         "max_seq_len": _whole(about, "max_position_embeddings", where),
         "vocabulary": CLIP_MERGES,
+        "learned": learned_tokens(folder / "tokenizer", CLIP_MERGES),
     }
 
 
 def _schedule(about: Values, where: str) -> Values:
     _check_fixed(about, _SCHEDULER_FIXED, where)
+    if about.get("timestep_spacing") == _FEW_STEPS:
+        raise PresetError(
+            f"{where}: timestep_spacing {_FEW_STEPS} is of models for a few steps of their own, "
+            "which no sampler here visits."
+        )
     kinds = {"scaled_linear": "scaled_linear", "linear": "linear", "squaredcos_cap_v2": "cosine"}
     kind = about.get("beta_schedule", "linear")
     if kind not in kinds:

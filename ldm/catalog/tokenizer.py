@@ -103,9 +103,12 @@ def tokenizer_of(preset: Preset) -> Tokenizer | None:
     if about.vocabulary is None:
         return None
     written = about.vocabulary.stat().st_mtime_ns if about.vocabulary.exists() else 0
-    return _tokenizer(about.kind, about.vocabulary, about.max_seq_len, written)
+    learned = {"learned": about.learned} if about.learned else {}
+    return _tokenizer(about.kind, about.vocabulary, about.max_seq_len, written, **learned)
 
 
 @lru_cache(maxsize=4)  # an estimate after each change asks for it
-def _tokenizer(kind: str, vocabulary: Path, max_length: int, _written: int) -> Tokenizer:
-    return TOKENIZERS[kind](vocabulary, max_length)
+def _tokenizer(
+    kind: str, vocabulary: Path, max_length: int, _written: int, **more: tuple[str, ...]
+) -> Tokenizer:
+    return TOKENIZERS[kind](vocabulary, max_length, **more)

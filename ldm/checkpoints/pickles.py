@@ -85,11 +85,15 @@ def _pickle_among(entries: list[zipfile.ZipInfo], path: Path) -> zipfile.ZipInfo
 
 
 def _check_program(path: Path, program: bytes | MappedFile) -> None:
-    """Refuse a pickle with `bytearray`, which torch lets it allocate at any length."""
-    if program.find(b"bytearray") >= 0:
-        raise CheckpointError(
-            f"{path} wants to run 'bytearray', which no weights need; do not use it."
-        )
+    """Refuse what torch allows and no weights need.
+
+    `bytearray` may have any length, and torch does not check the sizes of nested tensors.
+    """
+    for name in ("bytearray", "_rebuild_nested_tensor"):
+        if program.find(name.encode()) >= 0:
+            raise CheckpointError(
+                f"{path} wants to run {name!r}, which no weights need; do not use it."
+            )
 
 
 def _load_archive(path: Path, records: list[int]) -> Any:
@@ -184,4 +188,5 @@ def _is_plain(value: Any) -> bool:
         and value.layout == torch.strided
         and value.device.type == "cpu"
         and not value.is_quantized
+        and not value.is_nested
     )
