@@ -129,7 +129,8 @@ def test_weights_are_written_in_the_end_wherever_a_run_is_killed(tmp_path, monke
     assert (folder / "snapshot.pt").exists()
 
 
-def test_kill_9_and_resume_equals_an_unbroken_run(tmp_path):
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_ended_and_resumed_equals_an_unbroken_one(tmp_path, how):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     subprocess.run(command(whole, 0, "--ahead"), env=environment(), check=True, capture_output=True)
     process = subprocess.Popen(command(broken, 0.05), env=environment())
@@ -139,10 +140,12 @@ def test_kill_9_and_resume_equals_an_unbroken_run(tmp_path):
         if stats.exists() and stats.read_text().count("\n") >= 12:
             break
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    process.send_signal(how)
+    assert process.wait() == (-signal.SIGKILL if how == signal.SIGKILL else -signal.SIGINT)
     interrupted_at = torch.load(broken / "snapshot.pt", weights_only=True)["step"]
     assert 10 <= interrupted_at < 40
+    if how != signal.SIGKILL:  # it ends after its step, and what is done is saved
+        assert interrupted_at >= stats.read_text().count("\n")
     subprocess.run(command(broken, 0, "--resume"), env=environment(), check=True)
     ours = torch.load(broken / "final.pt", weights_only=True)
     theirs = torch.load(whole / "final.pt", weights_only=True)

@@ -25,6 +25,7 @@ from ldm.errors import TrainingError
 from ldm.runtime.device import has_bfloat16
 from ldm.training.config import OptimizerConfig, TrainConfig
 from ldm.training.ema import EMA
+from ldm.training.ending import asked_to_end
 from ldm.training.snapshots import load_snapshot, save_snapshot
 
 SNAPSHOT = "snapshot.pt"  # in the folder of a run
@@ -66,6 +67,7 @@ def train(run: Run, config: TrainConfig, folder: Path, *, resume: bool) -> None:
     Raises:
         TrainingError: If the folder holds a run and `resume` is False, if the snapshot cannot be
             used, or if the weights are not finite. Files that were written before are kept.
+        KeyboardInterrupt: After Ctrl+C or SIGTERM, when the step is done and its snapshot saved.
     """
     if not resume and (folder / SNAPSHOT).exists():
         raise TrainingError(f"{folder} holds a run already; pass --resume, or move it away.")
@@ -76,23 +78,27 @@ def train(run: Run, config: TrainConfig, folder: Path, *, resume: bool) -> None:
     model, optimizer = accelerator.prepare(run.model, optimizer)
     step = _restore(folder, run, ema, optimizer) if resume else 0
     ema.model.to(accelerator.device)
-    batches = iter(_batches(run, config, step, accelerator))
     stats = Stats(folder / "stats.jsonl", config, accelerator.is_main_process)
-    while step < config.steps:
-        _set_rate(optimizer, config, step)
-        terms = _step(accelerator, model, optimizer, run, config, batches)
-        ema.update(run.model)
-        step += 1
-        stats.add(step, terms, optimizer.param_groups[0]["lr"])
-        last = step == config.steps
-        is_due = last or step % config.snapshot_every == 0
-        if is_due:  # in every process: the others would wait for ever for one that ended
-            _check_finite(ema.model, step)
-        if accelerator.is_main_process and is_due:
-            run.export(ema.model, step)  # first: a run that is killed here comes here again
-            save_snapshot(folder / SNAPSHOT, _state(step, run, ema, optimizer))
-        if accelerator.is_main_process and (last or step % config.sample_every == 0):
-            run.sample(ema.model, folder / f"samples-{step:06d}.png")
+    with asked_to_end() as is_asked:
+        batches = iter(_batches(run, config, step, accelerator))  # its workers are not ended either
+        while step < config.steps:
+            _set_rate(optimizer, config, step)
+            terms = _step(accelerator, model, optimizer, run, config, batches)
+            ema.update(run.model)
+            step += 1
+            stats.add(step, terms, optimizer.param_groups[0]["lr"])
+            last, ends = step == config.steps, is_asked()
+            is_due = last or ends or step % config.snapshot_every == 0
+            if is_due:  # in every process: the others would wait for ever for one that ended
+                _check_finite(ema.model, step)
+            if accelerator.is_main_process and is_due:
+                run.export(ema.model, step)  # first: a run that is killed here comes here again
+                save_snapshot(folder / SNAPSHOT, _state(step, run, ema, optimizer))
+            if accelerator.is_main_process and (last or step % config.sample_every == 0):
+                run.sample(ema.model, folder / f"samples-{step:06d}.png")
+            if ends and not last:
+                log.info("ended after step %d; --resume goes on from there", step)
+                raise KeyboardInterrupt
 
 
 def _precision(config: TrainConfig) -> str:

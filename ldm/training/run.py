@@ -23,6 +23,7 @@ MAKERS = {
     "preview": "ldm.training.preview",
 }
 CRITIC_MULTIPLE = 16  # the critic needs sides that are multiples of this many px
+log = logging.getLogger(__name__)
 
 
 def train(config_path: Path, *, resume: bool = False, replace: bool = False) -> None:
@@ -67,6 +68,12 @@ def _check_model(config: TrainConfig) -> None:
         if is_of_first_stage != (preset.task == "first-stage"):
             raise TrainingError(
                 f"kind {config.kind} does not go with {preset.name}, {preset.task}."
+            )
+        if config.kind not in ("first_stage", "preview") and config.data.size != preset.width:
+            log.warning(
+                "it trains at %d px, and %s draws %d x %d px by default; see data.size here, "
+                "width and height there.",
+                *(config.data.size, preset.name, preset.width, preset.height),
             )
     if config.start_from is not None:
         load_preset(config.start_from)
