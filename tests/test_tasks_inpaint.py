@@ -9,6 +9,8 @@ import torch
 from ldm.canvas.estimate import facts_of
 from ldm.canvas.plan import Resources
 from ldm.catalog.registry import load_preset
+from ldm.data.rendering import render
+from ldm.data.scenes import sample
 from ldm.diffusion.conditioning import Conditioning
 from ldm.diffusion.guidance import classifier_free
 from ldm.errors import RequestError
@@ -320,3 +322,27 @@ def test_words_in_bands_draw_the_same_as_on_the_whole(how):
     for one, other in zip(whole.images, banded.images, strict=True):
         assert np.abs(one.astype(int) - other).max() <= 1
     assert (whole.images[0] != whole.images[1]).any()
+
+
+def test_a_strength_below_1_keeps_what_is_under_the_mask():
+    """From all of it anew to most of it kept, in fewer steps; beside the mask nothing changes."""
+    image = render(sample(np.random.default_rng(11), 128, 128)).image
+    mask = np.zeros((128, 128), np.uint8)
+    mask[64:120, 32:96] = 255
+    preset = load_preset("demo-inpaint")
+    asked = Inpaint(image=image, mask=mask, steps=10, seed=1, mask_feather=0, working_size=128)
+    apart = []
+    with ModelManager(device="cpu").use(preset.name) as model:
+        for strength, steps in ((1.0, 10), (0.3, 3), (0.1, 1)):
+            request = resolve(replace(asked, strength=strength), preset)
+            *events, result = run_on(model, request)
+            assert max(event.step for event in events) == steps
+            made, was = (part.astype(float) for part in (result.images[0], image))
+            assert np.array_equal(made[mask == 0], was[mask == 0])
+            apart.append(np.abs(made - was)[mask > 0].mean())
+    assert apart[0] > 1.3 * apart[1] > 1.3 * apart[2] > 0, apart
+
+
+def test_nothing_is_kept_where_the_canvas_grows():
+    with pytest.raises(RequestError, match="strength must be 1 where the canvas grows"):
+        Inpaint(image=picture(70, 50), outpaint_left=16, strength=0.5)

@@ -21,6 +21,8 @@ def how(request: Any, out: Container[str] = ()) -> list[str]:
         start = ["from a picture", _number(request, "strength", None, out)]
         start.append(_number(request, "inversion", 0, out, word="shapes kept"))
         parts.append(", ".join(filter(None, start)))
+    if isinstance(request, Inpaint):
+        parts.append(_number(request, "strength", 1, out))
     if request.seamless != "no" and "seamless" not in out:
         parts.append(f"seamless: {called('seamless', request.seamless).lower()}")
     parts += [_number(request, "temperature", 1, out), _number(request, "eta", 0, out)]

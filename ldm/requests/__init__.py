@@ -90,6 +90,7 @@ class Inpaint:
     )
     negative_prompt: str = shared.negative_prompt(advanced=True)
     preset: str = shared.preset("demo-inpaint")
+    strength: float = shared.strength_in_hole()
     mask_grow: int = shared.pixels("Grow", "Grow the mask; negative shrinks it", 64, -64)
     mask_feather: int = shared.pixels(
         "Feather", "Width of the soft edge of the mask", 64, default=4
@@ -124,6 +125,11 @@ class Inpaint:
         check(self)
         if self.mask is None and not any(self.outpaint):
             raise RequestError("mask must say what to make anew; there is none.")
+        if self.strength < 1 and any(self.outpaint):
+            raise RequestError(
+                f"strength must be 1 where the canvas grows, since nothing is there to be kept, "
+                f"got {self.strength:g}."
+            )
         if self.mask is not None and self.mask.size != self.image.size:
             raise RequestError(
                 f"mask must be as large as the picture, {_by(self.image)}, got {_by(self.mask)}."
@@ -296,7 +302,7 @@ class ClassConditional:
 
 def takes_start_image(request_type: type) -> bool:
     """Whether requests of this type may start from a picture; others use `image` differently."""
-    return hasattr(request_type, "strength")
+    return getattr(request_type, "image", ...) is None  # the field's default
 
 
 def start_image(request: Any) -> EncodedImage | None:

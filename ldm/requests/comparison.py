@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ldm.errors import RequestError
-from ldm.requests import REQUESTS, Control, controls, start_image
+from ldm.requests import REQUESTS, Control, controls, takes_start_image
 from ldm.requests.fields import field_types
 from ldm.requests.seeds import new_seed, with_seeds_drawn
 from ldm.requests.shared_fields import called, value_called
@@ -87,7 +87,8 @@ class Comparison(StandsForRequest):
             raise RequestError(f"what is compared must be a request, got {self.request!r:.40}.")
         for axis in self.axes:
             _check_axis(axis, type(self.request))
-            if axis.name in ("strength", "inversion") and start_image(self.request) is None:
+            is_open = takes_start_image(type(self.request)) and self.request.image is None
+            if axis.name in ("strength", "inversion") and is_open:
                 raise RequestError(
                     f"{axis.name} is for a picture to start from, and there is none; got "
                     f"{', '.join(axis.said())}."

@@ -235,11 +235,27 @@ def inversion() -> Any:
 
 def strength() -> Any:
     """How much of the picture to start from is made anew."""
-    return control(
+    return _strength(
         0.8,
-        label="Strength",
-        help="How much of the picture to start from is made anew: 0.4 changes small things, 0.8 "
+        "How much of the picture to start from is made anew: 0.4 changes small things, 0.8 "
         "follows other words, 1 keeps nothing but shapes that are to be kept",
+    )
+
+
+def strength_in_hole() -> Any:
+    """How much of what a hole covers is made anew."""
+    return _strength(
+        1.0,
+        "How much of what is under the mask is made anew: 1 keeps nothing of it, 0.5 its colours, "
+        "0.3 changes small things",
+    )
+
+
+def _strength(default: float, help_text: str) -> Any:
+    return control(
+        default,
+        label="Strength",
+        help=help_text,
         minimum=0.0,
         maximum=1.0,
         step=0.05,

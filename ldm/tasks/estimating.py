@@ -68,9 +68,11 @@ def pixels(request: Any, facts: Facts, found: Sequence[Canvas]) -> int:
     made = sum(canvas.count * canvas.cells for canvas in found) * facts.factor**2
     area = found[-1].cells * facts.factor**2
     encoded = (len(found) - 1) * request.count * area if not isinstance(request, Upscale) else 0
+    starts = start_image(request) is not None
     if isinstance(request, Inpaint):
         encoded += area
-    if start_image(request) is not None:
+        starts = request.strength < 1
+    if starts:
         batches = math.ceil(request.count / found[0].together)
         encoded += batches * found[0].cells * facts.factor**2
     return round(made + ENCODED * encoded + PUT_BACK * request.count * _put_back_to(request))

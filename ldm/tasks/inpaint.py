@@ -17,7 +17,7 @@ from ldm.canvas.wrapped import Wrap
 from ldm.diffusion.conditioning import Conditioning
 from ldm.errors import RequestError
 from ldm.events import Progress, Result
-from ldm.images import MARKED, to_tensor
+from ldm.images import MARKED, EncodedImage, to_tensor
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.requests import Inpaint
 from ldm.tasks.area import (
@@ -69,6 +69,8 @@ def run(
 
     conditions = yield from read(model)
     shown = replace(sampling, shown=standing_in(hole, area, canvas, touched.shape))
+    if shown.image is not None:
+        shown = replace(shown, image=EncodedImage.from_array(image))
     made = yield from sample(model, shown, conditions, lambda model: returned(read(model)), context)
     made = [without_seam(area, canvas, alpha, image) for image in made]
     back = tuple(-by for by in hole.turn)
@@ -104,10 +106,13 @@ def hole_of(request: Inpaint) -> Hole:
 def sampling_on(area: Area, request: Inpaint, size: tuple[int, int]) -> Sampling:
     """Return the settings for an area at `size` px, with the wrap of the area.
 
-    Without words there is nothing that guidance could lead to.
+    Without words there is nothing that guidance could lead to. With a strength below 1 it starts
+    from the picture, of which `run` takes the area.
     """
     scale = request.guidance_scale if request.is_told else 1.0
-    return replace(of_request(request, size), wrap=area.wrap, guidance_scale=scale)
+    start = request.image if request.strength < 1 else None
+    sampling = of_request(request, size)
+    return replace(sampling, wrap=area.wrap, guidance_scale=scale, image=start)
 
 
 def worded(model: LatentDiffusion, around: Conditioning, words: Sequence[str]) -> Conditioning:

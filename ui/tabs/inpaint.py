@@ -72,9 +72,11 @@ def create(jobs: JobQueue) -> Tab:
 
 def _hole(made: Form) -> None:
     """Add the inputs for the mask's edge and for outpainting."""
-    with gr.Column(**made.named("edge")), gr.Row(elem_classes="pair"):
-        for name, value in zip(EDGE, _given(*EDGE), strict=True):
-            made.add(name, kind=gr.Slider, value=value, min_width=120, **WORDS.get(name, {}))
+    with gr.Column(**made.named("edge")):
+        with gr.Row(elem_classes="pair"):
+            for name, value in zip(EDGE, _given(*EDGE), strict=True):
+                made.add(name, kind=gr.Slider, value=value, min_width=120, **WORDS.get(name, {}))
+        made.add("strength", value=1.0)
     with gr.Accordion("Grow the canvas", open=False, **made.named("outpaint")):
         for pair in (SIDES[::2], SIDES[1::2]):
             with gr.Row(elem_classes="pair"):
