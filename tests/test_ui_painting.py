@@ -146,6 +146,19 @@ def test_any_picture_is_decoded_once_and_shown_as_it_is_computed_with(cache, kin
     assert got.picture == EncodedImage.from_file(cache / "photo")
 
 
+def test_what_is_transparent_comes_marked(cache):
+    pixels = np.full((4, 6, 4), 200, np.uint8)
+    pixels[1:3, 2:5, 3] = (0, 100, 160)  # the last is more there than not
+    Image.fromarray(pixels).save(cache / "cut.png")
+    answer = painting.picture_of_file({"path": str(cache / "cut.png")})
+    marked = labels.decode_runs(answer["labels"], 6, 4, 2)
+    assert np.argwhere(marked).tolist() == [[1, 2], [1, 3], [2, 2], [2, 3]]
+    assert answer["note"] == painting.TRANSPARENT
+    pixels[..., 3] = 255
+    Image.fromarray(pixels).save(cache / "whole.png")
+    assert "labels" not in painting.picture_of_file({"path": str(cache / "whole.png")})
+
+
 def test_a_text_file_named_png_is_one_sentence(cache):
     (cache / "note.png").write_text("hello")
     for ask in (painting.picture_of_file, painting.mask_of_file, painting.map_of_file):

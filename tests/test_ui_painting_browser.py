@@ -246,6 +246,13 @@ def test_tools_tabs_zoom_undo_and_a_reload_lose_nothing(hand, tmp_path):
     hand.page.locator("#mask .pick-picture").set_input_files(note)
     expect(hand.page.locator("#mask .note")).to_contain_text("is no readable picture")
     hand.check()
+    cut = Image.new("RGBA", (301, 203), "red")
+    cut.paste((0, 0, 0, 0), (100, 50, 180, 120))
+    cut.save(tmp_path / "cut.png")
+    hand.page.locator("#mask .pick-picture").set_input_files(tmp_path / "cut.png")
+    expect(hand.page.locator("#mask .note")).to_have_text("What was transparent is marked.")
+    hand.labels = (np.asarray(cut)[..., 3] == 0).astype(np.uint8)
+    hand.check()
 
 
 def test_a_map_is_painted_filled_undone_resized_and_read(hand, tmp_path):

@@ -414,7 +414,7 @@ async function take(file, asLabels) {
       : await ask("mask_of_file", file, { width: surface.width, height: surface.height });
     if (mine !== turn) return;
     if (answer.error) { note(answer.error, true); return; }
-    if (!asLabels) await takePicture(answer.file, mine);
+    if (!asLabels) await takePicture(answer, mine);
     else if (kind === "map") replace(surfaceOf(answer), null);
     else if (surface !== target) throw new Error("the picture has changed meanwhile");
     else relabel((labels) => labels.set(surfaceOf(answer).labels));
@@ -424,9 +424,10 @@ async function take(file, asLabels) {
   }
 }
 
-async function takePicture(file, mine) {
+async function takePicture({ file, labels, ...size }, mine) {
   const next = await fetchPicture(file), { width, height } = next.bitmap;
-  if (mine === turn) replace({ width, height, labels: new Uint8Array(width * height) }, next);
+  const marked = labels ? surfaceOf({ labels, ...size }).labels : new Uint8Array(width * height);
+  if (mine === turn) replace({ width, height, labels: marked }, next);
 }
 
 parts.files.forEach((input, i) => input.addEventListener("change", () => {

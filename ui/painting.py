@@ -31,6 +31,7 @@ MASK_PALETTE = (("Keep", "#000000"), ("Generate", "#e5484d"))
 MAX_PIXELS = 40_000_000
 MAX_CLASSES = 256
 FILE = {"_type": "gradio.FileData"}
+TRANSPARENT = "What was transparent is marked."
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,13 +195,18 @@ def _uploaded(file: Any, cache: Path) -> Path:
 
 
 def picture_of_file(asked: Any) -> dict[str, Any]:
-    """Server function of the canvas: uploaded file -> PNG of the picture, its width and height."""
+    """Server function of the canvas: uploaded file -> PNG of the picture, its width and height.
+
+    Transparent parts are there to be filled: they come as labels.
+    """
 
     def read(path: Path) -> dict[str, Any]:
         image = EncodedImage.from_file(path)
         saved = save_bytes_to_cache(image.png, f"{path.stem or 'picture'}.png", str(cache))
         file = {"path": saved, "orig_name": path.name, "meta": FILE}
-        return {"file": file, "width": image.width, "height": image.height}
+        answer = {"file": file, "width": image.width, "height": image.height}
+        gone = EncodedImage.transparent_in(path)
+        return answer if gone is None else answer | labels_value(gone, TRANSPARENT)
 
     cache = Path(get_upload_folder())
     return _answer(asked, cache, read)

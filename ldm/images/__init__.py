@@ -24,6 +24,7 @@ from ldm.images.files import (
     TITLE,
     check_size,
     grey_step,
+    has_transparency,
     loaded,
     open_image,
     readable,
@@ -95,6 +96,21 @@ class EncodedImage:
             RequestError: If the file is no usable picture.
         """
         return cls.from_array(np.asarray(open_image(path, "black")))
+
+    @staticmethod
+    def transparent_in(path: Path) -> np.ndarray | None:
+        """Return what is more transparent than not in a picture file: (H, W) uint8 of 0 and 1.
+
+        None: nothing is.
+
+        Raises:
+            RequestError: If the file is no usable picture.
+        """
+        if not has_transparency(path):
+            return None
+        white, black = (np.asarray(open_image(path, ground)) for ground in ("white", "black"))
+        gone = (white[..., 0].astype(np.int16) - black[..., 0] >= MARKED).astype(np.uint8)
+        return gone if gone.any() else None
 
     @classmethod
     def labels_from_file(cls, path: Path) -> EncodedImage:

@@ -45,6 +45,16 @@ def open_image(path: Path, ground: str = "white") -> Image.Image:
         return flattened(ImageOps.exif_transpose(image), ground)
 
 
+def has_transparency(path: Path) -> bool:
+    """Whether a picture file says that some of it may be transparent; nothing is decoded.
+
+    Raises:
+        RequestError: If the file is no picture.
+    """
+    with readable(path, "PNG and JPEG work"), Image.open(path, formats=FORMATS) as image:
+        return image.has_transparency_data
+
+
 def upright(image: Image.Image, ground: str = "white") -> Image.Image:
     """Convert a picture that code has opened as `open_image` does: upright, as RGB.
 
