@@ -14,7 +14,7 @@ from ldm.history import OUTPUTS, THUMBNAILS
 from ldm.jobs import JobQueue
 from ldm.jobs.line import MAX_QUEUED
 from ldm.outputs.unfinished import UnfinishedRuns
-from ui import estimate, reload, theme
+from ui import estimate, favourite, reload, theme
 from ui.controls import QUIET, limits
 from ui.endpoint import Page, open_endpoints, told_of_call
 from ui.run import Visit, load_request, present
@@ -75,6 +75,8 @@ def build(
         for tab in tabs:
             reload.resume_on_load(page, jobs, tab.stage, tab.task, kept, made_in)
             estimate.connect(jobs, tab, opened[tab.task])
+            if past:
+                favourite.connect(tab.stage.star, tab.stage.plate, tab.stage.visit, past.history)
     page.queue(default_concurrency_limit=EVENTS)
     page._queue.sleep_when_free = POLL
     return page

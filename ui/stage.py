@@ -14,7 +14,7 @@ import gradio as gr
 from ldm.errors import LDMError
 from ldm.events import Failed, Progress, Queued
 from ldm.jobs import JobQueue
-from ui import unfinished, visitor, waiting
+from ui import favourite, unfinished, visitor, waiting
 from ui.controls import IN_ORDER, QUIET, check_filled, named
 from ui.gallery import Row, downloads, row_of_pictures
 from ui.run import Picture, Visit, fail, in_words
@@ -51,6 +51,7 @@ class Stage:
     use: gr.Button  # copies the settings of the shown picture into the inputs
     vary: gr.Button  # makes variations of the shown picture
     steps: gr.Button | None  # makes a progression; None: not supported by the task
+    star: gr.Button  # makes the shown picture a favourite
     send: dict[str, gr.Button]  # sends the shown picture to another tab, by task
     go: gr.Button
     stop: gr.Button
@@ -162,10 +163,11 @@ def create(
             steps = None
             if has_steps:
                 steps = gr.Button(STEPS, size="sm", scale=0, **named(task, "see"))
+            star = favourite.create(task)
             send = send_buttons(task)
     row = row_of_pictures(task)
     sign = gr.HTML(render=False, padding=False, **named(task, "sign"))  # the page places it
-    parts = (picture, status, plate, row, use, vary, steps, send, go, stop, rest)
+    parts = (picture, status, plate, row, use, vary, steps, star, send, go, stop, rest)
     others = (vary, *([steps] if steps else []))
     return Stage(gr.State(Visit()), *parts, queue, sign, labels, others, **about)
 

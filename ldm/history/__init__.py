@@ -208,8 +208,12 @@ class History:
         self.favourites.mark(name, is_favourite)
         return is_favourite
 
+    def is_starred(self, path: Path) -> bool:
+        """Whether a picture of the folder is a favourite; False if their file is unreadable."""
+        return self._name(path) in self._starred()
+
     def _starred(self) -> set[str]:
-        """Return the names of the favourites; none if a search finds their file unreadable."""
+        """Return the names of the favourites; none if their file is unreadable."""
         with suppress(LDMError):
             return set(self.favourites.names())
         return set()

@@ -10,6 +10,7 @@ import gradio as gr
 
 from ldm.history import OUTPUTS, Entry, History
 from ui.controls import QUIET, named
+from ui.favourite import STAR, STARRED_ONE
 from ui.finder import ANY, STARRED, Asked, Finder, Search, in_words
 from ui.gallery import downloads, strip_of_pictures
 from ui.run import Picture, Visit, fail
@@ -20,7 +21,6 @@ from ui.words import caption_html, describe, entry_name, made_when
 
 TASK = "history"  # used like a task name in element ids
 TITLE = "History"
-STAR, STARRED_ONE = "☆ Favourite", "★ Favourite"
 HINT = "Choose a picture: it comes here, and from here back to the tab that made it."
 PLACEHOLDER = "sunset, 1234, 23 Nov"
 LOOKING = "<p>Looking for the pictures…</p>"  # until the first answer
@@ -28,8 +28,9 @@ LOOKING = "<p>Looking for the pictures…</p>"  # until the first answer
 
 @dataclass(frozen=True)
 class Past:
-    """The components of the history tab that other tabs connect to."""
+    """What other tabs connect to: the pictures, and components of the history tab."""
 
+    history: History
     visit: gr.State  # a Visit, used for the shown picture only
     reopen: gr.Button  # opens the shown picture in the tab that made it
     restore: gr.UploadButton
@@ -83,7 +84,7 @@ def create(room: gr.Tab, history: History, thumbnails: Thumbnails, titles: dict[
     search.more.click(finder.more, search.asked, search.outputs, **QUIET)
     downloads(TASK, search.save, search.archive, _paths_of, search.found)
     _connect(finder, chosen, titles)
-    return Past(chosen.visit, chosen.reopen, restore, chosen.send)
+    return Past(history, chosen.visit, chosen.reopen, restore, chosen.send)
 
 
 def _search(titles: dict[str, str]) -> tuple[Search, gr.UploadButton]:

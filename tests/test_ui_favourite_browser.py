@@ -1,0 +1,48 @@
+"""The star on a picture that was just made, and in the history."""
+
+from playwright.sync_api import expect
+
+from tests.browser import IN_A_BROWSER, open_tab, set_steps, wait_done
+
+pytestmark = IN_A_BROWSER
+TAB, TASK = "#text-to-image", "text-to-image"
+NONE, ONE = "☆ Favourite", "★ Favourite"
+
+
+def test_a_picture_on_show_becomes_a_favourite(page, data_dir):
+    star = page.locator(f"{TAB}-star")
+    set_steps(page, TASK, 1)
+    for words in ("a lake at night", "snow by day"):
+        page.locator(f"{TAB}-prompt textarea").fill(words)
+        page.locator(f"{TAB}-go").click()
+        expect(page.locator(f"{TAB}-plate .title")).to_have_text(words)
+        expect(star).to_have_text(NONE)
+    wait_done(page, TASK)
+    expect(star).to_be_enabled()
+    star.click()
+    expect(star).to_have_text(ONE)
+    assert len((data_dir / "favourites.txt").read_text().split()) == 1
+    page.locator(f"{TAB}-results img").nth(1).click()
+    expect(star).to_have_text(NONE)
+    page.locator(f"{TAB}-results img").first.click()
+    expect(star).to_have_text(ONE)
+    page.reload()
+    page.locator("body[data-ready]").wait_for()
+    expect(star).to_have_text(ONE)
+
+    open_history = page.locator("#tab-history-button")
+    open_history.click()
+    page.locator("#history-results button.thumbnail-lg").first.click()
+    expect(page.locator("#history-plate .title")).to_have_text("snow by day")
+    expect(page.locator("#history-star")).to_have_text(ONE)
+    page.locator("#history-star").click()
+    expect(page.locator("#history-star")).to_have_text(NONE)
+    assert (data_dir / "favourites.txt").read_text() == ""
+
+    open_tab(page, "layout")  # nothing is on show, or an example that was not made here
+    page.locator("#layout-examples button.thumbnail-lg").first.click()
+    expect(page.locator("#layout-star")).to_be_hidden()
+    open_tab(page, "semantic")
+    page.locator("#semantic-examples button.thumbnail-lg").first.click()
+    expect(page.locator("#semantic-plate .title")).to_be_visible()
+    expect(page.locator("#semantic-star")).to_be_disabled()
