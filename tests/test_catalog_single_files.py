@@ -51,6 +51,18 @@ def test_a_file_is_a_model_by_its_own_name(drop, channels, task, like):
     assert preset.is_on_disk
 
 
+def test_a_file_alone_in_a_folder_is_a_model_by_the_folders_name(drop, caplog):
+    models = drop(of_shapes())
+    (models / "dream").mkdir()
+    (models / f"Dream v2.1{SUFFIX}").rename(models / "dream" / f"v2.1-pruned{SUFFIX}")
+    preset = load_preset("dream", models)
+    assert preset.weight_path == models / "dream" / f"v2.1-pruned{SUFFIX}"
+    assert preset in list_presets(models)
+    (models / "dream" / f"other{SUFFIX}").write_text("a second file")
+    assert not [preset for preset in list_presets(models) if preset.is_own]
+    assert caplog.text == ""
+
+
 def test_a_file_that_was_written_anew_is_looked_at_anew(drop):
     assert load_preset("Dream v2.1", drop(of_shapes())).task == "text-to-image"
     assert load_preset("Dream v2.1", drop(of_shapes(channels=9) | {"more": 1})).task == "inpaint"
@@ -60,6 +72,12 @@ def test_a_file_that_was_written_anew_is_looked_at_anew(drop):
     ("header", "length", "words"),
     [
         (of_shapes(width=1024), None, "is not of Stable Diffusion 1"),
+        ({"lora_unet_a.lora_down.weight": entry(4, 320)}, None, "is a LoRA, which is to be merged"),
+        ({"unet.a.to_k.lora_A.weight": entry(4, 320)}, None, "is a LoRA, which is to be merged"),
+        ({"emb_params": entry(2, 768)}, None, "is a textual inversion"),
+        ({"control_model.a": entry(1)}, None, "is a ControlNet"),
+        ({"conditioner.embedders.0.a": entry(1)}, None, "of Stable Diffusion XL"),
+        ({"cond_stage_model.model.a": entry(1)}, None, "of Stable Diffusion 2"),
         ({FIRST: entry(320, 4, 3, 3)}, None, "is not of Stable Diffusion 1"),
         ({FIRST: 3, CONTEXT: {"shape": "wide"}}, None, "is not of Stable Diffusion 1"),
         ({FIRST: entry(320, {}, 3), CONTEXT: entry()}, None, "is not of Stable Diffusion 1"),

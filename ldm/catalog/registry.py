@@ -115,8 +115,16 @@ def _own_models(models_dir: Path, presets_dir: Path) -> dict[str, Path]:
     configs = [path for name in names for path in sorted(models_dir.glob(f"*/{name}"))]
     files = [path for end in (PICKLED, SUFFIX) for path in sorted(models_dir.glob(f"[!.]*{end}"))]
     singles = {path.stem: path for path in files if os.path.isfile(path)}
-    places = singles | {path.parent.name: path.parent for path in configs}
+    places = singles | _alone(models_dir) | {path.parent.name: path.parent for path in configs}
     return {name: place for name, place in places.items() if name not in published}
+
+
+def _alone(models_dir: Path) -> dict[str, Path]:
+    """Return files that lie alone in a folder, by its name."""
+    files: dict[str, list[Path]] = {}
+    for path in sorted(models_dir.glob(f"[!.]*/[!.]*{SUFFIX}")):
+        files.setdefault(path.parent.name, []).append(path)
+    return {name: paths[0] for name, paths in files.items() if len(paths) == 1}
 
 
 def _load(path: Path, models_dir: Path, presets_dir: Path) -> Preset:
@@ -203,16 +211,17 @@ def _load_own(place: Path, models_dir: Path, presets_dir: Path) -> Preset:
     try:
         if (place / OWN_NAME).is_file():
             return _load(place / OWN_NAME, models_dir, presets_dir)
-        return _parse_folder(place) if place.is_dir() else _like_a_preset(place, presets_dir)
+        return _parse_folder(place) if place.is_dir() else _like_a_preset(place, models_dir)
     except (TypeError, ValueError, LookupError, AttributeError, OSError) as error:
         # its files may hold any values
         raise PresetError(f"{place} holds what makes no sense as a model ({error}).") from error
 
 
-def _like_a_preset(path: Path, presets_dir: Path) -> Preset:
-    like = load_preset(preset_like(path), path.parent, presets_dir)
+def _like_a_preset(path: Path, models_dir: Path) -> Preset:
+    like = load_preset(preset_like(path), models_dir)
     about = f"A file of your own, with the networks of {like.name}."
-    own = {"name": path.stem, "title": path.stem, "folder": path.parent, "description": about}
+    name = path.stem if path.parent == models_dir else path.parent.name
+    own = {"name": name, "title": name, "folder": path.parent, "description": about}
     return replace(like, **own, weights=Weights(path.name), licence="", links=(), is_own=True)
 
 

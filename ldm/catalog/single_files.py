@@ -26,6 +26,17 @@ _LIKE = {
 }
 
 
+# part of a weight's name -> what a file with it is, if it is of no known architecture
+_OTHERS = {
+    "lora_": "a LoRA, which is to be merged into a model first",
+    ".lora": "a LoRA, which is to be merged into a model first",
+    "emb_params": "a textual inversion, which is a word for another model",
+    "control_model.": "a ControlNet, which steers another model",
+    "conditioner.embedders.": "of Stable Diffusion XL, which this cannot run",
+    "cond_stage_model.model.": "of Stable Diffusion 2, which this cannot run",
+}
+
+
 def preset_like(path: Path) -> str:
     """Return the name of the preset that has the architecture of a file.
 
@@ -46,6 +57,9 @@ def _preset_like(path: Path, size: int, _written: int) -> str:
     header = _header(path, size)
     sizes = [_shape(header, name)[1:2] for name in (_CONTEXT, _FIRST)]
     like = _LIKE.get(tuple(side for one in sizes for side in one))
+    known = (what for part, what in _OTHERS.items() if any(part in name for name in header))
+    if like is None and (what := next(known, None)):
+        raise PresetError(f"{path} is {what}.")
     if like is None:
         raise PresetError(
             f"{path} is not of Stable Diffusion 1, the only model that is known by its weights "
