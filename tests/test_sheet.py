@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import ImageFont
 
-from ldm.images.sheet import GAP, LINES, LONGEST, MARGIN, _lines, fitted, sheet
+from ldm.images.sheet import GAP, LINES, LONGEST, MARGIN, _lines, sheet, shrunk_to
 
 FONT = ImageFont.load_default(13)
 
@@ -59,8 +59,8 @@ def test_what_is_left_out_of_a_label_is_dots():
 
 def test_large_pictures_are_made_smaller_for_a_sheet():
     large = picture(7, 16, LONGEST // 2)
-    small = fitted(large, 1, 3)
+    small = shrunk_to(large, 1, 3)
     assert small.shape == (10, LONGEST // 3, 3)
     assert (small == 7).all()
-    assert fitted(large, 1, 2) is large
-    assert fitted(large, LONGEST, 1).shape == (1, LONGEST // 32, 3)
+    assert shrunk_to(large, 1, 2) is large
+    assert shrunk_to(large, LONGEST, 1).shape == (1, LONGEST // 32, 3)

@@ -11,7 +11,7 @@ from ldm.canvas.estimate import facts_of
 from ldm.canvas.plan import Plan, Resources
 from ldm.canvas.wrapped import MARGIN
 from ldm.catalog.registry import load_preset
-from ldm.images import EncodedImage, fitted
+from ldm.images import EncodedImage, cropped_to
 from ldm.outputs import metadata
 from ldm.requests import Box, ClassConditional, Layout, Semantic, TextToImage
 from ldm.resolve import resolve
@@ -27,7 +27,7 @@ EXAMPLES = "ui/examples/text-to-image"
 START = EncodedImage.from_array(
     np.random.default_rng(0).integers(256, size=(64, 96, 3), dtype=np.uint8)
 )
-PICTURE = fitted(EncodedImage.from_file(Path(EXAMPLES) / "2-oaks.png").array(), 64, 64)
+PICTURE = cropped_to(EncodedImage.from_file(Path(EXAMPLES) / "2-oaks.png").array(), 64, 64)
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_of_a_large_canvas_the_small_picture_starts_from_it(trained_small, encod
     progress, result = made(trained_small, request)
     steps = [(event.step, event.total) for event in progress if event.stage == "sampling"]
     assert (steps[0], steps[-1]) == ((1, 11), (11, 11))
-    assert np.array_equal(as_array(encoded[0]), fitted(START.array(), 32, 48))
+    assert np.array_equal(as_array(encoded[0]), cropped_to(START.array(), 32, 48))
     assert [tuple(image.shape[2:]) for image in encoded] == [(32, 48), (64, 96)]
     assert result.images[0].shape == (64, 96, 3)
     facts = facts_of(trained_small)
@@ -145,9 +145,9 @@ def test_a_picture_of_any_size_fills_the_canvas(size, tiny_model, encoded):
 def test_it_is_cut_at_its_sides_and_not_squeezed():
     picture = np.zeros((40, 120), np.uint8)
     picture[:, 40:80] = 200
-    assert (fitted(picture, 40, 40) == 200).all()
+    assert (cropped_to(picture, 40, 40) == 200).all()
     same = START.array()
-    assert np.array_equal(fitted(same, 64, 96), same)
+    assert np.array_equal(cropped_to(same, 64, 96), same)
 
 
 def test_a_map_s_padding_is_no_part_of_the_picture():
@@ -163,7 +163,7 @@ def test_a_map_s_padding_is_no_part_of_the_picture():
             *_, result = RUNNERS["semantic"](model, request)
     array = as_array(seen[0].float())
     assert array.shape[0] > 50
-    assert np.array_equal(array[:50, :70], fitted(START.array(), 50, 70))
+    assert np.array_equal(array[:50, :70], cropped_to(START.array(), 50, 70))
     assert (array[50:] == array[49]).all()
     assert result.images[0].shape == (50, 70, 3)
 
@@ -180,7 +180,7 @@ def test_every_task_that_takes_one_keeps_to_it_as_its_strength_says():
         Semantic(label_map=EncodedImage.from_array(np.full((128, 128), 6, np.uint8)), **with_one),
     ]
     start = EncodedImage.from_file(next(Path(EXAMPLES).glob("1-*.png")))
-    given = fitted(start.array(), 128, 128).astype(float)
+    given = cropped_to(start.array(), 128, 128).astype(float)
     manager = ModelManager(device="cpu")
     for request in requests:
         gaps = []

@@ -266,7 +266,7 @@ def _as_pixels(array: Any) -> np.ndarray:
     return array[:, :, 0] if array.shape[2:] == (1,) else array
 
 
-def fitted(array: np.ndarray, height: int, width: int) -> np.ndarray:
+def cropped_to(array: np.ndarray, height: int, width: int) -> np.ndarray:
     """Scale a picture to fill a canvas; what is left over at another aspect ratio is cropped.
 
     Args:

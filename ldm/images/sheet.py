@@ -78,7 +78,7 @@ def sheet(
     return made
 
 
-def fitted(image: np.ndarray, down: int, across: int) -> np.ndarray:
+def shrunk_to(image: np.ndarray, down: int, across: int) -> np.ndarray:
     """Shrink a picture (H, W, 3) if `down` rows or `across` columns of it exceed LONGEST px."""
     height, width, _ = image.shape
     share = min(LONGEST / (across * width), LONGEST / (down * height))

@@ -22,7 +22,7 @@ from PIL import Image, PngImagePlugin
 from ldm import __version__
 from ldm.errors import RequestError
 from ldm.images import EncodedImage
-from ldm.images.files import TITLE, beyond, shortened
+from ldm.images.files import FORMATS, TITLE, beyond, shortened
 from ldm.requests import REQUESTS
 from ldm.requests.as_json import from_dict, to_dict
 from ldm.requests.comparison import recorded
@@ -197,7 +197,7 @@ def _record(path: Path, text: str | None) -> dict[str, Any]:
 def _chunks(path: Path) -> tuple[str | None, list[bytes]]:
     """Read the text chunk KEY and the pictures, which come before the pixels; decode no pixels."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:  # of users: no other readers
             kind, text = image.format, image.info.get(KEY)
             private = getattr(image, "private_chunks", [])
             pictures = [chunk[1] for chunk in private if chunk[0] == PICTURE_CHUNK]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ldm.images.sheet import fitted, sheet
+from ldm.images.sheet import sheet, shrunk_to
 
 MESSAGES = 100  # default number: with all time steps the code is two hundredths shorter
 SHOWN = 10  # pictures of the sheet, and rows of the table
@@ -72,7 +72,7 @@ class RateCurve:
         shown = self.shown
         above = [f"{size(one.bits)}, RMSE {one.rmse:.0f}" for one in shown]
         rows = [[*(getattr(one, name) for one in shown), picture] for name in ROWS]
-        small = [[fitted(image, 2, len(row)) for image in row] for row in rows]
+        small = [[shrunk_to(image, 2, len(row)) for image in row] for row in rows]
         return sheet(small, [*above, "the picture"], ROWS, title)
 
 

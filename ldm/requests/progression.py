@@ -14,7 +14,7 @@ from PIL import Image
 
 from ldm.errors import RequestError
 from ldm.events import Frame, Result
-from ldm.images.sheet import fitted, sheet
+from ldm.images.sheet import sheet, shrunk_to
 from ldm.requests import REQUESTS, takes_start_image
 from ldm.requests.comparison import Comparison, StandsForRequest
 
@@ -66,7 +66,7 @@ class Progression(StandsForRequest):
         beside: Sequence[str] = ROWS
         if picture.shape[1] > WIDE * picture.shape[0]:
             rows, above, beside = [*map(list, zip(*rows, strict=True))], ROWS, above
-        size = fitted(frames[-1].noisy, len(rows), len(above)).shape
+        size = shrunk_to(frames[-1].noisy, len(rows), len(above)).shape
         shown = [[_as_large(frame, size) for frame in row] for row in rows]
         return sheet(shown, above, beside, title)
 

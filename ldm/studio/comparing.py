@@ -13,7 +13,7 @@ import numpy as np
 
 from ldm.errors import LDMError
 from ldm.events import Estimate, Progress, Result
-from ldm.images.sheet import fitted, sheet
+from ldm.images.sheet import sheet, shrunk_to
 from ldm.outputs.titles import axis_said, headline
 from ldm.requests.comparison import Comparison
 
@@ -47,7 +47,7 @@ def compared(
             with closing(run(request)) as events:
                 for event in events:
                     if isinstance(event, Result):
-                        images.append(fitted(event.images[0], len(rows), len(rows[0])))
+                        images.append(shrunk_to(event.images[0], len(rows), len(rows[0])))
                         made.append(replace(event, images=()))
                         seconds = time.perf_counter() - begin
                         yield _progress(Progress("sampling"), made, len(requests), seconds)

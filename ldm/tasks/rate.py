@@ -17,7 +17,7 @@ from ldm.diffusion.conditioning import Conditioning
 from ldm.diffusion.guidance import conditioned
 from ldm.diffusion.noise import batch_noise
 from ldm.events import Progress
-from ldm.images import fitted, to_arrays
+from ldm.images import cropped_to, to_arrays
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.outputs.rate_distortion import MESSAGES, SHOWN, RateCurve, RatePoint
 from ldm.tasks import class_conditional, layout, semantic, text_to_image
@@ -78,7 +78,7 @@ def rate_distortion(
     on = cover(model, canvas_of(model, sampling), context, sampling.cover)
     x0 = (yield from given(on, sampling, StepPosition(0, 0))).float()
     size = sampling.inner or (sampling.height, sampling.width)
-    picture = fitted(sampling.image.array(), *size)
+    picture = cropped_to(sampling.image.array(), *size)
     timesteps = even_messages(model.schedule, min(messages, model.schedule.length))
     codes = [_code(on, sampling, part, x0, timesteps) for part in (cond, uncond)]
     codes = codes[:1] if uncond is cond else codes

@@ -18,7 +18,7 @@ from ldm.diffusion.conditioning import Conditioning
 from ldm.diffusion.noise import InterpolatedSeed
 from ldm.errors import LDMError
 from ldm.events import Progress, Result
-from ldm.images import fitted, to_arrays, to_tensor
+from ldm.images import cropped_to, to_arrays, to_tensor
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.requests.seeds import split_by_picture
 from ldm.tasks.covering import Covered, RunContext, cover, pausing
@@ -159,7 +159,7 @@ def given(
     if sampling.image is None:
         return None
     height, width = sampling.inner or (sampling.height, sampling.width)
-    array = fitted(sampling.image.array(), height, width)
+    array = cropped_to(sampling.image.array(), height, width)
     below, right = sampling.height - height, sampling.width - width
     image = to_tensor([np.pad(array, ((0, below), (0, right), (0, 0)), mode="edge")])
     return (yield from _encoded(on, sampling, image, position, "encoding"))

@@ -15,7 +15,7 @@ from ldm.diffusion.inversion import EVALUATIONS
 from ldm.diffusion.noise import InterpolatedSeed, Seed
 from ldm.diffusion.timesteps import FEW
 from ldm.errors import RequestError
-from ldm.images import EncodedImage, fitted
+from ldm.images import EncodedImage, cropped_to
 from ldm.requests import start_image
 from ldm.requests.seeds import read_variations, split_by_picture
 from ldm.tasks.words import Reads, check_words
@@ -143,7 +143,7 @@ def start_fitted(request: Any) -> Any:
     canvas = getattr(request, "label_map", None) or request
     if image.width * image.height <= canvas.width * canvas.height:
         return request
-    array = fitted(image.array(), canvas.height, canvas.width)
+    array = cropped_to(image.array(), canvas.height, canvas.width)
     return replace(request, image=EncodedImage.from_array(array))
 
 
