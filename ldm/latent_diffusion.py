@@ -46,6 +46,8 @@ class LatentDiffusion(nn.Module):
             result keeps; 0: none is kept.
         box_classes: Number of classes of the boxes that are drawn into channels beside the latents;
             0: the UNet sees no drawn boxes.
+        grey_holes: Whether a hole is grey, and its mask comes before what is around it, as in
+            Stable Diffusion's inpainting.
         smooth_holes: Whether a hole is filled smoothly before it is encoded, see also
             `centres_on_guess`; otherwise the hole is black.
         trained_size: Height and width in px of the training pictures; None: not known.

@@ -45,6 +45,8 @@ class ResBlock(nn.Module):
         inputs: Input channels.
         time_dim: Width of the time embedding.
         outputs: Output channels.
+        dropout: Probability before the second convolution.
+        use_scale_shift_norm: Whether the time embedding scales and shifts the second norm.
         resample: Upsample or Downsample without convolution, applied between norm and first
             convolution and on the shortcut; None keeps the size.
     """

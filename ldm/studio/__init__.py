@@ -38,7 +38,7 @@ from ldm.studio.timing import timed, with_loading
 from ldm.tasks import RUNNERS
 from ldm.tasks.bookmark import Bookmark
 from ldm.tasks.covering import FrameRecorder
-from ldm.tasks.rate import INPUTS, rate_distortion
+from ldm.tasks.rate_distortion import INPUTS, rate_distortion
 from ldm.tasks.settings import check_request, start_fitted
 from ldm.tasks.words import notes_on
 
@@ -197,7 +197,7 @@ class Studio:
         """Tell how many bytes it takes to tell so much of the picture that a request starts from.
 
         Args:
-            request: A request with an `image`; see `ldm.tasks.rate.rate_distortion`.
+            request: A request with an `image`; see `ldm.tasks.rate_distortion.rate_distortion`.
             messages: Number of messages at most, from 2.
 
         Yields:

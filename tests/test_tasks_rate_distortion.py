@@ -20,7 +20,7 @@ from ldm.outputs.rate_distortion import COLUMNS, SHOWN, RateCurve, RatePoint, si
 from ldm.requests import Box, ClassConditional, Layout, Upscale
 from ldm.runtime.manager import ModelManager
 from ldm.studio import Studio
-from ldm.tasks.rate import INPUTS, rate_distortion
+from ldm.tasks.rate_distortion import INPUTS, rate_distortion
 from tests.test_tasks_covering import REQUEST
 
 EXAMPLES = Path("ui/examples")
