@@ -61,6 +61,9 @@ def test_the_newest_comes_first_and_words_may_stand_anywhere(past):
     assert titles(past.find("snow ouse")) == ["text a house in the Snow"]
     assert titles(past.find("house", "layout")) == ["layout a red house"]
     assert past.find("100%") == past.find("snow desert") == []
+    assert titles(past.find("snow -house")) == ["text snow at night"]
+    assert titles(past.find('-"snow at" -layout')) == ["text a house in the Snow"]
+    assert past.count("-nothing") == past.count("-") + 3 == 3
     assert past.count("ÄRGER") == 3
     assert [past.count(*asked) for asked in [(), ("snow",), ("", "layout"), ("_",)]] == [3, 2, 1, 0]
 

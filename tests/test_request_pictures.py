@@ -80,7 +80,10 @@ def test_label_maps_keep_their_numbers(tmp_path):
     ("given", "says"),
     [
         (Path("none.png"), "there is no file 'none.png'."),
-        (Image.new("F", (4, 4)), "the picture cannot be used: numbers of 32 bits"),
+        (
+            Image.new("F", (4, 4)),
+            "the picture has numbers of 32 bits .mode F.; save it with 8 or 16",
+        ),
         (Image.new("RGB", (0, 0)), "and not empty, got uint8 of shape"),
         (Image.new("1", (9000, 9000)), "the picture is 9000 x 9000 px; up to 40 megapixels work."),
     ],

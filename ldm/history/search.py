@@ -2,7 +2,7 @@
 
 Every word and every quoted phrase must be in a picture's words. A number stands alone, and a plural
 finds its singular, too. Words that name days, see `ldm.history.days`, find the pictures of these
-days, too.
+days, too. What begins with a minus sign, as in "boat -moon", must not be in them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from ldm.history.days import named
 
 MAX_WORDS = 16  # words and phrases of a search; more are ignored
 QUOTES = str.maketrans("“”„«»", '"' * 5)
-PARTS = re.compile(r'"([^"]*)"?|([^"\s]+)')  # a phrase, its last quote optional, or a word
+# a minus, and a phrase whose last quote is optional, or a word; a minus before a digit is its sign
+PARTS = re.compile(r'(-(?=[^\s\d-]))?(?:"([^"]*)"?|([^"\s]+))')
 
 
 def matches(pattern: str, words: str | None) -> bool:
@@ -28,8 +29,11 @@ def where(words: str, task: str, today: date) -> tuple[str, list[str | int]]:
     """Return the SQL condition of a search that is made today, and its values."""
     found = PARTS.findall(words.casefold().translate(QUOTES))
     # the comma of a list is none of its words
-    parts = [(" ".join(phrase.split()), word.rstrip(",")) for phrase, word in found]
-    some = _conditions([part for part in parts if any(part)][:MAX_WORDS], today)
+    parts = [(minus, " ".join(phrase.split()), word.rstrip(",")) for minus, phrase, word in found]
+    parts = [part for part in parts if any(part[1:])][:MAX_WORDS]
+    some = _conditions([part for minus, *part in parts if not minus], today)
+    for part in (part for minus, *part in parts if minus):
+        some += [(f"NOT ({text})", values) for text, values in _conditions([part], today)]
     condition = " AND ".join(["words IS NOT NULL", *(part for part, _ in some)])
     values = [value for _, pair in some for value in pair]
     return (f"{condition} AND task = ?", [*values, task]) if task else (condition, values)

@@ -64,6 +64,8 @@ def upright(image: Image.Image, ground: str = "white") -> Image.Image:
     check_size(image, "the picture")
     try:
         return flattened(ImageOps.exif_transpose(image), ground)
+    except RequestError:
+        raise
     except Exception as error:  # Pillow reads late, and raises nearly every kind of error then
         raise RequestError(f"the picture cannot be used: {error}.") from error
 
@@ -104,12 +106,14 @@ def flattened(image: Image.Image, ground: str) -> Image.Image:
     """Convert a picture to 8-bit RGB, with the colour `ground` behind transparent pixels.
 
     Raises:
-        ValueError: If the picture has 32-bit values, whose range is not known.
+        RequestError: If the picture has 32-bit values, whose range is not known.
     """
     if image.mode.startswith("I;16"):
         image = _of_8_bits(image)
     if image.mode in ("I", "F"):
-        raise ValueError(f"numbers of 32 bits (mode {image.mode})")
+        raise RequestError(
+            f"the picture has numbers of 32 bits (mode {image.mode}); save it with 8 or 16."
+        )
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, ground), image).convert("RGB")
