@@ -321,6 +321,11 @@ def test_what_is_removed_is_kept_and_comes_back_as_it_was(past):
     refreshed(past)
     assert past.find() == before[1:]
     assert (past.removed / "1" / "b.png").read_text() == "text b"
+    (past.removed / "1" / "other.png").write_text("| not made here")
+    again = History(past.folder, past.index, past.removed, past.describe)  # another visit
+    assert [entry.path for entry in again.removed_pictures()] == [past.folder / "1" / "b.png"]
+    assert again.removed_pictures()[0].about.title == "text b"
+    (past.removed / "1" / "other.png").unlink()
     past.put_back(before[0])
     refreshed(past)
     assert past.find() == before

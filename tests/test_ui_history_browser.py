@@ -186,6 +186,11 @@ def take_out(page, day):
     page.locator(f"{TAB}-take-out").click()
     expect_found(page, "2 pictures", "a zebra & 3", "a zebra & 2")
     expect(page.locator(f"{TAB}-plate .title")).to_have_text("a zebra & 2")
+    page.reload()  # also in another visit
+    page.locator("body[data-ready]").wait_for()
+    page.locator("#tab-history-button").click()
+    search(page, "zebra")
+    expect_found(page, "2 pictures", "a zebra & 3", "a zebra & 2")
     page.locator(f"{TAB}-back", has_text="(1)").click()
     expect_found(page, "3 pictures", "a zebra & 3", "a zebra & 2", "a zebra & 1")
     expect(page.locator(f"{TAB}-plate .title")).to_have_text("a zebra & 1")

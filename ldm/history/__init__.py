@@ -230,6 +230,23 @@ class History:
         """
         _move(entry.path, self._place(entry))
 
+    def removed_pictures(self) -> list[Entry]:
+        """Return the pictures that were removed last, up to BATCH of them, the newest removal last.
+
+        Their paths are those from which they were removed.
+        """
+        files = []
+        for day, entry in on_disk.files(self.removed):
+            with suppress(OSError):  # it is put back meanwhile
+                about = entry.stat()
+                files.append((about.st_ctime_ns, about.st_mtime_ns, f"{day.name}/{entry.name}"))
+        found = []
+        for _, made, path in sorted(files)[-BATCH:]:
+            about = self.describe(self.removed / path)
+            if about is not None:
+                found.append(Entry(self.folder / path, made, day_of(path, made), about))
+        return found
+
     def put_back(self, entry: Entry) -> None:
         """Move a removed picture back to its place.
 

@@ -83,7 +83,7 @@ def create(room: gr.Tab, history: History, thumbnails: Thumbnails, titles: dict[
         box.change(finder.look, search.asked[:3], search.outputs, **about)
     search.more.click(finder.more, search.asked, search.outputs, **QUIET)
     downloads(TASK, search.save, search.archive, _paths_of, search.found)
-    _connect(finder, chosen, titles)
+    _connect(room, finder, chosen, titles)
     return Past(history, chosen.visit, chosen.reopen, restore, chosen.send)
 
 
@@ -125,7 +125,12 @@ def _chosen() -> Chosen:
     return Chosen(gr.State(Visit()), *parts, gr.State([]))
 
 
-def _connect(finder: Finder, chosen: Chosen, titles: dict[str, str]) -> None:
+def back_button(removed: list[Entry]) -> gr.Button:
+    """The button that puts back what was removed last; it is seen if there is anything."""
+    return gr.Button(f"Put back what was removed ({len(removed)})", visible=bool(removed))
+
+
+def _connect(room: gr.Tab, finder: Finder, chosen: Chosen, titles: dict[str, str]) -> None:
     """Connect choosing, removing and putting back a picture."""
     search, history = finder.search, finder.history
 
@@ -145,8 +150,12 @@ def _connect(finder: Finder, chosen: Chosen, titles: dict[str, str]) -> None:
 
     def refreshed(removed: list[Entry], *asked: Any) -> Updates:
         *_, updates = finder.refresh(*asked)
-        back = f"Put back what was removed ({len(removed)})"
-        return updates | {chosen.back: gr.Button(back, visible=bool(removed))}
+        return updates | {chosen.back: back_button(removed)}
+
+    def look_back(removed: list[Entry]) -> Updates:
+        """Of an earlier visit: what was removed there can be put back here."""
+        removed = removed or history.removed_pictures()
+        return {chosen.removed: removed, chosen.back: back_button(removed)}
 
     def remove(visit: Visit, removed: list[Entry], *asked: Any) -> Updates:
         paths = [str(entry.path) for entry in asked[-1]]
@@ -176,6 +185,7 @@ def _connect(finder: Finder, chosen: Chosen, titles: dict[str, str]) -> None:
         entry = removed.pop()
         return refreshed(removed, *asked) | show(entry, visit)
 
+    room.select(look_back, chosen.removed, [chosen.removed, chosen.back], **QUIET)
     given = [chosen.visit, search.found]
     chosen.star.click(star, given, [search.found, search.gallery, chosen.star], **QUIET)
     search.gallery.select(choose, [chosen.visit, search.found], chosen.outputs, **QUIET)
