@@ -72,8 +72,8 @@ def test_a_file_that_was_written_anew_is_looked_at_anew(drop):
     ("header", "length", "words"),
     [
         (of_shapes(width=1024), None, "is not of Stable Diffusion 1"),
-        ({"lora_unet_a.lora_down.weight": entry(4, 320)}, None, "is a LoRA, which is to be merged"),
-        ({"unet.a.to_k.lora_A.weight": entry(4, 320)}, None, "is a LoRA, which is to be merged"),
+        ({"lora_unet_a.lora_down.weight": entry(4, 320)}, None, "is a LoRA; python -m ldm merge"),
+        ({"unet.a.to_k.lora_A.weight": entry(4, 320)}, None, "is a LoRA; python -m ldm merge"),
         ({"emb_params": entry(2, 768)}, None, "is a textual inversion"),
         ({"control_model.a": entry(1)}, None, "is a ControlNet"),
         ({"conditioner.embedders.0.a": entry(1)}, None, "of Stable Diffusion XL"),

@@ -26,10 +26,11 @@ _LIKE = {
 }
 
 
+_LORA = "a LoRA; python -m ldm merge MODEL LORA NEW.safetensors makes a model of it and another one"
 # part of a weight's name -> what a file with it is, if it is of no known architecture
 _OTHERS = {
-    "lora_": "a LoRA, which is to be merged into a model first",
-    ".lora": "a LoRA, which is to be merged into a model first",
+    "lora_": _LORA,
+    ".lora": _LORA,
     "emb_params": "a textual inversion, which is a word for another model",
     "control_model.": "a ControlNet, which steers another model",
     "conditioner.embedders.": "of Stable Diffusion XL, which this cannot run",

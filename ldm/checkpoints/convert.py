@@ -33,15 +33,23 @@ def convert(checkpoint: Path, out: Path) -> Path:
         CheckpointError: If the checkpoint cannot be read, or `out` has another suffix, exists or
             cannot be written.
     """
-    if out.suffix != ".safetensors":
-        raise CheckpointError(f"{out} should end in .safetensors.")
-    if os.path.exists(out):  # False for names that the system refuses; Path.exists would raise
-        raise CheckpointError(f"{out} exists already; delete it or choose another name.")
-    tensors = _unshared(read_checkpoint(checkpoint), checkpoint)
+    check_new(out)
+    return write_safetensors(read_checkpoint(checkpoint), out, checkpoint)
+
+
+def write_safetensors(tensors: Mapping[str, Tensor], out: Path, source: Path) -> Path:
+    """Write weights that came from a file `source`; `out` is written whole or not at all.
+
+    Raises:
+        CheckpointError: If `out` has another suffix than `.safetensors`, exists or cannot be
+            written, or the weights claim more memory than they have.
+    """
+    check_new(out)
+    tensors = _unshared(tensors, source)
     part = out.with_name(out.name + ".part")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, part, metadata={"source": checkpoint.name})
+        save_file(tensors, part, metadata={"source": source.name})
         os.replace(part, out)
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         # KeyError: a dtype that the format lacks; ValueError: a name that cannot be encoded
@@ -50,6 +58,18 @@ def convert(checkpoint: Path, out: Path) -> Path:
         reason = " ".join(str(error).split())[:120]
         raise CheckpointError(f"{out} cannot be written ({reason}).") from error
     return out
+
+
+def check_new(out: Path) -> None:
+    """Refuse a path that cannot become a new file.
+
+    Raises:
+        CheckpointError: If it has another suffix than `.safetensors`, or exists.
+    """
+    if out.suffix != ".safetensors":
+        raise CheckpointError(f"{out} should end in .safetensors.")
+    if os.path.exists(out):  # False for names that the system refuses; Path.exists would raise
+        raise CheckpointError(f"{out} exists already; delete it or choose another name.")
 
 
 def _unshared(tensors: Mapping[str, Tensor], source: Path) -> dict[str, Tensor]:

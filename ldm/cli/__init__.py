@@ -106,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_evaluate,
         _add_bench,
         _add_convert,
+        _add_merge,
         _add_download,
     ):
         add(verbs)
@@ -232,6 +233,22 @@ def _add_convert(verbs: Any) -> None:
     parser = _verb(verbs, "convert", _convert, "turn a .ckpt into a .safetensors, safely")
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("out", type=Path)
+
+
+def _add_merge(verbs: Any) -> None:
+    text = "write a model's weights with a LoRA's changes added"
+    parser = _verb(verbs, "merge", _merge, text)
+    parser.add_argument("base", type=Path, help="the model's file or diffusers folder")
+    parser.add_argument("lora", type=Path, help="the LoRA's file")
+    parser.add_argument("out", type=Path, help="the new .safetensors file")
+    parser.add_argument("--strength", type=float, default=1.0, help="1: as it was trained")
+
+
+def _merge(arguments: Any) -> int:
+    from ldm.checkpoints.lora import merge
+
+    print(merge(arguments.base, arguments.lora, arguments.out, arguments.strength))
+    return 0
 
 
 def _convert(arguments: Any) -> int:
