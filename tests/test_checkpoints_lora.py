@@ -67,6 +67,14 @@ def library(matrices, up="lora_B", down="lora_A"):
     return named
 
 
+def saved(matrices):
+    """What the library writes today; merged by its own `fuse_lora` they are the same bit for bit."""
+    words = {WORDS: matrices[WORDS]}
+    rest = {layer: pair for layer, pair in matrices.items() if layer != WORDS}
+    text = library(words, "lora_linear_layer.up", "lora_linear_layer.down")
+    return text | library(rest, "lora.up", "lora.down")
+
+
 def processors(matrices):
     """The first files of the library, of attention alone."""
     up, down = matrices[LINEAR]
@@ -79,7 +87,7 @@ def processors(matrices):
     [
         (kohya, 1.5 / RANK),
         (library, 1.0),
-        (lambda matrices: library(matrices, "lora.up", "lora.down"), 1.0),
+        (saved, 1.0),
         (processors, 1.0),
     ],
 )

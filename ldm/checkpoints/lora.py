@@ -29,6 +29,8 @@ _ENDS = {
     ".lora_B.weight": "up",
     ".lora.down.weight": "down",
     ".lora.up.weight": "up",
+    ".lora_linear_layer.down.weight": "down",
+    ".lora_linear_layer.up.weight": "up",
     "_lora.down.weight": "down",
     "_lora.up.weight": "up",
     ".alpha": "alpha",
