@@ -68,7 +68,7 @@ def library(matrices, up="lora_B", down="lora_A"):
 
 
 def saved(matrices):
-    """What the library writes today; merged by its own `fuse_lora` they are the same bit for bit."""
+    """What the library writes today; its own `fuse_lora` gives the same weights bit for bit."""
     words = {WORDS: matrices[WORDS]}
     rest = {layer: pair for layer, pair in matrices.items() if layer != WORDS}
     text = library(words, "lora_linear_layer.up", "lora_linear_layer.down")
