@@ -258,10 +258,25 @@ def test_a_job_that_nobody_looks_at_gives_way_to_one_that_waits(queue, monkeypat
     waiting = queue.submit(quick)
     gate.let(1)
     assert isinstance(next(events), Progress)
+    follower = queue.follow(waiting)
+    next(follower)
     events.close()
     gate.let(1)
     assert isinstance(end(queue, waiting), Result)
     assert queue.status(left) == Cancelled()
+
+
+def test_a_page_that_is_closed_leaves_its_queue_and_all_of_it_is_made(queue, monkeypatch):
+    """None of its jobs gives way to another one of them: nobody looks at any."""
+    gate = Gate(3)
+    running = queue.submit(gate)
+    behind = [queue.submit(quick), queue.submit(quick)]
+    queue.follow(running).close()
+    monkeypatch.setattr(job, "PATIENCE", 0.0)
+    gate.let(1000)
+    wait_until(lambda: isinstance(queue.status(behind[-1]), Result))
+    for job_id in (running, *behind):
+        assert isinstance(queue.status(job_id), Result)
 
 
 def test_a_job_that_was_left_ends_in_peace_if_nobody_waits(queue, monkeypatch):

@@ -162,7 +162,7 @@ def test_a_run_that_takes_much_longer_than_any_may_ends_if_others_wait(shared, m
     now[0] = 1000.0
     gate.let(1)
     wait_until(lambda: shared.status(job_id) == Progress("sampling", 1, 4))  # nobody waits
-    waiting = shared.submit(quick)
+    own, waiting = shared.submit(quick), shared.submit(quick, "another")
     now[0] = 899.0
     gate.let(1)
     wait_until(lambda: shared.status(job_id) == Progress("sampling", 2, 4))
@@ -172,6 +172,18 @@ def test_a_run_that_takes_much_longer_than_any_may_ends_if_others_wait(shared, m
     assert isinstance(told, Failed)
     assert told.message == "others wait, and this has taken 15 min."
     assert isinstance(end(shared, waiting), Result)
+    assert isinstance(end(shared, own), Result)
+
+
+def test_whoever_waits_behind_a_run_of_their_own_is_in_no_hurry(shared, monkeypatch):
+    gate, now = Gate(2), [0.0]
+    monkeypatch.setattr(runner.time, "monotonic", lambda: now[0])
+    job_id = shared.submit(gate)
+    assert gate.started.wait(WAIT)
+    shared.submit(quick)
+    now[0] = 1000.0
+    gate.let(2)
+    assert isinstance(end(shared, job_id), Result)
 
 
 class Saving(FakeStudio):
@@ -195,7 +207,7 @@ def overtime(gate, monkeypatch):
     monkeypatch.setattr(runner.time, "monotonic", lambda: now[0])
     job_id = queue.submit(gate)
     assert gate.started.wait(WAIT)
-    queue.submit(quick)
+    queue.submit(quick, "another")
     now[0] = 100.0
     gate.let(1)
     told = end(queue, job_id)
@@ -238,6 +250,8 @@ def test_a_run_gives_way_whose_answers_are_not_read(queue, monkeypatch):
     while next(events) != Progress("sampling", 2, 3):
         pass
     is_read[0] = False
+    follower = queue.follow(waiting)
+    next(follower)
     monkeypatch.setattr("ldm.jobs.job.PATIENCE", 0.0)
     gate.let(1)
     assert isinstance(end(queue, waiting), Result)

@@ -156,6 +156,11 @@ def test_unload(manager):
     assert manager.loaded() == {}
 
 
+def test_an_unknown_name_is_told_with_those_that_there_are():
+    with pytest.raises(PresetError, match="did you mean demo-layout"):
+        ModelManager(device="cpu").preset("demo-layuot")
+
+
 def test_an_unknown_preset_leaves_no_trace(manager):
     with pytest.raises(PresetError):
         use(manager, "none")

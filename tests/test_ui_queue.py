@@ -96,6 +96,8 @@ def test_only_pictures_of_the_folder_are_found_by_their_names(tmp_path):
     day.mkdir(parents=True)
     for path in (day / "a.png", day / "b.txt", tmp_path / "c.png"):
         path.write_text("")
-    names = ["2026-01-02/a.png", "../c.png", "2026-01-02/b.txt", "/a.png", "a.png", "x/a.png", ""]
+    names = ["2026-01-02/a.png", "../c.png", "2026-01-02/b.txt", "a.png", "x/a.png", ""]
+    names += [str(tmp_path / "c.png"), str(day / "a.png"), f"{day}/a.png", "2026-01-02/../../c.png"]
+    names += [r"\\host\share/a.png", r"2026-01-02/..\a.png", "2026-01-02/C:a.png", "//a.png"]
     assert reload._files(tmp_path / "outputs", names) == [day / "a.png"]
     assert reload._files(None, names) == []

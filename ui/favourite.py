@@ -30,17 +30,20 @@ def connect(star: gr.Button, plate: gr.HTML, visit: gr.State, history: History) 
         is_one = path is not None and history.is_starred(path)
         return gr.Button(STARRED_ONE if is_one else STAR, interactive=path is not None)
 
-    def toggle(visit: Visit) -> str:
+    def change(visit: Visit, seen: str) -> str:
         path = _made(visit, history)
         if path is None:
             raise fail("Only a picture that was made here can be a favourite.")
         try:
-            return STARRED_ONE if history.toggle_star(path) else STAR
+            # what was seen is changed, whatever was done to it in the history meanwhile
+            if history.is_starred(path) == (seen == STARRED_ONE):
+                history.toggle_star(path)
+            return STAR if seen == STARRED_ONE else STARRED_ONE
         except LDMError as error:
             raise fail(str(error)) from error
 
     plate.change(look, visit, star, queue=False, **QUIET)
-    star.click(toggle, visit, star, **IN_ORDER, **QUIET)
+    star.click(change, [visit, star], star, **IN_ORDER, **QUIET)
 
 
 def _made(visit: Visit, history: History) -> Path | None:

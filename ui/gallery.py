@@ -82,19 +82,14 @@ class Row:
     def show(self, visit: Visit) -> dict[gr.components.Component, Any]:
         """Updates that show a visit's pictures, each captioned with title and settings."""
         pictures = [(p.path, picture_name(p, is_sheet=p.is_sheet)) for p in visit.pictures]
-        removed = [Path(picture.path).name for _, picture in visit.removed]
+        removed = [picture.place for _, picture in visit.removed]
         back = f"Put back what was removed ({len(removed)})"
         return {
             self.gallery: gr.Gallery(pictures, visible=bool(pictures)),
-            self.gone: _marks(removed=removed, row=[place_of(p.path) for p in visit.pictures]),
+            self.gone: _marks(removed=removed, row=[picture.place for picture in visit.pictures]),
             self.back: gr.Button(back, visible=bool(removed)),
             self.save: gr.Button("Download all", visible=len(pictures) > 1),
         }
-
-
-def place_of(path: str) -> str:
-    """Return day and name of a picture's file, by which it is found again; see `ui.reload`."""
-    return "/".join(Path(path).parts[-2:])
 
 
 def _marks(**lists: list[str]) -> str:

@@ -279,19 +279,34 @@ document.addEventListener("blur", (event) => {
   if (event.target.matches?.("[data-testid=number-input]")) event.stopPropagation();
 }, true);
 
-// An app that was started anew knows nothing of an open page: it is loaded again when it is used, and
-// finds its settings and pictures.
-const LOOK_MS = 5000; // at most so often
-let looked = 0;
+// An app that was started anew knows nothing of an open page: it is loaded again when somebody comes
+// back to it, chooses one of its pictures or starts a run, and finds its settings and pictures. Never
+// while something is written or painted, and once for each app: there may be several behind one address.
+const LOOK_MS = 5000; // what was found is true for so long
+const SEEN_KEY = "latent-canvas-apps";
+const OF_THE_APP = ".lc-results, .lc-onward, .lc-row-tools";
+let looked = -LOOK_MS;
+const isLookedFor = () => performance.now() - looked < LOOK_MS;
+
+// Whether the page is being loaded again.
 async function lookForNewApp() {
-  const config = window.gradio_config;
-  if (performance.now() - looked < LOOK_MS) return;
+  if (isLookedFor()) return false;
   looked = performance.now();
-  const answer = await fetch(`${config.root}${config.api_prefix ?? ""}/app_id`).catch(() => null);
-  const about = answer?.ok ? await answer.json() : null;
-  if (about && about.app_id !== config.app_id) location.reload();
+  const config = window.gradio_config, seen = stored(sessionStorage, SEEN_KEY, []);
+  try {
+    const answer = await fetch(`${config.root}${config.api_prefix ?? ""}/app_id`, { cache: "no-store" });
+    const { app_id: now } = await answer.json();
+    if (typeof now !== "number" || now === config.app_id || seen.includes(now)) return false;
+    sessionStorage.setItem(SEEN_KEY, JSON.stringify([...seen, now]));
+    location.reload();
+    return true;
+  } catch {
+    return false; // it is not there, or something else answers in its place
+  }
 }
-for (const use of ["pointerdown", "keydown", "focus"]) addEventListener(use, lookForNewApp, true);
+addEventListener("focus", lookForNewApp);
+document.addEventListener("visibilitychange", () => { if (!document.hidden) lookForNewApp(); });
+addEventListener("pointerdown", ({ target }) => { if (target.closest?.(OF_THE_APP)) lookForNewApp(); }, true);
 
 // Ctrl+Enter (or Cmd+Enter) presses the visible Generate button.
 document.addEventListener("keydown", (event) => {

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import gradio as gr
 
@@ -15,6 +16,10 @@ from ui.run import MAX_SHOWN, Visit
 from ui.stage import FOLLOWERS, Stage, Updates, follow, starts_run
 from ui.unfinished import Kept
 from ui.words import strip
+
+PLACE = re.compile(
+    r"(?P<day>\d{4}-\d\d-\d\d)/(?P<file>\w[\w .,()+-]*\.png)"
+)  # of a picture that was made
 
 
 def resume_on_load(  # noqa: PLR0913  (what a page is made of)
@@ -29,7 +34,7 @@ def resume_on_load(  # noqa: PLR0913  (what a page is made of)
 
     def resume(visit: Visit, job_ids: str, removed: str, row: str) -> Iterator[Updates]:
         done = visit.recall(jobs, task, _names(job_ids))
-        visit.recall_files(_files(made_in, _names(row)), task)
+        visit.recall_files(_files(made_in, [*_names(row), *_names(removed)]), task)
         visit.remove_again(_names(removed))
         kept.look(visit, task, is_new=done is None)
         done = done if isinstance(done, Result) else visit.rest
@@ -61,9 +66,10 @@ def _files(folder: Path | None, names: list[str]) -> list[Path]:
     """Return the pictures of these names, day and file, that are in their folder."""
     if folder is None:
         return []
-    places = [place for name in names[:MAX_SHOWN] if len(place := PurePosixPath(name).parts) == 2]
-    paths = (folder.joinpath(*place) for place in places if ".." not in place)
-    return [path for path in paths if path.suffix == ".png" and path.is_file()]
+    # a name may be anything: no drive, no other host and nothing above the folder is looked at
+    places = [place for name in names[:MAX_SHOWN] if (place := PLACE.fullmatch(name))]
+    paths = (folder / place["day"] / place["file"] for place in places)
+    return [path for path in paths if path.is_file()]
 
 
 def _names(text: str) -> list[str]:

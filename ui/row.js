@@ -88,6 +88,7 @@ latentCanvas.download = (task) => setTimeout(() => document.querySelector(`#${ta
 // What starts a run waits for the examples that were chosen before it and are still on their way, and
 // for the model that suits what was written.
 const STARTS = ".lc-go, .lc-comparing-go, .lc-see, .lc-vary";
+const TWICE_MS = 350; // between the two clicks or taps of a double one, at most
 const FILLING_MS = 20000; // an answer that takes longer will never come
 const CHOOSES = "#inpaint-studio :is(.field-prompt, .field-negative-prompt) :is(textarea, input)";
 function fillIn(studio) {
@@ -100,14 +101,23 @@ document.addEventListener("click", (event) => {
   const studio = event.target.closest?.(".lc-studio");
   if (event.target.closest?.(".lc-examples .thumbnail-lg")) fillIn(studio);
   const button = event.target.closest?.(STARTS);
-  // a double click is one, until the page shows that what is clicked now will wait
-  const isTwice = button && event.detail > 1 && !studio.querySelector(".strip.busy");
-  if (isTwice) event.stopImmediatePropagation();
-  if (!button || isTwice || !studio.filling) return;
+  if (!button) return;
+  const isHeld = event.isTrusted && event.timeStamp - (button.pressed ?? -TWICE_MS) < TWICE_MS; // twice is once
+  if (event.isTrusted) button.pressed = event.timeStamp;
+  if (!isHeld && !studio.filling && isLookedFor()) return;
   event.stopImmediatePropagation();
+  if (isHeld) return;
+  if (!studio.filling) { // is the app still the one that the page is of?
+    lookForNewApp().then((isNew) => { if (!isNew) button.click(); });
+    return;
+  }
   startWanted(studio, false);
   studio.wanted = button;
   button.dataset.waits = "";
+}, true);
+// A key that is held down presses a button once.
+document.addEventListener("keydown", (event) => {
+  if (event.repeat && event.target.matches?.(STARTS)) event.preventDefault();
 }, true);
 // Starts the run that waits for an example, or gives it up.
 function startWanted(studio, isGo) {

@@ -66,6 +66,11 @@ class Picture:
         return Picture(str(path), *texts, **own, made=hash(request))
 
     @property
+    def place(self) -> str:
+        """Day and name of its file, by which it is found again; see `ui.reload`."""
+        return "/".join(Path(self.path).parts[-2:])
+
+    @property
     def request(self) -> Any:
         """The request that reproduces the picture, read from the file.
 
@@ -99,13 +104,14 @@ class Visit:
         """
         if self.job_id is None:
             self.wants_stop = False
+        makes = title(request)
         job_id = jobs.submit(request, visitor.owner())
         with _TURNS:
             is_first = self.job_id is None
             if is_first:
                 self.job_id = job_id
             else:
-                self.waiting[job_id] = title(request)
+                self.waiting[job_id] = makes
         if is_first and self.wants_stop:
             jobs.cancel(job_id)
         return is_first
@@ -122,7 +128,8 @@ class Visit:
     def look_after_waiting(self, jobs: JobQueue) -> None:
         """Tell the queue that the waiting jobs' page is open."""
         for job_id in list(self.waiting):
-            jobs.status(job_id)
+            with suppress(LDMError):  # it was cancelled in a copy of this window
+                jobs.status(job_id)
 
     def stop(self, jobs: JobQueue) -> None:
         """Cancel the job that the page follows, if there is one; those after it stay."""
@@ -135,7 +142,8 @@ class Visit:
         with _TURNS:
             dropped, self.waiting = self.waiting, {}
         for job_id in dropped:
-            jobs.cancel(job_id)
+            with suppress(LDMError):  # as above
+                jobs.cancel(job_id)
 
     @property
     def rest(self) -> Unfinished | None:
@@ -226,13 +234,13 @@ class Visit:
             self.pictures.insert(max(0, len(self.pictures) - older), self.shown)
 
     def remove_again(self, names: Sequence[str]) -> None:
-        """After a reload, remove the pictures again that were removed before, by file name.
+        """After a reload, remove the pictures again that were removed before, by their place.
 
         The shown picture stays unless it is removed: on a busy machine, this may run after the
         user's first click.
         """
         before = self.shown
-        known = {Path(picture.path).name: picture for picture in self.pictures}
+        known = {picture.place: picture for picture in self.pictures}
         for name in names:
             if name in known:
                 self.shown = known[name]

@@ -298,8 +298,8 @@ def _running(
     jobs: JobQueue, stage: Stage, visit: Visit, job_id: str
 ) -> Generator[Updates, None, tuple[Any, Any]]:
     """Yield updates until a job ends; return its last event and the preview on show."""
-    preview = None
-    for event in jobs.follow(job_id, PACE, visitor.reader()):
+    preview, is_heard = None, visitor.reader()
+    for event in jobs.follow(job_id, PACE, is_heard):
         if not isinstance(event, (Queued, Progress)):
             break
         is_new = isinstance(event, Progress) and event.preview is not preview
@@ -309,7 +309,8 @@ def _running(
         if is_new and is_seen:
             # each preview once: Gradio would rewrite its file while a browser reads it
             updates[stage.picture] = preview
-        visit.look_after_waiting(jobs)
+        if is_heard is None or is_heard():
+            visit.look_after_waiting(jobs)
         yield updates
     return event, None if visit.is_elsewhere else preview
 

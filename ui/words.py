@@ -123,6 +123,7 @@ def caption_html(picture: Picture | None, more: str = "") -> str:
     if picture.seed is not None:
         varied = html.escape(picture.variations)
         about = f' data-seed="{picture.seed}" data-variations="{varied}"'
+    about += f' data-file="{html.escape(picture.place)}"'
     about += "" if picture.seamless == "no" else f' data-seamless="{picture.seamless}"'
     return (
         f'<div class="{kind}"{about}><p class="title">{html.escape(picture.title)}</p>'

@@ -122,8 +122,9 @@ def _own_models(models_dir: Path, presets_dir: Path) -> dict[str, Path]:
 def _alone(models_dir: Path) -> dict[str, Path]:
     """Return files that lie alone in a folder, by its name."""
     files: dict[str, list[Path]] = {}
-    for path in sorted(models_dir.glob(f"[!.]*/[!.]*{SUFFIX}")):
-        files.setdefault(path.parent.name, []).append(path)
+    for end in (SUFFIX, PICKLED):
+        for path in sorted(models_dir.glob(f"[!.]*/[!.]*{end}")):
+            files.setdefault(path.parent.name, []).append(path)
     return {name: paths[0] for name, paths in files.items() if len(paths) == 1}
 
 
@@ -211,14 +212,16 @@ def _load_own(place: Path, models_dir: Path, presets_dir: Path) -> Preset:
     try:
         if (place / OWN_NAME).is_file():
             return _load(place / OWN_NAME, models_dir, presets_dir)
-        return _parse_folder(place) if place.is_dir() else _like_a_preset(place, models_dir)
+        if place.is_dir():
+            return _parse_folder(place)
+        return _like_a_preset(place, models_dir, presets_dir)
     except (TypeError, ValueError, LookupError, AttributeError, OSError) as error:
         # its files may hold any values
         raise PresetError(f"{place} holds what makes no sense as a model ({error}).") from error
 
 
-def _like_a_preset(path: Path, models_dir: Path) -> Preset:
-    like = load_preset(preset_like(path), models_dir)
+def _like_a_preset(path: Path, models_dir: Path, presets_dir: Path) -> Preset:
+    like = load_preset(preset_like(path), models_dir, presets_dir)
     about = f"A file of your own, with the networks of {like.name}."
     name = path.stem if path.parent == models_dir else path.parent.name
     own = {"name": name, "title": name, "folder": path.parent, "description": about}

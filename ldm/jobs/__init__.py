@@ -246,7 +246,7 @@ class JobQueue:
 
     def _next(self) -> Job | None:
         """Take the job out whose turn it is; the caller holds the lock."""
-        while len(self._waiting) > 1 and (job := self._waiting.first).is_abandoned:
+        while self._waiting and any(map((job := self._waiting.first).gives_way_to, self._waiting)):
             self._waiting.remove(job)
             self._set(job, Cancelled())
         return self._waiting.pop() if self._waiting else None
@@ -278,6 +278,11 @@ class JobQueue:
                     self._running = None
                     self._renumber()
 
+    def _in_line(self) -> list[Job]:
+        """Return the waiting jobs."""
+        with self._changed:
+            return list(self._waiting)
+
     def _run(self, job: Job) -> None:
-        for event in self._runner.run(job, lambda: len(self._waiting) > 0):
+        for event in self._runner.run(job, self._in_line):
             self._publish(job, published(job, event))

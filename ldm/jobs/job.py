@@ -12,6 +12,7 @@ from ldm.events import ENDS, Event, Progress, Result
 KEPT_JOBS = 200  # finished jobs that can still be queried
 KEPT_BYTES = 256 * 2**20  # of pictures in finished jobs; the newest job is always kept
 PATIENCE = 60.0  # s without a look, after which an unfollowed job gives way to a waiting one
+LOOKED = 15.0  # s between the last looks at two jobs, from which on they are not of one page
 
 
 @dataclass(eq=False)
@@ -41,6 +42,15 @@ class Job:
     def is_abandoned(self) -> bool:
         """Whether nobody has looked at it for PATIENCE seconds: its page must have been closed."""
         return not self.followers and time.monotonic() - self.seen > PATIENCE
+
+    def gives_way_to(self, other: Job) -> bool:
+        """Whether it is abandoned and somebody looks at a job that waits.
+
+        A page that is closed leaves its running job and those behind it: none gives way to another
+        one that nobody has looked at since.
+        """
+        is_looked_at = other.followers or other.seen > self.seen + LOOKED
+        return self.is_abandoned and bool(is_looked_at)
 
     def meets(self, request: Any) -> bool:
         """Whether it runs `request`: as submitted, or filled in as its latest event states."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ldm.errors import LDMError, RequestError
@@ -57,16 +57,16 @@ class Runner:
         except Exception:
             log.exception("could not prepare %s", preset_name)
 
-    def run(self, job: Job, others_wait: Callable[[], bool]) -> Iterator[Event]:
+    def run(self, job: Job, waiting: Callable[[], Iterable[Job]]) -> Iterator[Event]:
         """Run a job; yield its events, of which the last is its end. The caller publishes each.
 
         Args:
-            job: The job. It ends early if it is cancelled, and if others wait and nobody follows it
-                any more or it has taken much too long.
-            others_wait: Whether other jobs wait.
+            job: The job. It ends early if it is cancelled, if nobody follows it any more and it has
+                to give way to one that waits, and if it has taken much too long and others wait.
+            waiting: Returns the jobs that wait.
         """
         try:
-            yield from self._events(job, others_wait)
+            yield from self._events(job, waiting)
         except LDMError as error:
             yield self._failed(job, str(error))
         except Exception:
@@ -75,17 +75,17 @@ class Runner:
         if not job.is_done:
             yield Failed(f"the run ended without a picture ({job.id}).")
 
-    def _events(self, job: Job, others_wait: Callable[[], bool]) -> Iterator[Event]:
+    def _events(self, job: Job, waiting: Callable[[], Iterable[Job]]) -> Iterator[Event]:
         began = time.monotonic()
         events = self._make_studio().run(job.request)
         for event in events:
             if not isinstance(event, Result):
-                if job.cancelled or (job.is_abandoned and others_wait()):
+                if job.cancelled or any(map(job.gives_way_to, waiting())):
                     events.close()
                     yield event.kept or Cancelled(self._left(event))
                     return
                 try:
-                    self._check_time(job, began, others_wait)
+                    self._check_time(job, began, waiting)
                 except RequestError as error:
                     events.close()
                     if event.kept is None:
@@ -94,8 +94,10 @@ class Runner:
                     return
             yield event
 
-    def _check_time(self, job: Job, began: float, others_wait: Callable[[], bool]) -> None:
+    def _check_time(self, job: Job, began: float, waiting: Callable[[], Iterable[Job]]) -> None:
         """Check what a run is expected to take, once that is known, and what it has taken.
+
+        Whoever waits behind a run of their own is in no hurry.
 
         Raises:
             RequestError: If it is too much; in one sentence.
@@ -104,7 +106,7 @@ class Runner:
             job.seconds = self.expected(job.request)
             self._limits.check_seconds(job.seconds)
         seconds = time.monotonic() - began
-        if self._limits.is_overtime(seconds) and others_wait():
+        if self._limits.is_overtime(seconds) and any(job.owner != one.owner for one in waiting()):
             raise RequestError(f"others wait, and this has taken {duration(round(seconds))}.")
 
     def _make_studio(self) -> Studio:

@@ -83,11 +83,11 @@ class ModelManager:
         self._lock = threading.Lock()
         self._name_locks: dict[str, threading.Lock] = {}
 
-    def preset(self, name: str, tasks: Sequence[str] = ()) -> Preset:
+    def preset(self, name: str, tasks: Sequence[str] | None = None) -> Preset:
         """Return the preset of a model, of the manager's own folder of models.
 
         Raises:
-            PresetError: If there is none of this name that does one of `tasks` (none: any).
+            PresetError: If there is none of this name that does one of `tasks`; None: any.
         """
         return load_preset(name, tasks=tasks, **self._places)
 

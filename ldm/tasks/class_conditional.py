@@ -35,7 +35,7 @@ def run(
     if sampling.inverts and is_any and context is not None:
         context.add_note("Without a class, the picture's own noise leads back to the picture.")
     images = yield from sample(
-        model, sampling, conditions, lambda model: inputs_of(model, request)[1], context
+        model, sampling, conditions, lambda model, _: inputs_of(model, request)[1], context
     )
     yield result(request, images)
 

@@ -62,7 +62,9 @@ def run(
     if context is not None and (hole.alpha == 1).all():
         context.add_note(NOTHING_LEFT)
 
-    def read(model: LatentDiffusion) -> Generator[Progress, None, Conditions]:
+    def read(
+        model: LatentDiffusion, context: RunContext | None = context
+    ) -> Generator[Progress, None, Conditions]:
         around = yield from _read(model, image, touched, sampling, context)
         said = (request.prompt, request.negative_prompt)
         return tuple(worded(model, around, [words]) for words in said)
@@ -71,7 +73,9 @@ def run(
     shown = replace(sampling, shown=standing_in(hole, area, canvas, touched.shape))
     if shown.image is not None:
         shown = replace(shown, image=EncodedImage.from_array(image))
-    made = yield from sample(model, shown, conditions, lambda model: returned(read(model)), context)
+    made = yield from sample(
+        model, shown, conditions, lambda *wider: returned(read(*wider)), context
+    )
     made = [without_seam(area, canvas, alpha, image) for image in made]
     back = tuple(-by for by in hole.turn)
     filled = [rolled(put_back(area, canvas, alpha, image), back) for image in made]

@@ -31,7 +31,7 @@ def run(
     """
     sampling, conditions = inputs_of(model, request)
     images = yield from sample(
-        model, sampling, conditions, lambda model: inputs_of(model, request)[1], context
+        model, sampling, conditions, lambda model, _: inputs_of(model, request)[1], context
     )
     yield result(request, images)
 

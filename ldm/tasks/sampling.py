@@ -56,7 +56,7 @@ def sample(
     model: LatentDiffusion,
     sampling: Sampling,
     conditions: Conditions,
-    anew: Callable[[LatentDiffusion], Conditions] | None = None,
+    anew: Callable[[LatentDiffusion, RunContext | None], Conditions] | None = None,
     context: RunContext | None = None,
     among: tuple[int, int] = (0, 1),
 ) -> Generator[Progress, None, list[np.ndarray]]:
@@ -67,8 +67,8 @@ def sample(
         sampling: Settings that have passed `check`.
         conditions: The condition that all pictures share, or one for each, if all fit one batch,
             and the empty or negative one.
-        anew: Makes them with the same model in float32, when half precision was too coarse: they
-            may be what overflowed. None: they are converted.
+        anew: Makes them with the same model in float32 and its context, when half precision was
+            too coarse: they may be what overflowed. None: they are converted.
         context: Memory and facts of the model; None: nothing runs in bands.
         among: (index, number) of this call among those of the run, for the progress.
 
@@ -102,8 +102,11 @@ def sample(
             continue
         model, context = _in_float32(model, context)
         on = cover(model, canvas_of(model, replace(sampling, seeds=left)), context, sampling.cover)
-        wider = partial(Conditioning.to, device=model.device, dtype=torch.float32)
-        conditions = conditions[0].paired(conditions[1], wider) if anew is None else anew(model)
+        if anew is None:
+            wider = partial(Conditioning.to, device=model.device, dtype=torch.float32)
+            conditions = conditions[0].paired(conditions[1], wider)
+        else:
+            conditions = anew(model, context)
     return arrays
 
 

@@ -59,7 +59,7 @@ def _enlarged(
     check(model, sampling)
     given = to_tensor([edged])
 
-    def conditions(model: LatentDiffusion) -> Conditions:
+    def conditions(model: LatentDiffusion, _: RunContext | None = None) -> Conditions:
         return (model.condition(given),) * 2
 
     images = yield from sample(model, sampling, conditions(model), conditions, context, among)

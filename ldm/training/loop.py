@@ -87,7 +87,7 @@ def train(run: Run, config: TrainConfig, folder: Path, *, resume: bool) -> None:
             ema.update(run.model)
             step += 1
             stats.add(step, terms, optimizer.param_groups[0]["lr"])
-            last, ends = step == config.steps, is_asked()
+            last, ends = step == config.steps, _any(accelerator, is_asked())
             is_due = last or ends or step % config.snapshot_every == 0
             if is_due:  # in every process: the others would wait for ever for one that ended
                 _check_finite(ema.model, step)
@@ -99,6 +99,14 @@ def train(run: Run, config: TrainConfig, folder: Path, *, resume: bool) -> None:
             if ends and not last:
                 log.info("ended after step %d; --resume goes on from there", step)
                 raise KeyboardInterrupt
+
+
+def _any(accelerator: Accelerator, here: bool) -> bool:
+    """Whether something is so in any process: all have to end after the same step."""
+    if accelerator.num_processes == 1:
+        return here
+    number = torch.tensor(float(here), device=accelerator.device)
+    return bool(accelerator.reduce(number, "sum") > 0)
 
 
 def _precision(config: TrainConfig) -> str:
