@@ -326,6 +326,7 @@ def test_the_real_demo_makes_a_picture(tmp_path):
     request = TextToImage(prompt="a calm lake at sunset", steps=2, seed=1)
     *progress, result = Studio(device="cpu", data_dir=tmp_path).run(request)
     assert result.images[0].shape == (256, 256, 3)
-    assert result.notes == ()
+    # a machine that is busy tells that the model took long to load
+    assert [note for note in result.notes if "was loaded in" not in note] == []
     assert progress[1].preview.shape == (128, 128, 3)  # the small one that comes first
     assert len(metadata.load(result.paths[0]).weights_sha256) == 64

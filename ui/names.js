@@ -43,4 +43,4 @@ new MutationObserver(() => {
     naming = 0;
     for (const name of [nameFields, nameDownloads, nameKeys, markBusyTabs, markTold]) name();
   });
-}).observe(document, { childList: true, subtree: true });
+}).observe(document, { childList: true, subtree: true, characterData: true, attributes: true, attributeFilter: ["data-told"] });
