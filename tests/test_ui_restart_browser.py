@@ -8,6 +8,7 @@ from tests.browser import (
     open_page,
     running_app,
     set_steps,
+    until,
     visit,
     wait_done,
 )
@@ -54,3 +55,17 @@ def test_an_open_page_finds_its_pictures_after_the_app_was_started_anew(chromium
             expect(page.locator(f"{TAB}-results img")).to_have_count(3)
             assert len([*tmp_path.glob("outputs/*/*.png")]) == 3
             page.goto("about:blank")  # before the app ends
+
+
+def test_another_app_is_taken_for_new_once_and_what_is_none_never(page):
+    """A gate in between may answer with a page of its own, and several apps by turns."""
+    answers, loads = ["<!DOCTYPE html>", '{"app_id": 1}', '{"app_id": 1}', "{}"], []
+    page.route("**/app_id", lambda route: route.fulfill(body=answers.pop(0)))
+    page.on("load", lambda: loads.append(len(answers)))
+    for left in (3, 2, 1, 0):
+        page.wait_for_timeout(5100)  # it looks for a new app at most so often
+        page.evaluate("dispatchEvent(new Event('focus'))")
+        until(page, lambda left=left: len(answers) == left)
+        page.locator("body[data-ready]").wait_for()
+    page.wait_for_timeout(500)
+    assert loads == [2]

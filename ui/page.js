@@ -294,7 +294,8 @@ async function lookForNewApp() {
   looked = performance.now();
   const config = window.gradio_config, seen = stored(sessionStorage, SEEN_KEY, []);
   try {
-    const answer = await fetch(`${config.root}${config.api_prefix ?? ""}/app_id`, { cache: "no-store" });
+    const about = { cache: "no-store", signal: AbortSignal.timeout(LOOK_MS) };
+    const answer = await fetch(`${config.root}${config.api_prefix ?? ""}/app_id`, about);
     const { app_id: now } = await answer.json();
     if (typeof now !== "number" || now === config.app_id || seen.includes(now)) return false;
     sessionStorage.setItem(SEEN_KEY, JSON.stringify([...seen, now]));
@@ -302,6 +303,8 @@ async function lookForNewApp() {
     return true;
   } catch {
     return false; // it is not there, or something else answers in its place
+  } finally {
+    looked = performance.now();
   }
 }
 addEventListener("focus", lookForNewApp);
@@ -317,7 +320,8 @@ document.addEventListener("keydown", (event) => {
   if (!event.repeat) button.click();
 }, true);
 
-// The strip says which job it shows, and the queue under it which come next: remembered, so that a reload finds its pictures again.
+// The strip says which job it shows, and the queue under it which come next: remembered, so that a
+// reload finds its pictures again.
 function rememberJobs() {
   const jobs = stored(sessionStorage, JOBS_KEY, []);
   const shown = [...document.querySelectorAll(":is(.strip, .waiting i)[data-job]")].map((one) => one.dataset.job);

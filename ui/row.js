@@ -102,7 +102,7 @@ document.addEventListener("click", (event) => {
   if (event.target.closest?.(".lc-examples .thumbnail-lg")) fillIn(studio);
   const button = event.target.closest?.(STARTS);
   if (!button) return;
-  const isHeld = event.isTrusted && event.timeStamp - (button.pressed ?? -TWICE_MS) < TWICE_MS; // twice is once
+  const isHeld = event.isTrusted && event.timeStamp - (button.pressed ?? -TWICE_MS) < TWICE_MS;
   if (event.isTrusted) button.pressed = event.timeStamp;
   if (!isHeld && !studio.filling && isLookedFor()) return;
   event.stopImmediatePropagation();

@@ -27,12 +27,12 @@ class Waiting:
 
     def show(self, visit: Visit) -> Updates:
         """Updates that tell how many runs wait, and what the next one makes."""
-        if not visit.waiting:
+        waiting = dict(visit.waiting)  # another event may take one out meanwhile
+        if not waiting:
             return {self.line: ""}
-        following = next(iter(visit.waiting.values()))
-        told = f"{len(visit.waiting)} more in the queue, next: {following}"
+        told = f"{len(waiting)} more in the queue, next: {next(iter(waiting.values()))}"
         # remembered by the browser, so that a reloaded page finds them, see ui/page.js
-        ids = "".join(f'<i data-job="{html.escape(job_id)}"></i>' for job_id in visit.waiting)
+        ids = "".join(f'<i data-job="{html.escape(job_id)}"></i>' for job_id in waiting)
         return {self.line: f'<div class="waiting" role="status">{html.escape(told)}{ids}</div>'}
 
 
