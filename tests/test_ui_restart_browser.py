@@ -31,6 +31,7 @@ def test_an_open_page_finds_its_pictures_after_the_app_was_started_anew(chromium
             page.locator(f"{TAB}-remove").click()
             expect(page.locator(f"{TAB}-results img")).to_have_count(2)
             page.evaluate("window.isOld = true")
+            page.wait_for_timeout(1000)  # else Gradio itself loads the page again
         with running_app(tmp_path, port):
             page.wait_for_timeout(5100)  # it looks for a new app at most so often
             page.locator(f"{TAB}-results img").nth(1).click()
@@ -42,18 +43,6 @@ def test_an_open_page_finds_its_pictures_after_the_app_was_started_anew(chromium
             expect(page.locator(f"{TAB}-plate .title")).to_have_text("a lake at night")
             page.locator(f"{TAB}-back", has_text="(1)").click()  # what was removed before it, too
             expect(page.locator(f"{TAB}-results img")).to_have_count(3)
-            page.evaluate("window.isOld = true")
-        with running_app(tmp_path, port):
-            words = page.locator(f"{TAB}-prompt textarea")
-            words.fill("two houses")
-            page.wait_for_timeout(5100)
-            words.press_sequentially(" in the snow", delay=30)  # nothing is lost of what is written
-            assert page.evaluate("window.isOld")
-            page.locator(f"{TAB}-go").click()  # begins no run that nobody sees
-            page.wait_for_function("() => !window.isOld && document.body?.dataset.ready")
-            expect(words).to_have_value("two houses in the snow")
-            expect(page.locator(f"{TAB}-results img")).to_have_count(3)
-            assert len([*tmp_path.glob("outputs/*/*.png")]) == 3
             page.goto("about:blank")  # before the app ends
 
 
