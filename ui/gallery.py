@@ -83,13 +83,17 @@ class Row:
         """Updates that show a visit's pictures, each captioned with title and settings."""
         pictures = [(p.path, picture_name(p, is_sheet=p.is_sheet)) for p in visit.pictures]
         removed = [picture.place for _, picture in visit.removed]
-        back = f"Put back what was removed ({len(removed)})"
         return {
             self.gallery: gr.Gallery(pictures, visible=bool(pictures)),
             self.gone: _marks(removed=removed, row=[picture.place for picture in visit.pictures]),
-            self.back: gr.Button(back, visible=bool(removed)),
+            self.back: putting_back(len(removed)),
             self.save: gr.Button("Download all", visible=len(pictures) > 1),
         }
+
+
+def putting_back(count: int) -> gr.Button:
+    """Return the button that puts back what was removed last; it is seen if there is anything."""
+    return gr.Button(f"Put back what was removed ({count})", visible=count > 0)
 
 
 def _marks(**lists: list[str]) -> str:

@@ -12,7 +12,7 @@ from ldm.history import OUTPUTS, Entry, History
 from ui.controls import QUIET, named
 from ui.favourite import STAR, STARRED_ONE
 from ui.finder import ANY, STARRED, Asked, Finder, Search, in_words
-from ui.gallery import downloads, strip_of_pictures
+from ui.gallery import downloads, putting_back, strip_of_pictures
 from ui.run import Picture, Visit, fail
 from ui.stage import Updates
 from ui.thumbnails import Thumbnails
@@ -83,7 +83,8 @@ def create(room: gr.Tab, history: History, thumbnails: Thumbnails, titles: dict[
         box.change(finder.look, search.asked[:3], search.outputs, **about)
     search.more.click(finder.more, search.asked, search.outputs, **QUIET)
     downloads(TASK, search.save, search.archive, _paths_of, search.found)
-    _connect(room, finder, chosen, titles)
+    _connect(finder, chosen, titles)
+    _look_back(room, history, chosen)
     return Past(history, chosen.visit, chosen.reopen, restore, chosen.send)
 
 
@@ -125,12 +126,17 @@ def _chosen() -> Chosen:
     return Chosen(gr.State(Visit()), *parts, gr.State([]))
 
 
-def back_button(removed: list[Entry]) -> gr.Button:
-    """The button that puts back what was removed last; it is seen if there is anything."""
-    return gr.Button(f"Put back what was removed ({len(removed)})", visible=bool(removed))
+def _look_back(room: gr.Tab, history: History, chosen: Chosen) -> None:
+    """Let what an earlier visit removed be put back when the tab is opened."""
+
+    def look(removed: list[Entry]) -> Updates:
+        removed = removed or history.removed_pictures()
+        return {chosen.removed: removed, chosen.back: putting_back(len(removed))}
+
+    room.select(look, chosen.removed, [chosen.removed, chosen.back], **QUIET)
 
 
-def _connect(room: gr.Tab, finder: Finder, chosen: Chosen, titles: dict[str, str]) -> None:
+def _connect(finder: Finder, chosen: Chosen, titles: dict[str, str]) -> None:
     """Connect choosing, removing and putting back a picture."""
     search, history = finder.search, finder.history
 
@@ -150,12 +156,7 @@ def _connect(room: gr.Tab, finder: Finder, chosen: Chosen, titles: dict[str, str
 
     def refreshed(removed: list[Entry], *asked: Any) -> Updates:
         *_, updates = finder.refresh(*asked)
-        return updates | {chosen.back: back_button(removed)}
-
-    def look_back(removed: list[Entry]) -> Updates:
-        """Of an earlier visit: what was removed there can be put back here."""
-        removed = removed or history.removed_pictures()
-        return {chosen.removed: removed, chosen.back: back_button(removed)}
+        return updates | {chosen.back: putting_back(len(removed))}
 
     def remove(visit: Visit, removed: list[Entry], *asked: Any) -> Updates:
         paths = [str(entry.path) for entry in asked[-1]]
@@ -185,7 +186,6 @@ def _connect(room: gr.Tab, finder: Finder, chosen: Chosen, titles: dict[str, str
         entry = removed.pop()
         return refreshed(removed, *asked) | show(entry, visit)
 
-    room.select(look_back, chosen.removed, [chosen.removed, chosen.back], **QUIET)
     given = [chosen.visit, search.found]
     chosen.star.click(star, given, [search.found, search.gallery, chosen.star], **QUIET)
     search.gallery.select(choose, [chosen.visit, search.found], chosen.outputs, **QUIET)

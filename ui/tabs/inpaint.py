@@ -76,7 +76,7 @@ def _hole(made: Form) -> None:
         with gr.Row(elem_classes="pair"):
             for name, value in zip(EDGE, _given(*EDGE), strict=True):
                 made.add(name, kind=gr.Slider, value=value, min_width=120, **WORDS.get(name, {}))
-        made.add("strength", value=1.0)
+        made.add("strength", value=_given("strength")[0])
     with gr.Accordion("Grow the canvas", open=False, **made.named("outpaint")):
         for pair in (SIDES[::2], SIDES[1::2]):
             with gr.Row(elem_classes="pair"):
@@ -84,7 +84,7 @@ def _hole(made: Form) -> None:
                     made.add(name, value=value, min_width=100, step=16)
 
 
-def _given(*names: str) -> list[int]:
+def _given(*names: str) -> list[float]:
     """Default values of request fields."""
     defaults = {field.name: field.default for field in dataclasses.fields(Inpaint)}
     return [defaults[name] for name in names]
