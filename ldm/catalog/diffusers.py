@@ -7,7 +7,6 @@ are a PresetError.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 from ldm.catalog.architecture import CLIP_HEAD_DIM
 from ldm.catalog.compvis import BERT_VOCABULARY, CLIP_DEFAULTS, CLIP_MERGES
 from ldm.catalog.learned_tokens import learned_tokens
-from ldm.catalog.parsing import MAX_YAML_BYTES
+from ldm.catalog.parsing import read_json
 from ldm.errors import PresetError
 
 Values = dict[str, Any]
@@ -81,17 +80,17 @@ def preset_values(folder: Path) -> Values:
     Raises:
         PresetError: If a configuration is missing or holds anything unknown.
     """
-    kind = _read(folder / "model_index.json").get("_class_name")
+    kind = read_json(folder / "model_index.json").get("_class_name")
     if not isinstance(kind, str) or kind not in TASKS:
         raise PresetError(
             f"{folder}: pipeline must be one of {', '.join(TASKS)}, got {kind!r:.80}."
         )
     unet_path = folder / "unet" / "config.json"
-    unet = _read(unet_path)
+    unet = read_json(unet_path)
     parts = [folder / n for n in ("vqvae", "vae") if (folder / n).is_dir()]
     first_stage_path = (parts or [folder / "vqvae"])[0] / "config.json"
-    first_stage = _first_stage(_read(first_stage_path), str(first_stage_path))
-    scheduler = _read(folder / "scheduler" / "scheduler_config.json")
+    first_stage = _first_stage(read_json(first_stage_path), str(first_stage_path))
+    scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
     architecture = {
         "unet": _unet(unet, str(unet_path)),
         "first_stage": first_stage,
@@ -112,19 +111,6 @@ def _trained_cells(kind: str, unet: Values, where: str) -> int:
     early = re.match(r"0\.[0-8]\.", str(unet.get("_diffusers_version", "")))
     # as the library knows, its first folders of Stable Diffusion say 32 and mean 64
     return max(cells, 64) if kind.startswith(_STABLE) and early else cells
-
-
-def _read(path: Path) -> Values:
-    try:
-        if path.stat().st_size > MAX_YAML_BYTES:
-            raise ValueError("it is too large")
-        values = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise PresetError(f"{path} is no readable configuration: {reason}.") from error
-    if not isinstance(values, dict):
-        raise PresetError(f"{path} must hold a JSON object.")
-    return values
 
 
 def _check_fixed(about: Values, fixed: Values, where: str) -> None:
@@ -193,7 +179,7 @@ def _conditioning(kind: str, folder: Path) -> Values:
 
 def _bert(folder: Path) -> Values:
     where = str(folder / "bert" / "config.json")
-    about = _read(Path(where))
+    about = read_json(Path(where))
     _check_fixed(about, _TEXT_FIXED, where)
     return {
         "kind": "text",
@@ -207,7 +193,7 @@ def _bert(folder: Path) -> Values:
 
 def _clip(folder: Path) -> Values:
     where = str(folder / "text_encoder" / "config.json")
-    about = _read(Path(where))
+    about = read_json(Path(where))
     width = _whole(about, "hidden_size", where)
     shape = {"intermediate_size": 4 * width, "num_attention_heads": width // CLIP_HEAD_DIM}
     _check_fixed(about, _CLIP_FIXED | shape, where)

@@ -6,11 +6,11 @@ those of CLIP's vocabulary.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from ldm.catalog.architecture import CLIP_TOKENS
+from ldm.catalog.parsing import read_json
 from ldm.errors import PresetError
 
 MAX_BYTES = 16 * 2**20  # of each file; CLIP's own tokenizer.json has 2 MB
@@ -56,13 +56,7 @@ def _added(folder: Path) -> dict[int, Any]:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(_text(path)) if path.exists() else {}
-    except (ValueError, RecursionError) as error:
-        raise PresetError(f"{path} is no readable configuration.") from error
-    if not isinstance(values, dict):
-        raise PresetError(f"{path} must hold a JSON object.")
-    return values
+    return read_json(path, MAX_BYTES) if path.exists() else {}
 
 
 def _text(path: Path) -> str:

@@ -44,6 +44,24 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
+def read_json(path: Path, most: int = MAX_YAML_BYTES) -> dict[str, Any]:
+    """Read a JSON object, of at most `most` bytes.
+
+    Raises:
+        PresetError: If the file cannot be read, is too large or holds anything else.
+    """
+    try:
+        if path.stat().st_size > most:
+            raise ValueError("it is too large")
+        values = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise PresetError(f"{path} is no readable configuration: {reason}.") from error
+    if not isinstance(values, dict):
+        raise PresetError(f"{path} must hold a JSON object.")
+    return values
+
+
 def parse(
     schema: type[_T], values: Mapping[str, Any], where: str, derived: Collection[str] = ()
 ) -> _T:

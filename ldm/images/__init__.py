@@ -24,8 +24,8 @@ from ldm.images.files import (
     TITLE,
     check_size,
     grey_step,
-    has_transparency,
     loaded,
+    opacity,
     open_image,
     readable,
     title_of,
@@ -106,11 +106,10 @@ class EncodedImage:
         Raises:
             RequestError: If the file is no usable picture.
         """
-        if not has_transparency(path):
+        opaque = opacity(path)
+        if opaque is None or opaque.min() >= MARKED:
             return None
-        white, black = (np.asarray(open_image(path, ground)) for ground in ("white", "black"))
-        gone = (white[..., 0].astype(np.int16) - black[..., 0] >= MARKED).astype(np.uint8)
-        return gone if gone.any() else None
+        return (opaque < MARKED).astype(np.uint8)
 
     @classmethod
     def labels_from_file(cls, path: Path) -> EncodedImage:

@@ -38,21 +38,34 @@ def open_image(path: Path, ground: str = "white") -> Image.Image:
     """
     path = Path(path)
     with readable(path, "PNG and JPEG work"):
-        image = Image.open(path, formats=FORMATS)
-        check_size(image, path.name)
-        if isinstance(grey := image.info.get("transparency"), int):  # Pillow scales the rest alone
-            image.info["transparency"] = grey * grey_step(path)
-        return flattened(ImageOps.exif_transpose(image), ground)
+        return flattened(ImageOps.exif_transpose(_opened(path)), ground)
 
 
-def has_transparency(path: Path) -> bool:
-    """Whether a picture file says that some of it may be transparent; nothing is decoded.
+def opacity(path: Path) -> np.ndarray | None:
+    """Return how opaque each pixel of a picture file is, upright: (H, W) uint8, 0 to 255.
+
+    None: all of it is; this is told without decoding it.
 
     Raises:
-        RequestError: If the file is no picture.
+        RequestError: As `open_image`.
     """
-    with readable(path, "PNG and JPEG work"), Image.open(path, formats=FORMATS) as image:
-        return image.has_transparency_data
+    path = Path(path)
+    with readable(path, "PNG and JPEG work"):
+        image = _opened(path)
+        if not image.has_transparency_data:
+            return None
+        image = ImageOps.exif_transpose(image)
+        image = _of_8_bits(image) if image.mode.startswith("I;16") else image
+        return np.asarray(image.convert("RGBA").getchannel("A"))
+
+
+def _opened(path: Path) -> Image.Image:
+    """Open a picture file without decoding it; its transparent grey is that of its values."""
+    image = Image.open(path, formats=FORMATS)
+    check_size(image, path.name)
+    if isinstance(grey := image.info.get("transparency"), int):  # Pillow scales the rest alone
+        image.info["transparency"] = grey * grey_step(path)
+    return image
 
 
 def upright(image: Image.Image, ground: str = "white") -> Image.Image:
