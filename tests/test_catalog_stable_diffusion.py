@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from ldm.catalog.build import build_model
 from ldm.catalog.registry import load_preset
@@ -130,6 +131,30 @@ def test_a_diffusers_folder_makes_what_the_library_makes_of_it(folders, kind, pr
     expected = recorded(kind)
     assert expected.std() > 1
     assert (last.x_t - expected).abs().max() < tolerance * expected.abs().max()
+
+
+def test_a_word_that_a_folder_has_learned_is_read_with_its_own_embedding(tmp_path):
+    """As textual inversion leaves it: one more row of the embeddings, and the word's id."""
+    folder = tmp_path / "models" / "learned"
+    write_folder(folder, TEXT)
+    weights = load_file(folder / "text_encoder" / "model.safetensors")
+    name = next(name for name in weights if name.endswith("token_embedding.weight"))
+    row = torch.full_like(weights[name][:1], 0.5)
+    save_file(
+        weights | {name: torch.cat([weights[name], row])},
+        folder / "text_encoder" / "model.safetensors",
+    )
+    config = folder / "text_encoder" / "config.json"
+    about = json.loads(config.read_text())
+    config.write_text(json.dumps(about | {"vocab_size": len(weights[name]) + 1}))
+    (folder / "tokenizer").mkdir()
+    words = {"<my-cat>": len(weights[name])}
+    (folder / "tokenizer" / "added_tokens.json").write_text(json.dumps(words))
+    with ModelManager(device="cpu", models_dir=folder.parent).use("learned") as model:
+        ids = model.tokenizer(["a photo of <my-cat>"])[0].tolist()
+        assert ids[4] == len(weights[name]) == 49408
+        said = [model.condition([text]).context for text in ("a <my-cat>", "a < my - cat >")]
+        assert (said[0] - said[1]).abs().max() > 0.1
 
 
 @pytest.mark.parametrize(("kind", "budget"), [(TEXT, "12MiB"), (HOLE, "4MiB")])

@@ -17,9 +17,8 @@ from ui.stage import FOLLOWERS, Stage, Updates, follow, starts_run
 from ui.unfinished import Kept
 from ui.words import strip
 
-PLACE = re.compile(
-    r"(?P<day>\d{4}-\d\d-\d\d)/(?P<file>\w[\w .,()+-]*\.png)"
-)  # of a picture that was made
+# of a picture that was made: the folder of its day, and its file
+PLACE = re.compile(r"(?P<day>\d{4}-\d\d-\d\d)/(?P<file>\w[\w .,()+-]*\.png)")
 
 
 def resume_on_load(  # noqa: PLR0913  (what a page is made of)

@@ -102,11 +102,11 @@ document.addEventListener("click", (event) => {
   if (event.target.closest?.(".lc-examples .thumbnail-lg")) fillIn(studio);
   const button = event.target.closest?.(STARTS);
   if (!button) return;
-  const isHeld = event.isTrusted && event.timeStamp - (button.pressed ?? -TWICE_MS) < TWICE_MS;
+  const isTwice = event.isTrusted && event.timeStamp - (button.pressed ?? -TWICE_MS) < TWICE_MS;
   if (event.isTrusted) button.pressed = event.timeStamp;
-  if (!isHeld && !studio.filling && isLookedFor()) return;
+  if (!isTwice && !studio.filling && isLookedFor()) return;
   event.stopImmediatePropagation();
-  if (isHeld) return;
+  if (isTwice) return;
   if (!studio.filling) { // is the app still the one that the page is of?
     lookForNewApp().then((isNew) => { if (!isNew) button.click(); });
     return;

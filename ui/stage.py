@@ -67,12 +67,8 @@ class Stage:
     @property
     def outputs(self) -> list[gr.components.Component]:
         """All components that a run updates."""
-        return [*self.started, *self.shown]
-
-    @property
-    def started(self) -> list[gr.components.Component]:
-        """The components that the start of a run updates."""
-        return [self.go, self.stop, self.status, self.sign, self.queue.line, *self.others]
+        told = [self.status, self.sign, self.queue.line]
+        return [self.go, self.stop, *told, *self.others, *self.shown]
 
     @property
     def shown(self) -> list[gr.components.Component]:

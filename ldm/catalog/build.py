@@ -20,7 +20,7 @@ from ldm.catalog.architecture import (
 )
 from ldm.catalog.layout_tokens import LayoutTokens
 from ldm.catalog.schema import Preset
-from ldm.catalog.tokenizer import TOKENIZERS, Tokenizer
+from ldm.catalog.tokenizer import Tokenizer, tokenizer_of
 from ldm.diffusion.schedule import NoiseSchedule
 from ldm.errors import PresetError
 from ldm.latent_diffusion import LatentDiffusion
@@ -205,6 +205,4 @@ def _schedule(about: ScheduleConfig) -> NoiseSchedule:
 def _tokenizer(about: ConditionerConfig) -> Tokenizer | LayoutTokens | None:
     if about.kind == "tokens":
         return LayoutTokens(about.vocab_size, about.max_seq_len)
-    if about.vocabulary is None:
-        return None
-    return TOKENIZERS[about.kind](about.vocabulary, about.max_seq_len)
+    return tokenizer_of(about)

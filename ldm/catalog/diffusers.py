@@ -65,12 +65,12 @@ _UNET_FIXED: Values = {
 _FIRST_STAGE_FIXED: Values = {"act_fn": "silu", "norm_num_groups": 32}
 _TEXT_FIXED: Values = {"activation_function": "gelu", "encoder_attention_heads": 8, "head_dim": 64}
 _CLIP_FIXED: Values = {"hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
-# The time steps of a run are ours, but a model that was distilled to few of its own needs those.
 _SCHEDULER_FIXED: Values = {
     "trained_betas": None,
     "rescale_betas_zero_snr": False,
     "thresholding": False,
 }
+# The time steps of a run are ours, but a model that was distilled to few of its own needs those.
 _FEW_STEPS = "trailing"
 
 

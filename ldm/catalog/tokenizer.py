@@ -6,7 +6,7 @@ import of `transformers`, which takes a second before the first picture, is avoi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tokenizers.implementations import BertWordPieceTokenizer
     from torch import Tensor
 
-    from ldm.catalog.schema import Preset
+    from ldm.catalog.architecture import ConditionerConfig
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -93,22 +93,18 @@ class WordPiece:
 
 
 Tokenizer = WordPiece | BytePairs
-# by kind of the conditioner
-TOKENIZERS: Mapping[str, type[Tokenizer]] = {"text": WordPiece, "clip": BytePairs}
 
 
-def tokenizer_of(preset: Preset) -> Tokenizer | None:
-    """Return the tokenizer of a preset's sentences, without its model; None: it reads none."""
-    about = preset.architecture.conditioner
+def tokenizer_of(about: ConditionerConfig) -> Tokenizer | None:
+    """Return the tokenizer of a model's sentences, without the model; None: it reads none."""
     if about.vocabulary is None:
         return None
     written = about.vocabulary.stat().st_mtime_ns if about.vocabulary.exists() else 0
-    learned = {"learned": about.learned} if about.learned else {}
-    return _tokenizer(about.kind, about.vocabulary, about.max_seq_len, written, **learned)
+    return _tokenizer(about, written)
 
 
 @lru_cache(maxsize=4)  # an estimate after each change asks for it
-def _tokenizer(
-    kind: str, vocabulary: Path, max_length: int, _written: int, **more: tuple[str, ...]
-) -> Tokenizer:
-    return TOKENIZERS[kind](vocabulary, max_length, **more)
+def _tokenizer(about: ConditionerConfig, _written: int) -> Tokenizer:
+    if about.kind == "clip":
+        return BytePairs(about.vocabulary, about.max_seq_len, about.learned)
+    return WordPiece(about.vocabulary, about.max_seq_len)

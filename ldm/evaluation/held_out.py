@@ -76,7 +76,7 @@ def require_landscapes(preset: Preset) -> None:
     if preset.task == "unconditional" and (preset.is_own or preset.origin != "shipped"):
         raise PresetError(f"{preset.name} draws other pictures; {on}.")
     if preset.task == "text-to-image":
-        tokenizer = tokenizer_of(preset)
+        tokenizer = tokenizer_of(preset.architecture.conditioner)
         words = [word for word in captions.vocabulary() if word.isalpha()]
         if tokenizer is not None and (unknown := tokenizer.unknown_words(" ".join(words))):
             raise PresetError(

@@ -257,7 +257,8 @@ class Studio:
         request = request.request if isinstance(request, Progression) else request
         preset, request = self._resolved(request)
         found = self.machine.estimate(calibration_key(preset), request, self._resources(None))
-        return found and replace(found, notes=notes_on(request, tokenizer_of(preset)))
+        tokenizer = tokenizer_of(preset.architecture.conditioner)
+        return found and replace(found, notes=notes_on(request, tokenizer))
 
     def _resolved(self, request: Any) -> tuple[Preset, Any]:
         """Return the preset of a request, and the request with all fields filled in and checked.
