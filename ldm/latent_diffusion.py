@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ldm.diffusion.conditioning import Conditioning
-from ldm.diffusion.guidance import as_eps
+from ldm.diffusion.guidance import as_eps, known_outside
 from ldm.diffusion.schedule import NoiseSchedule
 from ldm.models.boxes import drawn_boxes
 from ldm.models.conditioners import one_hot
 from ldm.models.first_stage import DiagonalGaussian, mode_of
-from ldm.models.hole import pull_push
+from ldm.models.hole import pull_push, touched
 from ldm.models.preview import fitted_colours
 
 CUDA_CELLS = 8 * 64 * 64  # latent cells of a batch on CUDA: larger batches are hardly faster
@@ -115,8 +115,17 @@ class LatentDiffusion(nn.Module):
 
     @property
     def fills_by_words(self) -> bool:
-        """Whether an inpainting model can be told what to make in a hole."""
-        return self.conditioning == "hybrid"
+        """Whether a model can be told what to make in a hole."""
+        return self.conditioning in ("crossattn", "hybrid")
+
+    @property
+    def sees_holes(self) -> bool:
+        """Whether the UNet is shown what is around a hole; otherwise its predictions are corrected.
+
+        Only models that see them were trained on holes; others are sampled as in RePaint, see
+        `ldm.diffusion.guidance.known_outside`.
+        """
+        return self.conditioning in ("concat", "hybrid")
 
     @property
     def centres_on_guess(self) -> bool:
@@ -255,6 +264,9 @@ class LatentDiffusion(nn.Module):
         `smooth_holes` get the hole filled with the colours around it instead. Stable Diffusion's
         (`grey_holes`) get a grey one, scaled latents, and the mask before them, in [0, 1].
 
+        Models that do not see holes keep what is known of the picture: the latents around the hole,
+        filled smoothly, and all cells that the hole touches as the part to make.
+
         Args:
             image: (B, 3, H, W) in [-1, 1].
             mask: (B, 1, H, W); 1 = generate, 0 = keep.
@@ -269,6 +281,9 @@ class LatentDiffusion(nn.Module):
             latents = self.encode(image.masked_fill(mask.bool(), 0.0))
             mask = F.interpolate(mask, size=latents.shape[2:], mode="nearest")
             return Conditioning(concat=torch.cat([mask, latents], dim=1))
+        if not self.sees_holes:
+            latents = self.encode(pull_push(image, mask))
+            return Conditioning(known=torch.cat([latents, touched(mask, self.factor)], dim=1))
         fill = pull_push(image, mask) if self.smooth_holes else image.masked_fill(mask.bool(), -1.0)
         latents = self._code(fill)
         mask = F.interpolate(2 * mask - 1, size=latents.shape[2:], mode="nearest")
@@ -300,7 +315,10 @@ class LatentDiffusion(nn.Module):
         output = self.unet(
             x[:pictures].to(self.dtype), t[:pictures], context=cond.context, y=cond.label
         )
-        return as_eps(output.to(x_t.dtype), x_t, t, self.schedule, self.prediction)
+        eps = as_eps(output.to(x_t.dtype), x_t, t, self.schedule, self.prediction)
+        if cond.known is None:
+            return eps
+        return known_outside(eps, x_t, t, self.schedule, cond.known)
 
     def guess(self, concat: Tensor) -> Tensor:
         """Return the smooth filling in an inpainting `concat`, as scaled latents (B, C, h, w)."""

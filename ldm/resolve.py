@@ -21,23 +21,34 @@ def resolve(request: Any, preset: Preset) -> Any:
     if preset.task not in PRESET_TASKS[request.task]:
         raise RequestError(f"{preset.name} does {preset.task}, not {request.task}.")
     width, height = _size(request, preset)
+    usual = preset.defaults_for(request.task)
     defaults = {
         "width": width,
         "height": height,
-        "steps": preset.defaults.steps,
-        "sampler": preset.defaults.sampler,
-        "guidance_scale": preset.defaults.guidance_scale,
-        "temperature": preset.defaults.temperature,
-        "coarse": preset.defaults.coarse,
-        "working_size": 2 * max(preset.width, preset.height),
+        "steps": usual.steps,
+        "sampler": usual.sampler,
+        "guidance_scale": usual.guidance_scale,
+        "temperature": usual.temperature,
+        "coarse": usual.coarse,
+        "working_size": _working_size(preset),
         "seed": new_seed(),
     }
     names = {field.name for field in fields(request)}
     missing = {n: v for n, v in defaults.items() if n in names and getattr(request, n) is None}
     request = replace(request, variations=with_seeds_drawn(request.variations), **missing)
     if request.eta is None:
-        request = replace(request, eta=preset.defaults.eta_for(request.sampler))
+        request = replace(request, eta=usual.eta_for(request.sampler))
     return request
+
+
+def _working_size(preset: Preset) -> int:
+    """Return the longer side in px at which a model sees the area around a hole.
+
+    One that was not trained on holes gets the size at which its pictures hold together.
+    """
+    if preset.task == "text-to-image":
+        return max(preset.usual_sides)
+    return 2 * max(preset.width, preset.height)
 
 
 def _size(request: Any, preset: Preset) -> tuple[int, int]:

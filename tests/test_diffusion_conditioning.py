@@ -14,13 +14,19 @@ def example():
         concat=torch.arange(24.0).view(1, 2, 3, 4),
         context=torch.arange(15.0).view(1, 3, 5),
         label=torch.tensor([7]),
+        known=torch.arange(36.0).view(1, 3, 3, 4),
     )
 
 
-def test_only_concat_has_a_place():
+def test_only_maps_have_a_place():
     cond = example()
     cropped = cond.crop(slice(1, 3), slice(0, 2))
     assert torch.equal(cropped.concat, cond.concat[:, :, 1:3, 0:2])
+    assert torch.equal(cropped.known, cond.known[:, :, 1:3, 0:2])
+    halved = cond.resized(3, 2)
+    for name in ("concat", "known"):
+        whole = getattr(cond, name)
+        assert torch.equal(getattr(halved, name), whole.unflatten(3, (2, 2)).mean(4)), name
     assert cropped.context is cond.context
     assert cropped.label is cond.label
     assert Conditioning().crop(slice(0, 1), slice(0, 1)) == Conditioning()
@@ -39,9 +45,9 @@ def test_copies_stay_copies():
 
 def test_cat_puts_the_other_after():
     cond = example()
-    other = Conditioning(cond.concat + 100, cond.context + 100, cond.label + 1)
+    other = Conditioning(cond.concat + 100, cond.context + 100, cond.label + 1, cond.known + 100)
     both = cond.cat(other)
-    for name in ("concat", "context", "label"):
+    for name in ("concat", "context", "label", "known"):
         assert torch.equal(getattr(both, name)[:1], getattr(cond, name))
         assert torch.equal(getattr(both, name)[1:], getattr(other, name))
 

@@ -198,10 +198,14 @@ def test_a_damaged_mask_is_told_when_it_is_restored(tmp_path):
 
 
 def test_a_model_is_told_by_sizes_that_its_tab_has():
-    told = {name: about_model(load_preset(f"demo-{name}")) for name in ("inpaint", "semantic")}
+    names = ("inpaint", "semantic")
+    told = {name: about_model(load_preset(f"demo-{name}"), name) for name in names}
     assert all("Trained at 128 × 128 px." in text for text in told.values())
     assert "multiples" not in "".join(told.values())
-    assert "in multiples of 16" in about_model(load_preset("demo-layout"))
+    assert "in multiples of 16" in about_model(load_preset("demo-layout"), "layout")
+    text = load_preset("demo-text-to-image")
+    assert "in multiples of 16" in about_model(text, "text-to-image")
+    assert "not trained on holes" in about_model(text, "inpaint")
 
 
 def test_gradio_takes_the_components():

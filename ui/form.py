@@ -35,6 +35,10 @@ LARGER = {
     "inpaint": "It sees what is around the mask; the picture may have any size.",
     "semantic": "Larger maps show more of the land.",
 }
+UNTRAINED = (
+    "It was not trained on holes: what is around one is put back in every step. Describe the whole "
+    "picture, not only what is new."
+)
 RATIOS = ((1, 1), (3, 2), (2, 1), (4, 1), (2, 3))  # width, height
 
 
@@ -152,10 +156,16 @@ class Form:
             chooser = self.add(
                 "preset", kind=gr.Dropdown, choices=choices, value=self.start.name, info=None
             )
-            about = gr.HTML(about_model(self.start), padding=False, **self.named("trained"))
+            about = gr.HTML(
+                about_model(self.start, self.task), padding=False, **self.named("trained")
+            )
             if sized:
                 self._size(chooser)
-        chooser.change(lambda name: about_model(find_preset(name)), chooser, about, **QUIET)
+
+        def told(name: str) -> str:
+            return about_model(find_preset(name), self.task)
+
+        chooser.change(told, chooser, about, **QUIET)
 
     def _size(self, chooser: Component) -> None:
         with gr.Row(elem_classes="ratios"):
@@ -214,17 +224,17 @@ class Form:
     def _default(self, name: str, preset: Preset) -> Any:
         """The field's default in the preset, else in the request; "" for None."""
         given = next(f.default for f in fields(self.request_type) if f.name == name)
-        given = getattr(preset.defaults, name, given)
+        given = getattr(preset.defaults_for(self.task), name, given)
         return "" if given is None else given
 
     def _defaults_follow(self) -> None:
         """Fill in a preset's defaults when the user chooses it, and note that the user chose it."""
-        names = [name for name in preset_values(self.start) if name in self.inputs]
+        names = [name for name in preset_values(self.start, self.task) if name in self.inputs]
         self.by_hand = gr.Checkbox(visible=False)  # the browser remembers it, see ui/page.js
 
         def choose(name: str, image: Any = None) -> list[Any]:
             preset = find_preset(name)
-            values = preset_values(preset) | (
+            values = preset_values(preset, self.task) | (
                 start.sides_like(Path(image.path), preset) if image else {}
             )
             return [True, *(values[n] for n in names)]
@@ -250,14 +260,16 @@ def _title(preset: Preset) -> str:
     return preset.title if preset.is_on_disk else f"{preset.title} (not on this machine)"
 
 
-def about_model(preset: Preset) -> str:
-    """A note on a preset as HTML: trained size or factor, or how to get it if it is missing.
+def about_model(preset: Preset, task: str) -> str:
+    """A note on a preset in a task as HTML: its trained size or factor, or how to get it.
 
     The preset's texts are escaped, since presets may come from third parties.
     """
     if preset.is_on_disk and preset.task == "upscale":
         about = preset.description or f"Makes pictures {preset.factor} times as large."
         return f"<p>{html.escape(about)}</p>"
+    if preset.is_on_disk and task == "inpaint" != preset.task:
+        return f"<p>{UNTRAINED}</p>"
     if preset.is_on_disk:
         of_size = LARGER_SIZES if preset.origin == "shipped" else OF_ANYTHING
         larger = LARGER.get(preset.task, of_size).format(preset.size_multiple)
@@ -268,10 +280,10 @@ def about_model(preset: Preset) -> str:
     )
 
 
-def preset_values(preset: Preset) -> Values:
-    """A preset's size and defaults, by input name; no tab has all of these inputs."""
+def preset_values(preset: Preset, task: str) -> Values:
+    """A preset's size and defaults for a task, by input name; no tab has all of these inputs."""
     width, height = preset.usual_sides
-    return {"width": width, "height": height} | asdict(preset.defaults)
+    return {"width": width, "height": height} | asdict(preset.defaults_for(task))
 
 
 def sides_of(preset: Preset, across: int, down: int) -> tuple[int, int]:

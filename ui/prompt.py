@@ -55,8 +55,9 @@ class Reader:
 
     @classmethod
     def of(cls, made: Form) -> Reader:
-        """Choose among the presets of a tab that come with the program."""
-        reads = (p for p in made.presets if p.fills_by_words and p.is_on_disk and not p.is_own)
+        """Choose among the presets of a tab that come with the program, trained for its task."""
+        usual = (p for p in made.presets if p.task == made.task and p.is_on_disk and not p.is_own)
+        reads = (preset for preset in usual if preset.fills_by_words)
         return cls(made.start, None if made.start.fills_by_words else next(reads, None))
 
     def suited(self, values: Values, *, back: bool = False) -> Values:

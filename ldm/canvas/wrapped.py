@@ -8,7 +8,7 @@ h, w: rows and columns of the canvas.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -65,8 +65,6 @@ def wrapped(denoise: Denoise, wrap: Wrap) -> Denoise:
 
     def denoise_around(x_t: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
         h, w = x_t.shape[2:]
-        if cond.concat is not None:
-            cond = replace(cond, concat=wrap.pad(cond.concat))
-        return wrap.cut(denoise(wrap.pad(x_t), t, cond), h, w)
+        return wrap.cut(denoise(wrap.pad(x_t), t, cond.with_maps(wrap.pad)), h, w)
 
     return denoise_around

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ldm.catalog.architecture import SENTENCE_KINDS, Architecture, check_choice
@@ -166,8 +166,8 @@ class Preset:
 
     @property
     def fills_by_words(self) -> bool:
-        """Whether an inpainting model can be told what to make in a hole."""
-        return self.architecture.conditioning == "hybrid"
+        """Whether it can be told what to make in a hole: an inpainting model, or any of text."""
+        return self.architecture.conditioning == "hybrid" or self.task == "text-to-image"
 
     @property
     def schedule_length(self) -> int:
@@ -193,6 +193,16 @@ class Preset:
         """The `words` as (title, words or phrases) of each line."""
         parts = (line.partition(": ") for line in self.words)
         return tuple((title, tuple(words.split(", "))) for title, _, words in parts)
+
+    def defaults_for(self, task: str) -> Defaults:
+        """Return the defaults for requests of a task, of those that the preset can run.
+
+        A text model was not trained on holes. What it makes in one fits what is around it better if
+        every step draws new noise, as RePaint's do (arXiv:2201.09865).
+        """
+        if task == "inpaint" != self.task:
+            return replace(self.defaults, sampler="ddim", eta=1.0)
+        return self.defaults
 
     @property
     def usual_sides(self) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """The conditioning: what the denoiser is given besides x_t and t.
 
-B: batch; K, h, w: channels and sides of concatenated maps; L, D: context tokens and their width.
+B: batch; C, h, w: channels and sides of the latents; K: channels of concatenated maps; L, D:
+context tokens and their width.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from ldm.diffusion.resizing import averaged
 
 @dataclass(frozen=True)
 class Conditioning:
-    """The three ways to condition a UNet; None where a way is not used.
+    """The three ways to condition a UNet, and what is known of its output; None where not used.
 
     Args:
         concat: Channels concatenated to x_t, (B, K, h, w).
         context: Tokens for cross-attention, (B, L, D).
         label: Class ids whose embedding is added to the time embedding, (B,) int64.
+        known: For a model that was not trained on holes: the latents x0 outside of a hole, and as
+            the last channel 1 where the picture is made and 0 where it is known, (B, C + 1, h, w).
         copies: Number of conditions per picture: the batch is this many copies of the same pictures
             at the same time steps, one copy after the other. What does not depend on the condition
             may be computed once for all copies.
@@ -31,6 +34,7 @@ class Conditioning:
     concat: Tensor | None = None
     context: Tensor | None = None
     label: Tensor | None = None
+    known: Tensor | None = None
     copies: int = 1
     concat_is_shared: bool = False
 
@@ -57,16 +61,19 @@ class Conditioning:
         return ours, theirs
 
     def crop(self, rows: slice, columns: slice) -> Conditioning:
-        """Return the conditioning of one window of the latent grid; only `concat` is cropped."""
-        if self.concat is None:
-            return self
-        return replace(self, concat=self.concat[:, :, rows, columns])
+        """Return the conditioning of one window of the latent grid; only maps are cropped."""
+        return self.with_maps(lambda part: part[:, :, rows, columns])
 
     def resized(self, h: int, w: int) -> Conditioning:
-        """Return the conditioning of the canvas at another size; only `concat` is resized."""
-        if self.concat is None:
+        """Return the conditioning of the canvas at another size; only maps are resized."""
+        return self.with_maps(lambda part: averaged(part, (h, w)))
+
+    def with_maps(self, change: Callable[[Tensor], Tensor]) -> Conditioning:
+        """Change the parts that lie on the canvas: `concat` and `known`."""
+        if self.concat is None and self.known is None:
             return self
-        return replace(self, concat=averaged(self.concat, (h, w)))
+        concat, known = (p if p is None else change(p) for p in (self.concat, self.known))
+        return replace(self, concat=concat, known=known)
 
     def cat(self, other: Conditioning) -> Conditioning:
         """Concatenate this batch and `other`; `copies` is 1 in the result.
@@ -104,8 +111,8 @@ class Conditioning:
             )
         )
 
-    def _parts(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        return self.concat, self.context, self.label
+    def _parts(self) -> tuple[Tensor | None, ...]:
+        return self.concat, self.context, self.label, self.known
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Conditioning:
         parts = (None if part is None else change(part) for part in self._parts())

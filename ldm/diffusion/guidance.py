@@ -75,29 +75,31 @@ def held(eps: Eps, schedule: NoiseSchedule, small: Tensor, strength: float) -> E
     return held_eps
 
 
-def known_outside(eps: Eps, schedule: NoiseSchedule, known: Tensor, mask: Tensor) -> Eps:
+def known_outside(
+    eps: Tensor, x_t: Tensor, t: Tensor, schedule: NoiseSchedule, known: Tensor
+) -> Tensor:
     """Keep what is known of a picture: inpainting by a model that was not trained for it.
 
-    Outside the mask each predicted x0 is replaced by what is known (as in RePaint,
+    Outside of the hole the predicted x0 is replaced by what is known (as in RePaint,
     arXiv:2201.09865, Alg. 1, for any sampler). A run that starts from
     `schedule.q_sample(known, T, noise)` then has the known latents under their own noise there, at
-    every step, and ends in them, but for the noise of t = 0 that some samplers leave.
+    every step, and ends in them, but for the noise of t = 0 that some samplers leave. So does, with
+    the steps that follow the first, one that starts from pure noise.
 
     Args:
-        eps: (x_t (B, C, h, w), t (B,)) -> eps.
+        eps: Predicted noise, (B, C, h, w).
+        x_t: (B, C, h, w).
+        t: (B,) int64.
         schedule: Noise schedule of the model's training.
-        known: (B or 1, C, h, w), x0; its values inside the mask do not matter.
-        mask: (B or 1, 1, h, w) bool, True where the picture is made.
+        known: (B, C + 1, h, w): x0, whose values in the hole do not matter, and as the last channel
+            1 in the hole, 0 outside, or a share of both.
 
     Returns:
-        (x_t, t) -> eps of the corrected x0.
+        eps of the corrected x0, (B, C, h, w).
     """
-
-    def with_known(x: Tensor, t: Tensor) -> Tensor:
-        x0 = schedule.predict_x0(x, t, eps(x, t))
-        return schedule.predict_eps(x, t, torch.where(mask, x0, known.to(x0)))
-
-    return with_known
+    x0, hole = known.to(x_t).split(x_t.shape[1], dim=1)
+    made = schedule.predict_x0(x_t, t, eps)
+    return schedule.predict_eps(x_t, t, hole * made + (1 - hole) * x0)
 
 
 def as_eps(

@@ -39,6 +39,11 @@ def pull_push(image: Tensor, hole: Tensor, relaxations: int = 0) -> Tensor:
     return filled
 
 
+def touched(hole: Tensor, factor: int) -> Tensor:
+    """Return the latent cells that a hole touches: (B, 1, factor h, factor w) -> (B, 1, h, w)."""
+    return F.max_pool2d(hole, factor)
+
+
 def _neighbours_mean(image: Tensor) -> Tensor:
     """Return the mean of each pixel and its four neighbours; the border is replicated."""
     padded = F.pad(image, (1, 1, 1, 1), mode="replicate")

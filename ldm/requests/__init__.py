@@ -321,5 +321,6 @@ REQUESTS: dict[str, type] = {request_type.task: request_type for request_type in
 PRESET_TASKS: dict[str, tuple[str, ...]] = {
     **{task: (task,) for task in REQUESTS},
     "class-conditional": ("class-conditional", "unconditional"),
+    "inpaint": ("inpaint", "text-to-image"),  # the latter were not trained on holes
 }
 """Task name -> the tasks of the presets that can run such a request."""

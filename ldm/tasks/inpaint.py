@@ -144,7 +144,7 @@ def _read(
         lambda _: Progress("reading the picture"),
     )
     h, w = (side // factor for side in touched.shape)
-    return replace(cond, concat=wrap.cut(cond.concat, h, w))
+    return cond.with_maps(lambda part: wrap.cut(part, h, w))
 
 
 def _turn(marked: np.ndarray) -> int:

@@ -194,4 +194,4 @@ def received(path: Path, usual: Preset) -> Values:
     picture = EncodedImage.from_file(path)
     painting = Painting(np.zeros(picture.size[::-1], np.uint8), picture)
     new = {"painting": painting} | dict.fromkeys(SIDES, 0) | dict.fromkeys(PROMPTS, "")
-    return new | {"preset": usual.name} | preset_values(usual)
+    return new | {"preset": usual.name} | preset_values(usual, Inpaint.task)

@@ -85,7 +85,9 @@ def model_for(made_here: bool) -> Values:
     them; the other preset keeps them.
     """
     preset = find_preset(WORN if made_here else CLEAN)
-    return {"preset": preset.name} | preset_values(preset) if preset.is_on_disk else {}
+    return (
+        {"preset": preset.name} | preset_values(preset, Upscale.task) if preset.is_on_disk else {}
+    )
 
 
 def is_made_here(path: Path) -> bool:
