@@ -28,7 +28,7 @@ def finder(tmp_path):
         request = ClassConditional(class_index=number, width=64, height=64, **about)
         metadata.save(path, np.zeros((4, 4, 3), np.uint8), request)
     with gr.Blocks():
-        search, _ = history._search({"class-conditional": "Classes"})
+        search, *_ = history._search({"class-conditional": "Classes"})
     return history.Finder(kept, Thumbnails(tmp_path), search)
 
 

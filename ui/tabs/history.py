@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from ldm.errors import LDMError
 from ldm.history import OUTPUTS, Entry, History
+from ui import several
 from ui.controls import QUIET, named
 from ui.favourite import STAR, STARRED_ONE
 from ui.finder import ANY, STARRED, Asked, Finder, Search, in_words
-from ui.gallery import downloads, putting_back, strip_of_pictures
+from ui.gallery import downloads, putting_back, strip_of_pictures, zipped
 from ui.run import Picture, Visit, fail
+from ui.several import MARKED, Several
 from ui.stage import Updates
 from ui.thumbnails import Thumbnails
 from ui.wall import look_closer, send_buttons, wall
@@ -23,6 +27,7 @@ TASK = "history"  # used like a task name in element ids
 TITLE = "History"
 HINT = "Choose a picture: it comes here, and from here back to the tab that made it."
 PLACEHOLDER = "sunset, 1234, 23 Nov"
+Removed = list[list[Entry]]  # what was removed together, each time
 LOOKING = "<p>Looking for the pictures…</p>"  # until the first answer
 
 
@@ -49,7 +54,7 @@ class Chosen:
     send: dict[str, gr.Button]
     remove: gr.Button
     back: gr.Button  # puts back the picture that was removed last
-    removed: gr.State  # list[Entry]
+    removed: gr.State  # Removed
 
     @property
     def outputs(self) -> list[gr.components.Component]:
@@ -73,7 +78,7 @@ def create(room: gr.Tab, history: History, thumbnails: Thumbnails, titles: dict[
     """
     with gr.Row(**named(TASK, "studio")):
         with gr.Column(**named(TASK, "left")):
-            search, restore = _search(titles)
+            search, restore, bar = _search(titles)
         with gr.Column(**named(TASK, "right")):
             chosen = _chosen()
     finder = Finder(history, thumbnails, search)
@@ -83,12 +88,12 @@ def create(room: gr.Tab, history: History, thumbnails: Thumbnails, titles: dict[
         box.change(finder.look, search.asked[:3], search.outputs, **about)
     search.more.click(finder.more, search.asked, search.outputs, **QUIET)
     downloads(TASK, search.save, search.archive, _paths_of, search.found)
-    _connect(finder, chosen, titles)
+    _connect(Acts(finder, chosen, titles), bar)
     _look_back(room, history, chosen)
     return Past(history, chosen.visit, chosen.reopen, restore, chosen.send)
 
 
-def _search(titles: dict[str, str]) -> tuple[Search, gr.UploadButton]:
+def _search(titles: dict[str, str]) -> tuple[Search, gr.UploadButton, Several]:
     with gr.Row(**named(TASK, "words")):
         about = {"placeholder": PLACEHOLDER, "max_lines": 1}
         words = gr.Textbox(label="Search", **about, **named(TASK, "search"))
@@ -97,13 +102,15 @@ def _search(titles: dict[str, str]) -> tuple[Search, gr.UploadButton]:
         task = gr.Dropdown(kinds, value=ANY, label="Show", **named(TASK, "task"))
     count = gr.HTML(LOOKING, padding=False, **named(TASK, "trained"))
     gallery = strip_of_pictures(label="Pictures that were found", **named(TASK, "results"))
+    bar = several.create(TASK)
     more = gr.Button("Show more", size="sm", visible=False, **named(TASK, "more"))
     with gr.Row(**named(TASK, "tools")):
         restore = gr.UploadButton("Restore from PNG", size="sm", **named(TASK, "restore"))
         save = gr.Button("Download these", size="sm", visible=False, **named(TASK, "save"))
+        gr.Button("Choose several", size="sm", **named(TASK, "several-begin"))
         archive = gr.DownloadButton(visible="hidden", **named(TASK, "archive"))
     parts = (words, task, count, gr.State([]), gallery, more, save, archive, gr.State(Asked()))
-    return Search(*parts), restore
+    return Search(*parts), restore, bar
 
 
 def _paths_of(found: list[Entry]) -> list[Path]:
@@ -129,70 +136,141 @@ def _chosen() -> Chosen:
 def _look_back(room: gr.Tab, history: History, chosen: Chosen) -> None:
     """Let what an earlier visit removed be put back when the tab is opened."""
 
-    def look(removed: list[Entry]) -> Updates:
-        removed = removed or history.removed_pictures()
-        return {chosen.removed: removed, chosen.back: putting_back(len(removed))}
+    def look(removed: Removed) -> Updates:
+        removed = removed or [[entry] for entry in history.removed_pictures()]
+        return {chosen.removed: removed, chosen.back: _back(removed)}
 
     room.select(look, chosen.removed, [chosen.removed, chosen.back], **QUIET)
 
 
-def _connect(finder: Finder, chosen: Chosen, titles: dict[str, str]) -> None:
-    """Connect choosing, removing and putting back a picture."""
-    search, history = finder.search, finder.history
+def _connect(acts: Acts, bar: Several) -> None:
+    """Connect choosing, removing and putting back pictures, one or several at once."""
+    search, chosen = acts.finder.search, acts.chosen
+    given = [chosen.visit, search.found]
+    search.gallery.select(acts.choose, given, chosen.outputs, **QUIET)
+    stars = [search.found, search.gallery, chosen.star]
+    chosen.star.click(acts.star, given, stars, **QUIET)
+    given = [chosen.visit, chosen.removed, *search.asked]
+    outputs = [*search.outputs, *chosen.outputs, chosen.back]
+    chosen.remove.click(acts.remove, given, outputs, **QUIET)
+    chosen.back.click(acts.put_back, given, outputs, **QUIET)
 
-    def show(entry: Entry | None, visit: Visit) -> Updates:
+    def save(marked: str, found: list[Entry]) -> str:
+        return zipped(_paths_of(bar.of(marked, found)))
+
+    def star(marked: str, visit: Visit, found: list[Entry]) -> Updates:
+        return acts.star_all(_paths_of(bar.of(marked, found)), visit, found)
+
+    def remove(marked: str, visit: Visit, removed: Removed, *asked: Any) -> Updates:
+        return acts.remove_all(bar.of(marked, asked[-1]), visit, removed, *asked)
+
+    about = {"js": MARKED} | QUIET
+    packed = bar.save.click(save, [bar.marked, search.found], search.archive, **about)
+    packed.success(None, None, None, js=f"() => latentCanvas.download({TASK!r})", **QUIET)
+    bar.star.click(star, [bar.marked, chosen.visit, search.found], stars, **about)
+    gone = bar.remove.click(remove, [bar.marked, *given], outputs, **about)
+    gone.success(None, None, None, js="() => latentCanvas.choosing(false)", **QUIET)
+
+
+@dataclass(frozen=True)
+class Acts:
+    """Handlers of what is done to pictures that were found; each returns updates."""
+
+    finder: Finder
+    chosen: Chosen
+    titles: dict[str, str]  # task -> title of its tab
+
+    @property
+    def history(self) -> History:
+        """The history in which they were found."""
+        return self.finder.history
+
+    def show(self, entry: Entry | None, visit: Visit) -> Updates:
+        """Show a picture, or none."""
         visit.shown = picture_of(entry) if entry else None
         image = gr.Image(visit.shown.path, alt_text=entry_name(entry)) if entry else None
-        more = f"{titles[entry.about.task]}, {made_when(entry)}" if entry else ""
+        more = f"{self.titles[entry.about.task]}, {made_when(entry)}" if entry else ""
         star = STARRED_ONE if entry and entry.is_favourite else STAR
         return {
-            chosen.picture: image,
-            chosen.plate: caption_html(visit.shown, more),
-            chosen.star: star,
+            self.chosen.picture: image,
+            self.chosen.plate: caption_html(visit.shown, more),
+            self.chosen.star: star,
         }
 
-    def choose(visit: Visit, found: list[Entry], event: gr.SelectData) -> Updates:
-        return show(found[event.index], visit)
+    def choose(self, visit: Visit, found: list[Entry], event: gr.SelectData) -> Updates:
+        """Show the picture that was clicked on."""
+        return self.show(found[event.index], visit)
 
-    def refreshed(removed: list[Entry], *asked: Any) -> Updates:
-        *_, updates = finder.refresh(*asked)
-        return updates | {chosen.back: putting_back(len(removed))}
-
-    def remove(visit: Visit, removed: list[Entry], *asked: Any) -> Updates:
+    def remove(self, visit: Visit, removed: Removed, *asked: Any) -> Updates:
+        """Remove the picture on show and show its neighbour."""
         paths = [str(entry.path) for entry in asked[-1]]
         if visit.shown is None or visit.shown.path not in paths:
             raise fail("The picture on show is not among those that were found.")
         at = paths.index(visit.shown.path)
-        with in_words():
-            history.remove(asked[-1][at])
-        removed.append(asked[-1][at])
-        updates = refreshed(removed, *asked)
-        left = updates[search.found]
-        return updates | show(left[min(at, len(left) - 1)] if left else None, visit)
+        updates = self.remove_all([asked[-1][at]], visit, removed, *asked)
+        left = updates[self.finder.search.found]
+        return updates | self.show(left[min(at, len(left) - 1)] if left else None, visit)
 
-    def star(visit: Visit, found: list[Entry]) -> Updates:
-        if visit.shown is None:
-            return {chosen.star: STAR}
-        path = Path(visit.shown.path)
-        with in_words():
-            is_one = history.toggle_star(path)
-        found = [replace(e, is_favourite=is_one) if e.path == path else e for e in found]
-        button = STARRED_ONE if is_one else STAR
-        return {search.found: found, search.gallery: finder.shown(found), chosen.star: button}
+    def remove_all(
+        self, entries: list[Entry], visit: Visit, removed: Removed, *asked: Any
+    ) -> Updates:
+        """Remove pictures, which are put back together; one of them that is on show goes, too.
 
-    def put_back(visit: Visit, removed: list[Entry], *asked: Any) -> Updates:
-        with in_words():
-            history.put_back(removed[-1])
-        entry = removed.pop()
-        return refreshed(removed, *asked) | show(entry, visit)
+        What cannot be removed is told, and stays.
+        """
+        gone: list[Entry] = []
+        for entry in entries:
+            try:
+                self.history.remove(entry)
+                gone.append(entry)
+            except LDMError as error:
+                gr.Warning(html.escape(str(error), quote=False))
+        if gone:
+            removed.append(gone)
+        is_shown = visit.shown is not None and Path(visit.shown.path) in _paths_of(gone)
+        updates = self._refreshed(removed, *asked)
+        return updates | self.show(None, visit) if is_shown else updates
 
-    given = [chosen.visit, search.found]
-    chosen.star.click(star, given, [search.found, search.gallery, chosen.star], **QUIET)
-    search.gallery.select(choose, [chosen.visit, search.found], chosen.outputs, **QUIET)
-    given = [chosen.visit, chosen.removed, *search.asked]
-    outputs = [*search.outputs, *chosen.outputs, chosen.back]
-    chosen.remove.click(remove, given, outputs, **QUIET)
-    chosen.back.click(put_back, given, outputs, **QUIET)
+    def put_back(self, visit: Visit, removed: Removed, *asked: Any) -> Updates:
+        """Put back what was removed last and show its first picture."""
+        while removed[-1]:
+            with in_words():
+                self.history.put_back(removed[-1][-1])
+            entry = removed[-1].pop()
+        removed.pop()
+        return self._refreshed(removed, *asked) | self.show(entry, visit)
+
+    def star(self, visit: Visit, found: list[Entry]) -> Updates:
+        """Make the picture on show a favourite, or none any more."""
+        shown = [Path(visit.shown.path)] if visit.shown else []
+        return self.star_all(shown, visit, found)
+
+    def star_all(self, paths: list[Path], visit: Visit, found: list[Entry]) -> Updates:
+        """Make pictures favourites, or none of them if all are."""
+        was = {path: self.history.is_starred(path) for path in paths}
+        with in_words():
+            for path, is_one in was.items():
+                if not is_one or all(was.values()):
+                    self.history.toggle_star(path)
+        found = [
+            replace(e, is_favourite=self.history.is_starred(e.path)) if e.path in was else e
+            for e in found
+        ]
+        is_one = visit.shown is not None and self.history.is_starred(Path(visit.shown.path))
+        search = self.finder.search
+        return {
+            search.found: found,
+            search.gallery: self.finder.shown(found),
+            self.chosen.star: STARRED_ONE if is_one else STAR,
+        }
+
+    def _refreshed(self, removed: Removed, *asked: Any) -> Updates:
+        *_, updates = self.finder.refresh(*asked)
+        return updates | {self.chosen.back: _back(removed)}
+
+
+def _back(removed: Removed) -> gr.Button:
+    return putting_back(sum(map(len, removed)))
 
 
 def picture_of(entry: Entry) -> Picture:

@@ -1,0 +1,122 @@
+"""Several pictures of the history are chosen at once: saved, starred, removed, put back."""
+
+import zipfile
+
+import numpy as np
+import pytest
+from playwright.sync_api import expect
+
+from ldm.outputs import metadata
+from ldm.requests import TextToImage
+from tests.browser import IN_A_BROWSER, open_page, until, visit
+from tests.test_ui_history_browser import COMMON, FOUND, PICTURE, TAB, names, search
+
+pytestmark = IN_A_BROWSER
+BAR = f"{TAB}-several"
+
+
+@pytest.fixture(scope="module")
+def folder(data_dir):
+    """Six pictures of one day; the search finds "yak 6" first."""
+    folder = data_dir / "outputs" / "2001-03-04"
+    folder.mkdir(parents=True)
+    for number in range(1, 7):
+        about = {"seed": number, "width": 64, "height": 64, "coarse": 0.0}
+        pixels = np.full((64, 64, 3), 30 * number, np.uint8)
+        request = TextToImage(prompt=f"yak {number}", **about, **COMMON)
+        metadata.save(folder / f"{number}.png", pixels, request)
+    return folder
+
+
+def marked(page):
+    return page.locator(f"{FOUND}[aria-pressed=true] img").evaluate_all(
+        "all => all.map((one) => one.alt.split(',')[0])"
+    )
+
+
+def starred(page):
+    return page.locator(f"{FOUND}[data-star]").count()
+
+
+def test_several_are_chosen_and_used_at_once(chromium, url, folder):
+    with visit(chromium, url) as page:
+        open_page(page, f"{url}/?tab=history")
+        search(page, "yak")
+        until(page, lambda: names(page) == [f"yak {n}" for n in (6, 5, 4, 3, 2, 1)])
+        choose(page)
+        save(page, folder)
+        star(page)
+        remove_and_put_back(page, folder)
+
+
+def choose(page):
+    """A click shows a picture; while several are chosen it marks one, and Shift all up to it."""
+    found = page.locator(FOUND)
+    expect(page.locator(BAR)).to_be_hidden()
+    found.nth(5).click()
+    expect(page.locator(f"{TAB}-plate .title")).to_have_text("yak 1")
+    page.locator(f"{BAR}-begin").click()
+    expect(page.locator(BAR)).to_contain_text("Click on pictures")
+    found.nth(1).click()
+    found.nth(3).click(modifiers=["Shift"])
+    assert marked(page) == ["yak 5", "yak 4", "yak 3"]
+    found.nth(2).press("Enter")
+    assert marked(page) == ["yak 5", "yak 3"]
+    expect(page.locator(BAR)).to_contain_text("2 chosen")
+    expect(page.locator(f"{TAB}-plate .title")).to_have_text("yak 1")
+    page.keyboard.press("Escape")
+    assert marked(page) == []
+    expect(page.locator(BAR)).to_be_hidden()
+    found.nth(0).click(modifiers=["Control"])  # begins by itself
+    found.nth(5).click()
+    assert marked(page) == ["yak 6", "yak 1"]
+
+
+def save(page, folder):
+    with page.expect_download() as download:
+        page.locator(f"{BAR}-save").click()
+    with zipfile.ZipFile(download.value.path()) as packed:
+        assert packed.namelist() == [f"{folder.name}/6.png", f"{folder.name}/1.png"]
+
+
+def star(page):
+    """All become favourites, unless all are; the one on show is told of."""
+    button = page.locator(f"{BAR}-star")
+    button.click()
+    until(page, lambda: starred(page) == 2)
+    expect(page.locator(f"{TAB}-star")).to_have_text("★ Favourite")
+    assert marked(page) == ["yak 6", "yak 1"]
+    page.locator(FOUND).nth(1).click()
+    button.click()
+    until(page, lambda: starred(page) == 3)
+    button.click()
+    until(page, lambda: starred(page) == 0)
+    expect(page.locator(f"{TAB}-star")).to_have_text("☆ Favourite")
+
+
+def remove_and_put_back(page, folder):
+    """Several are removed together and come back together."""
+    page.locator(f"{BAR}-remove").click()
+    until(page, lambda: names(page) == ["yak 4", "yak 3", "yak 2"])
+    expect(page.locator(PICTURE)).to_be_hidden()  # it was one of them
+    expect(page.locator(BAR)).to_be_hidden()
+    assert sorted(path.name for path in folder.glob("*.png")) == ["2.png", "3.png", "4.png"]
+    page.locator(FOUND).nth(0).click()
+    expect(page.locator(f"{TAB}-plate .title")).to_have_text("yak 4")
+    page.locator(f"{TAB}-take-out").click()
+    until(page, lambda: names(page) == ["yak 3", "yak 2"])
+    back = page.locator(f"{TAB}-back")
+    expect(back).to_contain_text("(4)")
+    back.click()
+    until(page, lambda: names(page) == ["yak 4", "yak 3", "yak 2"])
+    back.click()
+    until(page, lambda: names(page) == [f"yak {n}" for n in (6, 5, 4, 3, 2, 1)])
+    expect(back).to_be_hidden()
+    page.locator(f"{BAR}-begin").click()
+    page.locator(f"{BAR}-all").click()
+    expect(page.locator(BAR)).to_contain_text("6 chosen")
+    (folder / "3.png").unlink()
+    page.locator(f"{BAR}-remove").click()
+    expect(page.locator(".toast-body")).to_contain_text("3.png")  # it was gone, the others go
+    until(page, lambda: names(page) == [])
+    expect(back).to_contain_text("(5)")
