@@ -37,8 +37,15 @@ MAY_IMPORT = {
     "canvas": {"diffusion.conditioning", "models", "inference"},
     "latent_diffusion": {"models", "diffusion"},
     # build is the one place where a preset becomes networks and the model that joins them; whether
-    # its weights are there depends on the names of the parts that they may lie in
-    "catalog": {"models", "latent_diffusion", "diffusion.schedule", "checkpoints.parts"},
+    # its weights are there and whole is said by the names of the files that they may lie in, and by
+    # the headers of these, as they are read again for the loading
+    "catalog": {
+        "models",
+        "latent_diffusion",
+        "diffusion.schedule",
+        "checkpoints.parts",
+        "checkpoints.headers",
+    },
     # a preset fills in what a request leaves open
     "resolve": {"requests", "catalog"},
     "runtime": {"catalog", "checkpoints", "latent_diffusion", "inference"},

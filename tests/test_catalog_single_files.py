@@ -65,7 +65,10 @@ def test_a_file_alone_in_a_folder_is_a_model_by_the_folders_name(drop, caplog):
 
 def test_a_file_that_was_written_anew_is_looked_at_anew(drop):
     assert load_preset("Dream v2.1", drop(of_shapes())).task == "text-to-image"
-    assert load_preset("Dream v2.1", drop(of_shapes(channels=9) | {"more": 1})).task == "inpaint"
+    assert (
+        load_preset("Dream v2.1", drop(of_shapes(channels=9) | {"more": entry(1)})).task
+        == "inpaint"
+    )
 
 
 @pytest.mark.parametrize(
@@ -79,15 +82,17 @@ def test_a_file_that_was_written_anew_is_looked_at_anew(drop):
         ({"conditioner.embedders.0.a": entry(1)}, None, "of Stable Diffusion XL"),
         ({"cond_stage_model.model.a": entry(1)}, None, "of Stable Diffusion 2"),
         ({FIRST: entry(320, 4, 3, 3)}, None, "is not of Stable Diffusion 1"),
-        ({FIRST: 3, CONTEXT: {"shape": "wide"}}, None, "is not of Stable Diffusion 1"),
+        ({FIRST: 3, CONTEXT: entry(320, 768)}, None, "has an unreadable header"),
+        ({FIRST: entry(), CONTEXT: entry() | {"shape": "wide"}}, None, "is not of Stable Diff"),
         ({FIRST: entry(320, {}, 3), CONTEXT: entry()}, None, "is not of Stable Diffusion 1"),
         ({FIRST: entry(320, 4, 3, 3), CONTEXT: entry(320, 768)}, None, "part of a model alone"),
         (of_shapes() | {"c": {"data_offsets": [0, 9]}}, None, "is cut off: "),
-        ([], None, "its header names no weights"),
-        (b"{", None, "is no readable .safetensors file"),
-        (b"[" * 10**6, None, "is no readable .safetensors file"),
+        ([], None, "is no safetensors file"),
+        (b"{", None, "has an unreadable header"),
+        (b"[" * 10**6, None, "is no safetensors file"),
+        (b'{"a":' + b"[" * 10**6, None, "has an unreadable header"),
         (b"{}", 2**62, "a header of 4611686018427387904 bytes"),
-        (b"", 0, "is no readable .safetensors file"),
+        (b"", 1, "is no safetensors file"),
     ],
 )
 def test_what_is_none_is_left_out_in_a_sentence(drop, caplog, header, length, words):

@@ -6,16 +6,15 @@ file is read, which holds names and shapes.
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ldm.errors import PresetError
+from ldm.checkpoints.headers import SAFE_SUFFIX, names_in
+from ldm.errors import CheckpointError, PresetError
 
-SUFFIX = ".safetensors"
+SUFFIX = SAFE_SUFFIX
 PICKLED = ".ckpt"
-MAX_HEADER_BYTES = 16 * 1024 * 1024
 _FIRST = "model.diffusion_model.input_blocks.0.0.weight"
 _CONTEXT = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
 _PARTS = ("first_stage_model.", "cond_stage_model.transformer.")
@@ -54,8 +53,11 @@ def preset_like(path: Path) -> str:
 
 
 @lru_cache(maxsize=256)  # all are looked at whenever models are listed
-def _preset_like(path: Path, size: int, _written: int) -> str:
-    header = _header(path, size)
+def _preset_like(path: Path, _size: int, _written: int) -> str:
+    try:
+        header = names_in(path)
+    except CheckpointError as error:
+        raise PresetError(str(error)) from error
     sizes = [_shape(header, name)[1:2] for name in (_CONTEXT, _FIRST)]
     like = _LIKE.get(tuple(side for one in sizes for side in one))
     known = (what for part, what in _OTHERS.items() if any(part in name for name in header))
@@ -72,33 +74,7 @@ def _preset_like(path: Path, size: int, _written: int) -> str:
     return like
 
 
-def _header(path: Path, size: int) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length > min(size, MAX_HEADER_BYTES):
-                raise ValueError(f"a header of {length} bytes")
-            header = json.loads(file.read(length))
-    except (OSError, ValueError, RecursionError) as error:
-        reason = f"{str(error).splitlines()[0]:.120}"
-        raise PresetError(f"{path} is no readable {SUFFIX} file: {reason}.") from error
-    if not isinstance(header, dict):
-        raise PresetError(f"{path} is no readable {SUFFIX} file: its header names no weights.")
-    whole = 8 + length + max(map(_end, header.values()), default=0)
-    if size < whole:  # it may still be on its way
-        raise PresetError(f"{path} is cut off: {size} of {whole} bytes are there.")
-    return header
-
-
-def _end(entry: Any) -> int:
-    """Return where a weight's bytes end, behind the header."""
-    offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
-    end = offsets[-1] if isinstance(offsets, list) and offsets else 0
-    return end if isinstance(end, int) else 0
-
-
 def _shape(header: dict[str, Any], name: str) -> list[Any]:
     """Return the shape that a header gives a weight; empty if it names none."""
-    entry = header.get(name)
-    shape = entry.get("shape") if isinstance(entry, dict) else None
+    shape = header.get(name, {}).get("shape")
     return shape if isinstance(shape, list) and all(isinstance(n, int) for n in shape) else []

@@ -19,37 +19,30 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
+from ldm.checkpoints.headers import ARCHIVE_MAGIC, check_pickle
 from ldm.errors import CheckpointError
 
 MAX_PICKLE_BYTES = 64 * 1024 * 1024  # names and shapes; the weights are stored outside the pickle
 # Constructors of plain numbers, found in the learning-rate state of published files. Their
 # stand-ins accept a call and ignore its arguments.
 HARMLESS = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.dtype")
-_LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch before 1.6
 
 _safe_globals = threading.Lock()  # torch's table of allowed names is global to the process
 
 
-def read_pickle(path: Path) -> dict[str, Tensor]:
-    """Read the state dict of a checkpoint that `torch.save` wrote.
+def read_pickle(path: Path, start: bytes) -> dict[str, Tensor]:
+    """Read the state dict of a checkpoint that `torch.save` wrote; `start` are its first bytes.
 
     Raises:
         CheckpointError: If the file is damaged, holds no weights or tries to run code.
     """
-    with path.open("rb") as file:
-        start = file.read(len(_LEGACY_MAGIC))
-    if start[:2] == b"PK":
+    check_pickle(path, start)
+    if start.startswith(ARCHIVE_MAGIC):
         payload = _load_archive(path, _check_archive(path))
-    elif start == _LEGACY_MAGIC:
+    else:
         with path.open("rb") as file, MappedFile(file.fileno(), 0, access=ACCESS_READ) as whole:
             _check_program(path, whole)
         payload = _load(path, [], mmap=False)
-    elif start[:1] == b"\x80":
-        raise CheckpointError(
-            f"{path} is a plain pickle, which could run any code; ask for a .safetensors file."
-        )
-    else:
-        raise CheckpointError(f"{path} is no checkpoint; download it again.")
     return _state_dict(path, payload)
 
 
