@@ -45,6 +45,7 @@ MAY_IMPORT = {
         "diffusion.schedule",
         "checkpoints.parts",
         "checkpoints.headers",
+        "checkpoints.folders",
     },
     # a preset fills in what a request leaves open
     "resolve": {"requests", "catalog"},

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from ldm.catalog import diffusers
 from ldm.catalog.architecture import Architecture, ScheduleConfig
@@ -351,7 +353,9 @@ def test_diffusers_folders_describe_the_published_models(tmp_path):
 
 
 def test_a_diffusers_folder_in_models_is_a_preset(tmp_path):
-    text_folder(tmp_path / "hub-model")
+    folder = text_folder(tmp_path / "hub-model")
+    for part in ("unet", "vqvae", "bert"):  # what is in them is looked at when they are loaded
+        save_file({part: torch.ones(1)}, folder / part / "model.safetensors")
     preset = load_preset("hub-model", models_dir=tmp_path)
     assert preset in list_presets(models_dir=tmp_path)
     assert preset.weight_path == tmp_path / "hub-model"

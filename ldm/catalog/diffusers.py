@@ -8,7 +8,8 @@ are a PresetError.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,20 @@ from ldm.catalog.architecture import CLIP_HEAD_DIM
 from ldm.catalog.compvis import BERT_VOCABULARY, CLIP_DEFAULTS, CLIP_MERGES
 from ldm.catalog.learned_tokens import learned_tokens
 from ldm.catalog.parsing import read_json
-from ldm.errors import PresetError
+from ldm.catalog.pipelines import STABLE, kind_of, task_of
+from ldm.checkpoints.folders import (
+    BERT_FOLDER,
+    CLIP_FOLDER,
+    CONFIG_NAME,
+    first_stage_folder,
+    text_folder,
+    unet_folder,
+    weight_files,
+)
+from ldm.errors import CheckpointError, PresetError
 
 Values = dict[str, Any]
 
-TASKS = {
-    "LDMTextToImagePipeline": "text-to-image",
-    "LDMSuperResolutionPipeline": "upscale",
-    "LDMPipeline": "unconditional",
-    "StableDiffusionPipeline": "text-to-image",
-    "StableDiffusionInpaintPipeline": "inpaint",
-}
-_STABLE = "StableDiffusion"
 _ATTENDED = ("CrossAttnDownBlock2D", "AttnDownBlock2D")
 _UNATTENDED = ("DownBlock2D",)
 # Settings that all published latent diffusion models share; absent keys have the same meaning.
@@ -80,15 +83,12 @@ def preset_values(folder: Path) -> Values:
     Raises:
         PresetError: If a configuration is missing or holds anything unknown.
     """
-    kind = read_json(folder / "model_index.json").get("_class_name")
-    if not isinstance(kind, str) or kind not in TASKS:
-        raise PresetError(
-            f"{folder}: pipeline must be one of {', '.join(TASKS)}, got {kind!r:.80}."
-        )
-    unet_path = folder / "unet" / "config.json"
+    kind = kind_of(folder)
+    unet_path = unet_folder(folder) / CONFIG_NAME
     unet = read_json(unet_path)
-    parts = [folder / n for n in ("vqvae", "vae") if (folder / n).is_dir()]
-    first_stage_path = (parts or [folder / "vqvae"])[0] / "config.json"
+    task = task_of(kind, unet, str(unet_path))
+    with _told_as_presets_are():
+        first_stage_path = first_stage_folder(folder) / CONFIG_NAME
     first_stage = _first_stage(read_json(first_stage_path), str(first_stage_path))
     scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
     architecture = {
@@ -97,12 +97,30 @@ def preset_values(folder: Path) -> Values:
         "schedule": _schedule(scheduler, str(folder / "scheduler")),
         "prediction": _prediction(scheduler, str(folder / "scheduler")),
         "scale_factor": first_stage.pop("scale_factor"),
-        **_conditioning(kind, folder),
+        **_conditioning(kind, task, folder),
     }
     factor = 2 ** (len(first_stage["ch_mult"]) - 1)
     side = _trained_cells(kind, unet, str(unet_path)) * factor
-    made = {"task": TASKS[kind], "width": side, "height": side, "architecture": architecture}
-    return made | ({"defaults": dict(CLIP_DEFAULTS)} if kind.startswith(_STABLE) else {})
+    made = {"task": task, "width": side, "height": side, "architecture": architecture}
+    return made | ({"defaults": dict(CLIP_DEFAULTS)} if kind in STABLE else {})
+
+
+def check_weights(folder: Path) -> None:
+    """Check before a diffusers folder is listed that all its weights are there, and whole.
+
+    Raises:
+        PresetError: If a file is missing or damaged.
+    """
+    with _told_as_presets_are():
+        weight_files(folder)
+
+
+@contextmanager
+def _told_as_presets_are() -> Iterator[None]:
+    try:
+        yield
+    except CheckpointError as error:
+        raise PresetError(str(error)) from error
 
 
 def _trained_cells(kind: str, unet: Values, where: str) -> int:
@@ -110,7 +128,7 @@ def _trained_cells(kind: str, unet: Values, where: str) -> int:
     cells = _whole(unet, "sample_size", where)
     early = re.match(r"0\.[0-8]\.", str(unet.get("_diffusers_version", "")))
     # as the library knows, its first folders of Stable Diffusion say 32 and mean 64
-    return max(cells, 64) if kind.startswith(_STABLE) and early else cells
+    return max(cells, 64) if kind in STABLE and early else cells
 
 
 def _check_fixed(about: Values, fixed: Values, where: str) -> None:
@@ -166,19 +184,19 @@ def _first_stage(about: Values, where: str) -> Values:
     return values | ({"n_embed": _whole(about, "num_vq_embeddings", where)} if is_vq else {})
 
 
-def _conditioning(kind: str, folder: Path) -> Values:
+def _conditioning(kind: str, task: str, folder: Path) -> Values:
     if kind == "LDMSuperResolutionPipeline":
         return {"conditioner": {"kind": "identity"}, "conditioning": "concat"}
     if kind == "LDMPipeline":
         return {}
-    text = _clip(folder) if kind.startswith(_STABLE) else _bert(folder)
-    if TASKS[kind] == "inpaint":
+    text = _clip(folder) if kind in STABLE else _bert(folder)
+    if task == "inpaint":
         return {"conditioner": text, "conditioning": "hybrid", "grey_holes": True}
     return {"conditioner": text, "conditioning": "crossattn"}
 
 
 def _bert(folder: Path) -> Values:
-    where = str(folder / "bert" / "config.json")
+    where = str((text_folder(folder) or folder / BERT_FOLDER) / CONFIG_NAME)
     about = read_json(Path(where))
     _check_fixed(about, _TEXT_FIXED, where)
     return {
@@ -192,7 +210,7 @@ def _bert(folder: Path) -> Values:
 
 
 def _clip(folder: Path) -> Values:
-    where = str(folder / "text_encoder" / "config.json")
+    where = str((text_folder(folder) or folder / CLIP_FOLDER) / CONFIG_NAME)
     about = read_json(Path(where))
     width = _whole(about, "hidden_size", where)
     shape = {"intermediate_size": 4 * width, "num_attention_heads": width // CLIP_HEAD_DIM}

@@ -7,11 +7,11 @@ from functools import lru_cache
 from pathlib import Path
 
 from ldm.catalog.schema import Preset
+from ldm.checkpoints.folders import weight_files
 from ldm.checkpoints.parts import files_of
-from ldm.errors import PresetError
+from ldm.errors import CheckpointError, PresetError
 
 CHUNK_BYTES = 1 << 20
-WEIGHT_SUFFIXES = (".safetensors", ".ckpt", ".bin", ".pt", ".pth")
 
 
 def sha256_of(path: Path) -> str:
@@ -29,12 +29,14 @@ def weights_sha256(preset: Preset) -> str:
     Hashes are cached in the process; a changed file is read again.
 
     Raises:
-        PresetError: If a weight file is missing.
+        PresetError: If a weight file is missing, or one of a diffusers folder is damaged.
     """
     try:
         digests = [_cached(*stamp) for stamp in weight_stamps(preset)]
     except OSError as error:
         raise PresetError(f"{preset.name} has no weights at {error.filename}.") from error
+    except CheckpointError as error:
+        raise PresetError(str(error)) from error
     if len(digests) == 1:
         return digests[0]
     return hashlib.sha256("".join(digests).encode()).hexdigest()
@@ -45,6 +47,7 @@ def weight_stamps(preset: Preset) -> tuple[tuple[Path, int, int], ...]:
 
     Raises:
         OSError: If a file is missing.
+        CheckpointError: If one of a diffusers folder is missing or damaged.
     """
     files = [file for path in preset.weight_paths for file in _files(path)]
     return tuple((file, (at := file.stat()).st_size, at.st_mtime_ns) for file in files)
@@ -52,9 +55,7 @@ def weight_stamps(preset: Preset) -> tuple[tuple[Path, int, int], ...]:
 
 def _files(path: Path) -> list[Path]:
     """List the file or its parts, or the weight files of a diffusers folder sorted by name."""
-    if not path.is_dir():
-        return [*files_of(path)]
-    return sorted(file for file in path.rglob("*") if file.suffix in WEIGHT_SUFFIXES)
+    return sorted(weight_files(path)) if path.is_dir() else [*files_of(path)]
 
 
 @lru_cache(maxsize=64)

@@ -22,11 +22,11 @@ from ldm.catalog.compvis import PRESETS_DIR, preset_values
 from ldm.catalog.parsing import parse, read_yaml
 from ldm.catalog.schema import Preset, Weights
 from ldm.catalog.single_files import PICKLED, SUFFIX, preset_like
+from ldm.checkpoints.folders import PIPELINE_NAME
 from ldm.errors import PresetError
 
 MODELS_DIR = Path("models")
 CONFIG_NAMES = ("config.yaml", "project.yaml")
-PIPELINE_NAME = "model_index.json"
 OWN_NAME = "preset.yaml"  # preset of a model that the user has trained here
 WEIGHT_NAMES = ("model.safetensors", "model.ckpt", "last.ckpt")
 # fields that are derived and must not be in a YAML file
@@ -229,7 +229,8 @@ def _like_a_preset(path: Path, models_dir: Path, presets_dir: Path) -> Preset:
 
 
 def _parse_folder(folder: Path) -> Preset:
-    if (folder / PIPELINE_NAME).is_file():
+    is_pipeline = (folder / PIPELINE_NAME).is_file()
+    if is_pipeline:
         values = diffusers.preset_values(folder) | {"weights": {"file": "."}}
         where = str(folder)
     else:
@@ -241,7 +242,10 @@ def _parse_folder(folder: Path) -> Preset:
         weights = {"file": _find_weights(folder).name}
         values = preset_values(read_yaml(config), where) | {"weights": weights}
     values |= {"name": folder.name, "title": folder.name, "folder": folder, "is_own": True}
-    return parse(Preset, values, where)
+    preset = parse(Preset, values, where)
+    if is_pipeline:
+        diffusers.check_weights(folder)
+    return preset
 
 
 def _find_weights(folder: Path) -> Path:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ldm.checkpoints.diffusers import read_diffusers
-from ldm.checkpoints.headers import SAFE_SUFFIX, checked_start, header_of
+from ldm.checkpoints.headers import SAFE_SUFFIX, checked_start, header_of, joined
 from ldm.checkpoints.parts import files_of
 from ldm.checkpoints.pickles import read_pickle
 from ldm.errors import CheckpointError
@@ -40,8 +41,13 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """
     path = Path(path)
     if os.path.isdir(path):  # False for names that the system refuses; Path.is_dir may raise
-        return read_diffusers(path, read_file)
-    return {name: value for file in files_of(path) for name, value in read_file(file).items()}
+        return read_diffusers(path, read_files)
+    return read_files(files_of(path))
+
+
+def read_files(paths: Iterable[Path]) -> dict[str, Tensor]:
+    """`read_checkpoint` for the files of one model, each of which holds some of its weights."""
+    return joined((path, read_file(path)) for path in paths)
 
 
 def read_file(path: Path) -> dict[str, Tensor]:

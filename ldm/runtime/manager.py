@@ -267,7 +267,7 @@ def _source(preset: Preset) -> Any:
     """Return a value that differs once the preset or a weight file has changed or is gone."""
     try:
         return preset, weight_stamps(preset), _preview_stamp(preset)
-    except OSError:
+    except (OSError, CheckpointError):
         return preset, None
 
 
