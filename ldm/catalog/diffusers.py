@@ -64,8 +64,25 @@ _UNET_FIXED: Values = {
     "conv_in_kernel": 3,
     "conv_out_kernel": 3,
     "addition_time_embed_dim": None,
+    "encoder_hid_dim_type": None,
+    "reverse_transformer_layers_per_block": None,
+    "num_class_embeds": None,
+    "add_attention": True,
+    "attn_norm_num_groups": None,
 }
-_FIRST_STAGE_FIXED: Values = {"act_fn": "silu", "norm_num_groups": 32}
+_MIDDLES = ("UNetMidBlock2DCrossAttn", "UNetMidBlock2D")
+_FIRST_STAGE_FIXED: Values = {
+    "act_fn": "silu",
+    "norm_num_groups": 32,
+    "norm_type": "group",
+    "in_channels": 3,
+    "out_channels": 3,
+    "mid_block_add_attention": True,
+    "use_quant_conv": True,
+    "use_post_quant_conv": True,
+    "shift_factor": None,
+    "lookup_from_codebook": False,
+}
 _TEXT_FIXED: Values = {"activation_function": "gelu", "encoder_attention_heads": 8, "head_dim": 64}
 _CLIP_FIXED: Values = {"hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
 _SCHEDULER_FIXED: Values = {
@@ -134,7 +151,7 @@ def _trained_cells(kind: str, unet: Values, where: str) -> int:
 def _check_fixed(about: Values, fixed: Values, where: str) -> None:
     for key, value in fixed.items():
         if about.get(key, value) != value:
-            raise PresetError(f"{where}: {key} must be {value}, got {about[key]!r:.80}.")
+            raise PresetError(f"{where}: {key} must be {value!s:.200}, got {about[key]!r:.80}.")
 
 
 def _unet(about: Values, where: str) -> Values:
@@ -142,6 +159,11 @@ def _unet(about: Values, where: str) -> Values:
     widths, kinds = _list(about, "block_out_channels", where), about.get("down_block_types")
     if not isinstance(kinds, list) or set(kinds) - set(_ATTENDED + _UNATTENDED):
         raise PresetError(f"{where}: down_block_types {kinds!r:.80} are not known.")
+    mirrored = [kind.replace("Down", "Up") for kind in reversed(kinds)]
+    _check_fixed(about, {"up_block_types": mirrored}, where)
+    if (middle := about.get("mid_block_type", _MIDDLES[0])) not in _MIDDLES:
+        known = " or ".join(_MIDDLES)
+        raise PresetError(f"{where}: mid_block_type must be {known}, got {middle!r:.80}.")
     has_context = about.get("_class_name") == "UNet2DConditionModel"
     # The library calls the head count of conditioned UNets `attention_head_dim`.
     heads = {
