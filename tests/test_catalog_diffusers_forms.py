@@ -115,11 +115,11 @@ def test_the_hash_is_of_the_files_that_are_read(copied, models):
     shutil.copy(copied / "vae" / "config.json", copied / "safety_checker" / "model.safetensors")
     shutil.copy(copied / "vae" / "config.json", copied / "vae" / "model.fp16.safetensors")
     assert weights_sha256(load_preset("other", copied.parent)) == whole
-    rewrite_unet = next((copied / "unet").glob("*.safetensors"))
-    shutil.copy(next((models / "half" / "unet").glob("*.safetensors")), rewrite_unet)
+    (unet,) = (copied / "unet").glob("*.safetensors")
+    shutil.copy(next((models / "half" / "unet").glob("*.safetensors")), unet)
     assert weights_sha256(load_preset("other", copied.parent)) != whole
     preset = load_preset("other", copied.parent)
-    rewrite_unet.unlink()
+    unet.unlink()
     with pytest.raises(PresetError, match="unet has no diffusion_pytorch_model.safetensors"):
         weights_sha256(preset)
 

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from ldm.checkpoints import folders
 from ldm.checkpoints.folders import part_files, weight_files
+from ldm.checkpoints.headers import MAX_HEADER_BYTES
 from ldm.checkpoints.read import read_files
 from ldm.errors import CheckpointError
 from tests.folder_forms import PICKLED, Form, write_part
@@ -75,10 +76,18 @@ def test_every_form_is_read_whole_and_in_order(tmp_path, name, form):
     assert all(torch.equal(read[k], t) for k, t in WEIGHTS.items())
 
 
+@pytest.mark.parametrize("name", ["unet", "text_encoder"])
 @pytest.mark.parametrize(("first", "second"), list(combinations(PREFERRED, 2)), ids=str)
-def test_of_two_forms_one_is_preferred(part, first, second):
-    write_part(part, WEIGHTS, second)
-    files = write_part(part, WEIGHTS, first)
+def test_of_two_forms_one_is_preferred(tmp_path, name, first, second):
+    (tmp_path / name).mkdir()
+    write_part(tmp_path / name, WEIGHTS, second)
+    files = write_part(tmp_path / name, WEIGHTS, first)
+    assert part_files(tmp_path / name) == tuple(files)
+
+
+def test_one_file_comes_before_the_same_in_shards(part):
+    write_part(part, WEIGHTS, SHARDS)
+    files = write_part(part, WEIGHTS, Form())
     assert part_files(part) == tuple(files)
 
 
@@ -206,12 +215,13 @@ def test_other_variants_are_no_weights(part):
     assert "diffusion_pytorch_model.fp16.safetensors" in refusal(part)
 
 
-def test_an_enormous_header_is_not_read(part, monkeypatch):
+def test_an_enormous_header_is_not_read(part):
     (file,) = write_part(part, WEIGHTS, Form())
     with file.open("r+b") as sparse:
-        sparse.write((2**34).to_bytes(8, "little"))
-        sparse.truncate(2**34 + 100)
-    assert "claims a header of 17179869184 bytes" in refusal(part)
+        sparse.write((2 * MAX_HEADER_BYTES).to_bytes(8, "little"))
+        sparse.truncate(3 * MAX_HEADER_BYTES)
+    assert f"claims a header of {2 * MAX_HEADER_BYTES} bytes" in refusal(part)
+    assert MAX_HEADER_BYTES < 2**25
 
 
 def test_whole_files_are_looked_at_once(part, monkeypatch):

@@ -58,6 +58,6 @@ def _files(path: Path) -> list[Path]:
     return sorted(weight_files(path)) if path.is_dir() else [*files_of(path)]
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=512)  # a model may lie in many shards
 def _cached(path: Path, size: int, mtime_ns: int) -> str:
     return sha256_of(path)
