@@ -224,6 +224,12 @@ def test_an_enormous_header_is_not_read(part):
     assert MAX_HEADER_BYTES < 2**25
 
 
+def test_many_files_have_no_more_weights_than_one_part_may(part, monkeypatch):
+    write_part(part, WEIGHTS, SHARDS)
+    monkeypatch.setattr(folders, "MAX_WEIGHTS", 4)
+    assert "hold more than 4 weights, at most so many are allowed" in refusal(part)
+
+
 def test_whole_files_are_looked_at_once(part, monkeypatch):
     files, seen = write_part(part, WEIGHTS, SHARDS), []
     look = folders.names_in

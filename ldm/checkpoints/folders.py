@@ -33,6 +33,7 @@ FIRST_STAGE_FOLDERS = ("vqvae", "vae")
 BERT_FOLDER, CLIP_FOLDER = "bert", "text_encoder"
 MAX_CONFIG_BYTES = 256 * 1024
 MAX_INDEX_BYTES = 4 * 1024 * 1024  # of tens of thousands of weights; a UNet has under a thousand
+MAX_WEIGHTS = 100_000  # of one part
 
 
 def unet_folder(folder: Path) -> Path:
@@ -160,7 +161,14 @@ def _checked(files: tuple[Path, ...], index: Path | None) -> tuple[Path, ...]:
 @lru_cache(maxsize=256)  # all are looked at whenever models are listed
 def _check(files: tuple[Path, ...], index: Path | None, _stamps: tuple[Any, ...]) -> None:
     """Check that files are whole, and hold each weight once and where the index says."""
-    held = {file: names_in(file) for file in files}
+    held: dict[Path, dict[str, Any]] = {}
+    for file in files:
+        held[file] = names_in(file)
+        if sum(map(len, held.values())) > MAX_WEIGHTS:  # each file's header has a limit of its own
+            raise CheckpointError(
+                f"{file} and the files beside it hold more than {MAX_WEIGHTS} weights, at most so "
+                "many are allowed; do not use them."
+            )
     joined(held.items())
     places = _places(index) if index is not None else {}
     for weight, name in places.items():
