@@ -137,7 +137,10 @@ def test_every_field_of_a_request_is_a_flag(capsys):
     [
         (["--steps", "0"], "steps must be 1 to 1000, got 0."),
         (["--steps", "1001"], "steps must be 1 to 1000, got 1001."),
-        (["--sampler", "euler"], "sampler must be one of ddim, dpmpp_2m, plms, ddpm, got 'euler'."),
+        (
+            ["--sampler", "euler"],
+            "sampler must be one of ddim, dpmpp_2m, unipc, plms, ddpm, got 'euler'.",
+        ),
         (["--prompt", ""], "prompt must say what to draw, got an empty one."),
         (["--prompt", "x" * 10_000], "prompt must be at most 2000 characters, got 10000."),
         (["--width", "17"], "width must be a multiple of 16 px for this model, got 17"),

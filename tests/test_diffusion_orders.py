@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ldm.diffusion.noise import batch_noise
-from ldm.diffusion.samplers import ddim, dpmpp_2m, plms
+from ldm.diffusion.samplers import ddim, dpmpp_2m, plms, unipc
 from ldm.diffusion.schedule import NoiseSchedule
 from ldm.diffusion.timesteps import ddim_timesteps
 from tests.gaussian import SCHEDULE, exact_eps, marginal
@@ -46,6 +46,8 @@ def flow_error(sampler, steps, bend):
         (ddim, 0.5, 0.9, 1.1),
         (dpmpp_2m, 0.0, 1.9, 2.4),
         (dpmpp_2m, 0.5, 1.8, 2.4),
+        (unipc, 0.0, 1.9, 3.1),  # its first correction is of order 2
+        (unipc, 0.5, 1.9, 3.1),
         (plms, 0.0, 1.5, 2.6),
     ],
 )
@@ -63,6 +65,7 @@ def test_higher_orders_pay_at_few_steps():
     first = flow_error(ddim, 16, 0.0)
     assert flow_error(dpmpp_2m, 16, 0.0) < 0.2 * first
     assert flow_error(plms, 16, 0.0) < 0.1 * first
+    assert flow_error(unipc, 16, 0.0) < 0.2 * flow_error(dpmpp_2m, 16, 0.0)
 
 
 @pytest.mark.parametrize("degree", range(4))
@@ -85,6 +88,38 @@ def test_plms_integrates_polynomials_of_its_order(degree):
         else:
             assert used != pytest.approx(integral, rel=1e-3), step.index
         x = step.x_t
+
+
+@pytest.mark.parametrize("degree", range(4))
+def test_unipc_corrects_an_update_by_a_parabola(degree):
+    """For x0 of degree 2 in half log SNR, a corrected update is the exact flow."""
+    a = SCHEDULE.alphas_cumprod.tolist()
+    lam = [0.5 * math.log(level / (1 - level)) for level in a]
+    grid, starts = [950, 900, 600, 550, 100, 40, 1], []
+
+    def x0_of(t):
+        return (lam[t] + 1) ** degree
+
+    def eps(x, t):
+        level = a[int(t[0])]
+        return (x - math.sqrt(level) * x0_of(int(t[0]))) / math.sqrt(1 - level)
+
+    x = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+    for step, s in zip(unipc(eps, x, SCHEDULE, timesteps=grid), grid[1:], strict=False):
+        t, before = step.t, grid[step.index - 1]
+        h, data = lam[s] - lam[t], x0_of(t)
+        if step.index:  # the predictor's straight line, taken off again
+            data += (data - x0_of(before)) * h / (2 * (lam[t] - lam[before]))
+        shrunk = float(step.x_t) + math.sqrt(a[s]) * math.expm1(-h) * data
+        starts.append(shrunk * math.sqrt((1 - a[t]) / (1 - a[s])))
+    for index in range(2, len(starts)):
+        t, s = grid[index - 1], grid[index]
+        places = torch.linspace(lam[t], lam[s], 20_001, dtype=torch.float64)
+        weighted = torch.exp(places - lam[s]) * (places + 1) ** degree
+        flow = math.sqrt((1 - a[s]) / (1 - a[t])) * starts[index - 1]
+        flow += math.sqrt(a[s]) * float(torch.trapezoid(weighted, places))
+        is_exact = abs(starts[index] - flow) < 1e-6
+        assert is_exact == (degree <= 2), (index, starts[index] - flow)
 
 
 def test_dpmpp_2m_takes_a_straight_x0_at_the_middle_of_each_step():

@@ -56,6 +56,7 @@ def errors_of(name, steps, **options):
         ("ddim", {"eta": 0.5}, 0.015),
         ("ddim", {"eta": 1.0}, 0.025),
         ("dpmpp_2m", {}, 0.005),
+        ("unipc", {}, 0.001),
         ("plms", {}, 0.001),
         ("ddpm", {}, 0.03),
         ("ddpm", {"variance": "beta"}, 0.005),
@@ -257,6 +258,7 @@ def test_the_published_coefficients(entry):
         ("ddpm", {"eta": 1.0, "noise": torch.zeros}, "eta must be 0"),
         ("plms", {"eta": 1.0}, "eta must be 0"),
         ("dpmpp_2m", {"eta": 1.0}, "eta must be 0"),
+        ("unipc", {"eta": 1.0}, "eta must be 0"),
     ],
 )
 def test_wrong_calls_are_refused(name, options, message):

@@ -72,7 +72,13 @@ def test_a_picture_to_start_from_is_noised_as_much_as_was_asked_for(sampler):
 
 
 @pytest.mark.parametrize(
-    ("name", "counts"), [("ddim", range(1, 11)), ("dpmpp_2m", range(1, 9)), ("plms", (1, 3, 5, 8))]
+    ("name", "counts"),
+    [
+        ("ddim", range(1, 11)),
+        ("dpmpp_2m", range(1, 9)),
+        ("unipc", range(1, 9)),
+        ("plms", (1, 3, 5, 8)),
+    ],
 )
 def test_of_few_steps_more_are_better(name, counts):
     """Of Gaussian data, whose samples are known."""

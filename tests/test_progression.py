@@ -57,7 +57,7 @@ def test_it_stands_for_one_picture():
         Progression(Upscale(image=image))
 
 
-@pytest.mark.parametrize("sampler", ["ddim", "dpmpp_2m", "plms", "ddpm"])
+@pytest.mark.parametrize("sampler", ["ddim", "dpmpp_2m", "unipc", "plms", "ddpm"])
 def test_the_picture_is_the_same_and_its_last_step_is_what_it_came_to(sampler, studio):
     request = Progression(REQUEST, 4).request
     asked = Progression(TextToImage(**vars(request) | {"sampler": sampler}), 4)

@@ -38,7 +38,7 @@ def told(mask=None, **how):
     return Inpaint(image=picture(*mask.shape), mask=grey(255 * mask), **about | HOW | how)
 
 
-@pytest.mark.parametrize("sampler", ["ddim", "ddpm", "plms", "dpmpp_2m"])
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm", "plms", "dpmpp_2m", "unipc"])
 def test_the_latents_end_in_what_is_known(latents, sampler):
     asked = told(sampler=sampler, guidance_scale=2.0, count=2)
     run(asked)

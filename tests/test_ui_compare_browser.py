@@ -43,7 +43,7 @@ def test_settings_are_compared(page, tmp_path):
     page.locator(f"{TAB}-down input").click()
     page.get_by_role("option", name="Sampler", exact=True).click()
     down = page.locator(f"{TAB}-down-values input, {TAB}-down-values textarea")
-    expect(down).to_have_value("ddim, dpmpp_2m, plms, ddpm")  # all there are
+    expect(down).to_have_value("ddim, dpmpp_2m, unipc, plms, ddpm")  # all there are
     down.fill("ddim, plms")
     across.fill("2, 0")
     expect(told).to_have_text("Steps must be 1 to 1000, got 0.")

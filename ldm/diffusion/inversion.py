@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from ldm.diffusion.samplers import Eps, Step
+from ldm.diffusion.samplers.step import Eps, Step
 from ldm.diffusion.schedule import NoiseSchedule
 from ldm.diffusion.timesteps import intervals
 

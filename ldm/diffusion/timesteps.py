@@ -15,7 +15,7 @@ FEW = 10  # with fewer steps the published grid starts below nine tenths of the 
 
 
 def ddim_timesteps(steps: int, length: int) -> list[int]:
-    """Return the time steps that DDIM, PLMS and DPM-Solver++ visit, falling.
+    """Return the time steps that all samplers but DDPM visit, falling.
 
     From `FEW` steps on this is the published grid, every (length // steps)-th time step shifted by
     one, if it has `steps` entries below `length`; otherwise `steps` evenly spaced ones end at 1, or

@@ -14,7 +14,13 @@ from ldm.requests.seeds import MAX_SEED, read_variations
 MAX_SIDE_PX = 4096
 MAX_PROMPT_CHARACTERS = 2000
 CALLED = {
-    "sampler": {"ddim": "DDIM", "dpmpp_2m": "DPM-Solver++", "plms": "PLMS", "ddpm": "DDPM"},
+    "sampler": {
+        "ddim": "DDIM",
+        "dpmpp_2m": "DPM-Solver++",
+        "unipc": "UniPC",
+        "plms": "PLMS",
+        "ddpm": "DDPM",
+    },
     "cover": {
         "auto": "Automatic",
         "whole": "Whole",
@@ -82,8 +88,8 @@ def sampler() -> Any:
     return control(
         None,
         label="Sampler",
-        help="How noise becomes a picture: DDIM and DPM-Solver++ with few steps, too; PLMS and "
-        "DDPM need 25 or more",
+        help="How noise becomes a picture: DDIM, DPM-Solver++ and UniPC with few steps, too; PLMS "
+        "and DDPM need 25 or more",
         choices=SAMPLER_NAMES,
     )
 

@@ -248,7 +248,7 @@ def check(about: Limits, sampling: Sampling) -> None:
         with_eta = f" with an eta of {sampling.eta:g}" if sampling.eta else ""
         raise RequestError(
             f"inversion must be 0 for {sampling.sampler}{with_eta}, which draws new noise in every "
-            f"step, got {sampling.inversion:g}; ddim, dpmpp_2m and plms with an eta of 0 draw none."
+            f"step, got {sampling.inversion:g}; the other samplers with an eta of 0 draw none."
         )
     if sampling.eta > 0 and sampling.sampler != "ddim":
         raise RequestError(
