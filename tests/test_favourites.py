@@ -115,3 +115,13 @@ def test_a_search_works_though_the_favourites_cannot_be_read(past):
     for search in (past.find, past.count):
         with pytest.raises(LDMError, match="the favourites in .* cannot be read"):
             search(starred=True)
+
+
+def test_a_picture_that_is_gone_becomes_no_favourite(past):
+    first, other, *_ = past.find()
+    past.toggle_star(other.path)
+    for entry in (first, other):
+        entry.path.unlink()
+    with pytest.raises(LDMError, match=f"^{first.path.name} is not in its folder any more"):
+        past.toggle_star(first.path)
+    assert not past.toggle_star(other.path)  # one that was can be taken off

@@ -170,3 +170,25 @@ def test_words_bring_the_model_that_reads_them(page, url, tmp_path):
     page.locator("#inpaint-vocabulary summary").click()
     page.locator("#inpaint-vocabulary button", has_text="a house").click()
     expect(words).to_have_value("a house")
+
+
+def test_a_refusal_is_seen_beside_the_button_and_another_picture_does_not_grow(page, url, tmp_path):
+    """The canvas of a square picture is so tall that the button sticks to the window's end."""
+    page.set_viewport_size({"width": 1440, "height": 900})
+    open_page(page, f"{url}/?tab=inpaint&strength=0.6")
+    hand = Hand(page)
+    hand.take(CANVAS)
+    Image.new("RGB", (256, 256), "teal").save(tmp_path / "square.png")
+    hand.load(tmp_path / "square.png")
+    page.locator("#inpaint-outpaint > button").click()
+    left = page.locator("#inpaint-outpaint-left input")
+    left.fill("128")
+    left.blur()
+    refused = page.locator("#inpaint-estimate .refused")
+    expect(refused).to_contain_text("Strength must be 1 where the canvas grows")
+    page.evaluate("scrollTo(0, 0)")
+    expect(refused).to_be_in_viewport(ratio=1)
+    expect(page.locator("#inpaint-go")).to_be_in_viewport(ratio=1)
+    hand.load(tmp_path / "square.png")
+    expect(left).to_have_value("0")
+    expect(refused).to_have_count(0)

@@ -1,4 +1,4 @@
-"""Several pictures of the history are chosen at once: saved, starred, removed, put back."""
+"""Pictures of the history by keyboard, and several at once: saved, starred, removed, put back."""
 
 import zipfile
 
@@ -38,11 +38,52 @@ def starred(page):
     return page.locator(f"{FOUND}[data-star]").count()
 
 
+ALL = [f"yak {n}" for n in (6, 5, 4, 3, 2, 1)]
+
+
+def find_all(page, url):
+    open_page(page, f"{url}/?tab=history")
+    search(page, "yak")
+    until(page, lambda: names(page) == ALL)
+
+
+def focused(page):
+    return page.evaluate("document.activeElement.getAttribute('aria-label')?.split(',')[0]")
+
+
+def test_keys_turn_to_other_pictures_and_take_one_away(chromium, url, folder):
+    with visit(chromium, url) as page:
+        find_all(page, url)
+        page.locator(FOUND).first.focus()
+        title = page.locator(f"{TAB}-plate .title")
+        # five of them are side by side
+        for key, name in (("ArrowRight", 5), ("ArrowRight", 4), ("Home", 6), ("ArrowDown", 1)):
+            page.keyboard.press(key)
+            expect(title).to_have_text(f"yak {name}")
+            assert focused(page) == f"yak {name}"
+        page.keyboard.press("ArrowRight")  # there is no other
+        page.keyboard.press("ArrowUp")
+        expect(title).to_have_text("yak 6")
+        page.keyboard.press("Delete")
+        expect(title).to_have_text("yak 5")
+        until(page, lambda: focused(page) == "yak 5")
+        page.locator(f"{TAB}-back").click()
+        until(page, lambda: names(page) == ALL)
+
+
+def test_arrow_keys_turn_to_other_tabs(chromium, url):
+    with visit(chromium, url) as page:
+        open_page(page, url)
+        page.locator("#tab-text-to-image-button").focus()
+        for key, tab in (("ArrowRight", "inpaint"), ("End", "history"), ("ArrowLeft", "class-")):
+            page.keyboard.press(key)
+            expect(page.locator(f"[id^='{tab}'][id$='-studio']")).to_be_visible()
+            assert tab in page.evaluate("document.activeElement.id")
+
+
 def test_several_are_chosen_and_used_at_once(chromium, url, folder):
     with visit(chromium, url) as page:
-        open_page(page, f"{url}/?tab=history")
-        search(page, "yak")
-        until(page, lambda: names(page) == [f"yak {n}" for n in (6, 5, 4, 3, 2, 1)])
+        find_all(page, url)
         choose(page)
         save(page, folder)
         star(page)
@@ -110,7 +151,7 @@ def remove_and_put_back(page, folder):
     back.click()
     until(page, lambda: names(page) == ["yak 4", "yak 3", "yak 2"])
     back.click()
-    until(page, lambda: names(page) == [f"yak {n}" for n in (6, 5, 4, 3, 2, 1)])
+    until(page, lambda: names(page) == ALL)
     expect(back).to_be_hidden()
     page.locator(f"{BAR}-begin").click()
     page.locator(f"{BAR}-all").click()
@@ -120,3 +161,5 @@ def remove_and_put_back(page, folder):
     expect(page.locator(".toast-body")).to_contain_text("3.png")  # it was gone, the others go
     until(page, lambda: names(page) == [])
     expect(back).to_contain_text("(5)")
+    back.click()
+    until(page, lambda: names(page) == [name for name in ALL if name != "yak 3"])

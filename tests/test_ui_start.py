@@ -1,30 +1,52 @@
 """A picture to start from, and what is made of one, where it is no picture or is gone."""
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import gradio as gr
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from ldm.catalog.registry import load_preset
 from ldm.images import EncodedImage
+from ldm.images.files import TITLE
 from ldm.outputs import metadata
 from ldm.outputs.titles import settings, subject, title
 from ldm.requests import Inpaint, Semantic, TextToImage, Upscale
 from ui.run import Picture
-from ui.start import shape_of, sides_like
+from ui.start import sides_like, usable
+from ui.tabs.text_to_image import received
 from ui.vary import varied
 
 NAME = "demo-text-to-image"
 
 
-def test_a_file_that_is_no_picture_is_told_when_it_comes(tmp_path):
-    path = tmp_path / "no.png"
-    path.write_text("no picture")
-    with pytest.raises(gr.Error, match=r"no\.png is no readable picture; PNG and JPEG work"):
-        shape_of(SimpleNamespace(path=str(path)), load_preset(NAME))
+def test_a_file_that_is_no_usable_picture_is_told_when_it_comes(tmp_path):
+    Image.effect_noise((64, 64), 60).save(tmp_path / "whole.jpg")
+    whole = (tmp_path / "whole.jpg").read_bytes()
+    cut, large, text = (tmp_path / name for name in ("cut.jpg", "large.png", "no.png"))
+    cut.write_bytes(whole[: len(whole) // 2])
+    Image.new("1", (9000, 5000)).save(large)
+    text.write_text("no picture")
+    for path, says in (
+        (text, r"no\.png is no readable picture"),
+        (cut, r"cut\.jpg is no readable picture"),
+        (large, "9000 x 5000 px; up to 40 megapixels work"),
+    ):
+        with pytest.raises(gr.Error, match=says):
+            usable(SimpleNamespace(path=str(path)))
+
+
+def test_what_browsers_do_not_show_becomes_a_png(tmp_path):
+    picture = Image.effect_noise((64, 48), 60).convert("RGB")
+    for name in ("a.png", "a.tiff"):
+        picture.save(tmp_path / name)
+    assert usable(SimpleNamespace(path=str(tmp_path / "a.png"))) == gr.skip()
+    made = Path(usable(SimpleNamespace(path=str(tmp_path / "a.tiff"))))
+    assert made.name == "a.png" and made.parent != tmp_path
+    assert np.array_equal(np.asarray(Image.open(made)), np.asarray(picture))
 
 
 def test_a_photograph_on_its_side_is_upright(tmp_path):
@@ -96,3 +118,19 @@ def test_the_caption_says_what_is_kept_and_what_meets():
         request
     )
     assert "kept" not in settings(replace(request, inversion=0.0))
+
+
+def test_a_picture_brings_the_words_that_it_was_made_of(tmp_path):
+    request = TextToImage(prompt="a lake", negative_prompt="fog", seed=1)
+    metadata.save(tmp_path / "told.png", np.zeros((64, 64, 3), np.uint8), request)
+    about = PngImagePlugin.PngInfo()
+    about.add_text(TITLE, "water and sand")
+    for name, more in (("painted", {"pnginfo": about}), ("plain", {})):
+        Image.new("RGB", (64, 64)).save(tmp_path / f"{name}.png", **more)
+    words = {"prompt": "a lake", "negative_prompt": "fog"}
+    for there in ("", "a desert"):
+        brought = received(tmp_path / "told.png", NAME, there)
+        assert {name: brought[name] for name in words} == words
+    assert received(tmp_path / "painted.png", NAME, "")["prompt"] == "water and sand"
+    for name, there in (("painted", "a desert"), ("plain", "")):
+        assert "prompt" not in received(tmp_path / f"{name}.png", NAME, there)

@@ -131,14 +131,16 @@ def _send(frame: gr.Tabs, tabs: list[Tab], past: Past | None) -> None:
             shown = values[pressed[event.target._id]].shown
             if shown is None:
                 return or_skip({})
-            chosen = values[len(pressed) :]
-            received = target.take(target.receive(present(shown.path), chosen[0]), *chosen)
-            return {frame: gr.Tabs(selected=target.task)} | received
+            preset, by_hand, *prompt = values[len(pressed) :]
+            taken = target.receive(present(shown.path), preset, *prompt)
+            return {frame: gr.Tabs(selected=target.task)} | target.take(taken, preset, by_hand)
 
         chosen = [target.inputs["preset"], target.by_hand]
         chosen += [target.inputs["prompt"]] if "prompt" in target.inputs else []
         outputs = [frame, *target.inputs.values()]
-        gr.on([button.click for button in buttons], send, [*visits, *chosen], outputs, **QUIET)
+        clicks = [button.click for button in buttons]
+        sent = gr.on(clicks, send, [*visits, *chosen], outputs, **QUIET)
+        sent.success(None, None, None, js=f"() => latentCanvas.arrived({target.task!r})", **QUIET)
     for source in sources:
         for task, button in source.send.items():
             button.visible = task in {taker.task for taker in takers}

@@ -48,6 +48,19 @@ async function emptyField(room) {
   return there();
 }
 
+// A picture of another tab has come, perhaps to a place below the window. Until it is drawn the page is
+// shorter; where somebody scrolls meanwhile it stays.
+const ARRIVING_MS = 1000;
+latentCanvas.arrived = async (task) => {
+  const there = () => [...document.querySelectorAll(`#${task}-studio :is(.field-image img, .painter)`)].find(isVisible);
+  const held = new AbortController();
+  for (const name of ["wheel", "touchstart", "keydown", "pointerdown"]) addEventListener(name, () => held.abort(), { once: true, signal: held.signal });
+  for (const end = Date.now() + ARRIVING_MS; Date.now() < end && !held.signal.aborted; await new Promise(requestAnimationFrame)) {
+    if (there() && !isInWindow(there().getBoundingClientRect())) there().scrollIntoView({ block: "center", behavior: "instant" });
+  }
+  held.abort();
+};
+
 // A picture that is pasted goes to the open tab's empty place for one, as it does on a canvas.
 document.addEventListener("paste", (event) => {
   const file = [...event.clipboardData?.files ?? []].find(({ type }) => type.startsWith("image/"));

@@ -26,6 +26,9 @@ function markTold() {
     const strip = refused.closest(".lc-studio")?.querySelector(".strip.failed");
     const isTold = strip?.querySelector(".what").textContent === refused.textContent;
     if (strip && isTold !== strip.hasAttribute("data-twice")) strip.toggleAttribute("data-twice", isTold);
+    // the button makes room for it where both stick to the end of the window, see ui/style.css
+    const estimate = refused.closest(".lc-estimate"), height = `${estimate.offsetHeight}px`;
+    if (estimate.parentElement.style.getPropertyValue("--refusal") !== height) estimate.parentElement.style.setProperty("--refusal", height);
   }
 }
 

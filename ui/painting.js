@@ -414,8 +414,10 @@ async function take(file, asLabels) {
       : await ask("mask_of_file", file, { width: surface.width, height: surface.height });
     if (mine !== turn) return;
     if (answer.error) { note(answer.error, true); return; }
-    if (!asLabels) await takePicture(answer, mine);
-    else if (kind === "map") replace(surfaceOf(answer), null);
+    if (!asLabels) {
+      await takePicture(answer, mine);
+      if (mine === turn) trigger("upload");
+    } else if (kind === "map") replace(surfaceOf(answer), null);
     else if (surface !== target) throw new Error("the picture has changed meanwhile");
     else relabel((labels) => labels.set(surfaceOf(answer).labels));
     if (mine === turn) note(answer.note ?? "");

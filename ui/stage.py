@@ -175,7 +175,9 @@ def _select(stage: Stage) -> Callable[..., Updates]:
         visit.is_elsewhere = visit.job_id is not None  # its previews do not take the stage back
         visit.shown = picture = visit.pictures[event.index]
         if Path(picture.path).exists():
-            return stage.show_one(picture)
+            # how long the last run took is not of this picture
+            told = {} if visit.is_elsewhere else {stage.status: strip(None, rest=visit.rest)}
+            return stage.show_one(picture) | told
         gr.Warning(f"{Path(picture.path).name} is not in its folder any more.")
         visit.forget_gone()
         return stage.show(visit)
@@ -204,7 +206,8 @@ def connect(
 
     stage.stop.click(cancel, stage.visit, stage.stop, queue=False, **QUIET)
     waiting.connect(jobs, stage.queue, stage.visit, **QUIET)
-    stage.row.gallery.select(_select(stage), stage.visit, stage.shown, **IN_ORDER, **QUIET)
+    seen = [*stage.shown, stage.status]
+    stage.row.gallery.select(_select(stage), stage.visit, seen, **IN_ORDER, **QUIET)
     for button, change in ((stage.row.remove, Visit.remove), (stage.row.back, Visit.put_back)):
         button.click(_changing(stage, change), stage.visit, stage.shown, **QUIET)
     task, row = request_type.task, stage.row

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.processing_utils import save_bytes_to_cache
+from gradio.utils import get_upload_folder
 from PIL import ExifTags, Image
 
 from ldm.catalog.schema import Preset
+from ldm.errors import RequestError
 from ldm.requests import EncodedImage, controls
 from ldm.requests.shared_fields import MAX_SIDE_PX
 from ui.controls import QUIET, named, unchecked, widget
@@ -25,6 +28,7 @@ SUITED = """(kept, strength) => {
   if (kept > 0 && strength === usual) return 1;
   return kept === 0 && strength === 1 ? usual : strength;
 }"""
+SHOWN = (".png", ".jpg", ".jpeg", ".webp", ".gif")  # endings of pictures that browsers show
 KEPT_READ = 4  # pictures in the cache of `_read`
 DROP = "# {}\nChoose a picture"  # the style sheet adds what mouse and keyboard can do
 UPRIGHT = 4  # EXIF orientations above this swap width and height
@@ -63,11 +67,10 @@ def widgets(request_type: type, inputs: Mapping[str, Component]) -> dict[str, Co
         suited = SUITED % request_type.strength
         kept.input(None, [kept, made_anew], made_anew, js=suited, **QUIET)
     image.change(_headed, image, fold, **QUIET)
+    only_pictures(image)
     if "width" in inputs:
         given, sides = [image, inputs["preset"]], [inputs["width"], inputs["height"]]
-        image.upload(
-            lambda file, name: [*shape_of(file, find_preset(name)).values()], given, sides, **QUIET
-        )
+        image.upload(_shape_of, given, sides, **QUIET)
     return {IMAGE: image} | sliders
 
 
@@ -109,17 +112,32 @@ def showing(to_values: Callable[[Any], Values]) -> Callable[[Any], Values]:
     return show
 
 
-def shape_of(file: Any, preset: Preset) -> Values:
-    """Return the width and height for an uploaded picture, see `sides_like`.
+def only_pictures(image: gr.Image) -> None:
+    """Take only usable pictures; others are told, and the place is empty again."""
+    taken = image.upload(usable, image, image, **QUIET)
+    taken.failure(lambda: None, None, image, **QUIET)
+
+
+def usable(file: Any) -> Any:
+    """Return an uploaded picture as a file that browsers show: as it is, or as a PNG.
 
     Raises:
-        gr.Error: If it cannot be read.
+        gr.Error: If it is no usable picture.
     """
     path = Path(file.path)
-    sides = sides_like(path, preset)
-    if not sides:
-        raise fail(f"{path.name} is no readable picture; PNG and JPEG work.")
-    return sides
+    try:
+        picture = _read(path)
+    except RequestError as error:
+        raise fail(str(error)) from error
+    if path.suffix.lower() in SHOWN:
+        return gr.skip()
+    return save_bytes_to_cache(picture.png, f"{path.stem}.png", get_upload_folder())
+
+
+def _shape_of(file: Any, name: str) -> list[Any]:
+    """The width and height that suit an uploaded picture and a preset, if it is one."""
+    sides = sides_like(Path(file.path), find_preset(name)) if file else {}
+    return [*sides.values()] or [gr.skip(), gr.skip()]
 
 
 def sides_like(path: Path, preset: Preset) -> Values:

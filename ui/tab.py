@@ -46,8 +46,8 @@ class Tab:
     examples: gr.Gallery | None = None
     to_fields: Callable[[Values], Values] = dict  # input values -> request fields
     to_values: Callable[[Any], Values] = fields_of  # request -> input values
-    # (picture of another tab, current preset) -> input values; None: takes no pictures
-    receive: Callable[[Path, str], Values] | None = None
+    # (picture of another tab, current preset and prompt) -> input values; None: takes no pictures
+    receive: Callable[[Path, str, str], Values] | None = None
     by_hand: gr.Checkbox | None = None  # whether the user chose the preset
     not_kept: frozenset[str] = frozenset()  # inputs too large for links and the browser's memory
     not_linked: frozenset[str] = frozenset()  # further inputs left out of links
@@ -75,20 +75,14 @@ class Tab:
         """Key values by widget instead of by input name; other names are dropped."""
         return {self.inputs[name]: values[name] for name in self.inputs if name in values}
 
-    def take(
-        self, values: Values, preset: str, by_hand: bool, prompt: str = ""
-    ) -> dict[Component, Any]:
-        """Updates for an incoming picture, whose values may suggest a preset and a prompt.
+    def take(self, values: Values, preset: str, by_hand: bool) -> dict[Component, Any]:
+        """Updates for an incoming picture, whose values may suggest a preset.
 
         Args:
             values: Input values by name.
             preset: The current preset. If it is the suggested one, its settings are left alone.
             by_hand: Whether the user chose the current preset. If so, it is kept.
-            prompt: The current prompt. It is kept if there is one, unless the picture takes it
-                away.
         """
-        if prompt.strip() and values.get("prompt"):
-            values = {name: value for name, value in values.items() if name != "prompt"}
         if by_hand or values.get("preset") == preset:
             values = {name: value for name, value in values.items() if name not in MODELS_OWN}
         return self.widgets(values)

@@ -94,7 +94,9 @@ def head() -> str:
         _read(name)
         for name in ("page.js", "drop.js", "undo.js", "row.js", "estimate.js", "names.js")
     )
-    modules = (_read(name) for name in ("zoom.js", "vocabulary.js", "several.js"))  # each by itself
+    modules = (
+        _read(name) for name in ("zoom.js", "vocabulary.js", "several.js", "keys.js")
+    )  # each by itself
     return (
         f"<style>{_read('frame.css')}</style><script>{page}\n{scripts.all_components()}</script>"
         + "".join(f'<script type="module">{module}</script>' for module in modules)

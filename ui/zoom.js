@@ -130,7 +130,9 @@ document.addEventListener("dblclick", (event) => {
 // --- buttons and keys
 
 const HOLD = "Hold beside"; // the button that keeps one picture beside others
+const WIDE = 2; // width / height from which on two are larger one above the other
 const TINY_PX = 64; // so small a picture is shown in its pixels
+const LARGE_PX = 1024; // a larger one cannot be made four times as large
 const KEYS = { "+": "in", "=": "in", "-": "out", 0: "fit", 1: "actual" };
 const TURN = { ArrowLeft: -1, ArrowRight: 1 }; // to another picture, in a window of its own
 const ARROWS = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
@@ -168,6 +170,7 @@ document.addEventListener("load", (event) => {
   sized.observe(img);
   img.style.setProperty("--ratio", img.naturalWidth / img.naturalHeight);
   img.toggleAttribute("data-tiny", Math.max(img.naturalWidth, img.naturalHeight) <= TINY_PX);
+  img.toggleAttribute("data-large", Math.max(img.naturalWidth, img.naturalHeight) > LARGE_PX);
   look(img, 1, 0, 0);
 }, true);
 
@@ -234,12 +237,13 @@ function show(img, src) {
   delete img.dataset.alone;
   img.src = src;
 }
-// One picture stays on the left (on a phone above) while others are turned to beside it.
+// One picture stays on the left (above, on a phone or if it is wide) while others are turned to beside it.
 function hold(dialog, img) {
   const before = dialog.querySelector(".held"), button = dialog.querySelector(".hold");
   if (before) before.remove();
   else {
     const copy = Object.assign(document.createElement("img"), { className: "held", src: img.dataset.alone ?? img.src, alt: img.alt });
+    copy.toggleAttribute("data-wide", img.naturalWidth > WIDE * img.naturalHeight);
     dialog.querySelector(".stand").after(copy);
     dialog.querySelector(".turn:not(:disabled)")?.click(); // beside itself it says nothing
   }

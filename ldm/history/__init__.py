@@ -201,10 +201,12 @@ class History:
         """Make a picture of the folder a favourite, or none any more; return whether it is one.
 
         Raises:
-            LDMError: If the file of the favourites cannot be read or written.
+            LDMError: If the file of the favourites cannot be read or written, or a new one is gone.
         """
         name = self._name(path)
         is_favourite = name not in self.favourites.names()
+        if is_favourite and not path.exists():
+            raise LDMError(f"{path.name} is not in its folder any more.")
         self.favourites.mark(name, is_favourite)
         return is_favourite
 

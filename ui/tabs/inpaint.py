@@ -65,7 +65,7 @@ def create(jobs: JobQueue) -> Tab:
         jobs,
         to_fields=lambda values: to_fields(reader.suited(values)),
         to_values=to_values,
-        receive=lambda path, _: received(path, reader.usual),
+        receive=lambda path, *_: received(path, reader.usual),
         not_kept=frozenset({"painting"}),
     )
 
@@ -97,6 +97,9 @@ def _show_on_canvas(made: Form) -> None:
     adjust = f"(...values) => {{ latentCanvas.adjustPainter({painter!r}, values); }}"
     for box in boxes:
         box.change(None, boxes, None, js=adjust, **QUIET)
+    # another picture grows only if that is asked for again
+    sides = [made.inputs[name] for name in SIDES]
+    made.inputs["painting"].upload(None, None, sides, js="() => [0, 0, 0, 0]", **QUIET)
 
 
 def _show_beside_what_was(made: Form) -> None:
@@ -189,9 +192,10 @@ def to_values(request: Any) -> Values:
 def received(path: Path, usual: Preset) -> Values:
     """Input values for a picture from another tab: an empty mask and no outpainting.
 
-    Words that were there said what to draw in another hole; the `usual` model needs none.
+    Words that were there said what to draw in another hole, and how much of it to keep; the `usual`
+    model needs none.
     """
     picture = EncodedImage.from_file(path)
     painting = Painting(np.zeros(picture.size[::-1], np.uint8), picture)
     new = {"painting": painting} | dict.fromkeys(SIDES, 0) | dict.fromkeys(PROMPTS, "")
-    return new | {"preset": usual.name} | preset_values(usual, Inpaint.task)
+    return new | {"strength": 1.0, "preset": usual.name} | preset_values(usual, Inpaint.task)

@@ -21,7 +21,7 @@ from ui.form import Form, preset_values
 from ui.run import Picture, Visit, find_preset, in_words
 from ui.slider import BeforeAfter, Pair
 from ui.stage import Updates, or_skip
-from ui.start import DROP
+from ui.start import DROP, only_pictures
 from ui.tab import EXAMPLES, Tab, Values, example_paths, fields_of, fills
 
 HINT = "Give it a picture and press Generate: it comes out four or sixteen times as large."
@@ -112,6 +112,7 @@ def _picture_and_passes(made: Form) -> gr.HTML:
             elem_classes=["field-image", "takes-picture"],
         )
     )
+    only_pictures(made.inputs["image"])
     made.add("passes", kind=gr.Radio, choices=list(PASSES), value=1, info=None)
     return gr.HTML(size_note(None, 1), padding=False, elem_classes="lc-trained")
 
@@ -215,7 +216,7 @@ def to_fields(values: Values) -> Values:
     return values | {"image": _read(values["image"], _times(values["passes"]))}
 
 
-def received(path: Path, _: str) -> Values:
+def received(path: Path, *_: str) -> Values:
     """Input values for a picture from another tab, with the preset that suits it."""
     return {"image": str(path)} | model_for(made_here=True)
 
