@@ -83,11 +83,15 @@ def test_what_waits_behind_a_long_run_is_not_taken_for_abandoned(queue, busy):
 
 def test_the_queue_is_emptied(queue, busy):
     visit = Visit(job_id=busy.id)
-    visit.submit(queue, quick)
-    (waiting,) = visit.waiting
-    visit.drop_waiting(queue)
+    for _ in range(3):
+        visit.submit(queue, quick)
+    first, second, third = visit.waiting
+    visit.drop_waiting(queue, [second, second, "another page's"])
+    assert list(visit.waiting) == [first, third]
+    assert end(queue, second) == Cancelled()
+    visit.drop_waiting(queue, list(visit.waiting))
     assert not visit.waiting
-    assert end(queue, waiting) == Cancelled()
+    assert [end(queue, job_id) for job_id in (first, third)] == [Cancelled()] * 2
     assert visit.job_id == busy.id
 
 

@@ -82,6 +82,14 @@ function lookAgain() {
 }
 new MutationObserver(() => { frame ||= requestAnimationFrame(lookAgain); }).observe(document, { childList: true, subtree: true, attributes: true, attributeFilter: ["src", "alt", "data-removed", "data-told"] });
 
+// One of the runs that wait is taken out of the queue by a button in their list.
+document.addEventListener("click", ({ target }) => {
+  const button = target.closest?.(".waiting [data-drop]");
+  if (!button) return;
+  latentCanvas.dropped = button.dataset.drop;
+  button.closest(".lc-queue").querySelector(".lc-drop-one").click();
+});
+
 // The archive is packed: the button that Gradio downloads with, never seen, has its address.
 latentCanvas.download = (task) => setTimeout(() => document.querySelector(`#${task}-archive`).click(), SHOWN_MS);
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -137,10 +137,10 @@ class Visit:
         if self.job_id is not None:
             jobs.cancel(self.job_id)
 
-    def drop_waiting(self, jobs: JobQueue) -> None:
-        """Cancel the jobs after the one that the page follows."""
+    def drop_waiting(self, jobs: JobQueue, job_ids: Iterable[str]) -> None:
+        """Cancel some of the jobs after the one that the page follows."""
         with _TURNS:
-            dropped, self.waiting = self.waiting, {}
+            dropped = [job_id for job_id in job_ids if self.waiting.pop(job_id, None) is not None]
         for job_id in dropped:
             with suppress(LDMError):  # as above
                 jobs.cancel(job_id)
