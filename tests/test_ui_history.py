@@ -52,6 +52,8 @@ def test_what_is_deleted_by_hand_is_not_counted_any_more(finder, monkeypatch):
     *_, shown = finder.refresh("", "", asked, [])
     assert "3 pictures" in shown[search.count] and shown[search.more].visible
     on_show = shown[search.found]
+    assert shown[search.save].value == "Download these 3"  # those of further pages, too
+    assert {path.stem for path in finder.paths(asked)} == {"0", "1", "2"}
     for path in {*finder.history.folder.rglob("*.png")} - {on_show[0].path}:
         path.unlink()
     for shown in (finder.more("", "", asked, on_show), finder.look("", "", asked)):

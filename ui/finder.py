@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -49,7 +50,7 @@ class Search:
     found: gr.State  # list[Entry]
     gallery: gr.Gallery
     more: gr.Button
-    save: gr.Button  # packs the pictures that are seen into one file
+    save: gr.Button  # packs all pictures that match into one file
     archive: gr.DownloadButton  # hidden: downloads that file
     now: gr.State  # an Asked
 
@@ -88,7 +89,7 @@ class Finder:
             self.search.gallery: self.shown(found),
             self.search.count: count_html(total, to_read, **_asked(words, task)),
             self.search.more: gr.Button(visible=total > len(found)),
-            self.search.save: gr.Button(f"Download these {len(found)}", visible=len(found) > 1),
+            self.search.save: gr.Button(f"Download these {total}", visible=total > 1),
         }
 
     def shown(self, found: list[Entry]) -> gr.Gallery:
@@ -128,6 +129,12 @@ class Finder:
             self.history.forget_gone()
             next_ones = self._find(words, task, after=last, limit=PAGE)
             return self.show([*found, *next_ones], words, task)
+
+    def paths(self, asked: Asked) -> list[Path]:
+        """Return the files of all pictures that match the search, of all pages."""
+        with in_words():
+            total = self.history.count(**criteria(*asked.now))
+            return [entry.path for entry in self._find(*asked.now, limit=total)]
 
     def _find(self, words: str, task: str, **how: Any) -> list[Entry]:
         return self.history.find(**criteria(words, task), **how)

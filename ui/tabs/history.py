@@ -87,7 +87,7 @@ def create(room: gr.Tab, history: History, thumbnails: Thumbnails, titles: dict[
         about = {"trigger_mode": "always_last"} | QUIET
         box.change(finder.look, search.asked[:3], search.outputs, **about)
     search.more.click(finder.more, search.asked, search.outputs, **QUIET)
-    downloads(TASK, search.save, search.archive, _paths_of, search.found)
+    downloads(TASK, search.save, search.archive, finder.paths, search.now)
     _connect(Acts(finder, chosen, titles), bar)
     _look_back(room, history, chosen)
     return Past(history, chosen.visit, chosen.reopen, restore, chosen.send)
