@@ -246,7 +246,7 @@ function letGo(event) {
   }
   step(`${done.kind} ${done.id} ${counter}`, () => { boxes = after; });
   lastStep = { kind: "", time: 0 };
-  if (done.kind === "draw") say(`${box.label} drawn.`);
+  if (done.kind === "draw") say(`${box.label} drawn.${matchMedia("(pointer: fine)").matches ? " Drag with Shift to draw another over it." : ""}`);
 }
 // As if the pointer were lifted here, or as if it had never been there.
 function endDrag(type) { if (drag) letGo({ pointerId: drag.pointer, type }); }
