@@ -246,13 +246,14 @@ def test_verify_of_nothing_is_refused(tmp_path, capsys):
 def test_train_reaches_the_loop_and_shows_its_progress(monkeypatch):
     asked = []
     monkeypatch.setattr(
-        training_run, "train", lambda config, **flags: asked.append((config, flags))
+        training_run, "train", lambda *about, **flags: asked.append((*about, flags))
     )
     logging.root.handlers[:] = []
-    assert main(["train", "a.yaml", "--resume"]) == 0
+    assert main(["train", "a.yaml", "--resume", "steps=4", "data.size=64"]) == 0
     assert main(["train", "a.yaml", "--replace"]) == 0
     flags = {"resume": True, "replace": False}, {"resume": False, "replace": True}
-    assert asked == [(Path("a.yaml"), flag) for flag in flags]
+    changes = ["steps=4", "data.size=64"], []
+    assert asked == [(Path("a.yaml"), *pair) for pair in zip(changes, flags, strict=True)]
     assert logging.getLogger("ldm").isEnabledFor(logging.INFO)
 
 

@@ -48,6 +48,33 @@ def test_config_reads_nested_values_and_keeps_defaults(tmp_path):
     assert config.data.size == TrainConfig("critic", "x", 1, 1).data.size
 
 
+def test_values_are_changed_for_one_run(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text(REQUIRED + "data: {scenes: 7, size: 64}\n")
+    changes = (
+        "steps=9",
+        "data.scenes=8",
+        "optimizer.learning_rate=1e-4",
+        "steps=10",
+        "start_from=null",
+    )
+    config = load_config(path, changes)
+    assert (config.steps, config.data.scenes, config.data.size) == (10, 8, 64)
+    assert (config.optimizer.learning_rate, config.start_from) == (1e-4, None)
+    assert load_config(path).steps == 3
+    for change, says in (
+        ("steps", "must be written KEY=VALUE, like steps=2000, got 'steps'"),
+        ("=3", "must be written KEY=VALUE"),
+        ("steps=many", "steps"),
+        ("step=3", "step: unknown key; known are"),
+        ("data.scene=3", "scene: unknown key"),
+        ("steps=[1", "'steps=\\[1' holds no readable YAML"),
+        ("runs=${oc.env:HOME}", "values must be written out"),
+    ):
+        with pytest.raises(TrainingError, match=says):
+            load_config(path, [change])
+
+
 @pytest.mark.parametrize(
     "text",
     [

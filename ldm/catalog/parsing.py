@@ -44,6 +44,33 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
+def with_change(values: Mapping[str, Any], change: str) -> dict[str, Any]:
+    """Return the values of a YAML file with one in another place's stead.
+
+    Args:
+        values: Of the file.
+        change: "key=value" or "key.of.a.part=value"; the value is YAML.
+
+    Raises:
+        PresetError: If it is not written like that.
+    """
+    key, sign, text = change.partition("=")
+    first, *rest = key.strip().split(".", 1)
+    if not (first and sign):
+        raise PresetError(
+            f"a change must be written KEY=VALUE, like steps=2000, got {change!r:.80}."
+        )
+    if rest:
+        inner = values.get(first)
+        inner = inner if isinstance(inner, Mapping) else {}
+        return {**values, first: with_change(inner, f"{rest[0]}={text}")}
+    try:
+        return {**values, first: _loaded(text)}
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = str(error).splitlines()[0]
+        raise PresetError(f"{change!r:.80} holds no readable YAML: {reason}.") from error
+
+
 def read_json(path: Path, most: int = MAX_YAML_BYTES) -> dict[str, Any]:
     """Read a JSON object, of at most `most` bytes.
 

@@ -162,6 +162,9 @@ def _verify(arguments: Any) -> int:
 def _add_train(verbs: Any) -> None:
     parser = _verb(verbs, "train", _train, "train a model")
     parser.add_argument("config", type=Path, help="a YAML file, see presets/training/")
+    parser.add_argument(
+        "changes", nargs="*", metavar="KEY=VALUE", help="in place of the file's, like steps=2000"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the last snapshot")
     parser.add_argument(
         "--replace", action="store_true", help="write over weights that the preset has already"
@@ -172,7 +175,8 @@ def _add_train(verbs: Any) -> None:
 def _train(arguments: Any) -> int:
     from ldm.training.run import train
 
-    train(arguments.config, resume=arguments.resume, replace=arguments.replace)
+    how = {"resume": arguments.resume, "replace": arguments.replace}
+    train(arguments.config, arguments.changes, **how)
     return 0
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ldm.catalog.parsing import parse, read_yaml
+from ldm.catalog.parsing import parse, read_yaml, with_change
 from ldm.catalog.ranges import check_ranges, number, numbers
 from ldm.data.scenes import OBJECTS
 from ldm.errors import PresetError, TrainingError
@@ -147,14 +148,23 @@ def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
         raise TrainingError(f"{name} must be one of {', '.join(allowed)}, got {value!r}.")
 
 
-def load_config(path: Path) -> TrainConfig:
+def load_config(path: Path, changes: Sequence[str] = ()) -> TrainConfig:
     """Read a training configuration.
 
+    Args:
+        path: A YAML file.
+        changes: Values in place of the file's, like "steps=2000" and "optimizer.warmup_steps=0"; what
+            follows the sign is YAML.
+
     Raises:
-        TrainingError: If the file is missing or not YAML, or has an unknown key or a wrong value.
+        TrainingError: If the file is missing or not YAML, or has an unknown key or a wrong value,
+            or a change is not written like that.
     """
     try:
-        return parse(TrainConfig, read_yaml(path), str(path))
+        values = read_yaml(path)
+        for change in changes:
+            values = with_change(values, change)
+        return parse(TrainConfig, values, str(path))
     except PresetError as error:
         raise TrainingError(str(error)) from error
     except TrainingError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from ldm.catalog.registry import OWN_NAME, load_preset
@@ -26,12 +27,19 @@ CRITIC_MULTIPLE = 16  # the critic needs sides that are multiples of this many p
 log = logging.getLogger(__name__)
 
 
-def train(config_path: Path, *, resume: bool = False, replace: bool = False) -> None:
+def train(
+    config_path: Path,
+    changes: Sequence[str] = (),
+    *,
+    resume: bool = False,
+    replace: bool = False,
+) -> None:
     """Run the training that `config_path` describes.
 
     Args:
         config_path: A YAML file with the fields of `ldm.training.config.TrainConfig`. Snapshots,
             statistics and samples are written to the folder `<config.runs>/<file name>/`.
+        changes: Values in place of the file's, see `load_config`.
         resume: Whether to resume from the snapshot of an earlier run, if there is one.
         replace: Whether a new run may write over weights that the preset has already.
 
@@ -40,7 +48,7 @@ def train(config_path: Path, *, resume: bool = False, replace: bool = False) -> 
         TrainingError: If the configuration, the preset or the snapshot cannot be used, or if the
             preset has weights that would be lost.
     """
-    config = load_config(config_path)
+    config = load_config(config_path, changes)
     folder = config.runs / Path(config_path).stem
     _check_model(config)
     if not replace and not (folder / SNAPSHOT).exists():
