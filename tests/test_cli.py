@@ -249,7 +249,7 @@ def test_train_reaches_the_loop_and_shows_its_progress(monkeypatch):
         training_run, "train", lambda *about, **flags: asked.append((*about, flags))
     )
     logging.root.handlers[:] = []
-    assert main(["train", "a.yaml", "--resume", "steps=4", "data.size=64"]) == 0
+    assert main(["train", "--resume", "a.yaml", "steps=4", "data.size=64"]) == 0
     assert main(["train", "a.yaml", "--replace"]) == 0
     flags = {"resume": True, "replace": False}, {"resume": False, "replace": True}
     changes = ["steps=4", "data.size=64"], []

@@ -153,8 +153,8 @@ def load_config(path: Path, changes: Sequence[str] = ()) -> TrainConfig:
 
     Args:
         path: A YAML file.
-        changes: Values in place of the file's, like "steps=2000" and "optimizer.warmup_steps=0"; what
-            follows the sign is YAML.
+        changes: Values in place of the file's, like "steps=2000" and "optimizer.warmup_steps=0";
+            what follows the sign is YAML.
 
     Raises:
         TrainingError: If the file is missing or not YAML, or has an unknown key or a wrong value,
