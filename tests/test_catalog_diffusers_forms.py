@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shutil
 
 import pytest
@@ -202,7 +203,38 @@ def with_a_path(folder):
     path.write_text(json.dumps(about))
 
 
+def with_config(part, **changes):
+    def edit(folder):
+        path = folder / part / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    return edit
+
+
+def with_a_pipe(folder):
+    path = folder / "unet" / "config.json"
+    path.unlink()
+    os.mkfifo(path)
+
+
 BROKEN = {
+    "no attention": (
+        with_config("unet", mid_block_type="UNetMidBlock2D"),
+        "mid_block_type must be UNetMidBlock2DCrossAttn, got 'UNetMidBlock2D'",
+    ),
+    "another autoencoder": (
+        with_config("vae", _class_name="AutoencoderTiny"),
+        "vae.*: _class_name must be AutoencoderKL or VQModel, got 'AutoencoderTiny'",
+    ),
+    "other encoder blocks": (
+        with_config("vae", down_block_types=["Foo", "Bar"]),
+        r"vae.*: down_block_types \['Foo', 'Bar'\] are not known",
+    ),
+    "other decoder blocks": (
+        with_config("vae", up_block_types=["AttnUpDecoderBlock2D"] * 4),
+        "vae.*: up_block_types must be",
+    ),
+    "a pipe": (with_a_pipe, "unet.config.json is missing or no JSON"),
     "no weights": (lambda f: a_file(f, "vae").unlink(), "vae has no diffusion_pytorch_model.saf"),
     "no part": (lambda f: shutil.rmtree(f / "vae"), "other has no folder vqvae or vae, which"),
     "no text encoder": (lambda f: shutil.rmtree(f / "text_encoder"), "text_encoder.config.json"),

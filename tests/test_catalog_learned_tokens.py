@@ -49,8 +49,8 @@ def test_a_folder_without_a_tokenizer_adds_none(tmp_path):
         ("added_tokens.json", '{"<a>": 49408, "<b>": 60000}', "do not follow CLIP's 49408"),
         ("added_tokens.json", '{"": 49408}', "adds '', which is no word"),
         ("added_tokens.json", '{"<a>": null}', "is no readable tokenizer"),
-        ("added_tokens.json", "[]", "must hold a JSON object"),
-        ("added_tokens.json", "[" * 100_000, "is no readable configuration"),
+        ("added_tokens.json", "[]", "holds no JSON object"),
+        ("added_tokens.json", "[" * 100_000, "is missing or no JSON"),
         (
             "tokenizer_config.json",
             '{"added_tokens_decoder": {"49408": 1}}',

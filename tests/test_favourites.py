@@ -13,10 +13,10 @@ def test_names_are_kept_in_the_order_of_marking(tmp_path):
     kept = Favourites(tmp_path / "there" / "favourites.txt")
     assert kept.names() == []
     for name in ("2001-02-03/b.png", "2001-02-03/ä a.png", "2001-02-03/b.png"):
-        kept.mark(name, True)
+        kept.mark([name], True)
     assert kept.names() == ["2001-02-03/ä a.png", "2001-02-03/b.png"]
-    kept.mark("2001-02-03/none.png", False)
-    kept.mark("2001-02-03/b.png", False)
+    kept.mark(["2001-02-03/none.png"], False)
+    kept.mark(["2001-02-03/b.png"], False)
     assert kept.file.read_text("utf-8") == "2001-02-03/ä a.png\n"
     assert list(kept.file.parent.iterdir()) == [kept.file]
 
@@ -31,25 +31,25 @@ def test_names_of_any_characters_are_kept_but_of_one_line(tmp_path):
     kept = Favourites(tmp_path / "favourites.txt")
     names = ["d/a\u2028b.png", " d/x .png", "d/\x85\x0b.png"]
     for name in names:
-        kept.mark(name, True)
+        kept.mark([name], True)
     assert kept.names() == names
     for name in ("a\nb.png", "a\rb.png"):
         with pytest.raises(LDMError, match="has more than one line; rename it"):
-            kept.mark(name, True)
+            kept.mark([name], True)
     assert kept.names() == names
 
 
 def test_many_may_mark_at_once(tmp_path):
     kept = Favourites(tmp_path / "favourites.txt")
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda number: kept.mark(f"{number}.png", True), range(80)))
+        list(pool.map(lambda number: kept.mark([f"{number}.png"], True), range(80)))
     assert sorted(kept.names()) == sorted(f"{number}.png" for number in range(80))
 
 
 def test_a_file_that_cannot_be_used_is_named_and_left_alone(tmp_path):
     kept = Favourites(tmp_path / "favourites.txt")
     kept.file.write_bytes(b"\xff\xfe\x00")
-    for use in (kept.names, lambda: kept.mark("a.png", True)):
+    for use in (kept.names, lambda: kept.mark(["a.png"], True)):
         with pytest.raises(LDMError, match=r"the favourites in .*favourites.txt cannot be read"):
             use()
     assert kept.file.read_bytes() == b"\xff\xfe\x00"

@@ -1,5 +1,7 @@
 """How a painted canvas becomes a request's fields, and back."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -14,6 +16,8 @@ from ui.tabs import inpaint, semantic
 
 PICTURE = EncodedImage.from_array(np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8))
 MASK = np.eye(5, 7, dtype=np.uint8)
+
+TEXT = "demo-text-to-image"
 
 
 def test_a_painting_is_picture_and_mask():
@@ -104,6 +108,14 @@ def test_words_choose_a_model_and_its_defaults_but_no_one_elses():
     other = values | {"preset": "inpainting-big"}
     assert reader.suited(other) == other
     assert Reader(usual, None).suited(values) == values
+
+
+def test_words_choose_a_model_that_was_trained_on_holes():
+    usual, reads, text = map(load_preset, ("demo-inpaint", "demo-inpaint-words", TEXT))
+    made = SimpleNamespace(task="inpaint", start=usual, presets=[usual, text, reads])
+    assert Reader.of(made) == Reader(usual, reads)
+    made.presets.remove(reads)
+    assert Reader.of(made) == Reader(usual, None)
 
 
 def test_the_divider_stands_left_of_what_was_filled():

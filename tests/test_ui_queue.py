@@ -2,13 +2,14 @@
 
 from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 
 from ldm.errors import RequestError
 from ldm.events import Cancelled
 from ldm.jobs import job
 from tests.gate import Gate, end, quick
-from ui import reload, run, stage
+from ui import reload, run, stage, waiting
 from ui.run import Visit
 
 
@@ -93,6 +94,19 @@ def test_the_queue_is_emptied(queue, busy):
     assert not visit.waiting
     assert [end(queue, job_id) for job_id in (first, third)] == [Cancelled()] * 2
     assert visit.job_id == busy.id
+
+
+def test_a_long_queue_is_listed_in_part_and_found_again_in_whole():
+    with gr.Blocks():
+        made = waiting.create("text-to-image")
+    visit = Visit(waiting={f"job{n}": f"a <lake> {n}" for n in range(11)})
+    told = made.show(visit)[made.line]
+    assert told.count("data-drop=") == waiting.LISTED
+    assert "<li>and 3 more</li>" in told and "11 more in the queue<" in told
+    assert told.count("<i data-job=") == 11
+    assert "<lake>" not in told
+    visit.waiting = {"job": "a lake"}
+    assert "<ol>" not in (told := made.show(visit)[made.line]) and "next: a lake" in told
 
 
 def test_only_pictures_of_the_folder_are_found_by_their_names(tmp_path):

@@ -22,7 +22,8 @@ def folder(data_dir):
     folder.mkdir(parents=True)
     for number in range(1, 7):
         about = {"seed": number, "width": 64, "height": 64, "coarse": 0.0}
-        pixels = np.full((64, 64, 3), 30 * number, np.uint8)
+        side = 1040 if number == 1 else 64  # too large to be enlarged, and wide
+        pixels = np.full((64, side, 3), 30 * number, np.uint8)
         request = TextToImage(prompt=f"yak {number}", **about, **COMMON)
         metadata.save(folder / f"{number}.png", pixels, request)
     return folder
@@ -69,6 +70,46 @@ def test_keys_turn_to_other_pictures_and_take_one_away(chromium, url, folder):
         until(page, lambda: focused(page) == "yak 5")
         page.locator(f"{TAB}-back").click()
         until(page, lambda: names(page) == ALL)
+
+
+def test_delete_takes_away_what_has_the_focus_and_held_down_no_more(chromium, url, folder):
+    with visit(chromium, url) as page:
+        find_all(page, url)
+        page.locator(FOUND).first.focus()
+        for _ in range(3):  # faster than they come on show
+            page.keyboard.press("ArrowRight")
+        page.keyboard.down("Delete")
+        for _ in range(3):
+            page.keyboard.down("Delete")  # repeats
+        page.keyboard.up("Delete")
+        left = [name for name in ALL if name != "yak 3"]
+        until(page, lambda: names(page) == left)
+        page.wait_for_timeout(500)
+        assert names(page) == left
+        page.locator(f"{BAR}-begin").click()
+        for place in (0, 1):
+            page.locator(FOUND).nth(place).click()
+        page.keyboard.press("Delete")
+        until(page, lambda: names(page) == left[2:])
+        for there in (left, ALL):
+            page.locator(f"{TAB}-back").click()
+            until(page, lambda there=there: names(page) == there)
+
+
+def test_a_large_wide_picture_is_not_enlarged_and_stands_above_another(chromium, url, folder):
+    with visit(chromium, url) as page:
+        find_all(page, url)
+        enlarge = page.locator(f"{TAB}-to-upscale")
+        page.locator(FOUND).nth(4).click()
+        expect(enlarge).to_be_visible()
+        page.locator(FOUND).nth(5).click()
+        expect(enlarge).to_be_hidden()
+        page.locator(f"{TAB}-closer").click()
+        page.locator(".closer .hold").click()
+        held, stand = (
+            page.locator(f".closer .{name}").bounding_box() for name in ("held", "stand")
+        )
+        assert held["y"] + held["height"] < stand["y"] and held["width"] > 1000
 
 
 def test_arrow_keys_turn_to_other_tabs(chromium, url):

@@ -16,7 +16,7 @@ from ldm.outputs import metadata
 from ldm.outputs.titles import settings, subject, title
 from ldm.requests import Inpaint, Semantic, TextToImage, Upscale
 from ui.run import Picture
-from ui.start import sides_like, usable
+from ui.start import Judged, _settle, judge, sides_like
 from ui.tabs.text_to_image import received
 from ui.vary import varied
 
@@ -31,22 +31,40 @@ def test_a_file_that_is_no_usable_picture_is_told_when_it_comes(tmp_path):
     Image.new("1", (9000, 5000)).save(large)
     text.write_text("no picture")
     for path, says in (
-        (text, r"no\.png is no readable picture"),
-        (cut, r"cut\.jpg is no readable picture"),
+        (text, "no.png is no readable picture"),
+        (cut, "cut.jpg is no readable picture"),
         (large, "9000 x 5000 px; up to 40 megapixels work"),
     ):
-        with pytest.raises(gr.Error, match=says):
-            usable(SimpleNamespace(path=str(path)))
+        about = judge(SimpleNamespace(path=str(path)))
+        assert says in about.fault and about.shown is None
 
 
 def test_what_browsers_do_not_show_becomes_a_png(tmp_path):
     picture = Image.effect_noise((64, 48), 60).convert("RGB")
-    for name in ("a.png", "a.tiff"):
-        picture.save(tmp_path / name)
-    assert usable(SimpleNamespace(path=str(tmp_path / "a.png"))) == gr.skip()
-    made = Path(usable(SimpleNamespace(path=str(tmp_path / "a.tiff"))))
-    assert made.name == "a.png" and made.parent != tmp_path
-    assert np.array_equal(np.asarray(Image.open(made)), np.asarray(picture))
+    for name, kind in (("a.png", "PNG"), ("a.tiff", "TIFF"), ("b.png", "TIFF")):
+        picture.save(tmp_path / name, kind)
+        about = judge(SimpleNamespace(path=str(tmp_path / name)))
+        assert about.fault == ""
+        if kind == "PNG":
+            assert about.shown is None
+            continue
+        made = Path(about.shown)
+        assert made.suffix == ".png" and made.parent != tmp_path
+        assert np.array_equal(np.asarray(Image.open(made)), np.asarray(picture))
+
+
+def test_what_came_while_a_picture_was_read_stays(monkeypatch):
+    told = []
+    monkeypatch.setattr(gr, "Warning", lambda message, **_: told.append(message))
+    for there in (None, SimpleNamespace(path="new.png")):
+        for about in (Judged("old.tiff", "old.png"), Judged("old.png", fault="is <bad>"), None):
+            assert _settle(there, about) == gr.skip()
+    here = SimpleNamespace(path="old.tiff")
+    assert _settle(here, Judged("old.tiff", "old.png")) == "old.png"
+    assert _settle(here, Judged("old.tiff")) == gr.skip()
+    assert told == []
+    assert _settle(here, Judged("old.tiff", fault="is <bad>")) is None
+    assert told == ["is &lt;bad&gt;"]
 
 
 def test_a_photograph_on_its_side_is_upright(tmp_path):

@@ -27,8 +27,8 @@ function markTold() {
     const isTold = strip?.querySelector(".what").textContent === refused.textContent;
     if (strip && isTold !== strip.hasAttribute("data-twice")) strip.toggleAttribute("data-twice", isTold);
     // the button makes room for it where both stick to the end of the window, see ui/style.css
-    const estimate = refused.closest(".lc-estimate"), height = `${estimate.offsetHeight}px`;
-    if (estimate.parentElement.style.getPropertyValue("--refusal") !== height) estimate.parentElement.style.setProperty("--refusal", height);
+    const left = refused.closest(".lc-left"), height = `${refused.closest("[id$='-estimate']").offsetHeight}px`;
+    if (left.style.getPropertyValue("--refusal") !== height) left.style.setProperty("--refusal", height);
   }
 }
 

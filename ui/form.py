@@ -212,6 +212,12 @@ class Form:
         widgets = [self.inputs[name] for name in names]
         back.click(defaults, self.inputs["preset"], widgets, **QUIET)
         self._defaults_follow()
+        eta = self.inputs["eta"]
+
+        def suited(sampler: str, preset: str) -> list[Any]:  # others refuse that of DDIM
+            return [find_preset(preset).defaults_for(self.task).eta_for(sampler)]
+
+        on_choice(self.inputs["sampler"], suited, [self.inputs["preset"]], [eta])
 
     def _given(self, name: str, **options: Any) -> None:
         """Add a field with its default; without one, as a text box that may stay empty."""

@@ -2,7 +2,7 @@
 // of a row or the history, of which each comes on show. Delete takes the one on show away.
 const STEPS = { ArrowLeft: -1, ArrowRight: 1 }, ENDS = ["Home", "End"], ROWS = { ArrowUp: -1, ArrowDown: 1 };
 const REMOVES = "[id$='-remove'], #history-take-out";
-const GONE_MS = 3000; // until what was removed is not seen any more, at most
+const GONE_MS = 3000; // until a picture is on show, or what was removed is not seen any more, at most
 
 function besideIt(all, here, key) {
   if (ENDS.includes(key)) return all.at(key === "Home" ? 0 : -1);
@@ -23,7 +23,7 @@ function inTabs(tab, event) {
 function inPictures(thumbnail, event) {
   const strip = thumbnail.closest(".strip-of-pictures"), all = [...strip.querySelectorAll(".thumbnail-lg")];
   const isRow = strip.matches(".lc-results"), isSeveral = strip.closest("[data-several]") !== null;
-  if (event.key === "Delete" && isRow) return remove(strip, all.indexOf(thumbnail), isSeveral);
+  if (event.key === "Delete" && isRow) return event.repeat ? undefined : remove(thumbnail, all, isSeveral);
   if (!(event.key in STEPS || event.key in ROWS) && !ENDS.includes(event.key)) return;
   event.preventDefault();
   const next = besideIt(all, thumbnail, event.key);
@@ -31,17 +31,20 @@ function inPictures(thumbnail, event) {
   if (isRow && !isSeveral) next?.click();
 }
 
-// The next picture takes its place and the focus.
-function remove(strip, at, isSeveral) {
-  const studio = strip.closest(".lc-studio"), there = () => strip.querySelectorAll(".thumbnail-lg");
+// Once it is on show, the picture that has the focus is removed; the next one takes its place and the focus.
+async function remove(thumbnail, all, isSeveral) {
+  const strip = thumbnail.closest(".strip-of-pictures"), studio = strip.closest(".lc-studio");
   if (isSeveral) return studio.querySelector(".lc-several-remove").click();
-  const count = there().length, until = performance.now() + GONE_MS;
+  const there = () => strip.querySelectorAll(".thumbnail-lg"), isShown = () => thumbnail.hasAttribute("aria-current");
+  if (!isShown()) thumbnail.click();
+  if (!await happens(isShown)) return;
   [...studio.querySelectorAll(REMOVES)].find(isVisible)?.click();
-  const look = () => {
-    if (there().length < count) there()[Math.min(at, count - 2)]?.focus();
-    else if (performance.now() < until) requestAnimationFrame(look);
-  };
-  look();
+  if (await happens(() => there().length < all.length)) there()[Math.min(all.indexOf(thumbnail), all.length - 2)]?.focus();
+}
+
+async function happens(isSo) {
+  for (const end = performance.now() + GONE_MS; performance.now() < end && !isSo();) await new Promise(requestAnimationFrame);
+  return isSo();
 }
 
 document.addEventListener("keydown", (event) => {

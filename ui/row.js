@@ -82,11 +82,13 @@ function lookAgain() {
 }
 new MutationObserver(() => { frame ||= requestAnimationFrame(lookAgain); }).observe(document, { childList: true, subtree: true, attributes: true, attributeFilter: ["src", "alt", "data-removed", "data-told"] });
 
-// One of the runs that wait is taken out of the queue by a button in their list.
+// One of the runs that wait is taken out of the queue by a button in their list; two quick clicks may
+// be sent together.
+latentCanvas.dropped = [];
 document.addEventListener("click", ({ target }) => {
   const button = target.closest?.(".waiting [data-drop]");
   if (!button) return;
-  latentCanvas.dropped = button.dataset.drop;
+  latentCanvas.dropped.push(button.dataset.drop);
   button.closest(".lc-queue").querySelector(".lc-drop-one").click();
 });
 

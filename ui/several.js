@@ -56,7 +56,8 @@ document.addEventListener("click", (event) => {
   }
 }, true);
 document.addEventListener("keydown", ({ key, target }) => {
-  if (key === "Escape" && isChoosing() && !target.closest?.("dialog")) choosing(false);
+  if (key !== "Escape" || !isChoosing() || history().offsetParent === null) return;
+  if (!target.closest?.("dialog, input, textarea, [role=listbox]")) choosing(false);
 });
 // Gradio gives a node of the gallery to another picture when there are others
 new MutationObserver(() => { if (isChoosing()) show(); }).observe(document, { childList: true, subtree: true, attributes: true, attributeFilter: ["src"] });

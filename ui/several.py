@@ -36,14 +36,16 @@ class Several:
         Raises:
             gr.Error: If none is marked, or others have taken their places since.
         """
-        chosen = []
-        for index, name in json.loads(marked or "[]"):
-            if index >= len(found) or entry_name(found[index]) != name:
+        names = dict(enumerate(map(entry_name, found)))
+        try:
+            chosen = dict(json.loads(marked or "[]"))
+            if any(names[index] != name for index, name in chosen.items()):
                 raise fail(CHANGED)
-            chosen.append(found[index])
+        except (ValueError, TypeError, LookupError) as error:
+            raise fail(CHANGED) from error
         if not chosen:
             raise fail("No picture is chosen yet; click on some.")
-        return chosen
+        return [found[index] for index in chosen]
 
 
 def create(task: str) -> Several:
@@ -51,7 +53,7 @@ def create(task: str) -> Several:
     about = {"size": "sm", "scale": 0, "min_width": 0}
     with gr.Row(**named(task, "several")):
         gr.HTML(COUNT, padding=False, **named(task, "several-count"))
-        gr.Button("All of these", **about, **named(task, "several-all"))
+        gr.Button("All shown", **about, **named(task, "several-all"))
         save = gr.Button("Download", **about, **named(task, "several-save"))
         star = gr.Button("☆ Favourites", **about, **named(task, "several-star"))
         remove = gr.Button("Remove", **about, **named(task, "several-remove"))

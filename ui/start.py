@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import html
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from ldm.errors import RequestError
 from ldm.requests import EncodedImage, controls
 from ldm.requests.shared_fields import MAX_SIDE_PX
 from ui.controls import QUIET, named, unchecked, widget
-from ui.run import fail, find_preset
+from ui.run import find_preset
 from ui.tab import Component, Values, fields_of
 
 TITLE, TITLE_WITH = "Start from a picture", "Start from a picture: one is chosen"
@@ -28,7 +30,7 @@ SUITED = """(kept, strength) => {
   if (kept > 0 && strength === usual) return 1;
   return kept === 0 && strength === 1 ? usual : strength;
 }"""
-SHOWN = (".png", ".jpg", ".jpeg", ".webp", ".gif")  # endings of pictures that browsers show
+SHOWN = ("PNG", "JPEG", "WEBP", "GIF")  # formats that browsers show, as Pillow calls them
 KEPT_READ = 4  # pictures in the cache of `_read`
 DROP = "# {}\nChoose a picture"  # the style sheet adds what mouse and keyboard can do
 UPRIGHT = 4  # EXIF orientations above this swap width and height
@@ -113,25 +115,47 @@ def showing(to_values: Callable[[Any], Values]) -> Callable[[Any], Values]:
 
 
 def only_pictures(image: gr.Image) -> None:
-    """Take only usable pictures; others are told, and the place is empty again."""
-    taken = image.upload(usable, image, image, **QUIET)
-    taken.failure(lambda: None, None, image, **QUIET)
+    """Take only usable pictures; others are told, and the place is empty again.
 
-
-def usable(file: Any) -> Any:
-    """Return an uploaded picture as a file that browsers show: as it is, or as a PNG.
-
-    Raises:
-        gr.Error: If it is no usable picture.
+    What comes meanwhile is left alone: a large picture takes seconds to read.
     """
+    judged = gr.State()
+    about = {"trigger_mode": "always_last"} | QUIET
+    taken = image.upload(lambda file: judge(file) if file else None, image, judged, **about)
+    taken.success(_settle, [image, judged], image, **QUIET)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What becomes of an uploaded file."""
+
+    path: str
+    shown: str | None = None  # a PNG in its place, where browsers do not show it
+    fault: str = ""  # why it cannot be used
+
+
+def judge(file: Any) -> Judged:
+    """Read an uploaded picture."""
     path = Path(file.path)
     try:
         picture = _read(path)
     except RequestError as error:
-        raise fail(str(error)) from error
-    if path.suffix.lower() in SHOWN:
+        return Judged(file.path, fault=str(error))
+    with Image.open(path) as image:
+        if image.format in SHOWN:
+            return Judged(file.path)
+    name = f"{path.stem}.png"
+    return Judged(file.path, save_bytes_to_cache(picture.png, name, get_upload_folder()))
+
+
+def _settle(file: Any, judged: Judged | None) -> Any:
+    """The picture as it is, as a file that browsers show, or none, if it is still there."""
+    if judged is None or file is None or file.path != judged.path:
         return gr.skip()
-    return save_bytes_to_cache(picture.png, f"{path.stem}.png", get_upload_folder())
+    if judged.fault:
+        gr.Warning(html.escape(judged.fault, quote=False), title="No picture to use")
+        return None
+    return judged.shown or gr.skip()
 
 
 def _shape_of(file: Any, name: str) -> list[Any]:

@@ -13,8 +13,8 @@ from ui.run import Visit
 
 ADD = "Add to queue"  # what Generate says while a run works
 LISTED = 8  # most waiting runs that are listed
-# the page's script presses the hidden button and says for which run, see ui/row.js
-ONE = "(_, visit) => [latentCanvas.dropped, visit]"
+# the page's script presses the hidden button and says for which runs, see ui/row.js
+ONE = "(_, visit) => [latentCanvas.dropped.splice(0).join(' '), visit]"
 Updates = dict[gr.components.Component, str]
 
 
@@ -27,8 +27,8 @@ class Waiting:
 
     line: gr.HTML
     drop: gr.Button  # drops all that wait
-    drop_one: gr.Button  # hidden: drops the one of this id
-    one: gr.Textbox  # hidden: an id
+    drop_one: gr.Button  # hidden: drops those of these ids
+    one: gr.Textbox  # hidden: ids, with spaces between them
 
     def show(self, visit: Visit) -> Updates:
         """Updates that tell how many runs wait, and what each of them makes."""
@@ -73,10 +73,10 @@ def connect(jobs: JobQueue, waiting: Waiting, visit: gr.State, **options: object
         visit.drop_waiting(jobs, list(visit.waiting))
         return waiting.show(visit)[waiting.line]
 
-    def drop_one(job_id: str, visit: Visit) -> str:
-        visit.drop_waiting(jobs, [job_id])
+    def drop_one(job_ids: str, visit: Visit) -> str:
+        visit.drop_waiting(jobs, job_ids.split())
         return waiting.show(visit)[waiting.line]
 
     waiting.drop.click(drop, visit, waiting.line, queue=False, **options)
-    about = {"js": ONE, "queue": False} | options
+    about = {"js": ONE, "queue": False, "trigger_mode": "multiple"} | options
     waiting.drop_one.click(drop_one, [waiting.one, visit], waiting.line, **about)

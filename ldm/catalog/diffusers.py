@@ -70,6 +70,11 @@ _UNET_FIXED: Values = {
     "add_attention": True,
     "attn_norm_num_groups": None,
 }
+_FIRST_STAGES = ("AutoencoderKL", "VQModel")
+_ENCODER_BLOCKS = {  # kind of a block of the encoder -> that of the decoder's
+    "DownEncoderBlock2D": "UpDecoderBlock2D",
+    "AttnDownEncoderBlock2D": "AttnUpDecoderBlock2D",
+}
 _MIDDLES = ("UNetMidBlock2DCrossAttn", "UNetMidBlock2D")
 _FIRST_STAGE_FIXED: Values = {
     "act_fn": "silu",
@@ -161,10 +166,12 @@ def _unet(about: Values, where: str) -> Values:
         raise PresetError(f"{where}: down_block_types {kinds!r:.80} are not known.")
     mirrored = [kind.replace("Down", "Up") for kind in reversed(kinds)]
     _check_fixed(about, {"up_block_types": mirrored}, where)
-    if (middle := about.get("mid_block_type", _MIDDLES[0])) not in _MIDDLES:
-        known = " or ".join(_MIDDLES)
-        raise PresetError(f"{where}: mid_block_type must be {known}, got {middle!r:.80}.")
     has_context = about.get("_class_name") == "UNet2DConditionModel"
+    # the one without attention would lack weights there
+    middles = _MIDDLES[:1] if has_context else _MIDDLES
+    if (middle := about.get("mid_block_type", middles[0])) not in middles:
+        known = " or ".join(middles)
+        raise PresetError(f"{where}: mid_block_type must be {known}, got {middle!r:.80}.")
     # The library calls the head count of conditioned UNets `attention_head_dim`.
     heads = {
         "num_heads" if has_context else "num_head_channels": about.get("attention_head_dim", 8)
@@ -186,7 +193,14 @@ def _unet(about: Values, where: str) -> Values:
 
 def _first_stage(about: Values, where: str) -> Values:
     _check_fixed(about, _FIRST_STAGE_FIXED, where)
+    if (name := about.get("_class_name", _FIRST_STAGES[0])) not in _FIRST_STAGES:
+        known = " or ".join(_FIRST_STAGES)
+        raise PresetError(f"{where}: _class_name must be {known}, got {name!r:.80}.")
     widths, kinds = _list(about, "block_out_channels", where), about.get("down_block_types", [])
+    if not isinstance(kinds, list) or set(kinds) - set(_ENCODER_BLOCKS):
+        raise PresetError(f"{where}: down_block_types {kinds!r:.80} are not known.")
+    mirrored = [_ENCODER_BLOCKS[kind] for kind in reversed(kinds)]
+    _check_fixed(about, {"up_block_types": mirrored}, where)
     side = 2 ** (len(widths) + 4)  # any nominal side works, since it only names the levels
     attended = [side >> i for i, kind in enumerate(kinds) if kind == "AttnDownEncoderBlock2D"]
     is_vq = about.get("_class_name") == "VQModel"

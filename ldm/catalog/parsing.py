@@ -15,7 +15,8 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
-from ldm.errors import PresetError
+from ldm.checkpoints.folders import read_json as read_json_of_folder
+from ldm.errors import CheckpointError, PresetError
 
 MAX_YAML_BYTES = 256 * 1024
 MAX_YAML_NODES = 10_000  # with aliases counted at each use: a small file can expand to a huge tree
@@ -78,15 +79,9 @@ def read_json(path: Path, most: int = MAX_YAML_BYTES) -> dict[str, Any]:
         PresetError: If the file cannot be read, is too large or holds anything else.
     """
     try:
-        if path.stat().st_size > most:
-            raise ValueError("it is too large")
-        values = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise PresetError(f"{path} is no readable configuration: {reason}.") from error
-    if not isinstance(values, dict):
-        raise PresetError(f"{path} must hold a JSON object.")
-    return values
+        return read_json_of_folder(path, most)
+    except CheckpointError as error:
+        raise PresetError(str(error)) from error
 
 
 def parse(
@@ -139,7 +134,7 @@ def written_out(text: str) -> str:
     return text
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=1024)  # all models are listed again and again
 def _parsed(schema: type[_T], text: str) -> _T:
     """Parse values given as JSON text, which can be the key of a cache."""
     values = OmegaConf.merge(OmegaConf.structured(schema), json.loads(text))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Mapping
 from functools import lru_cache
 from itertools import product
@@ -95,14 +96,17 @@ def part_files(folder: Path) -> tuple[Path, ...]:
 
 
 def read_json(path: Path, most: int = MAX_CONFIG_BYTES) -> dict[str, Any]:
-    """Read a part's configuration, of at most `most` bytes.
+    """Read a configuration in JSON, of at most `most` bytes.
 
     Raises:
         CheckpointError: If the file is missing, too large or no JSON object.
     """
     try:
-        if path.stat().st_size > most:
+        about = path.stat()
+        if about.st_size > most:
             raise CheckpointError(f"{path} is larger than any configuration; get another copy.")
+        if not stat.S_ISREG(about.st_mode):  # reading a pipe would block
+            raise OSError
         values = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError):
         raise CheckpointError(f"{path} is missing or no JSON; download the whole folder.") from None
@@ -136,6 +140,12 @@ def _places(index: Path) -> Mapping[str, Any]:
 
 def _indexed(index: Path, suffix: str) -> tuple[Path, ...]:
     """Return the files that an index names; none of them outside of its folder."""
+    about = index.stat()
+    return _named(index, suffix, (about.st_size, about.st_mtime_ns))
+
+
+@lru_cache(maxsize=256)  # as for `_check`
+def _named(index: Path, suffix: str, _stamp: tuple[int, int]) -> tuple[Path, ...]:
     named = _places(index).values()
     names = sorted({name if isinstance(name, str) else type(name).__name__ for name in named})
     for name in names:
@@ -153,7 +163,11 @@ def _checked(files: tuple[Path, ...], index: Path | None) -> tuple[Path, ...]:
         raise CheckpointError(
             f"{index} names {name!r:.120}, which is not there; download the whole folder."
         )
-    at = [path.stat() for path in (*files, *([index] if index else []))]
+    try:
+        at = [path.stat() for path in (*files, *([index] if index else []))]
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise CheckpointError(f"{error.filename} cannot be read ({reason}).") from None
     _check(files, index, tuple((about.st_size, about.st_mtime_ns) for about in at))
     return files
 

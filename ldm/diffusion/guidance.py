@@ -80,11 +80,11 @@ def known_outside(
 ) -> Tensor:
     """Keep what is known of a picture: inpainting by a model that was not trained for it.
 
-    Outside of the hole the predicted x0 is replaced by what is known (as in RePaint,
-    arXiv:2201.09865, Alg. 1, for any sampler). A run that starts from
-    `schedule.q_sample(known, T, noise)` then has the known latents under their own noise there, at
-    every step, and ends in them, but for the noise of t = 0 that some samplers leave. So does, with
-    the steps that follow the first, one that starts from pure noise.
+    Outside of the hole the predicted x0 is replaced by what is known, and the sampler adds the
+    noise of the next step to it. RePaint (arXiv:2201.09865, Alg. 1) does so with new noise, as here
+    DDIM with an eta of 1 and DDPM do; it repeats steps, too, which is not done here. From whatever
+    noise a run starts, it ends in what is known, but for the noise of t = 0 that some samplers
+    leave.
 
     Args:
         eps: Predicted noise, (B, C, h, w).

@@ -201,14 +201,24 @@ class History:
         """Make a picture of the folder a favourite, or none any more; return whether it is one.
 
         Raises:
-            LDMError: If the file of the favourites cannot be read or written, or a new one is gone.
+            LDMError: See `toggle_stars`.
         """
-        name = self._name(path)
-        is_favourite = name not in self.favourites.names()
-        if is_favourite and not path.exists():
-            raise LDMError(f"{path.name} is not in its folder any more.")
-        self.favourites.mark(name, is_favourite)
-        return is_favourite
+        return self.toggle_stars([path])
+
+    def toggle_stars(self, paths: Sequence[Path]) -> bool:
+        """Make pictures of the folder favourites, or none of them if all are; return which.
+
+        Raises:
+            LDMError: If the file of the favourites cannot be read or written, or a new one is gone;
+                nothing is changed then.
+        """
+        names, known = [*map(self._name, paths)], set(self.favourites.names())
+        is_new = not known.issuperset(names)
+        gone = [path for path in paths if is_new and not path.exists()]
+        if gone:
+            raise LDMError(f"{gone[0].name} is not in its folder any more.")
+        self.favourites.mark(names, is_new)
+        return is_new
 
     def is_starred(self, path: Path) -> bool:
         """Whether a picture of the folder is a favourite; False if their file is unreadable."""

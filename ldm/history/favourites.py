@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,17 +35,17 @@ class Favourites:
             raise self._unusable("read", error) from error
         return [line for line in dict.fromkeys(text.split("\n")) if line]
 
-    def mark(self, name: str, is_one: bool) -> None:
-        """Add a name to the file, or remove it; the file is replaced atomically.
+    def mark(self, marked: Collection[str], is_one: bool) -> None:
+        """Add names to the file, or remove them; the file is replaced atomically.
 
         Raises:
-            LDMError: If the file cannot be read or written, or cannot hold the name; it is then as
+            LDMError: If the file cannot be read or written, or cannot hold a name; it is then as
                 before.
         """
-        if "\n" in name or "\r" in name:
-            raise LDMError(f"{name!r} has more than one line; rename it to make it a favourite.")
+        if bad := next((name for name in marked if "\n" in name or "\r" in name), None):
+            raise LDMError(f"{bad!r} has more than one line; rename it to make it a favourite.")
         with self._changing:
-            names = [one for one in self.names() if one != name] + [name] * is_one
+            names = [one for one in self.names() if one not in marked] + [*marked] * is_one
             try:
                 self.file.parent.mkdir(parents=True, exist_ok=True)
                 part = self.file.with_suffix(".part")

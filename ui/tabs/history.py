@@ -12,7 +12,7 @@ import gradio as gr
 from ldm.errors import LDMError
 from ldm.history import OUTPUTS, Entry, History
 from ui import several
-from ui.controls import QUIET, named
+from ui.controls import IN_ORDER, QUIET, named
 from ui.favourite import STAR, STARRED_ONE
 from ui.finder import ANY, STARRED, Asked, Finder, Search, in_words
 from ui.gallery import downloads, putting_back, strip_of_pictures, zipped
@@ -147,7 +147,7 @@ def _connect(acts: Acts, bar: Several) -> None:
     """Connect choosing, removing and putting back pictures, one or several at once."""
     search, chosen = acts.finder.search, acts.chosen
     given = [chosen.visit, search.found]
-    search.gallery.select(acts.choose, given, chosen.outputs, **QUIET)
+    search.gallery.select(acts.choose, given, chosen.outputs, **IN_ORDER, **QUIET)
     stars = [search.found, search.gallery, chosen.star]
     chosen.star.click(acts.star, given, stars, **QUIET)
     given = [chosen.visit, chosen.removed, *search.asked]
@@ -224,7 +224,7 @@ class Acts:
                 self.history.remove(entry)
                 gone.append(entry)
             except LDMError as error:
-                gr.Warning(html.escape(str(error), quote=False))
+                warn(error)
         if gone:
             removed.append(gone)
         is_shown = visit.shown is not None and Path(visit.shown.path) in _paths_of(gone)
@@ -232,30 +232,28 @@ class Acts:
         return updates | self.show(None, visit) if is_shown else updates
 
     def put_back(self, visit: Visit, removed: Removed, *asked: Any) -> Updates:
-        """Put back what was removed last and show its first picture."""
-        while removed[-1]:
-            with in_words():
-                self.history.put_back(removed[-1][-1])
-            entry = removed[-1].pop()
-        removed.pop()
-        return self._refreshed(removed, *asked) | self.show(entry, visit)
+        """Put back what was removed last and show its first picture; what cannot be is told."""
+        there = None
+        for entry in reversed(removed.pop()):
+            try:
+                self.history.put_back(entry)
+                there = entry
+            except LDMError as error:
+                warn(error)
+        updates = self._refreshed(removed, *asked)
+        return updates | self.show(there, visit) if there else updates
 
     def star(self, visit: Visit, found: list[Entry]) -> Updates:
         """Make the picture on show a favourite, or none any more."""
-        shown = [Path(visit.shown.path)] if visit.shown else []
-        return self.star_all(shown, visit, found)
+        if visit.shown is None:
+            return {self.chosen.star: STAR}
+        return self.star_all([Path(visit.shown.path)], visit, found)
 
     def star_all(self, paths: list[Path], visit: Visit, found: list[Entry]) -> Updates:
         """Make pictures favourites, or none of them if all are."""
-        was = {path: self.history.is_starred(path) for path in paths}
         with in_words():
-            for path, is_one in was.items():
-                if not is_one or all(was.values()):
-                    self.history.toggle_star(path)
-        found = [
-            replace(e, is_favourite=self.history.is_starred(e.path)) if e.path in was else e
-            for e in found
-        ]
+            is_new = self.history.toggle_stars(paths)
+        found = [replace(e, is_favourite=is_new) if e.path in paths else e for e in found]
         is_one = visit.shown is not None and self.history.is_starred(Path(visit.shown.path))
         search = self.finder.search
         return {
@@ -267,6 +265,11 @@ class Acts:
     def _refreshed(self, removed: Removed, *asked: Any) -> Updates:
         *_, updates = self.finder.refresh(*asked)
         return updates | {self.chosen.back: _back(removed)}
+
+
+def warn(error: LDMError) -> None:
+    """Tell what could not be done to one of several pictures."""
+    gr.Warning(html.escape(str(error), quote=False))
 
 
 def _back(removed: Removed) -> gr.Button:
