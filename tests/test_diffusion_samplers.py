@@ -11,7 +11,7 @@ import torch
 from ldm.diffusion.noise import batch_noise
 from ldm.diffusion.samplers import SAMPLERS, ddim, ddpm, plms
 from ldm.diffusion.schedule import NoiseSchedule
-from ldm.diffusion.timesteps import ddim_timesteps, ddpm_timesteps, published_timesteps
+from ldm.diffusion.timesteps import published_timesteps, timesteps_of
 from tests.gaussian import SCHEDULE, exact_eps, marginal
 
 RECORDED = json.loads((Path(__file__).parent / "reference/schedules.json").read_text())
@@ -39,7 +39,7 @@ def reached(name, steps, **options):
 
 
 def grid_of(name, steps):
-    return (ddpm_timesteps if name == "ddpm" else ddim_timesteps)(steps, SCHEDULE.length)
+    return timesteps_of(name, steps, SCHEDULE.length)
 
 
 def errors_of(name, steps, **options):

@@ -12,6 +12,7 @@ from ldm.diffusion.timesteps import (
     ddpm_timesteps,
     last_timesteps,
     published_timesteps,
+    solver_timesteps,
     timesteps_of,
 )
 from tests.gaussian import SCHEDULE, exact_eps, marginal
@@ -19,9 +20,14 @@ from tests.gaussian import SCHEDULE, exact_eps, marginal
 RECORDED = json.loads((Path(__file__).parent / "reference/schedules.json").read_text())
 
 
+def x_of_one():
+    return batch_noise([3], 0, (1, 1, 1))
+
+
 @pytest.mark.parametrize("steps", [1, 3, 5, 6, 7, 50, 200, 333, 500, 501, 999, 1000])
 def test_any_number_of_steps_gives_that_many(steps):
-    for grid in (ddim_timesteps(steps, 1000), ddpm_timesteps(steps, 1000)):
+    for grid_of in (ddim_timesteps, ddpm_timesteps, solver_timesteps):
+        grid = grid_of(steps, 1000)
         assert len(grid) == steps
         assert grid == sorted(set(grid), reverse=True)
         assert 0 <= grid[-1] <= grid[0] <= 999
@@ -30,7 +36,8 @@ def test_any_number_of_steps_gives_that_many(steps):
 def test_grids_of_every_size_are_even():
     for length in (1, 2, 7, 50):
         for steps in range(1, length + 1):
-            for grid in (ddim_timesteps(steps, length), ddpm_timesteps(steps, length)):
+            for grid_of in (ddim_timesteps, ddpm_timesteps, solver_timesteps):
+                grid = grid_of(steps, length)
                 gaps = {t - s for t, s in zip(grid, grid[1:], strict=False)}
                 assert len(grid) == steps
                 assert all(0 <= t < length for t in grid)
@@ -51,6 +58,12 @@ def test_pure_noise_is_taken_for_what_it_is():
     for steps in range(1, 10):
         assert ddim_timesteps(steps, 1000)[0] == 999
     assert ddim_timesteps(10, 1000)[0] == 901
+    for sampler in ("dpmpp_2m", "unipc"):
+        grids = [timesteps_of(sampler, steps, 1000) for steps in range(1, 51)]
+        assert {grid[0] for grid in grids} == {999}
+        assert {grid[-1] for grid in grids[10:]} == {1}
+        drawn = next(SAMPLERS[sampler](lambda x, t: x, x_of_one(), SCHEDULE, steps=20))
+        assert drawn.t == 999
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
@@ -75,8 +88,8 @@ def test_a_picture_to_start_from_is_noised_as_much_as_was_asked_for(sampler):
     ("name", "counts"),
     [
         ("ddim", range(1, 11)),
-        ("dpmpp_2m", range(1, 9)),
-        ("unipc", range(1, 9)),
+        ("dpmpp_2m", range(1, 11)),
+        ("unipc", range(1, 11)),
         ("plms", (1, 3, 5, 8)),
     ],
 )

@@ -15,7 +15,7 @@ FEW = 10  # with fewer steps the published grid starts below nine tenths of the 
 
 
 def ddim_timesteps(steps: int, length: int) -> list[int]:
-    """Return the time steps that all samplers but DDPM visit, falling.
+    """Return the time steps that DDIM and PLMS visit, falling.
 
     From `FEW` steps on this is the published grid, every (length // steps)-th time step shifted by
     one, if it has `steps` entries below `length`; otherwise `steps` evenly spaced ones end at 1, or
@@ -34,9 +34,21 @@ def ddim_timesteps(steps: int, length: int) -> list[int]:
     published = published_timesteps(steps, length)
     if len(published) == steps and published[0] < length:
         return published
-    first = min(1, length - steps)
-    gap = (length - 1 - first) / (steps - 1)
-    return [first + round(i * gap) for i in range(steps)][::-1]
+    return _evenly_spaced(steps, length)
+
+
+def solver_timesteps(steps: int, length: int) -> list[int]:
+    """Return the time steps that DPM-Solver++ and UniPC visit, falling.
+
+    They are evenly spaced and start at length - 1: the published grid starts below, and what is
+    wrong there outweighs what these samplers gain by their order. They end at 1, or at 0 if `steps`
+    is `length`; up to `FEW` of them above it, see `ddim_timesteps`.
+
+    Raises:
+        ValueError: If steps is not in 1..length.
+    """
+    _check_steps(steps, length)
+    return _trailing(steps, length) if steps <= FEW else _evenly_spaced(steps, length)
 
 
 def published_timesteps(steps: int, length: int) -> list[int]:
@@ -65,7 +77,10 @@ def timesteps_of(sampler: str, steps: int, length: int) -> list[int]:
     Raises:
         ValueError: If steps is not in 1..length.
     """
-    return (ddpm_timesteps if sampler == "ddpm" else ddim_timesteps)(steps, length)
+    return _GRIDS.get(sampler, ddim_timesteps)(steps, length)
+
+
+_GRIDS = {"ddpm": ddpm_timesteps, "dpmpp_2m": solver_timesteps, "unipc": solver_timesteps}
 
 
 def last_timesteps(sampler: str, steps: int, count: int, share: float, length: int) -> list[int]:
@@ -91,6 +106,13 @@ def last_timesteps(sampler: str, steps: int, count: int, share: float, length: i
     # from t = 0 next to nothing would change
     top = min(length, max(count + 1, round(share * length)))
     return ddpm_timesteps(count, top) if sampler == "ddpm" else _trailing(count, top)
+
+
+def _evenly_spaced(steps: int, length: int) -> list[int]:
+    """Return evenly spaced time steps from length - 1 to 1, or to 0 if steps is `length`."""
+    first = min(1, length - steps)
+    gap = (length - 1 - first) / (steps - 1)
+    return [first + round(i * gap) for i in range(steps)][::-1]
 
 
 def _trailing(steps: int, length: int) -> list[int]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ldm.diffusion.samplers.step import Eps, Noise, Step, batch_t, begin
 from ldm.diffusion.schedule import NoiseSchedule
-from ldm.diffusion.timesteps import Interval, intervals
+from ldm.diffusion.timesteps import Interval, intervals, solver_timesteps
 
 
 @torch.no_grad()
@@ -90,6 +90,7 @@ def dpmpp_2m(
     """
     if eta != 0:
         raise ValueError(f"dpmpp_2m is deterministic: eta must be 0, got {eta}")
+    timesteps = timesteps or solver_timesteps(steps, schedule.length)
     grid = list(intervals(schedule, steps, timesteps))
     x, left = begin(x_T, after, grid)
     memory = () if after is None else after.memory
@@ -125,6 +126,7 @@ def unipc(
     """
     if eta != 0:
         raise ValueError(f"unipc is deterministic: eta must be 0, got {eta}")
+    timesteps = timesteps or solver_timesteps(steps, schedule.length)
     grid = list(intervals(schedule, steps, timesteps))
     x, left = begin(x_T, after, grid)
     memory = () if after is None else after.memory
