@@ -161,10 +161,9 @@ class LatentDiffusion(nn.Module):
         Raises:
             ValueError: If a side is not a multiple of `size_multiple`.
         """
-        if height % self.size_multiple or width % self.size_multiple:
-            raise ValueError(
-                f"sides must be multiples of {self.size_multiple} px, got {height} x {width}"
-            )
+        multiple = self.size_multiple
+        if height % multiple or width % multiple or min(height, width) < multiple:
+            raise ValueError(f"sides must be multiples of {multiple} px, got {height} x {width}")
         return self.latent_channels, height // self.factor, width // self.factor
 
     def wait(self) -> None:
@@ -184,7 +183,15 @@ class LatentDiffusion(nn.Module):
 
         Returns:
             (B, C, h, w).
+
+        Raises:
+            TypeError: If the pictures are not of floating-point numbers.
         """
+        if not image.is_floating_point():
+            raise TypeError(
+                f"pictures must be floating-point in [-1, 1], got {image.dtype}; "
+                "ldm.images.to_tensor makes such tensors of arrays"
+            )
         return self.scale_factor * self._code(image.to(self.device, self.dtype), noise)
 
     def _code(self, image: Tensor, noise: Tensor | None = None) -> Tensor:

@@ -235,6 +235,7 @@ def test_early_folders_of_stable_diffusion_understate_the_trained_size(tmp_path)
         ("vocab_size", 1000, "vocab_size must be at least 49408, got 1000"),
         ("hidden_act", "gelu", "hidden_act must be quick_gelu, got 'gelu'"),
         ("num_attention_heads", 8, "num_attention_heads must be 12, got 8"),
+        ("hidden_size", 32, "hidden_size must be a multiple of 64, the width of a head, got 32"),
         ("num_hidden_layers", None, "num_hidden_layers must be a whole number"),
     ],
 )

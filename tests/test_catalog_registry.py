@@ -244,6 +244,9 @@ def test_a_first_stage_can_be_another_presets(own):
     assert not preset.is_on_disk
     other.weight_path.touch()
     assert preset.is_on_disk
+    (folder / "demo" / "stage.yaml").unlink()
+    with pytest.raises(PresetError, match="it needs the first stage 'stage', which is not there"):
+        load_preset("mine", presets_dir=folder)
 
 
 def test_a_key_that_stands_twice_is_an_error(own):

@@ -131,9 +131,10 @@ def test_extreme_words_stay_finite():
 @pytest.mark.parametrize(
     ("seed", "step", "message"),
     [
-        (2**32, 0, "seed must be in 0..4294967295, got 4294967296"),
-        (-1, 0, "seed must be in 0..4294967295, got -1"),
-        (0, -1, "step must be in 0..4294967295, got -1"),
+        (2**32, 0, "seed must be a whole number in 0..4294967295, got 4294967296"),
+        (1.5, 0, "seed must be a whole number in 0..4294967295, got 1.5"),
+        (-1, 0, "seed must be a whole number in 0..4294967295, got -1"),
+        (0, -1, "step must be a whole number in 0..4294967295, got -1"),
     ],
 )
 def test_what_would_repeat_other_noise_is_refused(seed, step, message):

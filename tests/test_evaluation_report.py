@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from PIL import Image
@@ -43,7 +45,9 @@ def test_a_task_without_measures_is_refused(monkeypatch):
         evaluate("ffhq256")
 
 
-def test_models_of_ones_own_are_measured_if_they_know_what_is_in_the_scenes(tmp_path, monkeypatch):
+def test_models_of_ones_own_are_measured_if_they_know_what_is_in_the_scenes(
+    tmp_path, monkeypatch, caplog
+):
     """Classes and words of one's own are refused; what a picture alone is asked for is not."""
     for kind, sentence in (("tulip", "a tulip"), ("aster", "an aster")):
         (tmp_path / "pictures" / kind).mkdir(parents=True)
@@ -57,20 +61,24 @@ def test_models_of_ones_own_are_measured_if_they_know_what_is_in_the_scenes(tmp_
         "demo-text-to-image": r"does not know the words afternoon, .* and \d+ more; "
         "text-to-image is measured",
     }
-    monkeypatch.setattr(report, "EVALUATORS", dict.fromkeys(report.EVALUATORS, lambda *_: ["row"]))
+    row = Row("PSNR", 40.0, "dB", at_least=30.0)
+    monkeypatch.setattr(report, "EVALUATORS", dict.fromkeys(report.EVALUATORS, lambda *_: [row]))
     for module in (report, grid):
         monkeypatch.setattr(module, "load_preset", lambda name: known(name, models))
     for like in (*refused, "demo-kl-f4", "demo-upscale-bsr", "demo-inpaint"):
         name = like.replace("demo", "my")
         create(name, like, tmp_path / "pictures", models_dir=models)
         if like not in refused:
-            assert evaluate(name) == ["row"]
+            assert evaluate(name) == [replace(row, at_least=None)]
+            assert caplog.messages[0].startswith(f"{name} is measured on the procedural lands")
+            caplog.clear()
             continue
         for measure in (evaluate, lambda name: grid.write_grid(name, tmp_path / "grid.png")):
             with pytest.raises(PresetError, match=f"{name} {refused[like]}"):
                 measure(name)
     for request_type in REQUESTS.values():
-        assert evaluate(request_type.preset) == ["row"]
+        assert evaluate(request_type.preset) == [row]
+    assert not caplog.messages
 
 
 @pytest.mark.parametrize("name", ["semantic-synthesis256", "layout2img-openimages256", "cin256-v2"])

@@ -55,7 +55,7 @@ def normal(*shape):
 
 def test_the_latents_of_a_picture_have_a_shape():
     assert model().latent_shape(64, 24) == (3, 16, 6)
-    for size in ((64, 20), (60, 24)):
+    for size in ((64, 20), (60, 24), (-16, 16), (16, 0)):
         says = f"sides must be multiples of 8 px, got {size[0]} x {size[1]}"
         with pytest.raises(ValueError, match=says):
             model().latent_shape(*size)
@@ -66,6 +66,10 @@ def test_pictures_and_latents_in_float32_are_converted_to_what_the_model_compute
     image = normal(1, 3, 8, 8)
     assert half.encode(image).equal(2 * image[:, :, ::4, ::4].bfloat16())
     assert half.decode(normal(1, 3, 2, 2)).dtype == torch.bfloat16
+    with pytest.raises(
+        TypeError, match=r"floating-point in \[-1, 1\], got torch.uint8; ldm.images"
+    ):
+        half.encode(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
 
 
 def test_sizes():

@@ -29,9 +29,12 @@ def test_auto_takes_cuda_then_mps_then_cpu(monkeypatch, cuda, mps, kind):
 def test_a_device_can_be_numbered(monkeypatch):
     machine(monkeypatch, cuda=2)
     assert choose_device("cuda:1") == torch.device("cuda", 1)
+    assert choose_device(torch.device("cuda:1")) == torch.device("cuda", 1)
 
 
-@pytest.mark.parametrize("name", ["gpu", "", "auto:0", "cuda:", "cuda:x", "cuda:-1", "CPU"])
+@pytest.mark.parametrize(
+    "name", ["gpu", "", "auto:0", "cuda:", "cuda:x", "cuda:-1", "CPU", 0, None]
+)
 def test_an_unknown_name_is_refused_with_the_choices(name):
     with pytest.raises(RequestError, match="device must be one of auto, cpu, cuda, mps, got"):
         check_device_name(name)

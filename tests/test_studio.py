@@ -125,8 +125,14 @@ def test_pictures_are_saved_with_request_and_hash(tiny_studio, tmp_path):
 
 
 def test_pictures_can_go_to_another_folder(manager, tmp_path, tiny_studio):
-    result = run(Studio(out_dir=tmp_path / "out", manager=manager))
+    about = {"data_dir": tmp_path / "data", "out_dir": tmp_path / "out", "manager": manager}
+    made = Studio(**about)
+    result = run(made)
     assert [path.parent for path in result.paths] == [tmp_path / "out"]
+    assert not (tmp_path / "data").exists() and made.machine.store.path is None
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "machine.json").write_text("{}")  # measurements that are there are used
+    assert Studio(**about).machine.store.path == tmp_path / "data" / "machine.json"
 
 
 def test_nothing_is_overwritten(tiny_studio):

@@ -249,6 +249,11 @@ def _clip(folder: Path) -> Values:
     where = str((text_folder(folder) or folder / CLIP_FOLDER) / CONFIG_NAME)
     about = read_json(Path(where))
     width = _whole(about, "hidden_size", where)
+    if width % CLIP_HEAD_DIM:
+        raise PresetError(
+            f"{where}: hidden_size must be a multiple of {CLIP_HEAD_DIM}, the width of a head, got "
+            f"{width}."
+        )
     shape = {"intermediate_size": 4 * width, "num_attention_heads": width // CLIP_HEAD_DIM}
     _check_fixed(about, _CLIP_FIXED | shape, where)
     return {

@@ -157,6 +157,8 @@ def _resolve_first_stage(
     own = {file.parent.name: file for file in models_dir.glob(f"*/{OWN_NAME}")}
     files = own | _preset_files(presets_dir)
     name = reference["preset"]
+    if len(reference) == 1 and isinstance(name, str) and name not in files:
+        raise PresetError(f"{path}: it needs the first stage {name!r:.80}, which is not there.")
     if len(reference) > 1 or name not in files or name == values["name"]:
         raise PresetError(f"{path}: first_stage.preset must name one other preset, got {name!r}.")
     other = read_yaml(files[name])["architecture"]["first_stage"]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -70,7 +71,7 @@ def normal(
         (C, h, w) float32 on the CPU; the same numbers at the same places for any shape.
 
     Raises:
-        ValueError: If seed or step is out of range.
+        ValueError: If seed or step is no whole number or out of range.
     """
     if isinstance(seed, InterpolatedSeed):
         values = normal(seed.seed, step, shape, origin)
@@ -78,8 +79,8 @@ def normal(
             values = slerp(values, normal(other, step, shape, origin), share)
         return values
     for name, value in (("seed", seed), ("step", step)):
-        if not 0 <= value <= LARGEST:
-            raise ValueError(f"{name} must be in 0..{LARGEST}, got {value}")
+        if not isinstance(value, Integral) or not 0 <= value <= LARGEST:
+            raise ValueError(f"{name} must be a whole number in 0..{LARGEST}, got {value}")
     C, h, w = shape
     x = _places(origin[1], w)[None, None, :]
     y = _places(origin[0], h)[None, :, None]

@@ -23,13 +23,13 @@ def check_device_name(name: str) -> None:
     Raises:
         RequestError: If the name is none of DEVICES, nor one with a number, like "cuda:1".
     """
-    kind, _, number = name.partition(":")
+    kind, _, number = name.partition(":") if isinstance(name, str) else ("", "", "")
     is_known = kind in DEVICES and (":" not in name or (kind != "auto" and number.isdecimal()))
     if not is_known:
         raise RequestError(f"device must be one of {', '.join(DEVICES)}, got {name!r:.40}.")
 
 
-def choose_device(name: str = "auto") -> torch.device:
+def choose_device(name: str | torch.device = "auto") -> torch.device:
     """Return the device called `name`; "auto" takes CUDA, then MPS, then the CPU.
 
     Raises:
@@ -37,6 +37,7 @@ def choose_device(name: str = "auto") -> torch.device:
     """
     import torch  # noqa: PLC0415  (see above)
 
+    name = str(name) if isinstance(name, torch.device) else name
     check_device_name(name)
     there = {
         "cpu": 1,

@@ -85,7 +85,9 @@ class Studio:
         self.is_public = is_public
         self.cores = Cores()
         device, dtype = self.manager.device, str(self.manager.dtype).removeprefix("torch.")
-        known = None if self.out_dir else self.data_dir / "machine.json"
+        known = self.data_dir / "machine.json"
+        if self.out_dir and not known.exists():  # nothing is written beside the pictures
+            known = None
         self.machine = Machine(known, f"{device.type} {dtype}", device)
 
     def run(self, request: Any) -> Iterator[Progress | Result]:
