@@ -115,7 +115,7 @@ class LatentDiffusion(nn.Module):
 
     @property
     def fills_by_words(self) -> bool:
-        """Whether a model can be told what to make in a hole."""
+        """Whether a model, of those that fill holes, can be told what to make in one."""
         return self.conditioning in ("crossattn", "hybrid")
 
     @property

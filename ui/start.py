@@ -30,7 +30,8 @@ SUITED = """(kept, strength) => {
   if (kept > 0 && strength === usual) return 1;
   return kept === 0 && strength === 1 ? usual : strength;
 }"""
-SHOWN = ("PNG", "JPEG", "WEBP", "GIF")  # formats that browsers show, as Pillow calls them
+# formats that browsers show, as Pillow calls them; MPO: a JPEG of some telephones
+SHOWN = ("PNG", "JPEG", "MPO", "WEBP", "GIF")
 KEPT_READ = 4  # pictures in the cache of `_read`
 DROP = "# {}\nChoose a picture"  # the style sheet adds what mouse and keyboard can do
 UPRIGHT = 4  # EXIF orientations above this swap width and height

@@ -149,7 +149,7 @@ class Trial:
         has_label = self.unet.label_emb is not None
         # concatenated channels; those around a hole do not depend on the words about it
         is_beside = self.unet.in_channels != self.model.latent_channels
-        is_free = not is_beside or self.model.fills_by_words
+        is_free = not is_beside or self.model.conditioning == "hybrid"
         return self.unet.context_dim is not None and is_free and not has_label
 
     def denoise(self, x: Any, contexts: int = 1) -> Any:

@@ -234,7 +234,7 @@ class Acts:
     def put_back(self, visit: Visit, removed: Removed, *asked: Any) -> Updates:
         """Put back what was removed last and show its first picture; what cannot be is told."""
         there = None
-        for entry in reversed(removed.pop()):
+        for entry in reversed(removed.pop() if removed else []):  # of two quick clicks
             try:
                 self.history.put_back(entry)
                 there = entry
