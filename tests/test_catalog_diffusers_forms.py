@@ -230,6 +230,10 @@ BROKEN = {
         with_config("vae", down_block_types=["Foo", "Bar"]),
         r"vae.*: down_block_types \['Foo', 'Bar'\] are not known",
     ),
+    "no names of blocks": (
+        with_config("unet", down_block_types=[["Foo"], {}]),
+        r"unet.*: down_block_types \[\['Foo'\], {}\] are not known",
+    ),
     "other decoder blocks": (
         with_config("vae", up_block_types=["AttnUpDecoderBlock2D"] * 4),
         "vae.*: up_block_types must be",

@@ -8,7 +8,7 @@ are a PresetError.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -161,9 +161,8 @@ def _check_fixed(about: Values, fixed: Values, where: str) -> None:
 
 def _unet(about: Values, where: str) -> Values:
     _check_fixed(about, _UNET_FIXED, where)
-    widths, kinds = _list(about, "block_out_channels", where), about.get("down_block_types")
-    if not isinstance(kinds, list) or set(kinds) - set(_ATTENDED + _UNATTENDED):
-        raise PresetError(f"{where}: down_block_types {kinds!r:.80} are not known.")
+    widths = _list(about, "block_out_channels", where)
+    kinds = _down_blocks(about, _ATTENDED + _UNATTENDED, where)
     mirrored = [kind.replace("Down", "Up") for kind in reversed(kinds)]
     _check_fixed(about, {"up_block_types": mirrored}, where)
     has_context = about.get("_class_name") == "UNet2DConditionModel"
@@ -191,14 +190,20 @@ def _unet(about: Values, where: str) -> Values:
     }
 
 
+def _down_blocks(about: Values, known: Collection[str], where: str) -> list[str]:
+    kinds = about.get("down_block_types")
+    if not isinstance(kinds, list) or any(not isinstance(k, str) or k not in known for k in kinds):
+        raise PresetError(f"{where}: down_block_types {kinds!r:.80} are not known.")
+    return kinds
+
+
 def _first_stage(about: Values, where: str) -> Values:
     _check_fixed(about, _FIRST_STAGE_FIXED, where)
     if (name := about.get("_class_name", _FIRST_STAGES[0])) not in _FIRST_STAGES:
         known = " or ".join(_FIRST_STAGES)
         raise PresetError(f"{where}: _class_name must be {known}, got {name!r:.80}.")
-    widths, kinds = _list(about, "block_out_channels", where), about.get("down_block_types", [])
-    if not isinstance(kinds, list) or set(kinds) - set(_ENCODER_BLOCKS):
-        raise PresetError(f"{where}: down_block_types {kinds!r:.80} are not known.")
+    widths = _list(about, "block_out_channels", where)
+    kinds = _down_blocks(about, _ENCODER_BLOCKS, where)
     mirrored = [_ENCODER_BLOCKS[kind] for kind in reversed(kinds)]
     _check_fixed(about, {"up_block_types": mirrored}, where)
     side = 2 ** (len(widths) + 4)  # any nominal side works, since it only names the levels
