@@ -83,14 +83,16 @@ def dpmpp_2m(
     """DPM-Solver++(2M) in data prediction (arXiv:2211.01095, Alg. 2).
 
     The first and the last step are of first order. The sampler is deterministic: `eta` must be 0,
-    and `noise` is not used. The other arguments are those of `ddim`.
+    and `noise` is not used. The other arguments are those of `ddim`, but without `timesteps` it
+    visits `solver_timesteps(steps, length)`.
 
     Raises:
         ValueError: If steps is out of range or eta is not 0.
     """
     if eta != 0:
         raise ValueError(f"dpmpp_2m is deterministic: eta must be 0, got {eta}")
-    timesteps = timesteps or solver_timesteps(steps, schedule.length)
+    if timesteps is None:
+        timesteps = solver_timesteps(steps, schedule.length)
     grid = list(intervals(schedule, steps, timesteps))
     x, left = begin(x_T, after, grid)
     memory = () if after is None else after.memory
@@ -119,14 +121,15 @@ def unipc(
 
     Its predictor is `dpmpp_2m`. What a step predicts first corrects the update that led there,
     which takes no further evaluation. The sampler is deterministic: `eta` must be 0, and `noise` is
-    not used. The other arguments are those of `ddim`.
+    not used. The other arguments are those of `dpmpp_2m`.
 
     Raises:
         ValueError: If steps is out of range or eta is not 0.
     """
     if eta != 0:
         raise ValueError(f"unipc is deterministic: eta must be 0, got {eta}")
-    timesteps = timesteps or solver_timesteps(steps, schedule.length)
+    if timesteps is None:
+        timesteps = solver_timesteps(steps, schedule.length)
     grid = list(intervals(schedule, steps, timesteps))
     x, left = begin(x_T, after, grid)
     memory = () if after is None else after.memory
