@@ -205,3 +205,20 @@ def test_a_refusal_is_seen_beside_the_button_and_another_picture_does_not_grow(p
     hand.load(tmp_path / "square.png")
     expect(left).to_have_value("0")
     expect(refused).to_have_count(0)
+
+
+def test_a_model_that_was_not_trained_on_holes_has_defaults_for_them(page, url):
+    open_page(page, f"{url}/?tab=inpaint")
+    page.locator("#inpaint-sampling > button").click()
+    eta = page.locator("#inpaint-eta :is(input[type=number], textarea)").first
+
+    def choose(what, name):
+        page.locator(f"#inpaint-{what} input").click()
+        page.get_by_role("option", name=name, exact=True).click()
+
+    choose("preset", "Landscapes, text to image")
+    expect(page.locator("#inpaint-trained")).to_contain_text("was not trained on holes")
+    expect(eta).to_have_value("1")
+    for sampler, value in (("UniPC", "0"), ("DDIM", "1")):  # others refuse that of DDIM
+        choose("sampler", sampler)
+        expect(eta).to_have_value(value)

@@ -94,9 +94,8 @@ def head() -> str:
         _read(name)
         for name in ("page.js", "drop.js", "undo.js", "row.js", "estimate.js", "names.js")
     )
-    modules = (
-        _read(name) for name in ("zoom.js", "vocabulary.js", "several.js", "keys.js")
-    )  # each by itself
+    alone = ("zoom.js", "vocabulary.js", "several.js", "keys.js")
+    modules = (_read(name) for name in alone)
     return (
         f"<style>{_read('frame.css')}</style><script>{page}\n{scripts.all_components()}</script>"
         + "".join(f'<script type="module">{module}</script>' for module in modules)
