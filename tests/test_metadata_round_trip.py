@@ -57,7 +57,10 @@ def _of_kind(name, kind, about):
     if kind is str:
         return TEXT
     low, high = about.minimum, about.maximum
-    return st.integers(int(low), int(high)) if kind is int else st.floats(low, high)
+    numbers = st.integers(int(low), int(high)) if kind is int else st.floats(low, high)
+    if name.startswith("outpaint_"):  # a canvas that grows allows less of what else there is
+        return st.one_of(st.just(0), numbers)
+    return st.one_of(st.just(1.0), numbers) if name == "strength" else numbers
 
 
 @st.composite

@@ -76,6 +76,7 @@ def test_low_resolution_pictures_are_those_of_their_scenes(degradation):
 
 def test_holes_are_encoded_once_and_are_those_of_their_scenes(tmp_path, tiny_model):
     """A draw equals `condition_hole` of the scene itself, up to the cache's half precision."""
+    tiny_model.conditioning = "concat"
     scenes = world(EXAMPLES + 2, side=16)
     given = material(scenes, tiny_model, data=DataConfig(holes=2, folder=tmp_path))
     condition = holes_of(given)
@@ -93,6 +94,7 @@ def test_holes_are_encoded_once_and_are_those_of_their_scenes(tmp_path, tiny_mod
 
 
 def test_new_holes_are_encoded_as_the_model_does_itself(tmp_path, tiny_model):
+    tiny_model.conditioning = "concat"
     scenes = world(EXAMPLES, side=16)
     condition = holes_of(material(scenes, tiny_model, data=DataConfig(holes=0, folder=tmp_path)))
     rows = np.array([0, 5, 5, 13])

@@ -28,7 +28,7 @@ function inPictures(thumbnail, event) {
   event.preventDefault();
   const next = besideIt(all, thumbnail, event.key);
   next?.focus();
-  if (isRow && !isSeveral) next?.click();
+  if (next && isRow && !isSeveral) turnTo(next);
 }
 
 // Once it is on show, the picture that has the focus is removed; the next one takes its place and the focus.
@@ -36,6 +36,7 @@ async function remove(thumbnail, all, isSeveral) {
   const strip = thumbnail.closest(".strip-of-pictures"), studio = strip.closest(".lc-studio");
   if (isSeveral) return studio.querySelector(".lc-several-remove").click();
   const there = () => strip.querySelectorAll(".thumbnail-lg"), isShown = () => thumbnail.hasAttribute("aria-current");
+  clearTimeout(turning);
   if (!isShown()) thumbnail.click();
   if (!await happens(isShown)) return;
   [...studio.querySelectorAll(REMOVES)].find(isVisible)?.click();

@@ -415,8 +415,9 @@ async function take(file, asLabels) {
     if (mine !== turn) return;
     if (answer.error) { note(answer.error, true); return; }
     if (!asLabels) {
+      const isAnother = picture !== null;
       await takePicture(answer, mine);
-      if (mine === turn) trigger("upload");
+      if (isAnother && mine === turn) trigger("upload"); // in the place of one
     } else if (kind === "map") replace(surfaceOf(answer), null);
     else if (surface !== target) throw new Error("the picture has changed meanwhile");
     else relabel((labels) => labels.set(surfaceOf(answer).labels));

@@ -223,7 +223,7 @@ function turn(dialog, by) {
   if (by && next) {
     show(img, next.src);
     img.alt = next.alt;
-    row[at + by].click();
+    turnTo(row[at + by]);
   }
   const now = at + (next ? by : 0);
   for (const side of [-1, 1]) dialog.querySelector(`.by${side}`).disabled = !row[now + side];

@@ -197,7 +197,7 @@ def said_of(world: World, row: int, cells: Tensor, rng: np.random.Generator) -> 
 
 def holes_of(given: Material) -> Holes:
     """Return `WordedHoles` for a model that reads words; else holes as `data.holes` says."""
-    if given.model.fills_by_words:
+    if given.model.conditioning == "hybrid":
         if not given.config.data.holes:
             raise TrainingError("data.holes must be 1 or more for a model that reads words, got 0.")
         return WordedHoles(given)
