@@ -74,9 +74,9 @@ def test_low_resolution_pictures_are_those_of_their_scenes(degradation):
     assert condition.examples.shown.shape == (EXAMPLES, 3, 16, 16)
 
 
-def test_holes_are_encoded_once_and_are_those_of_their_scenes(tmp_path, tiny_model):
+def test_holes_are_encoded_once_and_are_those_of_their_scenes(tmp_path, tiny_model, monkeypatch):
     """A draw equals `condition_hole` of the scene itself, up to the cache's half precision."""
-    tiny_model.conditioning = "concat"
+    monkeypatch.setattr(tiny_model, "conditioning", "concat")  # all tests share it
     scenes = world(EXAMPLES + 2, side=16)
     given = material(scenes, tiny_model, data=DataConfig(holes=2, folder=tmp_path))
     condition = holes_of(given)
@@ -93,8 +93,8 @@ def test_holes_are_encoded_once_and_are_those_of_their_scenes(tmp_path, tiny_mod
     assert written.stat().st_mtime_ns == before
 
 
-def test_new_holes_are_encoded_as_the_model_does_itself(tmp_path, tiny_model):
-    tiny_model.conditioning = "concat"
+def test_new_holes_are_encoded_as_the_model_does_itself(tmp_path, tiny_model, monkeypatch):
+    monkeypatch.setattr(tiny_model, "conditioning", "concat")  # all tests share it
     scenes = world(EXAMPLES, side=16)
     condition = holes_of(material(scenes, tiny_model, data=DataConfig(holes=0, folder=tmp_path)))
     rows = np.array([0, 5, 5, 13])
