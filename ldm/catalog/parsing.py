@@ -15,6 +15,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
+from ldm.checkpoints.folders import MAX_CONFIG_BYTES
 from ldm.checkpoints.folders import read_json as read_json_of_folder
 from ldm.errors import CheckpointError, PresetError
 
@@ -72,7 +73,7 @@ def with_change(values: Mapping[str, Any], change: str) -> dict[str, Any]:
         raise PresetError(f"{change!r:.80} holds no readable YAML: {reason}.") from error
 
 
-def read_json(path: Path, most: int = MAX_YAML_BYTES) -> dict[str, Any]:
+def read_json(path: Path, most: int = MAX_CONFIG_BYTES) -> dict[str, Any]:
     """Read a JSON object, of at most `most` bytes.
 
     Raises:

@@ -36,8 +36,7 @@ def plms(
     Raises:
         ValueError: If steps is out of range or eta is not 0.
     """
-    if eta != 0:
-        raise ValueError(f"plms is deterministic: eta must be 0, got {eta}")
+    _check_eta("plms", eta)
     grid = list(intervals(schedule, steps, timesteps))
     x, left = begin(x_T, after, grid)
     history = () if after is None else after.memory
@@ -89,8 +88,7 @@ def dpmpp_2m(
     Raises:
         ValueError: If steps is out of range or eta is not 0.
     """
-    if eta != 0:
-        raise ValueError(f"dpmpp_2m is deterministic: eta must be 0, got {eta}")
+    _check_eta("dpmpp_2m", eta)
     if timesteps is None:
         timesteps = solver_timesteps(steps, schedule.length)
     grid = list(intervals(schedule, steps, timesteps))
@@ -126,8 +124,7 @@ def unipc(
     Raises:
         ValueError: If steps is out of range or eta is not 0.
     """
-    if eta != 0:
-        raise ValueError(f"unipc is deterministic: eta must be 0, got {eta}")
+    _check_eta("unipc", eta)
     if timesteps is None:
         timesteps = solver_timesteps(steps, schedule.length)
     grid = list(intervals(schedule, steps, timesteps))
@@ -179,3 +176,8 @@ def _between(grid: Sequence[Interval], index: int, x0: Tensor, before: Sequence[
     to_end, to_earlier = x0 - before[0], before[1] - before[0]
     bent = (to_earlier + ratio * to_end) / (ratio * (1 + ratio))
     return before[0] + mean_u * to_end + (mean_u2 - mean_u) * bent
+
+
+def _check_eta(name: str, eta: float) -> None:
+    if eta != 0:
+        raise ValueError(f"{name} is deterministic: eta must be 0, got {eta}")
