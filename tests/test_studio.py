@@ -1,6 +1,8 @@
+import itertools
 import re
 import threading
 from dataclasses import replace
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from ldm.catalog.registry import load_preset
 from ldm.errors import LDMError, MemoryBudgetError, PresetError, RequestError
 from ldm.events import Progress, Result
 from ldm.latent_diffusion import LatentDiffusion
-from ldm.outputs import metadata
+from ldm.outputs import metadata, saving
 from ldm.outputs.saving import new_path, save_pictures
 from ldm.requests import REQUESTS, TextToImage
 from ldm.resolve import resolve
@@ -249,6 +251,20 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
     with pytest.raises(LDMError, match="No space left on device"):
         save_pictures(result, tmp_path, "")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_pictures_of_one_run_are_called_after_one_time(tmp_path, monkeypatch):
+    class Hurried(datetime):
+        seconds = itertools.count()
+
+        @classmethod
+        def now(cls):
+            return datetime(2020, 1, 1, 12, 30, next(cls.seconds))
+
+    monkeypatch.setattr(saving, "datetime", Hurried)
+    requests, image = (REQUEST, replace(REQUEST, seed=6)), np.zeros((2, 2, 3), np.uint8)
+    paths = save_pictures(Result(requests, (image, image)), tmp_path, "").paths
+    assert [path.stem.split("-")[0] for path in paths] == ["123000", "123000"]
 
 
 def test_nobody_guesses_the_name_of_a_visitors_picture(tmp_path):

@@ -39,10 +39,10 @@ def save_pictures(
     """
     paths: list[Path] = []
     made = list(zip(result.requests, result.images, strict=True))
+    time = datetime.now().strftime("%H%M%S")
     try:
         for request, image in made:
-            parts = datetime.now().strftime("%H%M%S"), _words(subject(request)), str(request.seed)
-            stem = "-".join(filter(None, parts))
+            stem = "-".join(filter(None, (time, _words(subject(request)), str(request.seed))))
             stem += f"-{secrets.token_hex(SECRET_BYTES)}" if is_secret else ""
             paths.append(_saved(folder, image, request, weights_sha256, stem))
     except OSError as error:
