@@ -27,6 +27,7 @@ ARGUMENTS = (
     "--disable-sync",
 )
 RUN_MS = 120_000  # a run, with the loading of its model: seconds, but for a machine that is full
+TWICE_MS = 500  # longer than between the two clicks of a double one
 IN_A_BROWSER = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None and not REQUIRED, reason="no browser here"),
@@ -114,6 +115,11 @@ def open_page(page, address: str) -> None:
 def open_tab(page, task: str) -> None:
     page.locator(f"#tab-{task}-button").click()
     page.locator(f"#{task}-go").wait_for()
+
+
+def generate_again(page, task: str) -> None:
+    page.wait_for_timeout(TWICE_MS)
+    page.locator(f"#{task}-go:not([disabled])").click()
 
 
 def wait_done(page, task: str) -> None:

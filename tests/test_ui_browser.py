@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from ldm.outputs import metadata
 from ldm.requests import TextToImage
-from tests.browser import IN_A_BROWSER, open_page, open_tab
+from tests.browser import IN_A_BROWSER, generate_again, open_page, open_tab, visit
 from tests.browser import set_steps as set_steps_of
 from tests.browser import wait_done as wait_for_tab
 from ui.tab import EXAMPLES
@@ -180,7 +180,7 @@ def test_wrong_input_is_a_sentence_and_loses_nothing(page):
     wrong = (("130", "Width must be a multiple of 16 px"), ("", "Width must be 16 to 4096 px"))
     for width, sentence in wrong:
         number(page, "width").fill(width)
-        page.locator(f"{TAB}-go:not([disabled])").click()
+        generate_again(page, "text-to-image")
         expect(told).to_contain_text(sentence)
         places = page.locator(f"{TAB}-estimate .refused, {TAB}-strip .strip.failed")
         seen = places.filter(has_text=sentence, visible=True)
@@ -189,11 +189,11 @@ def test_wrong_input_is_a_sentence_and_loses_nothing(page):
     number(page, "width").fill("128")
     for typed, got in (("9999", "9999"), ("", "nothing")):
         set_steps(page, typed)
-        page.locator(f"{TAB}-go:not([disabled])").click()
+        generate_again(page, "text-to-image")
         expect(told).to_contain_text(f"Steps must be 1 to 1000, got {got}.")
     set_steps(page, 3)
     prompt(page).fill("")
-    page.locator(f"{TAB}-go:not([disabled])").click()
+    generate_again(page, "text-to-image")
     expect(told).to_contain_text("Prompt must say what to draw")
     assert page.get_by_text("Prompt must say what to draw").count() == 1  # in one place
     prompt(page).fill("a beach")
@@ -280,3 +280,33 @@ def test_the_endpoint_takes_the_requests_fields(url, monkeypatch, png_of_size):
             client.predict(image=file, api_name="/upscale")
     with pytest.raises(AppError, match="big.png is 30000 x 30000 px; up to 40 megapixels work."):
         client.predict(image=handle_file(png_of_size(30_000, 30_000)), api_name="/upscale")
+
+
+def _note_told(route):
+    """Let Gradio note the id of each part of the page that it tells something."""
+    response = route.fetch()
+    script, number = re.subn(
+        r"async update_state\((\w+),[^{]*\{",
+        r"\g<0>(window.told ??= []).push(\1);",
+        response.text(),
+    )
+    assert number == 1, "Gradio has changed: does it still need ui/gradio.js?"
+    route.fulfill(response=response, body=script)
+
+
+def test_an_event_tells_no_part_of_another_tab(chromium, url):
+    with visit(chromium, url) as page:
+        page.route("**/assets/core-*.js", _note_told)
+        open_page(page, url)
+        open_tab(page, "semantic")
+        expect(page.locator("#semantic-estimate")).to_contain_text("about")
+        open_tab(page, "text-to-image")
+        page.wait_for_timeout(500)  # what opening the tab has asked the server has come back
+        page.evaluate("told = []")
+        before = page.locator(f"{TAB}-estimate").inner_text()
+        set_steps(page, 33)
+        expect(page.locator(f"{TAB}-estimate")).not_to_have_text(before)
+        told = page.evaluate("told.map((id) => gradio_config.components.find((c) => c.id === id))")
+        names = [part["props"].get("elem_id") or "" for part in told]
+        assert f"{TAB[1:]}-estimate" in names
+        assert [name for name in names if name.startswith("semantic")] == []

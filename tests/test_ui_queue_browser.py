@@ -4,17 +4,16 @@ import re
 
 from playwright.sync_api import expect
 
-from tests.browser import IN_A_BROWSER, RUN_MS, set_steps
+from tests.browser import IN_A_BROWSER, RUN_MS, TWICE_MS, set_steps
 
 pytestmark = IN_A_BROWSER
 TAB, TASK = "#text-to-image", "text-to-image"
 LONG = 400  # steps: long enough for a hand to ask for more
-TWICE = 500  # ms: longer than between the two clicks of a double one
 
 
 def ask(page, words):
     page.locator(f"{TAB}-prompt textarea").fill(words)
-    page.wait_for_timeout(TWICE)
+    page.wait_for_timeout(TWICE_MS)
     page.locator(f"{TAB}-go").click()
 
 
@@ -44,7 +43,7 @@ def test_what_is_asked_for_meanwhile_is_made_after_it(page):
     expect(told).to_contain_text("2 more in the queue")
     expect(told.locator("li span")).to_have_text(["two houses at dawn", "snow by day"])
     page.locator(f"{TAB}-seed input").fill("words")
-    page.wait_for_timeout(TWICE)
+    page.wait_for_timeout(TWICE_MS)
     page.locator(f"{TAB}-go").click()  # what is wrong is told and disturbs nothing
     expect(page.locator(".toast-body")).to_contain_text("words")
     expect(told).to_contain_text("2 more in the queue")
@@ -123,7 +122,7 @@ def test_two_taps_and_a_key_that_is_held_are_one_run(page):
     page.mouse.click(*at)
     page.mouse.click(*at)  # at once
     expect(go).to_have_text("Add to queue")
-    page.wait_for_timeout(TWICE)
+    page.wait_for_timeout(TWICE_MS)
     expect(page.locator(f"{TAB}-waiting")).to_be_hidden()
     go.focus()
     for _ in range(8):

@@ -90,10 +90,8 @@ def css() -> str:
 
 def head() -> str:
     """HTML for the head: the page's scripts, and styles for what Gradio draws outside the page."""
-    page = "\n".join(
-        _read(name)
-        for name in ("page.js", "drop.js", "undo.js", "row.js", "estimate.js", "names.js")
-    )
+    names = ("gradio", "page", "drop", "undo", "row", "estimate", "names")
+    page = "\n".join(_read(f"{name}.js") for name in names)
     alone = ("zoom.js", "vocabulary.js", "several.js", "keys.js")
     modules = (_read(name) for name in alone)
     return (

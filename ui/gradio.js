@@ -1,0 +1,17 @@
+// Spares Gradio what it does over and over for nothing, on a page of hundreds of parts and events. It
+// runs before the page is mounted; a Gradio that no longer does these things does not mind.
+{
+  const unwatched = {};
+  const answer = (list, method, value) => Object.defineProperty(list, method, { value: () => value });
+  for (const event of window.gradio_config?.dependencies ?? []) {
+    // Each part looks through all events, and Svelte watches every look at a plain object: a third of
+    // the time in which the page opens. Events never change.
+    Object.setPrototypeOf(event, unwatched);
+    // Once an event has ended, each of its inputs is told so at every later event of the page and
+    // every message of it, as if it were sending a stream. This is how it is asked whether one is.
+    if (event.connection !== "stream") answer(event.inputs, "includes", false);
+    // Before an event, all values of each part that can start it are copied, to restore what it has
+    // set for itself meanwhile: few kinds of events do.
+    if (!event.event_specific_args?.length) answer(event.targets, "map", []);
+  }
+}
