@@ -129,10 +129,18 @@ def test_weights_are_written_in_the_end_wherever_a_run_is_killed(tmp_path, monke
     assert (folder / "snapshot.pt").exists()
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of an unbroken run."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    about = {"env": environment(), "check": True, "capture_output": True}
+    subprocess.run(command(folder, 0, "--ahead"), **about)
+    return folder
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_run_that_is_ended_and_resumed_equals_an_unbroken_one(tmp_path, how):
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    subprocess.run(command(whole, 0, "--ahead"), env=environment(), check=True, capture_output=True)
+def test_a_run_that_is_ended_and_resumed_equals_an_unbroken_one(tmp_path, whole, how):
+    broken = tmp_path / "broken"
     process = subprocess.Popen(command(broken, 0.05), env=environment())
     stats = broken / "stats.jsonl"
     deadline = time.monotonic() + 60
