@@ -9,7 +9,7 @@ from ldm.catalog.schema import Preset
 from ldm.errors import RequestError
 from ldm.requests import PRESET_TASKS, start_image
 from ldm.requests.seeds import new_seed, with_seeds_drawn
-from ldm.requests.shared_fields import MAX_SIDE_PX
+from ldm.requests.shared_fields import CHOSEN_SIDE_PX
 
 
 def resolve(request: Any, preset: Preset) -> Any:
@@ -60,4 +60,4 @@ def _size(request: Any, preset: Preset) -> tuple[int, int]:
     chosen = [getattr(request, side, None) for side in ("width", "height")]
     if start is None or chosen != [None, None]:
         return preset.usual_sides
-    return preset.sides_like(*start.size, MAX_SIDE_PX)
+    return preset.sides_like(*start.size, CHOSEN_SIDE_PX)

@@ -129,7 +129,7 @@ def test_every_field_of_a_request_is_a_flag(capsys):
     text = capsys.readouterr().out
     for field in fields(TextToImage):
         assert f"--{field.name.replace('_', '-')} " in text
-    assert "(16 to 4096 px)" in text.replace("\n", " ")
+    assert "(16 to 16384 px)" in text.replace("\n", " ")
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,12 @@ def test_every_field_of_a_request_is_a_flag(capsys):
         (["--prompt", ""], "prompt must say what to draw, got an empty one."),
         (["--prompt", "x" * 10_000], "prompt must be at most 2000 characters, got 10000."),
         (["--width", "17"], "width must be a multiple of 16 px for this model, got 17"),
-        (["--width", "5000"], "width must be 16 to 4096 px, got 5000."),
+        (["--width", "20000"], "width must be 16 to 16384 px, got 20000."),
+        (
+            ["--width", "16384", "--height", "4096"],
+            "the canvas would be 16384 x 4096 px; up to 40 megapixels and 16384 px a side work, "
+            "such as 12608 x 3136 px.",
+        ),
         (["--seed", "-1"], "seed must be 0 to 4294967295, got -1."),
         (["--guidance-scale", "nan"], "guidance_scale must be a finite number, got nan."),
         (["--eta", "0.5", "--sampler", "plms"], "eta must be 0 for plms, got 0.5"),

@@ -263,7 +263,19 @@ def test_label_maps_keep_the_indices_of_a_palette(tmp_path):
         (lambda: Box("tree", 0.5, 0, 0.5, 1), "has no area"),
         (lambda: Box("tree", -0.1, 0, 0.5, 1), "must lie on the canvas"),
         (lambda: Box("", 0, 0, 0.5, 1), "needs a class name"),
-        (lambda: Upscale(image=picture(300, 2), passes=2), "at most 256 px a side for 16 times"),
+        (
+            lambda: Upscale(image=picture(2, 1100), passes=2),
+            "1100 x 2 px, 16 times as large, would be 17600 x 32 px; up to 40 megapixels and 16384",
+        ),
+        (
+            lambda: Upscale(image=picture(400, 400), passes=2),
+            "6400 x 6400 px; .* from 395 x 395 px",
+        ),
+        (
+            lambda: Inpaint(image=picture(8, 16384), outpaint_left=1),
+            "the canvas would be 16385 x 8 px; .* such as 16384 x 64 px",
+        ),
+        (lambda: Semantic(label_map=grey(np.ones((2, 16385)))), "would be 16385 x 2 px"),
         (
             lambda: Upscale(image="cat.png"),
             "image must be a picture: the Path of its file, .*, got 'cat.png'.",

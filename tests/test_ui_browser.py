@@ -177,7 +177,7 @@ def test_wrong_input_is_a_sentence_and_loses_nothing(page):
     expect(page.locator(f"{TAB}-go")).to_have_attribute("title", "Ctrl+Enter")
     page.keyboard.press("Control+Enter")
     wait_done(page)
-    wrong = (("130", "Width must be a multiple of 16 px"), ("", "Width must be 16 to 4096 px"))
+    wrong = (("130", "Width must be a multiple of 16 px"), ("", "Width must be 16 to 16384 px"))
     for width, sentence in wrong:
         number(page, "width").fill(width)
         generate_again(page, "text-to-image")

@@ -37,9 +37,9 @@ def test_what_will_have_no_effect_is_said():
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"width": 5000}, "Width must be 16 to 4096 px, got 5000."),
+        ({"width": 20000}, "Width must be 16 to 16384 px, got 20000."),
         ({"steps": "<b>"}, "got &#x27;&lt;b&gt;&#x27;."),
-        ({"width": 5000}, '<p class="refused" role="alert" data-field="width">'),
+        ({"width": 20000}, '<p class="refused" role="alert" data-field="width">'),
         ({"seed": "abc"}, "seed must be 0 to 4294967295, or empty for a new one, got "),
         ({"width": None, "prompt": " "}, ""),  # what is open is filled in
         ({"image": None}, ""),
@@ -61,7 +61,7 @@ def test_an_emptied_number_is_told_as_generate_tells_it():
     tab = SimpleNamespace(stage=stage, request_type=TextToImage, to_fields=dict, inputs=inputs)
     request, told = request_of(tab, {"prompt": "a", "width": None})
     assert request is None
-    assert "Width must be 16 to 4096 px, got nothing." in told
+    assert "Width must be 16 to 16384 px, got nothing." in told
 
 
 def test_before_anything_is_painted_nothing_is_wrong():

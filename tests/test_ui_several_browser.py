@@ -22,7 +22,7 @@ def folder(data_dir):
     folder.mkdir(parents=True)
     for number in range(1, 7):
         about = {"seed": number, "width": 64, "height": 64, "coarse": 0.0}
-        side = 1040 if number == 1 else 64  # too large to be enlarged, and wide
+        side = 4112 if number == 1 else 64  # too large to be enlarged, and wide
         pixels = np.full((64, side, 3), 30 * number, np.uint8)
         request = TextToImage(prompt=f"yak {number}", **about, **COMMON)
         metadata.save(folder / f"{number}.png", pixels, request)

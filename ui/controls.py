@@ -227,9 +227,10 @@ def _kind(about: Control, kind: type) -> type[gr.components.Component]:
         return gr.Dropdown
     if kind is str:
         return gr.Textbox
-    if about.maximum > MAX_SLIDER:
-        return gr.Textbox  # a slider would be too coarse, and gr.Number cannot be left empty
-    return gr.Number if about.unit == "px" else gr.Slider
+    if about.unit == "px":
+        return gr.Number
+    # where a slider would be too coarse; gr.Number cannot be left empty
+    return gr.Textbox if about.maximum > MAX_SLIDER else gr.Slider
 
 
 def _arguments(kind: type[gr.components.Component], about: Control, name: str) -> dict[str, Any]:

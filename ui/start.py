@@ -17,7 +17,7 @@ from PIL import ExifTags, Image
 from ldm.catalog.schema import Preset
 from ldm.errors import RequestError
 from ldm.requests import EncodedImage, controls
-from ldm.requests.shared_fields import MAX_SIDE_PX
+from ldm.requests.shared_fields import CHOSEN_SIDE_PX
 from ui.controls import QUIET, named, unchecked, widget
 from ui.run import find_preset
 from ui.tab import Component, Values, fields_of
@@ -177,7 +177,7 @@ def sides_like(path: Path, preset: Preset) -> Values:
             size = image.size[::-1] if lies else image.size
     except Exception:  # Pillow's readers raise nearly every kind of error
         return {}
-    return dict(zip(("width", "height"), preset.sides_like(*size, MAX_SIDE_PX), strict=True))
+    return dict(zip(("width", "height"), preset.sides_like(*size, CHOSEN_SIDE_PX), strict=True))
 
 
 @functools.lru_cache(KEPT_READ)

@@ -132,7 +132,7 @@ document.addEventListener("dblclick", (event) => {
 const HOLD = "Hold beside"; // the button that keeps one picture beside others
 const WIDE = 2; // width / height from which on two are larger one above the other
 const TINY_PX = 64; // so small a picture is shown in its pixels
-const LARGE_PX = 1024; // a larger one cannot be made four times as large
+const isLarge = (w, h) => w * h > 2_500_000 || Math.max(w, h) > 4096; // for four times the size
 const KEYS = { "+": "in", "=": "in", "-": "out", 0: "fit", 1: "actual" };
 const TURN = { ArrowLeft: -1, ArrowRight: 1 }; // to another picture, in a window of its own
 const ARROWS = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
@@ -170,7 +170,7 @@ document.addEventListener("load", (event) => {
   sized.observe(img);
   img.style.setProperty("--ratio", img.naturalWidth / img.naturalHeight);
   img.toggleAttribute("data-tiny", Math.max(img.naturalWidth, img.naturalHeight) <= TINY_PX);
-  img.toggleAttribute("data-large", Math.max(img.naturalWidth, img.naturalHeight) > LARGE_PX);
+  img.toggleAttribute("data-large", isLarge(img.naturalWidth, img.naturalHeight));
   look(img, 1, 0, 0);
 }, true);
 

@@ -19,7 +19,11 @@ from ldm.requests import shared_fields as shared
 from ldm.requests.fields import Box, check, control
 from ldm.requests.fields import Control as Control  # re-exported for callers
 from ldm.requests.fields import controls as controls
-from ldm.requests.shared_fields import MAX_PROMPT_CHARACTERS, MAX_SIDE_PX
+from ldm.requests.shared_fields import (
+    CHOSEN_SIDE_PX,
+    MAX_PROMPT_CHARACTERS,
+    check_canvas,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +63,7 @@ class TextToImage:
         check(self)
         if not self.prompt.strip():
             raise RequestError("prompt must say what to draw, got an empty one.")
+        _check_sides(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +110,7 @@ class Inpaint:
         help="Longer side at which the model sees the area around the hole",
         unit="px",
         minimum=64,
-        maximum=MAX_SIDE_PX,
+        maximum=CHOSEN_SIDE_PX,
         step=64,
         advanced=True,
     )
@@ -134,6 +139,9 @@ class Inpaint:
             raise RequestError(
                 f"mask must be as large as the picture, {_by(self.image)}, got {_by(self.mask)}."
             )
+        width, height = self.image.size
+        left, top, right, bottom = self.outpaint
+        check_canvas(left + width + right, top + height + bottom)
 
     @property
     def is_told(self) -> bool:
@@ -180,10 +188,7 @@ class Semantic:
         check(self)
         if self.label_map.mode != "L":
             raise RequestError("label_map must have one channel of class numbers, got a picture.")
-        if max(self.label_map.size) > MAX_SIDE_PX:
-            raise RequestError(
-                f"label_map must be at most {MAX_SIDE_PX} px a side, got {_by(self.label_map)}."
-            )
+        check_canvas(*self.label_map.size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,6 +225,7 @@ class Layout:
         check(self)
         if not self.boxes:
             raise RequestError("boxes must hold at least one box, got none.")
+        _check_sides(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,12 +262,7 @@ class Upscale:
 
     def __post_init__(self) -> None:
         check(self)
-        largest = MAX_SIDE_PX // 4**self.passes
-        if max(self.image.size) > largest:
-            raise RequestError(
-                f"image must be at most {largest} px a side for {4**self.passes} times the size, "
-                f"got {_by(self.image)}."
-            )
+        check_canvas(*self.image.size, times=4**self.passes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,6 +299,7 @@ class ClassConditional:
 
     def __post_init__(self) -> None:
         check(self)
+        _check_sides(self)
 
 
 def takes_start_image(request_type: type) -> bool:
@@ -308,6 +310,12 @@ def takes_start_image(request_type: type) -> bool:
 def start_image(request: Any) -> EncodedImage | None:
     """Return the picture that a request starts from; None: it starts from noise."""
     return request.image if takes_start_image(type(request)) else None
+
+
+def _check_sides(request: TextToImage | Layout | ClassConditional) -> None:
+    """Check the canvas, once both sides are known."""
+    if request.width is not None and request.height is not None:
+        check_canvas(request.width, request.height)
 
 
 def _by(image: EncodedImage) -> str:

@@ -5,13 +5,16 @@ This module needs no torch.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from ldm.images import as_picture
+from ldm.errors import RequestError
+from ldm.images import MAX_PIXELS, as_picture
 from ldm.requests.fields import control
 from ldm.requests.seeds import MAX_SEED, read_variations
 
-MAX_SIDE_PX = 4096
+MAX_SIDE_PX = 16384
+CHOSEN_SIDE_PX = 4096  # longest side of a canvas that follows a picture; a person may want more
 MAX_PROMPT_CHARACTERS = 2000
 CALLED = {
     "sampler": {
@@ -48,6 +51,31 @@ def value_called(name: str, text: str) -> str:
     """Return the value that people call so, in small or capital letters; else the text."""
     names = {words.casefold(): value for value, words in CALLED.get(name, {}).items()}
     return names.get(text.casefold(), text)
+
+
+def check_canvas(width: int, height: int, times: int = 1) -> None:
+    """Refuse a canvas whose picture could not be opened again.
+
+    Args:
+        width: Width in px of the canvas, or of a picture that is made larger.
+        height: Its height in px.
+        times: How many times as large the picture is made.
+
+    Raises:
+        RequestError: If the canvas has more than MAX_SIDE_PX px a side or more than MAX_PIXELS
+            pixels; the message names one of its shape that works.
+    """
+    across, down = width * times, height * times
+    if max(across, down) <= MAX_SIDE_PX and across * down <= MAX_PIXELS:
+        return
+    scale = min(MAX_SIDE_PX / max(across, down), math.sqrt(MAX_PIXELS / (across * down)))
+    step = 64 if times == 1 else 1  # the size of a canvas is a multiple of what divides 64
+    works = " x ".join(str(max(1, int(side * scale / step)) * step) for side in (width, height))
+    of = "the canvas" if times == 1 else f"{width} x {height} px, {times} times as large,"
+    raise RequestError(
+        f"{of} would be {across} x {down} px; up to {MAX_PIXELS // 10**6} megapixels and "
+        f"{MAX_SIDE_PX} px a side work, such as {'' if times == 1 else 'from '}{works} px."
+    )
 
 
 def width() -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from ldm.jobs import JobQueue
 from ldm.outputs import metadata
 from ldm.outputs.titles import title_of
 from ldm.requests import EncodedImage, Upscale
-from ldm.requests.shared_fields import MAX_SIDE_PX
+from ldm.requests.shared_fields import MAX_PIXELS, check_canvas
 from ui.controls import QUIET, unchecked
 from ui.form import Form, preset_values
 from ui.run import Picture, Visit, find_preset, in_words
@@ -164,7 +165,8 @@ def size_note(image: Any, passes: Any) -> str:
     """Note on input and output size, the limit, or the error, as HTML."""
     times = _times(passes)
     if image is None:
-        return f"<p>Any size and shape, {_limit(times)}.</p>"
+        megapixels = math.floor(MAX_PIXELS / times**2 / 10_000) / 100
+        return f"<p>Any shape, up to {megapixels:g} megapixels for {times} times the size.</p>"
     try:
         width, height = _read(image, times).size
     except LDMError as error:
@@ -176,10 +178,6 @@ def _times(passes: Any) -> int:
     return 4 ** (2 if passes == 2 else 1)
 
 
-def _limit(times: int) -> str:
-    return f"up to {MAX_SIDE_PX // times} px a side for {times} times the size"
-
-
 def _read(image: Any, times: int) -> Any:
     """Read the picture that the page sent, for the request.
 
@@ -189,8 +187,7 @@ def _read(image: Any, times: int) -> Any:
     if image is None:
         raise RequestError("There is no picture yet; choose, drop or paste one.")
     width, height = _sides(Path(image.path))
-    if max(width, height) > MAX_SIDE_PX // times:
-        raise RequestError(f"{width} × {height} px is too large: {_limit(times)}.")
+    check_canvas(width, height, times)
     return EncodedImage.from_file(Path(image.path))
 
 
