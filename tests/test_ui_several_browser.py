@@ -22,7 +22,7 @@ def folder(data_dir):
     folder.mkdir(parents=True)
     for number in range(1, 7):
         about = {"seed": number, "width": 64, "height": 64, "coarse": 0.0}
-        side = 4112 if number == 1 else 64  # too large to be enlarged, and wide
+        side = 4112 if number == 1 else 64  # too large to be enlarged, and long
         pixels = np.full((64, side, 3), 30 * number, np.uint8)
         request = TextToImage(prompt=f"yak {number}", **about, **COMMON)
         metadata.save(folder / f"{number}.png", pixels, request)
@@ -102,7 +102,10 @@ def test_a_large_wide_picture_is_not_enlarged_and_stands_above_another(chromium,
         enlarge = page.locator(f"{TAB}-to-upscale")
         page.locator(FOUND).nth(4).click()
         expect(enlarge).to_be_visible()
-        page.locator(FOUND).nth(5).click()
+        wide = page.locator(FOUND).nth(5)
+        expect(wide).to_have_attribute("data-long", "across")
+        assert wide.locator("img").bounding_box()["height"] < wide.bounding_box()["height"] / 2
+        wide.click()
         expect(enlarge).to_be_hidden()
         page.locator(f"{TAB}-closer").click()
         page.locator(".closer .hold").click()

@@ -28,8 +28,23 @@ def test_a_light_picture_is_its_own(tmp_path):
 
 def test_of_a_sheet_its_beginning_is_seen(tmp_path, heavy):
     small = Thumbnails(tmp_path / "small")
-    assert Image.open(small.of(heavy, "sheet")).size == (SIDE, round(SIDE / thumbnails.WIDEST))
+    assert Image.open(small.of(heavy, "sheet")).size == (
+        SIDE,
+        round(SIDE / thumbnails.WIDEST_SHEET),
+    )
     assert small.of(heavy, "sheet") != small.of(heavy)
+
+
+@pytest.mark.parametrize("size", [(800, 300), (300, 800)])
+def test_of_a_long_picture_its_middle_is_seen(tmp_path, monkeypatch, size):
+    monkeypatch.setattr(thumbnails, "LIGHT", 0)
+    path, middle = tmp_path / "long.png", Image.new("RGB", [min(600, side) for side in size], "red")
+    picture = Image.new("RGB", size)
+    picture.paste(middle, [(side - 600) // 2 if side > 600 else 0 for side in size])
+    picture.save(path)
+    with Image.open(Thumbnails(tmp_path / "small").of(path)) as small:
+        assert sorted(small.size) == [SIDE // 2, SIDE]
+        assert np.asarray(small).reshape(-1, 3).min(axis=0)[0] > 240
 
 
 def test_a_heavy_one_is_made_once_and_again_when_it_changed(tmp_path, heavy):

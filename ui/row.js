@@ -32,6 +32,16 @@ function nameThumbnails() {
   }
 }
 
+// Of a long picture the middle is seen: all of it would be too small to be known again.
+const LONGEST = 2; // longer side / shorter side, see ui/thumbnails.py
+document.addEventListener("load", ({ target: img }) => {
+  const cell = img.closest?.(".strip-of-pictures .thumbnail-lg");
+  if (!cell) return;
+  const ratio = img.naturalWidth / img.naturalHeight;
+  const long = ratio >= LONGEST ? "across" : ratio <= 1 / LONGEST ? "down" : "";
+  if (long !== (cell.dataset.long ?? "")) cell.dataset.long = long;
+}, true);
+
 // In the history, the first picture of each day says which day that is; its name ends in day and time,
 // and says before them whether it is a favourite.
 const MADE = /(\d{4})-(\d\d)-(\d\d) [\d:]+$/, STARRED = /, a favourite, [\d-]+ [\d:]+$/;

@@ -11,7 +11,8 @@ from PIL import Image
 
 LIGHT = 400_000  # bytes; smaller pictures need no thumbnail
 SIDE = 320  # px, the longer side
-WIDEST = 1.5  # longer side / shorter side of what is seen of a sheet
+WIDEST = 2.0  # longer side / shorter side of what is seen of a picture, see row.js
+WIDEST_SHEET = 1.5  # and of a sheet
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,16 @@ class Thumbnails:
         """Path of a picture's thumbnail, made if missing; of the picture if small or unreadable.
 
         `kind`: "sheet" if it is one, whose thumbnail is of its beginning: all would be too small.
+        Of a long picture it is of the middle.
         """
         try:
             about = picture.stat()
             if about.st_size <= LIGHT:
                 return picture
-            key = f"{picture} {about.st_mtime_ns}{kind}".encode("utf-8", "surrogateescape")
+            # what is seen of it belongs to the name: thumbnails outlive the version that made them
+            key = f"{picture} {about.st_mtime_ns} {kind} {WIDEST}".encode(
+                "utf-8", "surrogateescape"
+            )
             path = self.folder / f"{hashlib.sha256(key).hexdigest()[:32]}.jpg"
             return path if path.exists() else _made(picture, path, kind)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
@@ -40,9 +45,10 @@ def _made(picture: Path, path: Path, kind: str) -> Path:
     """Write a thumbnail atomically."""
     with Image.open(picture) as image:
         small = image.convert("RGB")
-    if kind:
-        most = round(WIDEST * min(small.size))
-        small = small.crop((0, 0, *(min(side, most) for side in small.size)))
+    most = round((WIDEST_SHEET if kind else WIDEST) * min(small.size))
+    seen = [min(side, most) for side in small.size]
+    start = [0 if kind else (side - of) // 2 for side, of in zip(small.size, seen, strict=True)]
+    small = small.crop((*start, start[0] + seen[0], start[1] + seen[1]))
     small.thumbnail((SIDE, SIDE), reducing_gap=2.0)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{os.getpid()}.part")
