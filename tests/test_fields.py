@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ldm.errors import RequestError
-from ldm.requests import Layout, TextToImage, Upscale
+from ldm.requests import REQUESTS, Layout, TextToImage, Upscale, controls
 from ldm.requests.as_json import from_dict, to_dict
 from ldm.requests.fields import Box
 
@@ -66,3 +66,10 @@ def test_what_are_no_boxes_is_refused(boxes):
         RequestError, match=r"boxes must (be a list of Box\(label, left|hold at least one box)"
     ):
         Layout(boxes=boxes)
+
+
+@pytest.mark.parametrize("request_type", REQUESTS.values())
+def test_every_field_is_said_in_the_docstring(request_type):
+    said = re.findall(r"^        (\w+): ", request_type.__doc__, re.MULTILINE)
+    assert said == [*controls(request_type), "RequestError"]
+    assert max(map(len, request_type.__doc__.splitlines())) <= 100

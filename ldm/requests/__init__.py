@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from ldm.errors import RequestError
 from ldm.images import EncodedImage, as_labels, as_mask, as_picture
 from ldm.requests import shared_fields as shared
-from ldm.requests.fields import Box, check, control
+from ldm.requests.fields import Box, check, control, documented
 from ldm.requests.fields import Control as Control  # re-exported for callers
 from ldm.requests.fields import controls as controls
 from ldm.requests.shared_fields import (
@@ -26,6 +26,7 @@ from ldm.requests.shared_fields import (
 )
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class TextToImage:
     """Make pictures from a sentence (LDM Sec. 4.3.1).
@@ -66,6 +67,7 @@ class TextToImage:
         _check_sides(self)
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class Inpaint:
     """Fill the masked part of a picture, or grow it beyond its edges (LDM Sec. 4.5).
@@ -154,6 +156,7 @@ class Inpaint:
         return self.outpaint_left, self.outpaint_top, self.outpaint_right, self.outpaint_bottom
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class Semantic:
     """Make a picture from a painted label map, at the map's size (LDM Sec. 4.3.2).
@@ -191,6 +194,7 @@ class Semantic:
         check_canvas(*self.label_map.size)
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class Layout:
     """Make a picture from boxes with classes (LDM Sec. 4.3.1).
@@ -228,6 +232,7 @@ class Layout:
         _check_sides(self)
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class Upscale:
     """Make a picture four times as large, or sixteen times in two passes (LDM Sec. 4.4).
@@ -265,6 +270,7 @@ class Upscale:
         check_canvas(*self.image.size, times=4**self.passes)
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class ClassConditional:
     """Make pictures of a class, or of any (LDM App. D.4); or by a model that knows no classes.

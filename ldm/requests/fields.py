@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import functools
 import math
+import textwrap
 import types
 import typing
 import unicodedata
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeVar
 
 from ldm.errors import RequestError
 
+_T = TypeVar("_T")
 MAX_LABEL_CHARACTERS = 80
 BLANKS = "\t\n\v\f\r\x85"  # control characters that part words
 TYPES = {
@@ -46,6 +48,16 @@ class Control:
     # makes the value of what may stand for it in code; raises RequestError
     converts: Callable[[Any], Any] | None = None
 
+    @property
+    def summary(self) -> str:
+        """What the field means and may hold, as a phrase."""
+        text = self.help or self.label
+        if self.choices is not None:
+            return f"{text}: {', '.join(self.choices)}"
+        if self.minimum is None:
+            return text
+        return f"{text} ({self.minimum:.12g} to {self.maximum:.12g} {self.unit}".rstrip() + ")"
+
 
 def control(default: Any = MISSING, **about: Any) -> Any:
     """Return a dataclass field with its `Control` in the metadata."""
@@ -55,6 +67,19 @@ def control(default: Any = MISSING, **about: Any) -> Any:
 def controls(request_type: type) -> dict[str, Control]:
     """Return the controls of a request type by field name, in the order of declaration."""
     return {f.name: f.metadata["control"] for f in fields(request_type)}
+
+
+def documented(request_type: type[_T]) -> type[_T]:
+    """Decorate a request type: its docstring says of each field what `Control.summary` says."""
+    about = {"width": 100, "initial_indent": " " * 8, "subsequent_indent": " " * 12}
+    lines = [
+        textwrap.fill(f"{name}: {control.summary}.", **about)
+        for name, control in controls(request_type).items()
+    ]
+    if request_type.__doc__:  # python -OO keeps none
+        args = "\n".join(["Args:", *lines, "", "    Raises:"])
+        request_type.__doc__ = request_type.__doc__.replace("Raises:", args, 1)
+    return request_type
 
 
 @dataclass(frozen=True)

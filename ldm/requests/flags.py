@@ -64,14 +64,5 @@ def _add_flag(
         default=None if required else default,
         required=required,
         metavar=name.upper(),
-        help=_help(about),
+        help=about.summary,
     )
-
-
-def _help(about: Control) -> str:
-    text = about.help or about.label
-    if about.choices is not None:
-        return f"{text}: {', '.join(about.choices)}"
-    if about.minimum is None:
-        return text
-    return f"{text} ({about.minimum:.12g} to {about.maximum:.12g} {about.unit}".rstrip() + ")"
