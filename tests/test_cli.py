@@ -147,8 +147,8 @@ def test_every_field_of_a_request_is_a_flag(capsys):
         (["--width", "20000"], "width must be 16 to 16384 px, got 20000."),
         (
             ["--width", "16384", "--height", "4096"],
-            "the canvas would be 16384 x 4096 px; up to 40 megapixels and 16384 px a side work, "
-            "such as 12608 x 3136 px.",
+            "width and height must be at most 40 megapixels and 16384 px a side, "
+            "got 16384 x 4096 px; 12608 x 3136 would do.",
         ),
         (["--seed", "-1"], "seed must be 0 to 4294967295, got -1."),
         (["--guidance-scale", "nan"], "guidance_scale must be a finite number, got nan."),

@@ -265,17 +265,29 @@ def test_label_maps_keep_the_indices_of_a_palette(tmp_path):
         (lambda: Box("", 0, 0, 0.5, 1), "needs a class name"),
         (
             lambda: Upscale(image=picture(2, 1100), passes=2),
-            "1100 x 2 px, 16 times as large, would be 17600 x 32 px; up to 40 megapixels and 16384",
+            "image must be at most 0.15 megapixels and 1024 px a side for 16 times the size, "
+            "got 1100 x 2 px; 1024 x 1 would do",
         ),
         (
             lambda: Upscale(image=picture(400, 400), passes=2),
-            "6400 x 6400 px; .* from 395 x 395 px",
+            "got 400 x 400 px; 395 x 395 would do",
         ),
         (
-            lambda: Inpaint(image=picture(8, 16384), outpaint_left=1),
-            "the canvas would be 16385 x 8 px; .* such as 16384 x 64 px",
+            lambda: Inpaint(image=picture(1500, 20_000), outpaint_top=1000),
+            "outpaint_top must leave the canvas at most 40 megapixels, got 20000 x 2500 px",
         ),
-        (lambda: Semantic(label_map=grey(np.ones((2, 16385)))), "would be 16385 x 2 px"),
+        (
+            lambda: Semantic(label_map=grey(np.ones((2, 16385)))),
+            "label_map must be at most 40 megapixels and .*, got 16385 x 2 px; 16384 x 2 would do",
+        ),
+        (
+            lambda: Layout(boxes=(Box("tree", 0, 0, 1, 1),), width=8192, height=8192),
+            "width and height must be at most 40 megapixels",
+        ),
+        (
+            lambda: ClassConditional(width=8192, height=8192),
+            "got 8192 x 8192 px; 6272 x 6272 would",
+        ),
         (
             lambda: Upscale(image="cat.png"),
             "image must be a picture: the Path of its file, .*, got 'cat.png'.",
@@ -285,3 +297,9 @@ def test_label_maps_keep_the_indices_of_a_palette(tmp_path):
 def test_bad_requests_are_refused(make, says):
     with pytest.raises(RequestError, match=says):
         make()
+
+
+def test_a_long_picture_is_filled_at_its_own_size():
+    long = picture(100, 20_000)
+    assert Inpaint(image=long, mask=grey(np.ones((100, 20_000)))).image.width == 20_000
+    assert Inpaint(image=long, outpaint_left=64).outpaint == (64, 0, 0, 0)

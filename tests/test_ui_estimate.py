@@ -38,6 +38,7 @@ def test_what_will_have_no_effect_is_said():
     ("values", "says"),
     [
         ({"width": 20000}, "Width must be 16 to 16384 px, got 20000."),
+        ({"width": 16384, "height": 4096}, "Width and height must be at most 40 megapixels and"),
         ({"steps": "<b>"}, "got &#x27;&lt;b&gt;&#x27;."),
         ({"width": 20000}, '<p class="refused" role="alert" data-field="width">'),
         ({"seed": "abc"}, "seed must be 0 to 4294967295, or empty for a new one, got "),

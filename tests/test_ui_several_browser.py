@@ -22,8 +22,10 @@ def folder(data_dir):
     folder.mkdir(parents=True)
     for number in range(1, 7):
         about = {"seed": number, "width": 64, "height": 64, "coarse": 0.0}
-        side = 4112 if number == 1 else 64  # too large to be enlarged, and long
-        pixels = np.full((64, side, 3), 30 * number, np.uint8)
+        wide, high = (3200, 800) if number == 1 else (64, 64)  # too large to be enlarged, and long
+        pixels = np.full((high, wide, 3), 30 * number, np.uint8)
+        if number == 1:  # too much for a thumbnail of its own
+            pixels ^= np.random.default_rng(0).integers(16, size=pixels.shape, dtype=np.uint8)
         request = TextToImage(prompt=f"yak {number}", **about, **COMMON)
         metadata.save(folder / f"{number}.png", pixels, request)
     return folder
@@ -107,8 +109,12 @@ def test_a_large_wide_picture_is_not_enlarged_and_stands_above_another(chromium,
         assert wide.locator("img").bounding_box()["height"] < wide.bounding_box()["height"] / 2
         wide.click()
         expect(enlarge).to_be_hidden()
+        page.locator(FOUND).nth(4).click()
+        expect(enlarge).to_be_visible()
         page.locator(f"{TAB}-closer").click()
-        page.locator(".closer .hold").click()
+        page.keyboard.press("ArrowRight")
+        page.locator(".closer .hold").click()  # before more than its thumbnail is there
+        expect(page.locator(".closer .held")).to_have_js_property("naturalWidth", 3200)
         held, stand = (
             page.locator(f".closer .{name}").bounding_box() for name in ("held", "stand")
         )

@@ -142,16 +142,16 @@ def test_an_enlargement_goes_to_the_page_and_back(sent):
 
 
 def test_the_note_says_the_size_or_the_limit(sent, tmp_path, png_of_size):
-    assert "up to 2.5 megapixels for 4 times" in upscale.size_note(None, 1)
-    assert "up to 0.15 megapixels for 16 times" in upscale.size_note(None, 2)
+    assert "up to 4096 px a side and 2.5 megapixels for 4 times" in upscale.size_note(None, 1)
+    assert "up to 1024 px a side and 0.15 megapixels for 16 times" in upscale.size_note(None, 2)
     assert "13 × 9 px becomes 52 × 36 px" in upscale.size_note(sent(noise(9, 13, 3)), 1)
     assert "16 × 16 px becomes 256 × 256 px" in upscale.size_note(sent(noise(16, 16)), 2)
-    assert "would be 6416 x 6400 px; up to 40" in upscale.size_note(sent(noise(400, 401, 3)), 2)
+    assert "got 401 x 400 px; 395 x 394 would" in upscale.size_note(sent(noise(400, 401, 3)), 2)
     (tmp_path / "text.png").write_text("no picture")
     wrong = SimpleNamespace(path=str(tmp_path / "text.png"))
     assert "no readable picture" in upscale.size_note(wrong, 1)
     huge = SimpleNamespace(path=str(png_of_size(6000, 6000)))
-    limit = "6000 x 6000 px, 4 times as large, would be 24000 x 24000 px"
+    limit = "2.5 megapixels and 4096 px a side for 4 times the size, got 6000 x 6000 px; 1581 x"
     assert limit in upscale.size_note(huge, 1)
     with pytest.raises(RequestError, match=limit):
         upscale.to_fields({"image": huge, "passes": 1})

@@ -27,7 +27,7 @@ IN_ORDER = {"trigger_mode": "multiple", "concurrency_limit": 1}
 # like "steps=5,10,20"
 COMPARED = {"across": "Compared from left to right", "down": "Compared from top to bottom"}
 FRAMES = "frames"  # endpoint parameter: number of steps to show of a progression
-MAX_SLIDER = 4096  # fields with a larger maximum get a text box
+MAX_SLIDER = 4096  # numbers that may be larger get a text box, if they are no px
 
 
 def named(task: str, name: str) -> dict[str, Any]:

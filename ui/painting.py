@@ -20,6 +20,7 @@ from gradio.utils import get_upload_folder, is_in_or_equal
 
 from ldm.errors import LDMError, RequestError
 from ldm.requests import EncodedImage
+from ldm.requests.shared_fields import MAX_PIXELS, MAX_SIDE_PX
 from ui import scripts
 from ui.labels import decode_runs, encode_runs, read_map, read_mask
 from ui.run import fail, in_words
@@ -27,8 +28,6 @@ from ui.run import fail, in_words
 HERE = Path(__file__).parent
 KINDS = ("mask", "map")
 MASK_PALETTE = (("Keep", "#000000"), ("Generate", "#e5484d"))
-MAX_PIXELS = 40_000_000
-MAX_MAP_PX = 4096  # of a side, as painting.js says; a larger map goes by the command line
 MAX_CLASSES = 256
 FILE = {"_type": "gradio.FileData"}
 TRANSPARENT = "What was transparent is marked."
@@ -151,9 +150,9 @@ def painting_of(payload: Any, kind: str, cache: Path) -> Painting | None:
     width, height = values.get("width"), values.get("height")
     if not all(type(side) is int and side > 0 for side in (width, height)):
         raise RequestError(f"a painting must have a width and a height, got {payload!r:.80}.")
-    if kind == "map" and max(width, height) > MAX_MAP_PX:
+    if kind == "map" and max(width, height) > MAX_SIDE_PX:
         raise RequestError(
-            f"a painting must have at most {MAX_MAP_PX} px a side, got {width} x {height} px."
+            f"a painting must have at most {MAX_SIDE_PX} px a side, got {width} x {height} px."
         )
     if width * height > MAX_PIXELS:
         limit = f"up to {MAX_PIXELS // 10**6} megapixels work"
@@ -226,10 +225,10 @@ def map_of_file(asked: Any) -> dict[str, Any]:
 
     def read(path: Path) -> dict[str, Any]:
         labels, note = read_map(path, _colours(asked.get("colours")))
-        if max(labels.shape) > MAX_MAP_PX:
+        if max(labels.shape) > MAX_SIDE_PX:
             height, width = labels.shape
             raise RequestError(
-                f"a label map must be at most {MAX_MAP_PX} px a side, got {width} x {height} px."
+                f"a label map must be at most {MAX_SIDE_PX} px a side, got {width} x {height} px."
             )
         return labels_value(labels, note)
 

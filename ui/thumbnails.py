@@ -31,8 +31,8 @@ class Thumbnails:
             about = picture.stat()
             if about.st_size <= LIGHT:
                 return picture
-            # what is seen of it belongs to the name: thumbnails outlive the version that made them
-            key = f"{picture} {about.st_mtime_ns} {kind} {WIDEST}".encode(
+            # what is seen belongs to the name, since thumbnails outlive the version that made them
+            key = f"{picture} {about.st_mtime_ns} {kind} {WIDEST} {WIDEST_SHEET}".encode(
                 "utf-8", "surrogateescape"
             )
             path = self.folder / f"{hashlib.sha256(key).hexdigest()[:32]}.jpg"

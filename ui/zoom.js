@@ -132,7 +132,8 @@ document.addEventListener("dblclick", (event) => {
 const HOLD = "Hold beside"; // the button that keeps one picture beside others
 const WIDE = 2; // width / height from which on two are larger one above the other
 const TINY_PX = 64; // so small a picture is shown in its pixels
-const isLarge = (w, h) => w * h > 2_500_000 || Math.max(w, h) > 4096; // for four times the size
+// too large to be made four times as large, see check_canvas in ldm/requests/shared_fields.py
+const isLarge = (w, h) => w * h > 2_500_000 || Math.max(w, h) > 4096;
 const KEYS = { "+": "in", "=": "in", "-": "out", 0: "fit", 1: "actual" };
 const TURN = { ArrowLeft: -1, ArrowRight: 1 }; // to another picture, in a window of its own
 const ARROWS = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
@@ -214,6 +215,7 @@ function lookCloser(task) {
   history.pushState({ ...history.state, closer: true }, ""); // the browser's Back closes it and stays here
 }
 addEventListener("popstate", () => document.querySelector("dialog.closer")?.close());
+const shownIn = (dialog) => document.querySelector(`#${dialog.dataset.task}-picture img`);
 // To another picture of the row, which comes on show in the tab too.
 function turn(dialog, by) {
   const row = thumbnails(dialog.dataset.task), img = dialog.querySelector(".stand img");
@@ -221,7 +223,9 @@ function turn(dialog, by) {
   const at = row.findIndex((button) => isOf(button.querySelector("img"), img));
   const next = row[at + by]?.querySelector("img");
   if (by && next) {
-    show(img, next.src);
+    const shown = shownIn(dialog), isThere = isOf(next, shown);
+    show(img, isThere ? shown.src : next.src);
+    img.toggleAttribute("data-part", !isThere && Boolean(row[at + by].dataset.long)); // its middle only
     img.alt = next.alt;
     turnTo(row[at + by]);
   }
@@ -235,6 +239,7 @@ function followClosely(shown) {
 }
 function show(img, src) {
   delete img.dataset.alone;
+  delete img.dataset.part;
   img.src = src;
 }
 // One picture stays on the left (above, on a phone or if it is wide) while others are turned to beside it.
@@ -242,8 +247,13 @@ function hold(dialog, img) {
   const before = dialog.querySelector(".held"), button = dialog.querySelector(".hold");
   if (before) before.remove();
   else {
-    const copy = Object.assign(document.createElement("img"), { className: "held", src: img.dataset.alone ?? img.src, alt: img.alt });
-    copy.toggleAttribute("data-wide", img.naturalWidth > WIDE * img.naturalHeight);
+    const shown = shownIn(dialog);
+    if (!isOf(img, shown)) { // it was turned to just now, and is a small one still
+      if (dialog.isConnected) setTimeout(() => hold(dialog, img), SHOWN_MS);
+      return;
+    }
+    const copy = Object.assign(document.createElement("img"), { className: "held", src: shown.src, alt: img.alt });
+    copy.onload = () => copy.toggleAttribute("data-wide", copy.naturalWidth > WIDE * copy.naturalHeight);
     dialog.querySelector(".stand").after(copy);
     dialog.querySelector(".turn:not(:disabled)")?.click(); // beside itself it says nothing
   }

@@ -21,6 +21,7 @@ from ldm.requests.fields import Control as Control  # re-exported for callers
 from ldm.requests.fields import controls as controls
 from ldm.requests.shared_fields import (
     CHOSEN_SIDE_PX,
+    MAX_PIXELS,
     MAX_PROMPT_CHARACTERS,
     check_canvas,
 )
@@ -141,9 +142,19 @@ class Inpaint:
             raise RequestError(
                 f"mask must be as large as the picture, {_by(self.image)}, got {_by(self.mask)}."
             )
-        width, height = self.image.size
+        self._check_growth()
+
+    def _check_growth(self) -> None:
+        """Refuse a canvas that grows beyond what can be opened again."""
         left, top, right, bottom = self.outpaint
-        check_canvas(left + width + right, top + height + bottom)
+        width, height = left + self.image.width + right, top + self.image.height + bottom
+        if any(self.outpaint) and width * height > MAX_PIXELS:
+            sides = zip(("left", "top", "right", "bottom"), self.outpaint, strict=True)
+            name = next(f"outpaint_{side}" for side, px in sides if px)
+            raise RequestError(
+                f"{name} must leave the canvas at most {MAX_PIXELS // 10**6} megapixels, "
+                f"got {width} x {height} px."
+            )
 
     @property
     def is_told(self) -> bool:
@@ -191,7 +202,7 @@ class Semantic:
         check(self)
         if self.label_map.mode != "L":
             raise RequestError("label_map must have one channel of class numbers, got a picture.")
-        check_canvas(*self.label_map.size)
+        check_canvas("label_map", *self.label_map.size)
 
 
 @documented
@@ -267,7 +278,7 @@ class Upscale:
 
     def __post_init__(self) -> None:
         check(self)
-        check_canvas(*self.image.size, times=4**self.passes)
+        check_canvas("image", *self.image.size, times=4**self.passes)
 
 
 @documented
@@ -321,7 +332,7 @@ def start_image(request: Any) -> EncodedImage | None:
 def _check_sides(request: TextToImage | Layout | ClassConditional) -> None:
     """Check the canvas, once both sides are known."""
     if request.width is not None and request.height is not None:
-        check_canvas(request.width, request.height)
+        check_canvas("width and height", request.width, request.height)
 
 
 def _by(image: EncodedImage) -> str:

@@ -53,28 +53,29 @@ def value_called(name: str, text: str) -> str:
     return names.get(text.casefold(), text)
 
 
-def check_canvas(width: int, height: int, times: int = 1) -> None:
-    """Refuse a canvas whose picture could not be opened again.
+def check_canvas(name: str, width: int, height: int, times: int = 1) -> None:
+    """Refuse a canvas of more than MAX_PIXELS pixels or MAX_SIDE_PX px a side.
 
     Args:
+        name: What the error is about: the field, or two.
         width: Width in px of the canvas, or of a picture that is made larger.
         height: Its height in px.
         times: How many times as large the picture is made.
 
     Raises:
-        RequestError: If the canvas has more than MAX_SIDE_PX px a side or more than MAX_PIXELS
-            pixels; the message names one of its shape that works.
+        RequestError: If it is larger; the message names a size of about this shape that works.
     """
-    across, down = width * times, height * times
-    if max(across, down) <= MAX_SIDE_PX and across * down <= MAX_PIXELS:
+    side, pixels = MAX_SIDE_PX // times, MAX_PIXELS // times**2
+    if max(width, height) <= side and width * height <= pixels:
         return
-    scale = min(MAX_SIDE_PX / max(across, down), math.sqrt(MAX_PIXELS / (across * down)))
-    step = 64 if times == 1 else 1  # the size of a canvas is a multiple of what divides 64
-    works = " x ".join(str(max(1, int(side * scale / step)) * step) for side in (width, height))
-    of = "the canvas" if times == 1 else f"{width} x {height} px, {times} times as large,"
+    scale = min(side / max(width, height), math.sqrt(pixels / (width * height)))
+    step = 64 if times == 1 else 1  # the sides of a canvas are multiples of what divides 64
+    works = " x ".join(str(min(s, max(1, int(s * scale / step)) * step)) for s in (width, height))
+    megapixels = math.floor(pixels / 10_000) / 100
+    result = f" for {times} times the size" if times > 1 else ""
     raise RequestError(
-        f"{of} would be {across} x {down} px; up to {MAX_PIXELS // 10**6} megapixels and "
-        f"{MAX_SIDE_PX} px a side work, such as {'' if times == 1 else 'from '}{works} px."
+        f"{name} must be at most {megapixels:g} megapixels and {side} px a side{result}, "
+        f"got {width} x {height} px; {works} would do."
     )
 
 

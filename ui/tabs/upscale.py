@@ -16,7 +16,7 @@ from ldm.jobs import JobQueue
 from ldm.outputs import metadata
 from ldm.outputs.titles import title_of
 from ldm.requests import EncodedImage, Upscale
-from ldm.requests.shared_fields import MAX_PIXELS, check_canvas
+from ldm.requests.shared_fields import MAX_PIXELS, MAX_SIDE_PX, check_canvas
 from ui.controls import QUIET, unchecked
 from ui.form import Form, preset_values
 from ui.run import Picture, Visit, find_preset, in_words
@@ -29,6 +29,7 @@ HINT = "Give it a picture and press Generate: it comes out four or sixteen times
 PASSES = (("4 times as large", 1), ("16 times, in two passes", 2))
 PLAIN = {"Bicubic": Image.Resampling.BICUBIC, "Lanczos": Image.Resampling.LANCZOS}
 FIRST = "Bicubic"
+MAX_COMPARED_PX = 4096  # longer side of what a result is compared with; seen it is smaller anyway
 SAMPLES = "Start from a small picture"
 FOLDER = "samples"  # of the examples: small pictures with titles
 CLEAN, WORN = "demo-upscale-bicubic", "demo-upscale-bsr"
@@ -155,10 +156,10 @@ def beside(picture: Picture, name: str) -> Pair:
 
 
 def enlarged(request: Upscale, name: str) -> Image.Image:
-    """The input picture, interpolated to the result's size; `name` is one of PLAIN."""
+    """The input picture, interpolated to the result's size or less; `name` is one of PLAIN."""
     given = Image.fromarray(request.image.array()).convert("RGB")
-    times = 4**request.passes
-    return given.resize((given.width * times, given.height * times), PLAIN[name])
+    times = min(4**request.passes, max(1, MAX_COMPARED_PX / max(given.size)))
+    return given.resize([round(side * times) for side in given.size], PLAIN[name])
 
 
 def size_note(image: Any, passes: Any) -> str:
@@ -166,7 +167,8 @@ def size_note(image: Any, passes: Any) -> str:
     times = _times(passes)
     if image is None:
         megapixels = math.floor(MAX_PIXELS / times**2 / 10_000) / 100
-        return f"<p>Any shape, up to {megapixels:g} megapixels for {times} times the size.</p>"
+        limit = f"up to {MAX_SIDE_PX // times} px a side and {megapixels:g} megapixels"
+        return f"<p>Any shape, {limit} for {times} times the size.</p>"
     try:
         width, height = _read(image, times).size
     except LDMError as error:
@@ -187,7 +189,7 @@ def _read(image: Any, times: int) -> Any:
     if image is None:
         raise RequestError("There is no picture yet; choose, drop or paste one.")
     width, height = _sides(Path(image.path))
-    check_canvas(width, height, times)
+    check_canvas("image", width, height, times)
     return EncodedImage.from_file(Path(image.path))
 
 
