@@ -29,7 +29,7 @@ HINT = "Give it a picture and press Generate: it comes out four or sixteen times
 PASSES = (("4 times as large", 1), ("16 times, in two passes", 2))
 PLAIN = {"Bicubic": Image.Resampling.BICUBIC, "Lanczos": Image.Resampling.LANCZOS}
 FIRST = "Bicubic"
-MAX_COMPARED_PX = 4096  # longer side of what a result is compared with; seen it is smaller anyway
+MAX_COMPARED_PX = 4096  # longer side of what a result is compared with: it is seen smaller anyway
 SAMPLES = "Start from a small picture"
 FOLDER = "samples"  # of the examples: small pictures with titles
 CLEAN, WORN = "demo-upscale-bicubic", "demo-upscale-bsr"
@@ -158,7 +158,7 @@ def beside(picture: Picture, name: str) -> Pair:
 def enlarged(request: Upscale, name: str) -> Image.Image:
     """The input picture, interpolated to the result's size or less; `name` is one of PLAIN."""
     given = Image.fromarray(request.image.array()).convert("RGB")
-    times = min(4**request.passes, max(1, MAX_COMPARED_PX / max(given.size)))
+    times = min(4**request.passes, MAX_COMPARED_PX / max(given.size))
     return given.resize([round(side * times) for side in given.size], PLAIN[name])
 
 
