@@ -8,8 +8,8 @@ from typing import Any
 from ldm.catalog.schema import Preset
 from ldm.errors import RequestError
 from ldm.requests import PRESET_TASKS, start_image
+from ldm.requests.canvas import CHOSEN_SIDE_PX
 from ldm.requests.seeds import new_seed, with_seeds_drawn
-from ldm.requests.shared_fields import CHOSEN_SIDE_PX
 
 
 def resolve(request: Any, preset: Preset) -> Any:

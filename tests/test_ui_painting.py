@@ -196,7 +196,7 @@ def sent(**changes):
         (sent(width=3.5), "mask", "width and a height"),
         (sent(width=-3), "map", "width and a height"),
         (sent(width=10**9), "mask", "the painting is 1000000000 x 2 px; up to 40 megapixels"),
-        (sent(width=20_000), "map", "at most 16384 px a side"),
+        (sent(width=20_000), "map", "40 megapixels and 16384 px a side, got 20000 x 2 px"),
         (sent(width=4), "mask", "4 x 2 px, got 6 px"),
         (sent(labels=labels.encode_runs(np.full((2, 3), 2, np.uint8))), "mask", "below 2"),
         (sent(picture={"path": "/etc/hostname"}), "mask", "uploaded here"),

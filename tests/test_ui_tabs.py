@@ -15,12 +15,14 @@ from ldm.images import EncodedImage
 from ldm.outputs import metadata
 from ldm.outputs.titles import class_name, title
 from ldm.requests import Box, ClassConditional, Inpaint, Layout, Semantic, Upscale
+from ldm.requests.canvas import MAX_PIXELS, MAX_SIDE_PX
 from ui import prompt
 from ui.boxes import BoxEditor, read_boxes, sketch
 from ui.classes import ANY, ClassPicker, class_index
 from ui.controls import unchecked
 from ui.form import about_model, sides_of
 from ui.tabs import class_conditional, layout, upscale
+from ui.thumbnails import WIDEST
 from ui.values import make_request
 
 BOXES = (Box("pine", 0.1, 0.2, 0.4, 0.9), Box("house", 0.5, 0.5, 0.75, 1))
@@ -142,8 +144,8 @@ def test_an_enlargement_goes_to_the_page_and_back(sent):
 
 
 def test_the_note_says_the_size_or_the_limit(sent, tmp_path, png_of_size):
-    assert "up to 4096 px a side and 2.5 megapixels for 4 times" in upscale.size_note(None, 1)
-    assert "up to 1024 px a side and 0.15 megapixels for 16 times" in upscale.size_note(None, 2)
+    assert "up to 2.5 megapixels and 4096 px a side for 4 times" in upscale.size_note(None, 1)
+    assert "up to 0.15 megapixels and 1024 px a side for 16 times" in upscale.size_note(None, 2)
     assert "13 × 9 px becomes 52 × 36 px" in upscale.size_note(sent(noise(9, 13, 3)), 1)
     assert "16 × 16 px becomes 256 × 256 px" in upscale.size_note(sent(noise(16, 16)), 2)
     assert "got 401 x 400 px; 395 x 394 would" in upscale.size_note(sent(noise(400, 401, 3)), 2)
@@ -234,3 +236,10 @@ def test_what_an_event_leaves_as_it_is_stays_unchecked():
     made = unchecked(gr.Slider(0, 10))
     assert type(made)(**made.constructor_args).preprocess(99) == 99
     assert made.get_config()["name"] == "slider"
+
+
+def test_the_scripts_of_the_page_say_the_same_numbers():
+    zoom, row = (Path(upscale.__file__).parents[1] / name for name in ("zoom.js", "row.js"))
+    pixels, side = MAX_PIXELS // 4**2, MAX_SIDE_PX // 4
+    assert f"w * h > {pixels:_} || Math.max(w, h) > {side};" in zoom.read_text("utf-8")
+    assert f"const LONGEST = {WIDEST:g};" in row.read_text("utf-8")

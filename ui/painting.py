@@ -20,7 +20,7 @@ from gradio.utils import get_upload_folder, is_in_or_equal
 
 from ldm.errors import LDMError, RequestError
 from ldm.requests import EncodedImage
-from ldm.requests.shared_fields import MAX_PIXELS, MAX_SIDE_PX
+from ldm.requests.canvas import MAX_PIXELS, check_canvas
 from ui import scripts
 from ui.labels import decode_runs, encode_runs, read_map, read_mask
 from ui.run import fail, in_words
@@ -150,10 +150,8 @@ def painting_of(payload: Any, kind: str, cache: Path) -> Painting | None:
     width, height = values.get("width"), values.get("height")
     if not all(type(side) is int and side > 0 for side in (width, height)):
         raise RequestError(f"a painting must have a width and a height, got {payload!r:.80}.")
-    if kind == "map" and max(width, height) > MAX_SIDE_PX:
-        raise RequestError(
-            f"a painting must have at most {MAX_SIDE_PX} px a side, got {width} x {height} px."
-        )
+    if kind == "map":
+        check_canvas("a painting", width, height)
     if width * height > MAX_PIXELS:
         limit = f"up to {MAX_PIXELS // 10**6} megapixels work"
         raise RequestError(f"the painting is {width} x {height} px; {limit}.")
@@ -225,11 +223,7 @@ def map_of_file(asked: Any) -> dict[str, Any]:
 
     def read(path: Path) -> dict[str, Any]:
         labels, note = read_map(path, _colours(asked.get("colours")))
-        if max(labels.shape) > MAX_SIDE_PX:
-            height, width = labels.shape
-            raise RequestError(
-                f"a label map must be at most {MAX_SIDE_PX} px a side, got {width} x {height} px."
-            )
+        check_canvas("a label map", *labels.shape[::-1])
         return labels_value(labels, note)
 
     return _answer(asked, Path(get_upload_folder()), read)

@@ -17,7 +17,7 @@ from PIL import ExifTags, Image
 from ldm.catalog.schema import Preset
 from ldm.errors import RequestError
 from ldm.requests import EncodedImage, controls
-from ldm.requests.shared_fields import CHOSEN_SIDE_PX
+from ldm.requests.canvas import CHOSEN_SIDE_PX
 from ui.controls import QUIET, named, unchecked, widget
 from ui.run import find_preset
 from ui.tab import Component, Values, fields_of

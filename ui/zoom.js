@@ -132,7 +132,7 @@ document.addEventListener("dblclick", (event) => {
 const HOLD = "Hold beside"; // the button that keeps one picture beside others
 const WIDE = 2; // width / height from which on two are larger one above the other
 const TINY_PX = 64; // so small a picture is shown in its pixels
-// too large to be made four times as large, see check_canvas in ldm/requests/shared_fields.py
+// too large to be made four times as large, see check_canvas in ldm/requests/canvas.py
 const isLarge = (w, h) => w * h > 2_500_000 || Math.max(w, h) > 4096;
 const KEYS = { "+": "in", "=": "in", "-": "out", 0: "fit", 1: "actual" };
 const TURN = { ArrowLeft: -1, ArrowRight: 1 }; // to another picture, in a window of its own

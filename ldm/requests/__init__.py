@@ -16,15 +16,11 @@ from typing import Any, ClassVar
 from ldm.errors import RequestError
 from ldm.images import EncodedImage, as_labels, as_mask, as_picture
 from ldm.requests import shared_fields as shared
+from ldm.requests.canvas import CHOSEN_SIDE_PX, check_canvas, check_growth, check_sides
 from ldm.requests.fields import Box, check, control, documented
 from ldm.requests.fields import Control as Control  # re-exported for callers
 from ldm.requests.fields import controls as controls
-from ldm.requests.shared_fields import (
-    CHOSEN_SIDE_PX,
-    MAX_PIXELS,
-    MAX_PROMPT_CHARACTERS,
-    check_canvas,
-)
+from ldm.requests.shared_fields import MAX_PROMPT_CHARACTERS
 
 
 @documented
@@ -65,7 +61,7 @@ class TextToImage:
         check(self)
         if not self.prompt.strip():
             raise RequestError("prompt must say what to draw, got an empty one.")
-        _check_sides(self)
+        check_sides(self.width, self.height)
 
 
 @documented
@@ -142,19 +138,7 @@ class Inpaint:
             raise RequestError(
                 f"mask must be as large as the picture, {_by(self.image)}, got {_by(self.mask)}."
             )
-        self._check_growth()
-
-    def _check_growth(self) -> None:
-        """Refuse a canvas that grows beyond what can be opened again."""
-        left, top, right, bottom = self.outpaint
-        width, height = left + self.image.width + right, top + self.image.height + bottom
-        if any(self.outpaint) and width * height > MAX_PIXELS:
-            sides = zip(("left", "top", "right", "bottom"), self.outpaint, strict=True)
-            name = next(f"outpaint_{side}" for side, px in sides if px)
-            raise RequestError(
-                f"{name} must leave the canvas at most {MAX_PIXELS // 10**6} megapixels, "
-                f"got {width} x {height} px."
-            )
+        check_growth(self.image.size, *self.outpaint)
 
     @property
     def is_told(self) -> bool:
@@ -240,7 +224,7 @@ class Layout:
         check(self)
         if not self.boxes:
             raise RequestError("boxes must hold at least one box, got none.")
-        _check_sides(self)
+        check_sides(self.width, self.height)
 
 
 @documented
@@ -316,7 +300,7 @@ class ClassConditional:
 
     def __post_init__(self) -> None:
         check(self)
-        _check_sides(self)
+        check_sides(self.width, self.height)
 
 
 def takes_start_image(request_type: type) -> bool:
@@ -327,12 +311,6 @@ def takes_start_image(request_type: type) -> bool:
 def start_image(request: Any) -> EncodedImage | None:
     """Return the picture that a request starts from; None: it starts from noise."""
     return request.image if takes_start_image(type(request)) else None
-
-
-def _check_sides(request: TextToImage | Layout | ClassConditional) -> None:
-    """Check the canvas, once both sides are known."""
-    if request.width is not None and request.height is not None:
-        check_canvas("width and height", request.width, request.height)
 
 
 def _by(image: EncodedImage) -> str:

@@ -5,16 +5,13 @@ This module needs no torch.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-from ldm.errors import RequestError
-from ldm.images import MAX_PIXELS, as_picture
+from ldm.images import as_picture
+from ldm.requests.canvas import MAX_SIDE_PX
 from ldm.requests.fields import control
 from ldm.requests.seeds import MAX_SEED, read_variations
 
-MAX_SIDE_PX = 16384
-CHOSEN_SIDE_PX = 4096  # longest side of a canvas that follows a picture; a person may want more
 MAX_PROMPT_CHARACTERS = 2000
 CALLED = {
     "sampler": {
@@ -51,32 +48,6 @@ def value_called(name: str, text: str) -> str:
     """Return the value that people call so, in small or capital letters; else the text."""
     names = {words.casefold(): value for value, words in CALLED.get(name, {}).items()}
     return names.get(text.casefold(), text)
-
-
-def check_canvas(name: str, width: int, height: int, times: int = 1) -> None:
-    """Refuse a canvas of more than MAX_PIXELS pixels or MAX_SIDE_PX px a side.
-
-    Args:
-        name: What the error is about: the field, or two.
-        width: Width in px of the canvas, or of a picture that is made larger.
-        height: Its height in px.
-        times: How many times as large the picture is made.
-
-    Raises:
-        RequestError: If it is larger; the message names a size of about this shape that works.
-    """
-    side, pixels = MAX_SIDE_PX // times, MAX_PIXELS // times**2
-    if max(width, height) <= side and width * height <= pixels:
-        return
-    scale = min(side / max(width, height), math.sqrt(pixels / (width * height)))
-    step = 64 if times == 1 else 1  # the sides of a canvas are multiples of what divides 64
-    works = " x ".join(str(min(s, max(1, int(s * scale / step)) * step)) for s in (width, height))
-    megapixels = math.floor(pixels / 10_000) / 100
-    result = f" for {times} times the size" if times > 1 else ""
-    raise RequestError(
-        f"{name} must be at most {megapixels:g} megapixels and {side} px a side{result}, "
-        f"got {width} x {height} px; {works} would do."
-    )
 
 
 def width() -> Any:

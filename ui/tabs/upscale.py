@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from ldm.jobs import JobQueue
 from ldm.outputs import metadata
 from ldm.outputs.titles import title_of
 from ldm.requests import EncodedImage, Upscale
-from ldm.requests.shared_fields import MAX_PIXELS, MAX_SIDE_PX, check_canvas
+from ldm.requests.canvas import check_canvas, largest
 from ui.controls import QUIET, unchecked
 from ui.form import Form, preset_values
 from ui.run import Picture, Visit, find_preset, in_words
@@ -166,9 +165,7 @@ def size_note(image: Any, passes: Any) -> str:
     """Note on input and output size, the limit, or the error, as HTML."""
     times = _times(passes)
     if image is None:
-        megapixels = math.floor(MAX_PIXELS / times**2 / 10_000) / 100
-        limit = f"up to {MAX_SIDE_PX // times} px a side and {megapixels:g} megapixels"
-        return f"<p>Any shape, {limit} for {times} times the size.</p>"
+        return f"<p>Any shape, up to {largest(times)}.</p>"
     try:
         width, height = _read(image, times).size
     except LDMError as error:
