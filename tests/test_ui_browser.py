@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from ldm.outputs import metadata
 from ldm.requests import TextToImage
-from tests.browser import IN_A_BROWSER, generate_again, open_page, open_tab, visit
+from tests.browser import IN_A_BROWSER, open_page, open_tab, press_generate, visit
 from tests.browser import set_steps as set_steps_of
 from tests.browser import wait_done as wait_for_tab
 from ui.tab import EXAMPLES
@@ -61,7 +61,7 @@ def test_generate_with_previews_then_restore_the_png(page, tmp_path):
     seed(page).fill("7")
     set_steps(page, 60)
     page.evaluate(WATCH_PICTURES, f"{TAB}-picture img")
-    page.locator(f"{TAB}-go").click()
+    press_generate(page, "text-to-image")
     wait_done(page)
     # A dozen previews are made, and the page is told of the newest ten times a second. When it was
     # told of every step, it was seconds behind a fast model and showed one or two.
@@ -115,7 +115,7 @@ def test_generate_waits_for_an_example_that_is_on_its_way(page, tmp_path):
     expect(page.locator(f"{TAB}-results img")).to_have_count(1)
     prompt(page).fill("a lake")
     set_steps(page, 3)
-    page.locator(f"{TAB}-go").click()
+    press_generate(page, "text-to-image")
     expect(page.locator(f"{TAB}-results img")).to_have_count(2)
 
 
@@ -151,13 +151,13 @@ def test_a_foreign_picture_is_refused_and_an_example_is_on_show_at_once(page, tm
 def test_cancel_and_go_on(page):
     prompt(page).fill("a beach")
     set_steps(page, 2)
-    page.locator(f"{TAB}-go").click()
+    press_generate(page, "text-to-image")
     wait_done(page)
     before = page.locator(f"{TAB}-plate .title", has_text="a beach")
     expect(before).to_be_visible()
     prompt(page).fill("mountains at night")
     set_steps(page, 1000)
-    page.locator(f"{TAB}-go").click()
+    press_generate(page, "text-to-image")
     page.get_by_text(re.compile(r"Step \d+ of 1\d{3}")).wait_for()
     expect(before).to_be_hidden()  # with the first preview
     page.locator(f"{TAB}-stop").click()
@@ -165,7 +165,7 @@ def test_cancel_and_go_on(page):
     expect(before).to_be_visible()
     assert page.locator(f"{TAB}-results img").count() == 1
     set_steps(page, 2)
-    page.locator(f"{TAB}-go:not([disabled])").click()
+    press_generate(page, "text-to-image")
     wait_done(page)
     assert page.locator(f"{TAB}-results img").count() == 2
 
@@ -180,7 +180,7 @@ def test_wrong_input_is_a_sentence_and_loses_nothing(page):
     wrong = (("130", "Width must be a multiple of 16 px"), ("", "Width must be 16 to 16384 px"))
     for width, sentence in wrong:
         number(page, "width").fill(width)
-        generate_again(page, "text-to-image")
+        press_generate(page, "text-to-image")
         expect(told).to_contain_text(sentence)
         places = page.locator(f"{TAB}-estimate .refused, {TAB}-strip .strip.failed")
         seen = places.filter(has_text=sentence, visible=True)
@@ -189,11 +189,11 @@ def test_wrong_input_is_a_sentence_and_loses_nothing(page):
     number(page, "width").fill("128")
     for typed, got in (("9999", "9999"), ("", "nothing")):
         set_steps(page, typed)
-        generate_again(page, "text-to-image")
+        press_generate(page, "text-to-image")
         expect(told).to_contain_text(f"Steps must be 1 to 1000, got {got}.")
     set_steps(page, 3)
     prompt(page).fill("")
-    generate_again(page, "text-to-image")
+    press_generate(page, "text-to-image")
     expect(told).to_contain_text("Prompt must say what to draw")
     assert page.get_by_text("Prompt must say what to draw").count() == 1  # in one place
     prompt(page).fill("a beach")
@@ -235,7 +235,7 @@ def test_settings_survive_a_reload_and_a_link_wins(page, url):
     assert page.locator(f"{TAB}-preset input").first.input_value().startswith("Landscapes")
     page.locator(f"{TAB}-undo").click()
     wait_for_prompt(page, "two pine trees in the snow")
-    page.locator(f"{TAB}-go:not([disabled])").click()
+    press_generate(page, "text-to-image")
     expect(told).to_have_count(0)  # it has been read
     page.locator(f"{TAB}-stop").click()
     page.locator(f"{TAB}-go:not([disabled])").wait_for()  # until then the examples move

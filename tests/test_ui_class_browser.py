@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from ldm.catalog.registry import load_preset
 from ldm.outputs import metadata
-from tests.browser import IN_A_BROWSER, newest, open_tab, set_steps, wait_done
+from tests.browser import IN_A_BROWSER, newest, open_tab, press_generate, set_steps, wait_done
 
 PRESET = load_preset("demo-class-conditional")
 pytestmark = [
@@ -29,7 +29,7 @@ def test_a_class_any_class_and_a_thousand(page, tmp_path):
         expect(tiles.nth(checked)).to_have_attribute("aria-checked", "true")
     tiles.filter(has_text="snow at night").click()
     set_steps(page, "class-conditional", 2)
-    page.locator("#class-conditional-go:not([disabled])").click()
+    press_generate(page, "class-conditional")
     wait_done(page, "class-conditional")
     results = page.locator("#class-conditional-results img")
     expect(results).to_have_count(4)
@@ -38,7 +38,7 @@ def test_a_class_any_class_and_a_thousand(page, tmp_path):
     assert metadata.load(path).request.class_index == PRESET.classes.index("snow at night")
 
     tiles.first.click()  # any class
-    page.locator("#class-conditional-go:not([disabled])").click()
+    press_generate(page, "class-conditional")
     wait_done(page, "class-conditional")
     expect(results).to_have_count(8)
     expect(page.locator("#class-conditional-plate")).to_contain_text("Any class")

@@ -5,7 +5,16 @@ import re
 from PIL import Image
 from playwright.sync_api import expect
 
-from tests.browser import IN_A_BROWSER, RUN_MS, open_page, open_tab, until, visit, wait_done
+from tests.browser import (
+    IN_A_BROWSER,
+    RUN_MS,
+    open_page,
+    open_tab,
+    press_generate,
+    until,
+    visit,
+    wait_done,
+)
 from tests.painting_hand import Hand
 
 pytestmark = IN_A_BROWSER
@@ -69,8 +78,8 @@ def set_width(page, px, is_reached):
 def test_the_estimate_follows_the_size_and_is_compared_with_what_it_took(chromium, url):
     with visit(chromium, url) as page:
         open_page(page, f"{url}/?prompt=a+lake&width=128&height=128&steps=4")
-        go, estimate = page.locator(f"{TAB}-go:not([disabled])"), page.locator(f"{TAB}-estimate")
-        go.click()  # from here on the model is known
+        estimate = page.locator(f"{TAB}-estimate")
+        press_generate(page, "text-to-image")  # from here on the model is known
         wait_done(page, "text-to-image")
         expect(estimate).to_have_text(ESTIMATE)
         small = told(page)
@@ -94,7 +103,7 @@ def test_the_estimate_follows_the_size_and_is_compared_with_what_it_took(chromiu
         seed.press("Tab")
         expect(estimate).to_contain_text("Seed must be 0 to 4294967295, or empty for a new one")
         expect(page.locator(f"{TAB}-fixed")).to_be_hidden()
-        go.click()
+        press_generate(page, "text-to-image")
         twice = page.locator(f"{TAB}-strip .strip.failed")
         expect(twice).to_contain_text("Seed must be 0 to 4294967295")
         expect(twice).to_be_hidden()  # it stands beside the button already
@@ -102,7 +111,7 @@ def test_the_estimate_follows_the_size_and_is_compared_with_what_it_took(chromiu
         expect(estimate).to_have_text(ESTIMATE)
         # by the time: memory is told with that of the process, which may have grown meanwhile
         set_width(page, 128, lambda seconds, memory: seconds < large[0])
-        go.click()
+        press_generate(page, "text-to-image")
         wait_done(page, "text-to-image")
         more = page.locator(f"{TAB}-strip .more")
         seen = []  # read once: the strip is drawn anew when the run ends
@@ -161,7 +170,7 @@ def test_cancel_stops_a_decode_between_two_bands(chromium, url):
     with visit(chromium, url) as page:
         address = f"{url}/?prompt=a+lake&width=1024&height=512&steps=1&cover=bands&coarse=0"
         open_page(page, address)
-        page.locator(f"{TAB}-go:not([disabled])").click()
+        press_generate(page, "text-to-image")
         what = page.locator(f"{TAB}-strip .what")
         expect(what).to_have_text(BANDS, timeout=RUN_MS)
         page.evaluate(NOTE_WHAT, f"{TAB}-strip")

@@ -13,6 +13,7 @@ from tests.browser import (
     drag_slider,
     open_page,
     open_tab,
+    press_generate,
     until,
     wait_done,
     watch_jumps,
@@ -46,15 +47,15 @@ def save_result(page, path):
 
 def test_a_painted_mask_fills_that_part_and_nothing_else(page, url, tmp_path):
     open_page(page, f"{url}/?tab=inpaint&steps=2&seed=5&mask_feather=3")
-    go, message = page.locator("#inpaint-go"), page.locator("#inpaint-strip")
+    message = page.locator("#inpaint-strip")
     hand = Hand(page)
     hand.take(CANVAS)
-    go.click()
+    press_generate(page, "inpaint")
     expect(message).to_contain_text("There is no picture yet")
     before = np.random.default_rng(0).integers(0, 256, (93, 141, 3), np.uint8)
     Image.fromarray(before).save(tmp_path / "photo.png")
     hand.load(tmp_path / "photo.png")
-    page.locator("#inpaint-go:not([disabled])").click()
+    press_generate(page, "inpaint")
     expect(message).to_contain_text("Nothing is marked yet")
 
     hand.brush((0.3, 0.3), (0.5, 0.6))
@@ -66,7 +67,7 @@ def test_a_painted_mask_fills_that_part_and_nothing_else(page, url, tmp_path):
     open_tab(page, "inpaint")
     hand.tool("brush")
     hand.brush((0.55, 0.35), (0.6, 0.4))
-    page.locator("#inpaint-go:not([disabled])").click()
+    press_generate(page, "inpaint")
     wait_done(page, "inpaint")
     request = save_result(page, tmp_path / "result.png")
     assert np.argwhere(request.mask.array() != 255 * hand.labels).tolist() == []
@@ -96,7 +97,7 @@ def test_a_painted_mask_fills_that_part_and_nothing_else(page, url, tmp_path):
     page.locator("#inpaint-undo").click()  # brings back the picture and its mask as well
     expect(seed).to_have_value("5")
     expect(page.locator(f"#{CANVAS} .about")).to_contain_text("141 × 93 px")
-    page.locator("#inpaint-go:not([disabled])").click()
+    press_generate(page, "inpaint")
     expect(page.locator("#inpaint-results img")).to_have_count(2)
     wait_done(page, "inpaint")
     again = save_result(page, tmp_path / "again.png")
@@ -127,7 +128,7 @@ def test_outpainting_is_seen_on_the_canvas_and_a_phone_has_room(page, url, tmp_p
         arg=scale,
     )
     expect(page.locator("#inpaint-painting .about")).to_contain_text("96 × 64 → 144 × 64 px")
-    page.locator("#inpaint-go:not([disabled])").click()
+    press_generate(page, "inpaint")
     wait_done(page, "inpaint")
     request = save_result(page, tmp_path / "wide.png")
     assert request.mask is None and request.outpaint == (0, 0, 48, 0)
@@ -140,7 +141,7 @@ def test_outpainting_is_seen_on_the_canvas_and_a_phone_has_room(page, url, tmp_p
     expect(go).to_be_in_viewport(ratio=1)
     expect(made).not_to_be_in_viewport()
     jumped = watch_jumps(page, "inpaint")
-    go.click()
+    press_generate(page, "inpaint")
     expect(made).to_be_in_viewport(ratio=1)
     wait_done(page, "inpaint")
     expect(page.locator("#inpaint-slider")).to_be_in_viewport(ratio=1)

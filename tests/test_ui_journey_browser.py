@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from ldm.outputs import metadata
 from ldm.tasks.inpaint import changed, feathered
-from tests.browser import IN_A_BROWSER, newest, open_page, set_steps, wait_done
+from tests.browser import IN_A_BROWSER, newest, open_page, press_generate, set_steps, wait_done
 from tests.painting_hand import Hand
 
 pytestmark = IN_A_BROWSER
@@ -33,7 +33,7 @@ def pixels(path):
 def generate(page, task, steps, path):
     """Press Generate on a tab; gives the picture that comes and its request."""
     set_steps(page, task, steps)
-    page.locator(f"#{task}-go:not([disabled])").click()
+    press_generate(page, task)
     wait_done(page, task)
     newest(page, task, path)
     return pixels(path), metadata.load(path).request

@@ -11,7 +11,15 @@ from playwright.sync_api import expect
 
 from ldm.outputs import metadata
 from ldm.requests import Box, Layout
-from tests.browser import IN_A_BROWSER, open_page, open_tab, set_steps, until, wait_done
+from tests.browser import (
+    IN_A_BROWSER,
+    open_page,
+    open_tab,
+    press_generate,
+    set_steps,
+    until,
+    wait_done,
+)
 from tests.hand import Hand
 
 pytestmark = IN_A_BROWSER
@@ -32,7 +40,7 @@ def edges(box):
 
 def test_what_is_drawn_is_what_the_picture_carries(hand, page, url, tmp_path):
     hand.do("clear")
-    page.locator("#layout-go").click()
+    press_generate(page, "layout")
     page.locator("#layout-strip", has_text="at least one box").wait_for()
     for label, box in (("moon", (0.7, 0.05, 0.8, 0.15)), ("pine", (0.05, 0.2, 0.2, 0.7)),
                        ("boat", HOUSE)):  # fmt: skip
@@ -44,7 +52,7 @@ def test_what_is_drawn_is_what_the_picture_carries(hand, page, url, tmp_path):
     hand.choose("house")
     hand.root.locator("li").first.locator("[data-do=remove]").click()
     set_steps(page, "layout", 3)
-    page.locator("#layout-go:not([disabled])").click()
+    press_generate(page, "layout")
     wait_done(page, "layout")
     save = hand.root.locator("[data-part=save]")
     expect(save).to_be_visible()

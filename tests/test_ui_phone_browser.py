@@ -10,6 +10,7 @@ from tests.browser import (
     RUN_MS,
     open_page,
     open_tab,
+    press_generate,
     set_steps,
     until,
     visit,
@@ -87,7 +88,7 @@ def test_a_finger_meets_what_it_presses_and_a_picture_is_scrolled_to(phone, url)
     open_tab(phone, "layout")
     phone.wait_for_timeout(500)  # a tab that is opened is scrolled to its top
     phone.evaluate("scrollTo(0, 0)")
-    phone.locator("#layout-go:not([disabled])").click()
+    press_generate(phone, "layout")
     wait_done(phone, "layout")
     until(phone, lambda: is_in_window(phone, "#layout-picture img"))
     assert is_in_window(phone, "#layout-strip")
@@ -96,7 +97,7 @@ def test_a_finger_meets_what_it_presses_and_a_picture_is_scrolled_to(phone, url)
     open_tab(phone, "class-conditional")
     phone.wait_for_timeout(500)
     set_steps(phone, "class-conditional", 3)
-    phone.locator("#class-conditional-go:not([disabled])").click()
+    press_generate(phone, "class-conditional")
     wait_done(phone, "class-conditional")
     phone.locator("#class-conditional-plate .plate").wait_for()
     phone.wait_for_timeout(300)  # what came under the picture has been placed
@@ -155,7 +156,7 @@ def test_names_are_names_and_a_picture_to_enlarge_is_called_what_it_shows(page, 
 def test_a_tab_at_work_is_told_in_the_others_even_when_it_was_not_opened(page, url):
     open_page(page, f"{url}/?prompt=a+lake&width=512&height=512&steps=250&seed=3&coarse=0")
     tab = page.get_by_role("tab", name="Text to image, a picture is being made")
-    page.locator("#text-to-image-go:not([disabled])").click()
+    press_generate(page, "text-to-image")
     expect(tab).to_have_count(1)
     open_tab(page, "class-conditional")
     page.wait_for_function("sessionStorage.getItem('latent-canvas-jobs') !== null")

@@ -4,7 +4,7 @@ import re
 
 from playwright.sync_api import expect
 
-from tests.browser import IN_A_BROWSER, RUN_MS, TWICE_MS, set_steps
+from tests.browser import IN_A_BROWSER, RUN_MS, TWICE_MS, press_generate, set_steps
 
 pytestmark = IN_A_BROWSER
 TAB, TASK = "#text-to-image", "text-to-image"
@@ -13,8 +13,7 @@ LONG = 400  # steps: long enough for a hand to ask for more
 
 def ask(page, words):
     page.locator(f"{TAB}-prompt textarea").fill(words)
-    page.wait_for_timeout(TWICE_MS)
-    page.locator(f"{TAB}-go").click()
+    press_generate(page, TASK)
 
 
 def discard(page):
@@ -43,8 +42,7 @@ def test_what_is_asked_for_meanwhile_is_made_after_it(page):
     expect(told).to_contain_text("2 more in the queue")
     expect(told.locator("li span")).to_have_text(["two houses at dawn", "snow by day"])
     page.locator(f"{TAB}-seed input").fill("words")
-    page.wait_for_timeout(TWICE_MS)
-    page.locator(f"{TAB}-go").click()  # what is wrong is told and disturbs nothing
+    press_generate(page, TASK)  # what is wrong is told and disturbs nothing
     expect(page.locator(".toast-body")).to_contain_text("words")
     expect(told).to_contain_text("2 more in the queue")
     page.locator(f"{TAB}-seed input").fill("")

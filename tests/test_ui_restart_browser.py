@@ -6,6 +6,7 @@ from tests.browser import (
     IN_A_BROWSER,
     free_port,
     open_page,
+    press_generate,
     running_app,
     set_steps,
     until,
@@ -27,7 +28,7 @@ def test_an_open_page_finds_its_pictures_after_the_app_was_started_anew(chromium
             set_steps(page, TASK, 1)
             for words in ("a lake at night", "snow by day", "sand by day"):
                 page.locator(f"{TAB}-prompt textarea").fill(words)
-                page.locator(f"{TAB}-go").click()
+                press_generate(page, TASK)
                 expect(page.locator(f"{TAB}-plate .title")).to_have_text(words)
             wait_done(page, TASK)
             page.locator(f"{TAB}-remove").click()

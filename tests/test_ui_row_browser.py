@@ -6,7 +6,7 @@ import zipfile
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser import IN_A_BROWSER, open_page, until, visit, wait_done
+from tests.browser import IN_A_BROWSER, open_page, press_generate, until, visit, wait_done
 
 pytestmark = IN_A_BROWSER
 TAB = "#text-to-image"
@@ -18,7 +18,7 @@ def made(chromium, url):
     """A page with three pictures, the newest on show."""
     with visit(chromium, url) as page:
         open_page(page, f"{url}/?prompt=a+lake&width=64&height=64&steps=2&count=3&seed=1")
-        page.locator(f"{TAB}-go:not([disabled])").click()
+        press_generate(page, "text-to-image")
         wait_done(page, "text-to-image")
         expect(page.locator(f"{TAB}-results img")).to_have_count(3)
         yield page

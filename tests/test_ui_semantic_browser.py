@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from ldm.catalog.registry import load_preset
 from ldm.outputs import metadata
-from tests.browser import IN_A_BROWSER, RUN_MS, open_page, until, wait_done
+from tests.browser import IN_A_BROWSER, RUN_MS, open_page, press_generate, until, wait_done
 from tests.painting_hand import Hand
 from ui.run import load_request
 from ui.tab import example_paths
@@ -61,7 +61,7 @@ def test_a_painted_map_is_what_the_picture_is_made_of(page, url, tmp_path):
     sun = choose("sun")
     hand.tool("brush")
     hand.brush((0.7, 0.2), (0.72, 0.2), label=sun)
-    page.locator("#semantic-go").click()
+    press_generate(page, "semantic")
     wait_done(page, "semantic")
     with page.expect_download() as download:
         page.locator("#semantic-picture [aria-label*='ownload']").first.click()
@@ -83,7 +83,7 @@ def test_a_painted_map_is_what_the_picture_is_made_of(page, url, tmp_path):
     expect(about).to_contain_text("112 × 80 px")
     made = page.locator("#semantic-results img")
     first = made.get_attribute("src")
-    page.locator("#semantic-go:not([disabled])").click()
+    press_generate(page, "semantic")
     until(
         page, lambda: made.get_attribute("src") != first, RUN_MS
     )  # it takes the first one's place

@@ -2,7 +2,7 @@
 
 from playwright.sync_api import expect
 
-from tests.browser import IN_A_BROWSER, open_page, open_tab, set_steps, until, visit
+from tests.browser import IN_A_BROWSER, open_page, open_tab, press_generate, set_steps, until, visit
 from ui.tab import EXAMPLES
 
 pytestmark = IN_A_BROWSER
@@ -129,7 +129,7 @@ def test_generate_and_what_it_says_stay_in_the_window(page):
         page.locator(f"{TAB}-defaults").scroll_into_view_if_needed()
         expect(told).not_to_be_in_viewport()
         expect(go).to_be_in_viewport(ratio=1)
-        go.click()
+        press_generate(page, "text-to-image")
         expect(told).to_be_in_viewport(ratio=1)
         page.evaluate("window.last = null")
         page.wait_for_function(AT_REST)

@@ -8,7 +8,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from ldm.outputs import metadata
-from tests.browser import IN_A_BROWSER, newest, open_tab, set_steps, wait_done
+from tests.browser import IN_A_BROWSER, newest, open_tab, press_generate, set_steps, wait_done
 from ui.tab import EXAMPLES
 
 pytestmark = IN_A_BROWSER
@@ -42,7 +42,7 @@ def test_it_is_made_anew_varied_and_sent_on(page, tmp_path):
     for share, suited in (("1", "1"), ("0", "0.8"), ("0.7", "1")):
         kept.fill(share)
         expect(strength).to_have_value(suited)
-    page.locator(f"{TAB}-go").click()
+    press_generate(page, TASK)
     wait_done(page, TASK)
     expect(page.locator(f"{TAB}-plate")).to_contain_text("picture, strength 1, shapes kept 0.7")
     first = newest(page, TASK, tmp_path / "first.png")
@@ -116,7 +116,7 @@ def test_a_picture_to_start_from_survives_a_reload(page, tmp_path):
         expect(page.locator(f"{TAB}-height input")).to_have_value("64")
         if picture:
             picture.to_be_visible()
-            page.locator(f"{TAB}-go").click()
+            press_generate(page, TASK)
             wait_done(page, TASK)
             request = metadata.load(newest(page, TASK, tmp_path / "made.png")).request
             assert np.array_equal(request.image.array(), np.asarray(Image.open(given)))
@@ -142,7 +142,7 @@ def test_a_picture_shows_its_steps(page, tmp_path):
     page.locator(f"{TAB}-prompt textarea").fill("a beach at noon")
     set_steps(page, TASK, 3)
     strip, plate = page.locator(f"{TAB}-strip"), page.locator(f"{TAB}-plate")
-    page.locator(f"{TAB}-go").click()
+    press_generate(page, TASK)
     wait_done(page, TASK)
     page.locator(f"{TAB}-see").click()
     expect(strip).to_contain_text("The picture, and a sheet of its steps")

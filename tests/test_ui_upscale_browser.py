@@ -12,6 +12,7 @@ from tests.browser import (
     RUN_MS,
     newest,
     open_tab,
+    press_generate,
     set_steps,
     until,
     wait_done,
@@ -30,7 +31,7 @@ def test_enlarge_compare_and_restore(page, tmp_path):
     Image.fromarray(low).save(tmp_path / "low.png")
     (tmp_path / "text.png").write_text("no picture")
     open_tab(page, "upscale")
-    page.locator("#upscale-go").click()
+    press_generate(page, "upscale")
     page.locator("#upscale-strip", has_text="There is no picture yet").wait_for()
     upload = page.locator("#upscale-image input[type=file]")
     upload.set_input_files(tmp_path / "text.png")
@@ -41,7 +42,7 @@ def test_enlarge_compare_and_restore(page, tmp_path):
     page.get_by_text("45 × 30 px becomes 180 × 120 px").wait_for()
     expect(page.locator("#upscale-strip .strip.failed")).to_be_hidden()
     set_steps(page, "upscale", 3)
-    page.locator("#upscale-go:not([disabled])").click()
+    press_generate(page, "upscale")
     wait_done(page, "upscale")
     slider = page.locator("#upscale-slider img")
     expect(slider.first).to_be_visible()
@@ -69,7 +70,7 @@ def test_enlarge_compare_and_restore(page, tmp_path):
     jumped = watch_jumps(page, "upscale")
     made = page.locator("#upscale-results img")
     first = made.get_attribute("src")
-    page.locator("#upscale-go:not([disabled])").click()
+    press_generate(page, "upscale")
     until(page, lambda: made.get_attribute("src") != first, RUN_MS)
     expect(made).to_have_count(1)  # the same once more takes the place of the first
     wait_done(page, "upscale")
@@ -79,6 +80,6 @@ def test_enlarge_compare_and_restore(page, tmp_path):
     assert metadata.load(path).request == request
     page.locator("#upscale-examples img").first.click()  # what it shows is known
     page.get_by_text("64 × 40 px becomes 256 × 160 px").wait_for()
-    page.locator("#upscale-go:not([disabled])").click()
+    press_generate(page, "upscale")
     said = page.locator("#upscale-plate .title")
     expect(said).to_have_text("houses below the mountains, 4 times as large", timeout=RUN_MS)

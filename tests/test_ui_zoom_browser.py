@@ -11,6 +11,7 @@ from tests.browser import (
     drag_slider,
     open_page,
     open_tab,
+    press_generate,
     set_steps,
     visit,
     wait_done,
@@ -56,7 +57,7 @@ def made(chromium, url):
     """A page with a finished picture of 96 x 64 px in its first tab."""
     with visit(chromium, url) as page:
         open_page(page, f"{url}/?prompt=a+lake&seed=4&width=96&height=64&steps=2")
-        page.locator("#text-to-image-go:not([disabled])").click()
+        press_generate(page, "text-to-image")
         wait_done(page, "text-to-image")
         expect(page.locator(PICTURE)).to_be_visible()
         page.locator(PICTURE).scroll_into_view_if_needed()
@@ -160,7 +161,7 @@ def test_the_slider_stays_and_its_picture_is_seen_close_up(page, tmp_path):
     page.locator("#upscale-image input[type=file]").set_input_files(tmp_path / "low.png")
     page.get_by_text("32 × 24 px becomes").wait_for()
     set_steps(page, "upscale", 2)
-    page.locator("#upscale-go:not([disabled])").click()
+    press_generate(page, "upscale")
     wait_done(page, "upscale")
     slider = page.locator("#upscale-slider img")
     expect(slider.first).to_be_visible()
@@ -183,7 +184,7 @@ def test_the_slider_stays_and_its_picture_is_seen_close_up(page, tmp_path):
 def test_a_seamless_picture_is_seen_beside_itself(chromium, url):
     with visit(chromium, url) as page:
         open_page(page, f"{url}/?prompt=a+lake&seed=4&width=96&height=64&steps=2&seamless=across")
-        page.locator("#text-to-image-go:not([disabled])").click()
+        press_generate(page, "text-to-image")
         wait_done(page, "text-to-image")
         page.locator("#text-to-image-closer").click()
         picture, tile = page.locator("dialog.closer img"), page.locator("dialog.closer .tile")
