@@ -117,12 +117,16 @@ def open_tab(page, task: str) -> None:
     page.locator(f"#{task}-go").wait_for()
 
 
-def press_generate(page, task: str) -> None:
-    """Click Generate, no sooner after another click than the page takes for a new one."""
-    go = page.locator(f"#{task}-go:not([disabled])")
-    until(
-        page, lambda: go.evaluate("go => performance.now() - (go.pressed ?? -Infinity)") > TWICE_MS
-    )
+def press_generate(page, task: str, button: str = "go") -> None:
+    """Press what starts a run, no sooner again than the page takes for a new click.
+
+    The page looks first whether the app is still its own; whoever goes on typing right after a
+    click that waits for this has typed it into the run.
+    """
+    go = page.locator(f"#{task}-{button}:not([disabled])")
+    since = "go => performance.now() - (go.pressed ?? -Infinity)"  # ms
+    until(page, lambda: go.evaluate(since) > TWICE_MS)
+    page.evaluate("lookForNewApp()")
     go.click()
 
 

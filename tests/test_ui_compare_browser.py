@@ -3,7 +3,15 @@
 from playwright.sync_api import expect
 
 from ldm.outputs import metadata
-from tests.browser import IN_A_BROWSER, RUN_MS, newest, open_tab, set_steps, wait_done
+from tests.browser import (
+    IN_A_BROWSER,
+    RUN_MS,
+    newest,
+    open_tab,
+    press_generate,
+    set_steps,
+    wait_done,
+)
 
 pytestmark = IN_A_BROWSER
 TAB, TASK = "#text-to-image", "text-to-image"
@@ -19,7 +27,7 @@ def compare_two_seeds(page, task):
     values.fill("1, 2")
     values.press("Tab")
     page.wait_for_timeout(200)  # as long as a hand takes to the next button
-    page.locator(f"#{task}-comparing-go").click()
+    press_generate(page, task, "comparing-go")
     wait_done(page, task)
 
 
@@ -47,7 +55,7 @@ def test_settings_are_compared(page, tmp_path):
     down.fill("ddim, plms")
     across.fill("2, 0")
     expect(told).to_have_text("Steps must be 1 to 1000, got 0.")
-    page.locator(f"{TAB}-comparing-go").click()
+    press_generate(page, TASK, "comparing-go")
     strip = page.locator(f"{TAB}-strip")
     expect(strip).to_contain_text("Steps must be 1 to 1000, got 0.")
 
@@ -57,7 +65,7 @@ def test_settings_are_compared(page, tmp_path):
     across.press("Tab")
     expect(told).to_contain_text("4 pictures, about")
     page.wait_for_timeout(200)  # as long as a hand takes to the next button
-    page.locator(f"{TAB}-comparing-go").click()
+    press_generate(page, TASK, "comparing-go")
     expect(page.locator(f"{TAB}-go")).to_have_text("Add to queue")
     expect(strip).to_contain_text("4 pictures and a sheet of them", timeout=RUN_MS)
     wait_done(page, TASK)

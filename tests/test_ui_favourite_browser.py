@@ -2,7 +2,7 @@
 
 from playwright.sync_api import expect
 
-from tests.browser import IN_A_BROWSER, open_tab, set_steps, wait_done
+from tests.browser import IN_A_BROWSER, open_tab, press_generate, set_steps, wait_done
 
 pytestmark = IN_A_BROWSER
 TAB, TASK = "#text-to-image", "text-to-image"
@@ -14,7 +14,7 @@ def test_a_picture_on_show_becomes_a_favourite(page, data_dir):
     set_steps(page, TASK, 1)
     for words in ("a lake at night", "snow by day"):
         page.locator(f"{TAB}-prompt textarea").fill(words)
-        page.locator(f"{TAB}-go").click()
+        press_generate(page, TASK)
         expect(page.locator(f"{TAB}-plate .title")).to_have_text(words)
         expect(star).to_have_text(NONE)
     wait_done(page, TASK)
@@ -33,8 +33,7 @@ def test_a_picture_on_show_becomes_a_favourite(page, data_dir):
     # an equal picture is another file
     page.locator(f"{TAB}-seed :is(input, textarea)").fill("5")
     for _ in range(2):
-        page.wait_for_timeout(400)
-        page.locator(f"{TAB}-go").click()
+        press_generate(page, TASK)
         expect(page.locator(f"{TAB}-plate")).to_contain_text("seed 5")
         wait_done(page, TASK)
         expect(star).to_have_text(NONE)
