@@ -34,9 +34,9 @@ def file(tmp_path):
 
 
 def test_a_picture_is_made_again(tiny, tmp_path, capsys):
-    assert (
-        main([*SAMPLE, *SMALL, "--seed", "7", "--prompt", "a", "--out", str(tmp_path / "1")]) == 0
-    )
+    own = {"seed": 7, "prompt": "a", "negative_prompt": "b", "seamless": "both", "sampler": "plms"}
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in own.items()]
+    assert main([*SAMPLE, *SMALL, *flags, "--out", str(tmp_path / "1")]) == 0
     (path,) = (tmp_path / "1").iterdir()
     again = [*SAMPLE, "--requests", str(path), "--out"]
     assert main([*again, str(tmp_path / "2")]) == 0
@@ -45,7 +45,7 @@ def test_a_picture_is_made_again(tiny, tmp_path, capsys):
     assert main([*again, str(tmp_path / "3"), "--width", "32", "--prompt", "b"]) == 0
     (other,) = (tmp_path / "3").iterdir()
     request = metadata.load(other).request
-    assert (request.width, request.prompt, request.seed) == (32, "b", 7)
+    assert vars(request) | own | {"prompt": "b", "width": 32} == vars(request)
     assert main(["sample", "layout", "--requests", str(path)]) == 2
     assert "task must be text-to-image for " in capsys.readouterr().err
 
@@ -57,6 +57,15 @@ def test_a_sheet_is_not_one_picture_to_make_again(tmp_path, capsys):
     metadata.save(path, np.zeros((8, 8, 3), np.uint8), request, compared=compared)
     assert main([*SAMPLE, "--requests", str(path)]) == 2
     assert "is a sheet; name one of the pictures that are on it" in capsys.readouterr().err
+
+
+def test_requests_are_utf_8_whatever_the_console_speaks(tiny, tmp_path, monkeypatch):
+    line = json.dumps({"prompt": "ein See im Fr\u00fchling"}, ensure_ascii=False)
+    console = io.TextIOWrapper(io.BytesIO(line.encode("utf-8-sig")), "cp1252")
+    monkeypatch.setattr("sys.stdin", console)
+    assert main([*SAMPLE, *SMALL, "--requests", "-", "--out", str(tmp_path)]) == 0
+    (path,) = tmp_path.iterdir()
+    assert metadata.load(path).request.prompt == "ein See im Fr\u00fchling"
 
 
 def test_pictures_and_boxes_may_be_named_as_files(tmp_path):
@@ -94,7 +103,7 @@ def test_what_json_prints_can_be_made_again(tiny, file, tmp_path, capsys, monkey
     main([*SAMPLE, "--prompt", "a lake", *SMALL, "--count", "2", "--out", str(tmp_path), "--json"])
     first = json.loads(capsys.readouterr().out)
     lines = "\n".join(map(json.dumps, first["requests"]))
-    monkeypatch.setattr("sys.stdin", io.StringIO(lines + "\n"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines.encode())))
     assert main([*SAMPLE, "--requests", "-", "--out", str(tmp_path), "--json"]) == 0
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [answer["requests"] for answer in answers] == [[r] for r in first["requests"]]

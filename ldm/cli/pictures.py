@@ -109,8 +109,7 @@ def _sample(arguments: Any) -> int:
 
 def _read_lines(arguments: Any) -> dict[int, Any]:
     """Read the file of requests: line number -> request."""
-    given = values_of(arguments.request_type, arguments)
-    values = {name: value for name, value in given.items() if value is not None}
+    values = values_of(arguments.request_type, arguments)
     if arguments.requests.suffix.lower() == ".png":
         return {1: _made_again(arguments, values)}
     values |= {"task": arguments.task}
@@ -122,7 +121,9 @@ def _read_lines(arguments: Any) -> dict[int, Any]:
 
 def _text(path: Path) -> str:
     try:
-        return sys.stdin.read() if str(path) == "-" else path.read_text("utf-8-sig")
+        # the console's own encoding need not be UTF-8
+        content = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+        return content.decode("utf-8-sig")
     except FileNotFoundError as error:
         raise RequestError(f"there is no file {str(path)!r:.200}.") from error
     except OSError as error:

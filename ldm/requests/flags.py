@@ -19,7 +19,9 @@ from ldm.requests.fields import field_types
 def add_flags(
     parser: argparse.ArgumentParser, request_type: type, without: Collection[str] = ()
 ) -> list[argparse.Action]:
-    """Add a flag for each field not in `without`, with the field's type, default and help.
+    """Add a flag for each field not in `without`, with the field's type and help.
+
+    A flag that is not given leaves no value, so that the request of a picture keeps its own.
 
     Returns:
         The flags; one whose field has no default is required.
@@ -41,12 +43,12 @@ def from_flags(request_type: type, arguments: argparse.Namespace) -> Any:
 
 
 def values_of(request_type: type, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the fields' values from parsed flags; pictures and boxes are read from their files.
+    """Return the values of the flags that were given; pictures and boxes are read from their files.
 
     Raises:
         RequestError: If a file cannot be used.
     """
-    given = {name: getattr(arguments, name) for name in controls(request_type)}
+    given = {n: getattr(arguments, n) for n in controls(request_type) if hasattr(arguments, n)}
     return {
         n: read_file(request_type, n, v) if isinstance(v, Path) else v for n, v in given.items()
     }
@@ -57,12 +59,11 @@ def _add_flag(
 ) -> argparse.Action:
     kind = field_types(request_type)[name].kind
     default = next(f.default for f in dataclasses.fields(request_type) if f.name == name)
-    required = default is dataclasses.MISSING
     return parser.add_argument(
         "--" + name.replace("_", "-"),
         type=kind if kind in (str, int, float) else Path,  # pictures and boxes come as files
-        default=None if required else default,
-        required=required,
+        default=argparse.SUPPRESS,
+        required=default is dataclasses.MISSING,
         metavar=name.upper(),
         help=about.summary,
     )
