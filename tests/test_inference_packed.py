@@ -155,3 +155,9 @@ def test_a_sealed_model_refuses_before_anything_was_changed():
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     with torch.no_grad():
         assert encoder(torch.zeros(1, dtype=torch.int64)).shape == (1, 3)
+
+
+def test_the_private_operators_are_left_alone_on_arm(monkeypatch):
+    """There they lead to a library that computes parts of them in plain code."""
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_acl_supported", lambda: True)
+    assert not kernels.can_pack(torch.float32)

@@ -91,7 +91,7 @@ def test_no_half_file_is_left_behind(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(metadata.os, "replace", full)
+    monkeypatch.setattr(metadata, "put_in_place", full)
     with pytest.raises(OSError, match="No space left"):
         metadata.save(tmp_path / "a.png", IMAGE, REQUEST)
     assert list(tmp_path.iterdir()) == []

@@ -1,3 +1,6 @@
+import ctypes
+import sys
+
 import pytest
 import torch
 
@@ -101,3 +104,10 @@ def test_out_of_memory_is_recognised():
     assert is_out_of_memory(MemoryError())
     assert not is_out_of_memory(RuntimeError("shape mismatch"))
     assert not is_out_of_memory(ValueError("out of memory"))
+
+
+def test_a_system_without_glibc_is_asked_for_nothing_of_it(monkeypatch):
+    """As on Windows, where there is no library without a name."""
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: len(name))
+    assert resident() > 2**20

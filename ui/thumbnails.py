@@ -9,6 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from ldm.files import put_in_place
+
 LIGHT = 400_000  # bytes; smaller pictures need no thumbnail
 SIDE = 320  # px, the longer side
 WIDEST = 2.0  # longer side / shorter side of what is seen of a picture, see row.js
@@ -53,5 +55,5 @@ def _made(picture: Path, path: Path, kind: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{os.getpid()}.part")
     small.save(part, "JPEG", quality=85)
-    os.replace(part, path)
+    put_in_place(part, path)
     return path

@@ -19,6 +19,7 @@ from typing import Any
 
 from ldm.canvas.facts import Bands, Facts, Line, Work
 from ldm.canvas.plan import Canvas, Plan
+from ldm.files import put_in_place
 
 KEPT = 16  # times that are kept per part
 NEAR = 1.15  # amounts of work whose ratio is below this share one time
@@ -194,7 +195,7 @@ class Store:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             beside = self.path.with_name(f"{self.path.name}.{os.getpid()}")
             beside.write_text(text, "utf-8")
-            beside.replace(self.path)
+            put_in_place(beside, self.path)
         except OSError as error:
             log.info("%s is not written: %s", self.path, error)
 

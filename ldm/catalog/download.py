@@ -7,7 +7,6 @@ downloads can be compared.
 
 from __future__ import annotations
 
-import os
 import shutil
 import zipfile
 import zlib
@@ -22,6 +21,7 @@ import httpx
 from ldm.catalog.hashes import CHUNK_BYTES, sha256_of
 from ldm.catalog.schema import Preset
 from ldm.errors import DownloadError
+from ldm.files import put_in_place
 
 TIMEOUT = httpx.Timeout(30.0)
 MAX_ATTEMPTS = 5  # requests for a download that is interrupted repeatedly
@@ -89,7 +89,7 @@ def download(target: Target, client: httpx.Client, on_progress: OnProgress | Non
         digest = _check(target, part)
         if target.sha256 is None:
             _note(_beside(target.path, ".sha256"), digest)
-        os.replace(part, target.path)
+        put_in_place(part, target.path)
     except OSError as error:
         raise _unwritable(target.path, error) from error
 
@@ -130,7 +130,7 @@ def extract_member(archive: Path, pattern: str, path: Path, *, keep: bool) -> No
     except OSError as error:
         part.unlink(missing_ok=True)
         raise _unwritable(path, error) from error
-    os.replace(part, path)
+    put_in_place(part, path)
     if not keep:
         archive.unlink()
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ldm.checkpoints.read import read_checkpoint
 from ldm.errors import CheckpointError
+from ldm.files import put_in_place
 
 MOST_TIMES = 4  # the size of a file's weights without sharing; inpainting files share a few
 HEADER = "__metadata__"  # reserved name of the format, for facts about the file
@@ -50,7 +51,7 @@ def write_safetensors(tensors: Mapping[str, Tensor], out: Path, source: Path) ->
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, part, metadata={"source": source.name})
-        os.replace(part, out)
+        put_in_place(part, out)
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         # KeyError: a dtype that the format lacks; ValueError: a name that cannot be encoded
         with suppress(OSError):

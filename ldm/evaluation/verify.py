@@ -154,6 +154,7 @@ def load_case(folder: Path, reference: Mapping[str, Tensor]) -> Case:
         averaged, raw = _load(architecture, path)
         stored = read_checkpoint(path)
         tables = {key: stored[key].clone() for key in TABLES if key in stored}
+        del stored  # Windows removes no file that is still mapped
     recorded = about.get("ckpt_sha256")
     return Case(
         architecture=architecture,

@@ -5,13 +5,13 @@ People may read, edit and copy it, and it outlives the index. This module needs 
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ldm.errors import LDMError
+from ldm.files import put_in_place
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Favourites:
                 self.file.parent.mkdir(parents=True, exist_ok=True)
                 part = self.file.with_suffix(".part")
                 part.write_text("".join(f"{one}\n" for one in names), "utf-8")
-                os.replace(part, self.file)
+                put_in_place(part, self.file)
             except OSError as error:
                 raise self._unusable("written", error) from error
 

@@ -30,8 +30,14 @@ ROWS = 1024  # input rows for which the weight order is chosen; other numbers ar
 
 
 def can_pack(dtype: torch.dtype) -> bool:
-    """Whether this build of torch has the private operators and the processor supports `dtype`."""
+    """Whether this build of torch has the private operators and the processor supports `dtype`.
+
+    On Arm these lead to a library that computes sums and products with them in slow plain code;
+    torch's own compiler leaves them alone there, too.
+    """
+    for_arm = getattr(torch.ops.mkldnn, "_is_mkldnn_acl_supported", None)
     there = torch.backends.mkldnn.is_available() and has_arithmetic(dtype)
+    there = there and not (for_arm is not None and for_arm())
     return there and all(hasattr(torch.ops.mkldnn, name) for name in OPERATORS)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -21,6 +20,7 @@ from PIL import Image, PngImagePlugin
 
 from ldm import __version__
 from ldm.errors import RequestError
+from ldm.files import put_in_place
 from ldm.images import EncodedImage
 from ldm.images.files import FORMATS, TITLE, beyond, shortened
 from ldm.requests import REQUESTS
@@ -107,7 +107,7 @@ def save(
     part = path.with_suffix(".part")
     try:
         Image.fromarray(image).save(part, "PNG", pnginfo=info, **_playing(film))
-        os.replace(part, path)
+        put_in_place(part, path)
     finally:
         part.unlink(missing_ok=True)
 

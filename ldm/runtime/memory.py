@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import re
+import sys
 from collections.abc import Iterator
 from decimal import Decimal
 from numbers import Integral
@@ -104,8 +105,9 @@ def resident(device: torch.device | None = None) -> int:
 
     Memory that the process has freed is first returned to the system.
     """
-    with contextlib.suppress(OSError, AttributeError):  # glibc only
-        ctypes.CDLL(None).malloc_trim(0)
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # glibc only
+            ctypes.CDLL(None).malloc_trim(0)
     if (cuda := _cuda(device)) is not None:
         return cuda.memory_allocated(device)
     return psutil.Process().memory_info().rss

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from torch import Tensor
 
 from ldm.diffusion.samplers import Step
 from ldm.events import Unfinished
+from ldm.files import put_in_place
 from ldm.outputs.unfinished import KEY, REQUEST, UnfinishedRuns, head_of, place_in
 from ldm.requests.as_json import to_dict
 
@@ -129,7 +129,7 @@ class Bookmark:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             tensors = {REQUEST: self._request} | _tensors(steps)
             save_file(tensors, part, self._metadata(steps))
-            os.replace(part, self.path)
+            put_in_place(part, self.path)
             self._is_written = True
             UnfinishedRuns(self.path.parent).prune()
         except (OSError, SafetensorError) as error:

@@ -16,6 +16,7 @@ from ldm.catalog.compvis import PRESETS_DIR
 from ldm.checkpoints.parts import divided, files_of, is_there, names_of
 from ldm.checkpoints.read import read_checkpoint
 from ldm.errors import TrainingError
+from ldm.files import put_in_place
 
 CRITIC_WEIGHTS = PRESETS_DIR / "demo" / "critic.safetensors"
 FIRST_CONVOLUTION = "unet.input_blocks.0.0.weight"
@@ -29,7 +30,7 @@ def save_snapshot(path: Path, state: Mapping[str, Any]) -> None:
         torch.save(dict(state), file)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(part, path)
+    put_in_place(part, path)
 
 
 def load_snapshot(path: Path) -> dict[str, Any]:
@@ -136,7 +137,7 @@ def export_weights(
         made = file.with_suffix(".part")
         save_file({name: half[name] for name in names}, made, metadata)
         made.chmod(0o644)  # safetensors makes the file private, but it is to be shared
-        os.replace(made, file)
+        put_in_place(made, file)
     for file in before:
         file.unlink(missing_ok=True)
 
