@@ -7,7 +7,7 @@ from typing import Any
 
 from ldm.catalog.schema import Preset
 from ldm.errors import RequestError
-from ldm.requests import PRESET_TASKS, start_image
+from ldm.requests import PRESET_TASKS, Inpaint, controls, start_image
 from ldm.requests.canvas import CHOSEN_SIDE_PX
 from ldm.requests.seeds import new_seed, with_seeds_drawn
 
@@ -46,9 +46,11 @@ def _working_size(preset: Preset) -> int:
 
     One that was not trained on holes gets the size at which its pictures hold together.
     """
-    if preset.task == "text-to-image":
-        return max(preset.usual_sides)
-    return 2 * max(preset.width, preset.height)
+    side = max(preset.usual_sides)
+    if preset.task != "text-to-image":
+        side = 2 * max(preset.width, preset.height)
+    allowed = controls(Inpaint)["working_size"]
+    return int(min(max(side, allowed.minimum), allowed.maximum))
 
 
 def _size(request: Any, preset: Preset) -> tuple[int, int]:

@@ -68,7 +68,7 @@ def answer(url, process, seconds=60):
         (["--port", "70000"], "port must be 1 to 65535, got 70000."),
         (["--device", "gpu"], "device must be one of auto, cpu, cuda, mps, got 'gpu'."),
         (["--memory-budget", "lots"], "an amount like 4GiB or 500MB, got 'lots'."),
-        (["--data-dir", "/proc/none"], "no data can be kept in /proc/none"),
+        (["--data-dir", "app.py"], "no data can be kept in "),
         (["--keep", "much"], "keep must be an amount like 4GiB or 500MB, got 'much'."),
         (["--longest", "0"], "longest must be more than 0 seconds, got 0."),
     ],

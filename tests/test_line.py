@@ -11,6 +11,8 @@ from ldm.events import Cancelled, Estimate, Failed, Progress, Queued, Result, Un
 from ldm.jobs import JobQueue, runner
 from ldm.jobs.job import Job
 from ldm.jobs.line import ANYTHING, Limits, Line
+from ldm.requests import TextToImage
+from ldm.requests.comparison import Axis, Comparison
 from tests.gate import WAIT, FakeStudio, Gate, end, quick, wait_until
 
 
@@ -152,6 +154,21 @@ def test_what_would_take_too_long_is_refused_when_its_model_is_loaded(shared):
     assert isinstance(told, Failed)
     assert "about 2.0 h" in told.message
     assert gate.closed.wait(WAIT)
+
+
+def test_a_comparison_is_refused_for_what_is_known_of_it(shared, monkeypatch):
+    """The other models of it are measured when they are first used, which may be never."""
+    end(shared, shared.submit(quick))
+
+    def estimate(_, request):
+        known = not isinstance(request, Comparison) and request.preset != "new"
+        return Estimate(400.0, 0, "whole") if known else None
+
+    monkeypatch.setattr(FakeStudio, "estimate", estimate)
+    about = TextToImage(prompt="x"), Axis("preset", ("new", "demo-text-to-image"))
+    with pytest.raises(RequestError, match="this takes about 13 min and runs here may take 10"):
+        shared.submit(Comparison(*about, Axis("seed", (1, 2))))
+    assert isinstance(end(shared, shared.submit(Comparison(*about))), Failed)  # it was let in
 
 
 def test_a_run_that_takes_much_longer_than_any_may_ends_if_others_wait(shared, monkeypatch):

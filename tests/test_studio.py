@@ -16,7 +16,7 @@ from ldm.events import Progress, Result
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.outputs import metadata, saving
 from ldm.outputs.saving import new_path, save_pictures
-from ldm.requests import REQUESTS, TextToImage
+from ldm.requests import REQUESTS, EncodedImage, Inpaint, TextToImage
 from ldm.resolve import resolve
 from ldm.runtime.manager import ModelManager
 from ldm.studio import Studio, timing
@@ -352,3 +352,10 @@ def test_the_real_demo_makes_a_picture(tmp_path):
     assert [note for note in result.notes if "was loaded in" not in note] == []
     assert progress[1].preview.shape == (128, 128, 3)  # the small one that comes first
     assert len(metadata.load(result.paths[0]).weights_sha256) == 64
+
+
+@pytest.mark.parametrize(("side", "seen"), [(16, 64), (512, 1024), (4096, 4096)])
+def test_a_model_of_any_size_sees_a_hole_at_one_that_may_be_asked_for(side, seen):
+    preset = replace(load_preset("demo-inpaint"), width=side, height=side)
+    image = EncodedImage.from_array(np.zeros((8, 8, 3), np.uint8))
+    assert resolve(Inpaint(image=image, mask=image), preset).working_size == seen

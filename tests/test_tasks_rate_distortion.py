@@ -177,12 +177,17 @@ def test_any_picture_is_coded_with_a_prompt_or_a_model_that_needs_none(tmp_path,
         [upscaled, "--prompt", "a lake"],
         [str(next((EXAMPLES / "semantic").glob("*.png"))), "--prompt", "a lake"],
         [str(foreign), "--preset", "demo-ddpm"],
+        [str(next((EXAMPLES / "text-to-image").glob("*.png"))), "--preset", "demo-ddpm"],
     ):
         assert main(["rate-distortion", *arguments, "--messages", "2"]) == 0
         assert len(capsys.readouterr().out.splitlines()) == 3
     for arguments, words in (
         ([upscaled], "made.png was made by upscale; with --prompt any picture is coded."),
         ([str(foreign), "--preset", "demo-semantic"], "it was not made here; with --prompt any"),
+        (
+            [str(next((EXAMPLES / "text-to-image").glob("*.png"))), "--preset", "demo-semantic"],
+            "was made by text-to-image, unlike demo-semantic; with --prompt any picture is coded.",
+        ),
         ([upscaled, "--prompt", "a", "--csv", str(tmp_path)], "give a file in a folder of yours."),
         ([upscaled, "--prompt", "a", "--sheet", "a.txt"], "a.txt cannot be written; it should end"),
     ):

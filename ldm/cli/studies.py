@@ -121,7 +121,7 @@ def _request(arguments: Any) -> Any:
     asked = {name: value for name, value in asked.items() if value is not None}
     asked |= {"image": image, "seed": arguments.seed}
     try:
-        made = _made(arguments.picture)
+        made = _made(arguments.picture, arguments.preset)
     except RequestError as error:
         made, why = None, str(error).removesuffix(".")
     if made is not None and asked.keys() <= {field.name for field in fields(made)}:
@@ -133,17 +133,19 @@ def _request(arguments: Any) -> Any:
     raise RequestError(f"{why}; with --prompt any picture is coded.")
 
 
-def _made(path: Path) -> Any:
+def _made(path: Path, preset: str | None) -> Any:
     """Return the request of a picture that was made here.
 
     Raises:
-        RequestError: If there is none, or its task starts from no picture.
+        RequestError: If there is none, its task starts from no picture, or `preset` does not do it.
     """
     record = metadata.load(path)
     if record.frames or record.compared:
         raise RequestError(f"{path.name} is a sheet of pictures.")
     if not takes_start_image(type(record.request)):
         raise RequestError(f"{path.name} was made by {record.request.task}.")
+    if preset is not None and load_preset(preset).task not in PRESET_TASKS[record.request.task]:
+        raise RequestError(f"{path.name} was made by {record.request.task}, unlike {preset}.")
     return record.request
 
 

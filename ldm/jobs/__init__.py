@@ -59,8 +59,7 @@ class JobQueue:
         Raises:
             RequestError: If the queue is full or closed, or the run would take too long.
         """
-        seconds = self._runner.expected(request)
-        self._limits.check_seconds(seconds)
+        seconds = self._runner.checked(request)
         with self._changed:
             if self._closed:
                 raise RequestError("the studio is shutting down and takes no more jobs.")
@@ -178,7 +177,8 @@ class JobQueue:
             wait: Most seconds to wait until an unmeasured model is loaded and measured.
 
         Returns:
-            None while its model is not measured; that happens as soon as no job waits.
+            None while its model is not measured; that happens as soon as no job waits. Of a
+            comparison, the other models are measured when they are first used.
 
         Raises:
             LDMError: If the request cannot be met or would take too long; in one sentence.

@@ -11,6 +11,7 @@ from ldm.errors import LDMError, RequestError
 from ldm.events import Cancelled, Estimate, Event, Failed, Progress, Result, Unfinished
 from ldm.jobs.job import Job, cut_short
 from ldm.jobs.line import Limits, duration
+from ldm.requests.comparison import Comparison
 
 if TYPE_CHECKING:
     from ldm.studio import Studio
@@ -47,6 +48,20 @@ class Runner:
         except LDMError:
             return None
         return found and found.seconds
+
+    def checked(self, request: Any) -> float | None:
+        """Check the expected time of a run, and return it as `expected` does.
+
+        Of a comparison whose models are not all measured, the pictures of those that are count.
+
+        Raises:
+            RequestError: If it is too much; in one sentence.
+        """
+        seconds = least = self.expected(request)
+        if seconds is None and self._limits.seconds is not None and isinstance(request, Comparison):
+            least = sum(self.expected(one) or 0.0 for row in request.rows() for one in row)
+        self._limits.check_seconds(least)
+        return seconds
 
     def warm_up(self, preset_name: str) -> None:
         """Make the studio and load a preset; an error is logged, for the first job tells it."""
@@ -103,8 +118,7 @@ class Runner:
             RequestError: If it is too much; in one sentence.
         """
         if job.seconds is None:  # its model was not measured before it was loaded
-            job.seconds = self.expected(job.request)
-            self._limits.check_seconds(job.seconds)
+            job.seconds = self.checked(job.request)
         seconds = time.monotonic() - began
         if self._limits.is_overtime(seconds) and any(job.owner != one.owner for one in waiting()):
             raise RequestError(f"others wait, and this has taken {duration(round(seconds))}.")
