@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import time
 from datetime import date, datetime
 
 import pytest
@@ -310,6 +311,21 @@ def test_an_index_that_cannot_be_kept_is_a_sentence(past):
         list(past.refresh())
     with pytest.raises(LDMError, match="the history cannot be kept"):
         past.find()
+
+
+@pytest.mark.parametrize("is_windows", [False, True])
+def test_what_was_removed_last_is_last(past, monkeypatch, is_windows):
+    monkeypatch.setattr("ldm.history.IS_WINDOWS", is_windows)
+    for name, made in (("c", 3), ("a", 1), ("b", 2)):  # not in the order in which they were made
+        put(past, f"1/{name}.png", f"text {name}", made)
+    refreshed(past)
+    entries = {entry.path.stem: entry for entry in past.find()}
+    for name in "cab":
+        past.remove(entries[name])
+        time.sleep(0.01)  # a tick of the file system's clock
+    found = past.removed_pictures()
+    assert [entry.path.stem for entry in found] == ["c", "a", "b"]
+    assert [entry.made for entry in found] == [entries[name].made for name in "cab"]
 
 
 def test_what_is_removed_is_kept_and_comes_back_as_it_was(past):

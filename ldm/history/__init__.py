@@ -7,9 +7,10 @@ enters or leaves the history at the next refresh.
 
 from __future__ import annotations
 
-import errno
 import json
+import os
 import sqlite3
+import time
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import astuple, dataclass, fields, replace
@@ -28,6 +29,8 @@ THUMBNAILS = "thumbnails"  # folder of their thumbnails
 SCHEMA = 6  # version of the index; an index of another version is rebuilt
 BATCH = 100  # pictures that are read between two writes of the index
 WAIT = 10.0  # s to wait while another connection writes
+# it keeps no time of a change of place; when a picture was last read takes its part, see `remove`
+IS_WINDOWS = os.name == "nt"
 
 CREATE = """
 CREATE TABLE pictures (
@@ -240,7 +243,11 @@ class History:
         Raises:
             LDMError: If it cannot be moved.
         """
-        _move(entry.path, self._place(entry))
+        target = self._place(entry)
+        on_disk.move(entry.path, target)
+        if IS_WINDOWS:
+            with suppress(OSError):
+                os.utime(target, ns=(time.time_ns(), target.stat().st_mtime_ns))
 
     def removed_pictures(self) -> list[Entry]:
         """Return the pictures that were removed last, up to BATCH of them, the newest removal last.
@@ -251,7 +258,8 @@ class History:
         for day, entry in on_disk.files(self.removed):
             with suppress(OSError):  # it is put back meanwhile
                 about = entry.stat()
-                files.append((about.st_ctime_ns, about.st_mtime_ns, f"{day.name}/{entry.name}"))
+                moved = about.st_atime_ns if IS_WINDOWS else about.st_ctime_ns
+                files.append((moved, about.st_mtime_ns, f"{day.name}/{entry.name}"))
         found = []
         for _, made, path in sorted(files)[-BATCH:]:
             about = self.describe(self.removed / path)
@@ -265,7 +273,7 @@ class History:
         Raises:
             LDMError: If it cannot be moved.
         """
-        _move(self._place(entry), entry.path)
+        on_disk.move(self._place(entry), entry.path)
 
     def _place(self, entry: Entry) -> Path:
         """Return the path of a picture while it is removed."""
@@ -314,19 +322,3 @@ def _is_damage(error: Exception) -> bool:
     if isinstance(error, sqlite3.OperationalError):
         return "no such" in str(error)
     return type(error) is sqlite3.DatabaseError
-
-
-def _move(path: Path, target: Path) -> None:
-    """Move a file to a path where there is none yet.
-
-    Raises:
-        LDMError: If it cannot be moved; in one sentence.
-    """
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists():
-            raise FileExistsError(errno.EEXIST, "there is another file of this name")
-        path.rename(target)
-    except OSError as error:
-        reason = error.strerror or error
-        raise LDMError(f"{path.name} cannot be moved to {target.parent}: {reason}.") from error

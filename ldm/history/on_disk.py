@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+
+from ldm.errors import LDMError
 
 LATEST = 2**63 - 1  # ns since 1970: the largest number that an index can hold
 
@@ -22,6 +25,22 @@ def files(folder: Path) -> Iterator[tuple[os.DirEntry[str], os.DirEntry[str]]]:
     for day in _entries(folder):
         if _is_text(day.name) and day.is_dir():
             yield from ((day, one) for one in _entries(Path(day.path)) if one.name.endswith(".png"))
+
+
+def move(path: Path, target: Path) -> None:
+    """Move a file to a path where there is none yet.
+
+    Raises:
+        LDMError: If it cannot be moved; in one sentence.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():
+            raise FileExistsError(errno.EEXIST, "there is another file of this name")
+        path.rename(target)
+    except OSError as error:
+        reason = error.strerror or error
+        raise LDMError(f"{path.name} cannot be moved to {target.parent}: {reason}.") from error
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
