@@ -24,11 +24,14 @@ CONVOLUTIONS = {
 }
 
 
-@pytest.fixture(params=[True, False], ids=["oneDNN", "public operators"])
+@pytest.fixture(params=["private operators", "public operators", "without oneDNN"])
 def operators(request, monkeypatch):
-    """With the private operators, where they are, and without."""
-    if not request.param:
+    """With the private operators, where they are, and without; by rows, as without oneDNN."""
+    if request.param != "private operators":
         monkeypatch.setattr(kernels, "can_pack", lambda dtype: False)
+    if request.param == "without oneDNN":
+        monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+        monkeypatch.setattr(kernels, "WINDOWS_BYTES", 10_000)
 
 
 def convolution(name):

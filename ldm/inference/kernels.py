@@ -27,6 +27,7 @@ OPERATORS = (
 )
 LAST = torch.channels_last
 ROWS = 1024  # input rows for which the weight order is chosen; other numbers are as fast
+WINDOWS_BYTES = 32 * 2**20  # of windows that are written out at once, see `_by_rows`
 
 
 def can_pack(dtype: torch.dtype) -> bool:
@@ -110,11 +111,33 @@ class ConvolutionKernel:
     def _convolved(self, x: Tensor, bias: Tensor | None, padding: list[int]) -> Tensor:
         x = x.contiguous(memory_format=LAST)
         if not self.is_packed:
-            return F.conv2d(x, self._ordered[0], bias, self.window.stride, padding)
+            return self._by_rows(x, bias, padding)
         about = self._geometry(padding)
         return torch.ops.mkldnn._convolution_pointwise(
             x, self._weight_for(x, about), bias, *about, "none", [], ""
         )
+
+    def _by_rows(self, x: Tensor, bias: Tensor | None, padding: list[int]) -> Tensor:
+        """Convolve with the public operator, as many rows at a time as take little memory.
+
+        Without oneDNN, as on a Mac's CPU, that operator writes out all windows of a map at once,
+        which takes many times the memory of the map.
+        """
+        weight, size, stride = self._ordered[0], self.window.size, self.window.stride
+        once = weight[0].numel() * x.shape[0] * x.shape[3] * x.itemsize  # of one row of windows
+        rows = max(1, WINDOWS_BYTES // max(1, once))
+        height = (x.shape[2] + 2 * padding[0] - size) // stride + 1
+        is_frugal = size == 1 or x.device.type != "cpu" or torch.backends.mkldnn.is_available()
+        if is_frugal or height <= rows:
+            return F.conv2d(x, weight, bias, stride, padding)
+        made = []
+        for first in range(0, height, rows):
+            top = first * stride - padding[0]
+            bottom = (min(first + rows, height) - 1) * stride - padding[0] + size
+            zeros = max(0, -top), max(0, bottom - x.shape[2])
+            part = F.pad(x[:, :, max(0, top) : bottom], (0, 0, *zeros))
+            made.append(F.conv2d(part, weight, bias, stride, [0, padding[1]]))
+        return torch.cat(made, dim=2)
 
     def _convolved_plus(
         self, x: Tensor, bias: Tensor | None, padding: list[int], plus: Tensor
