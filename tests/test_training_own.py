@@ -225,7 +225,8 @@ def test_files_of_a_preset_of_ones_own_stay_in_its_folder(folder, models):
         path.write_text(yaml.safe_dump(values | {key: value}))
         with pytest.raises(PresetError, match=f"{value['file'] if key == 'weights' else value}"):
             load_preset("mine", models)
-    values["architecture"]["conditioner"]["vocabulary"] = "/etc/passwd"
-    path.write_text(yaml.safe_dump(values))
-    with pytest.raises(PresetError, match="files must lie beside it"):
-        load_preset("mine", models)
+    for file in ("/etc/passwd", "C:/passwd", "C:passwd", r"\passwd", r"..\passwd", "a/../passwd"):
+        values["architecture"]["conditioner"]["vocabulary"] = file
+        path.write_text(yaml.safe_dump(values))
+        with pytest.raises(PresetError, match="files must lie beside it"):
+            load_preset("mine", models)

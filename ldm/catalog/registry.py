@@ -14,7 +14,7 @@ import logging
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from ldm.catalog import diffusers
@@ -184,9 +184,10 @@ def _named(file: str, path: Path, places: Sequence[Path]) -> Path:
     If none has it, this is the path in the last one.
 
     Raises:
-        PresetError: If the name is an absolute path or contains "..".
+        PresetError: If the name is an absolute path, names a drive or contains "..".
     """
-    if Path(file).is_absolute() or ".." in Path(file).parts:
+    parts = PureWindowsPath(file)  # knows the roots of every system, so that all refuse the same
+    if parts.anchor or ".." in parts.parts:
         raise PresetError(f"{path}: files must lie beside it or in presets/, got {file!r:.80}.")
     return next((place / file for place in places if (place / file).is_file()), places[-1] / file)
 
