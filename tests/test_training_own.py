@@ -135,6 +135,10 @@ def test_the_command_line_tells_what_comes_next(folder, tmp_path, monkeypatch, c
     [
         (("A b", "demo-inpaint"), "name must be small letters, .*, got 'A b'"),
         (("../x", "demo-inpaint"), "name must be"),
+        *(
+            ((name, "demo-inpaint"), rf"must not end with a dot or .*, got '{re.escape(name)}'\.$")
+            for name in ("roses.", "con", "aux.2", "com1", "lpt9.safetensors")
+        ),
         (("demo-inpaint", "demo-inpaint"), "there is a model 'demo-inpaint' already"),
         (("taken", "demo-inpaint"), "there is a model 'taken' already"),
         (("mine", "demo-layout"), "demo-layout does layout; from pictures are trained first-stage"),
@@ -146,6 +150,11 @@ def test_a_name_or_a_task_that_does_not_do_is_a_sentence(folder, models, about, 
     with pytest.raises(LDMError, match=says):
         create(*about, folder, models_dir=models)
     assert [path.name for path in models.iterdir()] == ["taken"]
+
+
+@pytest.mark.parametrize("name", ["console", "com0", "com10", "a.con", "lpt"])
+def test_a_name_that_begins_or_ends_like_a_device_is_one(folder, models, name):
+    assert create(name, "demo-inpaint", folder, models_dir=models).is_file()
 
 
 @pytest.mark.parametrize("other", ["demo-inpaint", "vq-f8", "none"])

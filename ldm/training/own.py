@@ -28,6 +28,8 @@ TASKS = (
     "upscale",
 )
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
+# no folder of Windows can have these names: those of its devices, and such as end with a dot
+NO_FOLDER = re.compile(r"(con|prn|aux|nul|com[1-9]|lpt[1-9])(\..*)?|.*\.")
 WEIGHTS = "model.safetensors"
 VOCABULARY = "vocabulary.txt"
 MOST_WORDS = 8000
@@ -112,6 +114,11 @@ def _check_name(name: str, folder: Path) -> None:
     if not NAME.fullmatch(name):
         raise TrainingError(
             f"name must be small letters, digits, dots, dashes and underscores, got {name!r:.80}."
+        )
+    if NO_FOLDER.fullmatch(name):
+        raise TrainingError(
+            "name must not end with a dot or be one of Windows' devices (con, prn, aux, nul, com1 "
+            f"to com9, lpt1 to lpt9), alone or before a dot, got {name!r}."
         )
     if preset_file(name) is not None or folder.exists():
         raise TrainingError(f"there is a model {name!r} already; take another name.")
