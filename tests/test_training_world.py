@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,8 @@ from ldm.training import world
 from ldm.training.config import DataConfig, TrainConfig
 from ldm.training.pictures import open_worlds
 from ldm.training.world import World, half_close_world, open_world, stretched_world
+
+in_parallel = world._in_parallel  # `small_shards` takes its place
 
 
 @pytest.fixture(autouse=True)
@@ -117,3 +121,17 @@ def test_a_run_is_given_the_scenes_that_its_configuration_asks_for(tmp_path):
     assert len(held_out) > 4  # as they are
     with pytest.raises(TrainingError, match=r"data\.zoom does not go with data\.stretch"):
         DataConfig(**about, stretch=2.0, zoom=2.0)
+
+
+def test_processes_are_no_more_than_windows_can_wait_for(monkeypatch):
+    asked = []
+
+    def pool(count, **_):
+        asked.append(count)
+        return ThreadPoolExecutor(1)
+
+    monkeypatch.setattr(world, "ProcessPoolExecutor", pool)
+    monkeypatch.setattr(world.os, "cpu_count", lambda: 128)
+    for jobs in (3, 500):
+        in_parallel(int, list(range(jobs)))
+    assert asked == [3, 61]

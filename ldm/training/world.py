@@ -28,6 +28,7 @@ SHARD = 500  # scenes per file
 SPLITS = {"train": 0, "held-out": 1, "pairs": 3}  # split -> first word of its scenes' seeds
 CLOSE = 2  # first word of the seeds of close views
 STRETCHED = 4  # of stretched scenes
+MOST_PROCESSES = 61  # Windows cannot wait for more of them at once
 GROUPS = {"pairs": 2}  # consecutive scenes that differ in their objects alone; default 1
 Drawing = tuple[Sample, np.random.Generator]  # a rendered scene, and the generator for its captions
 
@@ -179,12 +180,13 @@ def save_array(path: Path, array: np.ndarray) -> None:
 
 
 def _in_parallel(work: Callable[[Any], None], jobs: list[Any]) -> None:
-    """Do all jobs, in as many processes as there are cores."""
+    """Do all jobs, in as many processes as there are cores, up to MOST_PROCESSES."""
     if not jobs:
         return
     # spawn, since forking a process with torch threads can deadlock
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(os.cpu_count() or 1, len(jobs)), mp_context=context) as pool:
+    count = min(os.cpu_count() or 1, len(jobs), MOST_PROCESSES)
+    with ProcessPoolExecutor(count, mp_context=context) as pool:
         list(pool.map(work, jobs))
 
 
