@@ -70,6 +70,12 @@ def test_a_first_stage_without_a_preview_trains_none(monkeypatch):
         preview.make_run(TrainConfig("preview", "demo-kl-f4", 1, 1))
 
 
+def test_a_first_stage_without_a_preview_is_no_start_of_one(monkeypatch):
+    monkeypatch.setattr(preview, "open_worlds", None)  # it is told before anything is drawn
+    with pytest.raises(TrainingError, match=r"^kl-f4 has no preview"):
+        preview.make_run(TrainConfig("preview", "demo-kl-f4", 1, 1, start_from="kl-f4"))
+
+
 def test_a_preview_is_a_file_beside_the_weights():
     about = load_preset("demo-kl-f4")
     assert about.preview_path == about.folder / "demo-kl-f4-preview.safetensors"

@@ -74,8 +74,9 @@ def make_run(config: TrainConfig) -> PreviewRun:
     """Load the training data, encode it and build the run.
 
     Raises:
-        TrainingError: If the preset names no file for a preview decoder.
+        TrainingError: If the preset, or the one to start from, names no file for a preview decoder.
     """
-    if load_preset(config.preset).preview_path is None:
-        raise TrainingError(f"{config.preset} has no preview: its YAML names the file as preview.")
+    for name in (config.preset, config.start_from):
+        if name is not None and load_preset(name).preview_path is None:
+            raise TrainingError(f"{name} has no preview: its YAML names the file as preview.")
     return PreviewRun(config, *open_worlds(config))
