@@ -150,6 +150,17 @@ def test_start_alike_takes_what_fits_and_leaves_new_inputs_at_zero(tmp_path):
         start_alike(model, tmp_path / "absent.safetensors", latent_channels=3)
 
 
+def test_a_start_from_weights_that_fit_nowhere_is_refused_and_others_are_counted(tmp_path, caplog):
+    path, model = tmp_path / "other.safetensors", nn.Linear(2, 2)
+    export_weights(path, {"bias": torch.ones(2), "other": torch.ones(2)}, {})
+    with caplog.at_level("INFO"):
+        assert start_alike(model, path) == 1
+    assert caplog.messages == [f"1 of 2 weights are taken from {path}"]
+    export_weights(path, {"other": torch.ones(2), "weight": torch.ones(3)}, {})
+    with pytest.raises(TrainingError, match=r"holds no weight of .* start_from must name a preset"):
+        start_alike(model, path)
+
+
 @pytest.mark.parametrize("weight", [7e4, float("nan")])
 def test_weights_that_float16_cannot_hold_take_no_ones_place(tmp_path, weight):
     path = tmp_path / "model.safetensors"

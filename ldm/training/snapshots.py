@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -20,6 +21,8 @@ from ldm.files import put_in_place
 
 CRITIC_WEIGHTS = PRESETS_DIR / "demo" / "critic.safetensors"
 FIRST_CONVOLUTION = "unet.input_blocks.0.0.weight"
+
+log = logging.getLogger(__name__)
 
 
 def save_snapshot(path: Path, state: Mapping[str, Any]) -> None:
@@ -87,10 +90,10 @@ def start_alike(
 
     Raises:
         CheckpointError: If the file cannot be read.
-        TrainingError: If the file is missing.
+        TrainingError: If the file is missing, or holds no weight that fits.
     """
-    tensors, taken = _exported(path), 0
-    for name, value in model.state_dict().items():
+    tensors, ours, taken = _exported(path), model.state_dict(), 0
+    for name, value in ours.items():
         stored = tensors.get(rename(name))
         if stored is None:
             continue
@@ -101,6 +104,12 @@ def start_alike(
             value.zero_()
             value[:, :latent_channels] = stored[:, :latent_channels]
             taken += 1
+    if not taken:  # the run would begin with random weights
+        raise TrainingError(
+            f"{path} holds no weight of the name and shape of one here; start_from must name a "
+            "preset that is built alike."
+        )
+    log.info("%d of %d weights are taken from %s", taken, len(ours), path)
     return taken
 
 
