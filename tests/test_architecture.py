@@ -34,7 +34,8 @@ MAY_IMPORT = {
     "inference": {"models"},
     "diffusion": set(),
     "checkpoints": set(),
-    "data": set(),
+    # a training picture is read as any of a person's files is
+    "data": {"images"},
     "canvas": {"diffusion.conditioning", "models", "inference"},
     "latent_diffusion": {"models", "diffusion"},
     # build is the one place where a preset becomes networks and the model that joins them; whether

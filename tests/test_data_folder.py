@@ -71,6 +71,23 @@ def test_the_middle_of_a_picture_upright_and_without_its_alpha(tmp_path):
     assert (read(Picture(tmp_path / "clear.png", "clear.png"), 4) == 255).all()
 
 
+def test_grey_of_16_bits_keeps_its_greys(tmp_path):
+    """Converted straight to RGB, all but the 256 darkest of its 65536 greys are white."""
+    for suffix in (".png", ".tif"):
+        path = (tmp_path / "deep").with_suffix(suffix)
+        Image.fromarray(np.full((8, 8), 100 * 257, np.uint16)).save(path)
+        assert (read(Picture(path, path.name), 4) == 100).all()
+
+
+def test_a_picture_of_32_bits_is_left_out_with_the_reason(tmp_path, caplog):
+    path = tmp_path / "a.tif"
+    Image.fromarray(np.full((8, 8), 0.5, np.float32)).save(path)
+    assert read(Picture(path, path.name), 4) is None
+    assert caplog.messages == [
+        f"left out: {path}: the picture has numbers of 32 bits (mode F); save it with 8 or 16."
+    ]
+
+
 def test_what_is_no_picture_is_left_out(tmp_path, png_of_size, caplog):
     save(tmp_path / "a.png", colour=(1, 2, 3))
     (tmp_path / "b.png").write_text("no picture")

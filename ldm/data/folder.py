@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from ldm.errors import TrainingError
+from ldm.errors import RequestError, TrainingError
+from ldm.images.files import flattened
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 MAX_CAPTIONS = 8  # captions of a picture
@@ -116,12 +117,12 @@ def read(picture: Picture, size: int) -> np.ndarray | None:
     try:
         with Image.open(picture.path) as image:
             image.draft("RGB", (size, size))
-            upright = ImageOps.exif_transpose(image)
-            if upright.has_transparency_data:  # transparent pixels may have any colour: use white
-                clear = upright.convert("RGBA")
-                upright = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear)
-            upright = upright.convert("RGB")
+            # transparent pixels may have any colour: use white
+            upright = flattened(ImageOps.exif_transpose(image), "white")
             square = ImageOps.fit(upright, (size, size), Image.Resampling.LANCZOS)
+    except RequestError as error:  # its values mean no known colours
+        log.warning("left out: %s: %s", picture.path, error)
+        return None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         log.warning("left out: %s is no picture that can be read (%s)", picture.path, error)
         return None
