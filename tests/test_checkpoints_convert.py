@@ -31,6 +31,12 @@ def test_the_same_weights_under_the_same_names(checkpoint, tmp_path):
     assert [p.name for p in out.parent.iterdir()] == ["model.safetensors"]
 
 
+def test_paths_may_be_text(checkpoint, tmp_path):
+    out = tmp_path / "model.safetensors"
+    assert convert(str(checkpoint), str(out)) == out
+    assert out.is_file()
+
+
 @pytest.mark.parametrize(
     ("weights", "bytes_"),
     [

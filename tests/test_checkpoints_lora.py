@@ -148,6 +148,14 @@ def test_text_weights_with_short_names_are_changed_too(base, matrices):
     assert OURS[WORDS].replace("text_model.", "") in changed
 
 
+def test_paths_may_be_text(base, matrices, tmp_path):
+    model, lora, out = (tmp_path / f"{name}.safetensors" for name in ("model", "lora", "out"))
+    save_file(base, model)
+    save_file(library(matrices), lora)
+    assert merge(str(model), str(lora), str(out)) == out
+    assert out.is_file()
+
+
 def test_a_strength_out_of_range_is_told(tmp_path):
     with pytest.raises(CheckpointError, match="strength must be -10 to 10, got 11"):
         merge(tmp_path / "a", tmp_path / "b", tmp_path / "c.safetensors", 11)

@@ -115,6 +115,12 @@ def test_a_class_is_a_folder_and_a_word_is_one_of_a_sentence(folder, models):
     assert load_preset("words", models).architecture.conditioner.vocab_size == len(words)
 
 
+def test_paths_may_be_text(folder, models):
+    path = create("mine", "demo-inpaint", str(folder), models_dir=str(models))
+    assert path == models / "mine" / "train.yaml"
+    assert load_config(path).data.pictures == folder.resolve()
+
+
 def test_the_command_line_tells_what_comes_next(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     flags = ["--like", "demo-inpaint", "--pictures", str(folder)]

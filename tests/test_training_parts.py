@@ -44,6 +44,7 @@ def test_config_reads_nested_values_and_keeps_defaults(tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text(REQUIRED + "data: {scenes: 7}\n")
     config = load_config(path)
+    assert load_config(str(path)) == config
     assert config.data.scenes == 7
     assert config.data.size == TrainConfig("critic", "x", 1, 1).data.size
 

@@ -78,7 +78,7 @@ def test_weights_that_are_there_are_written_over_only_if_told_to(tmp_path, monke
     assert began == []
     training_run.train(tmp_path / "run.yaml", replace=True)
     (tmp_path / "runs" / "run" / "snapshot.pt").touch()  # they are this run's own by now
-    training_run.train(tmp_path / "run.yaml", resume=True)
+    training_run.train(str(tmp_path / "run.yaml"), resume=True)
     assert len(began) == 2
 
 

@@ -20,7 +20,7 @@ MOST_TIMES = 4  # the size of a file's weights without sharing; inpainting files
 HEADER = "__metadata__"  # reserved name of the format, for facts about the file
 
 
-def convert(checkpoint: Path, out: Path) -> Path:
+def convert(checkpoint: str | Path, out: str | Path) -> Path:
     """Write every weight of a checkpoint, under its own name, as safetensors.
 
     Args:
@@ -34,6 +34,7 @@ def convert(checkpoint: Path, out: Path) -> Path:
         CheckpointError: If the checkpoint cannot be read, or `out` has another suffix, exists or
             cannot be written.
     """
+    checkpoint, out = Path(checkpoint), Path(out)
     check_new(out)
     return write_safetensors(read_checkpoint(checkpoint), out, checkpoint)
 

@@ -39,7 +39,7 @@ _CLIP = "text_model."
 _PROCESSOR = re.compile(r"\.processor(?=\.to_)")  # of attention, in diffusers' first files
 
 
-def merge(base: Path, lora: Path, out: Path, strength: float = 1.0) -> Path:
+def merge(base: str | Path, lora: str | Path, out: str | Path, strength: float = 1.0) -> Path:
     """Write a model's weights with a LoRA's changes added.
 
     Args:
@@ -55,6 +55,7 @@ def merge(base: Path, lora: Path, out: Path, strength: float = 1.0) -> Path:
         CheckpointError: If a file cannot be read or written, the LoRA is of another model or of
             another kind, or the strength is out of range.
     """
+    base, lora, out = Path(base), Path(lora), Path(out)
     if not -STRONGEST <= strength <= STRONGEST:
         raise CheckpointError(
             f"strength must be {-STRONGEST:g} to {STRONGEST:g}, got {strength:g}."

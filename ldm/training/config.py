@@ -148,7 +148,7 @@ def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
         raise TrainingError(f"{name} must be one of {', '.join(allowed)}, got {value!r}.")
 
 
-def load_config(path: Path, changes: Sequence[str] = ()) -> TrainConfig:
+def load_config(path: str | Path, changes: Sequence[str] = ()) -> TrainConfig:
     """Read a training configuration.
 
     Args:
@@ -160,6 +160,7 @@ def load_config(path: Path, changes: Sequence[str] = ()) -> TrainConfig:
         TrainingError: If the file is missing or not YAML, or has an unknown key or a wrong value,
             or a change is not written like that.
     """
+    path = Path(path)
     try:
         values = read_yaml(path)
         for change in changes:

@@ -60,10 +60,10 @@ LATENT_DIFFUSION = {
 def create(
     name: str,
     like: str,
-    pictures: Path,
+    pictures: str | Path,
     *,
     first_stage: str | None = None,
-    models_dir: Path = MODELS_DIR,
+    models_dir: str | Path = MODELS_DIR,
 ) -> Path:
     """Write the preset and the training configuration of a model for the user's pictures.
 
@@ -81,6 +81,7 @@ def create(
         LDMError: If the name is invalid or taken, `like` cannot be used, or the pictures do not
             suit the task.
     """
+    pictures, models_dir = Path(pictures), Path(models_dir)
     folder = models_dir / name
     _check_name(name, folder)
     about = load_preset(like, models_dir)

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 def train(
-    config_path: Path,
+    config_path: str | Path,
     changes: Sequence[str] = (),
     *,
     resume: bool = False,
