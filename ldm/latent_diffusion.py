@@ -331,6 +331,10 @@ class LatentDiffusion(nn.Module):
         """Return the smooth filling in an inpainting `concat`, as scaled latents (B, C, h, w)."""
         return self.scale_factor * concat[:, : self.latent_channels]
 
+    def mask_in(self, concat: Tensor) -> Tensor:
+        """Return the mask in the `concat` of `condition_hole`: (B, 1, h, w), 1 in the hole."""
+        return concat[:, :1] if self.grey_holes else (concat[:, -1:] + 1) / 2
+
     @torch.no_grad()
     def preview(self, latents: Tensor, most: int) -> Tensor:
         """Return a rough picture (B, 3, H, W), about [-1, 1], with sides of at most `most` px.

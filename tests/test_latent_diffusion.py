@@ -192,6 +192,7 @@ def test_the_hole_is_black_and_marked(units):
     expected = image[:, :, ::4, ::4].masked_fill(hole, -1)  # a code without the scale factor
     assert torch.equal(concat[:, :3], expected)
     assert torch.equal(concat[:, 3:], 2.0 * hole - 1)
+    assert torch.equal(about.mask_in(concat), hole.float())
     with pytest.raises(ValueError, match="0 and 1 only"):
         about.condition_hole(image, mask - 0.5)
 
@@ -203,6 +204,7 @@ def test_stable_diffusion_sees_a_grey_hole_behind_its_mask(units):
     concat = about.condition_hole(image, mask).concat
     hole = mask[:, :, ::4, ::4].bool()
     assert torch.equal(concat[:, :1], hole.float())
+    assert torch.equal(about.mask_in(concat), hole.float())
     assert torch.equal(concat[:, 1:], 0.25 * image[:, :, ::4, ::4].masked_fill(hole, 0))
     assert not about.centres_on_guess
 

@@ -28,7 +28,7 @@ from ldm.training.conditions import (
     cell_weights,
 )
 from ldm.training.config import DataConfig, LossConfig, TrainConfig
-from ldm.training.holes import AROUND_SHARE, holes_of, said_of
+from ldm.training.holes import AROUND_SHARE, KNOWN_WEIGHT, holes_of, said_of
 from ldm.training.pictures import NO_LABELS
 from ldm.training.world import World
 
@@ -235,20 +235,27 @@ def test_words_of_a_hole_in_an_own_picture_are_its_sentences():
     assert {said_of(own, 0, cells, rng) for _ in range(20)} == {"a", "b"}
 
 
-def test_holes_with_words_are_around_objects_and_lose_some_of_their_words(tmp_path, tiny_model):
+@pytest.mark.parametrize("grey", [False, True])  # as in Stable Diffusion: the mask comes first
+def test_holes_with_words_are_around_objects_and_lose_some_of_their_words(
+    tmp_path, tiny_model, grey
+):
     model = copy.copy(tiny_model)
-    model.conditioning = "hybrid"
+    model.conditioning, model.grey_holes = "hybrid", grey
     scenes = scenes_with_a_house(EXAMPLES)
     about = {"data": DataConfig(holes=2, folder=tmp_path, captions=3)}
     condition = holes_of(material(scenes, model, **about, loss=LossConfig(condition_dropout=0.3)))
     drawn = condition.draw(np.random.default_rng(0), np.arange(EXAMPLES).repeat(40))
     assert drawn.concat.shape == (len(drawn), 4, 16, 16)
     assert drawn.context.shape == (len(drawn), 16)
-    around = (drawn.concat[:, -1, 6:10, 6:10] == 1).all(-1).all(-1)
+    holes = drawn.concat[:, 0] == 1 if grey else drawn.concat[:, -1] == 1
+    weights = condition.weight(np.arange(EXAMPLES), drawn)
+    assert torch.equal(weights[:, 0] == 1, holes)
+    assert torch.allclose(weights[:, 0][~holes], torch.tensor(KNOWN_WEIGHT))
+    around = holes[:, 6:10, 6:10].all(-1).all(-1)
     assert around.float().mean() > AROUND_SHARE
     silent = (drawn.context == condition.empty).all(1).float().mean()
     assert 0.2 < silent < 0.4
-    whole = [said_of(scenes, 0, one[-1] > 0, np.random.default_rng(0)) for one in drawn.concat]
+    whole = [said_of(scenes, 0, hole, np.random.default_rng(0)) for hole in holes]
     named = torch.tensor([any(name in said for name, _ in NOUNS["house"]) for said in whole])
     assert (named[around]).all()
     assert len(condition.examples.inputs) == len(condition.examples.empty) == EXAMPLES

@@ -238,3 +238,13 @@ def test_a_resumed_run_goes_on_with_the_scale_it_began_with(make, world, tmp_pat
     del state["measured"]  # as before it was kept
     save_snapshot(folder / "snapshot.pt", state)
     train(make("demo-semantic"), first.config, folder, resume=True)
+
+
+def test_scaled_conditions_are_made_anew_at_the_scale_that_a_run_began_with(make, tmp_path):
+    run = make("demo-inpaint-words")
+    run.diffusion.grey_holes = True
+    began = 2 * run.diffusion.scale_factor
+    run.go_on_with({"scale_factor": began})
+    assert list(tmp_path.glob(f"worded-holes-grey-{began:.6g}-*.npy"))
+    weight = run.condition.weight(None, run.batch(np.random.default_rng(0), 2)[3])
+    assert weight.min() > 0

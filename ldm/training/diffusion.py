@@ -106,8 +106,8 @@ class DiffusionRun(Run):
         self.diffusion.scale_factor = 1.0 / float(latents.std())
         self.latents = latents * self.diffusion.scale_factor
         self.world = world
-        given = Material(config, self.preset, self.diffusion, world, held_out, weights)
-        self.condition = CONDITIONS[self.preset.task](given)
+        self.given = Material(config, self.preset, self.diffusion, world, held_out, weights)
+        self.condition = CONDITIONS[self.preset.task](self.given)
         if not goes_on:
             self.condition.start(self.model.conditioner)
 
@@ -122,6 +122,8 @@ class DiffusionRun(Run):
             log.info("going on with scale factor %.5g; the pictures now give %.5g", began, today)
             self.latents = self.latents * (began / today)
             self.diffusion.scale_factor = began
+            if self.diffusion.grey_holes:  # their conditions are scaled, too
+                self.condition = CONDITIONS[self.preset.task](self.given)
 
     def _start_from(self, relative: Preset) -> None:
         """Initialise from another trained preset, which may have other blocks per level."""

@@ -83,6 +83,8 @@ class EncodedHoles(Holes):
         about, key = given.config.data, given.world.key
         self.holes = about.holes
         kind = "smooth" if given.model.smooth_holes else "black"
+        if given.model.grey_holes:  # their latents are scaled
+            kind = f"grey-{given.model.scale_factor:.6g}"
         cache = about.folder / f"{self.name}-{kind}-{given.weights}-{key}-{self.holes}.npy"
         if not cache.exists():
             save_array(cache, self._encoded().half().numpy())
@@ -98,8 +100,8 @@ class EncodedHoles(Holes):
         return drawn
 
     def weight(self, rows: np.ndarray, drawn: Tensor) -> Tensor:
-        """Weights as in `Holes`, from the mask channel in [-1, 1]."""
-        return KNOWN_WEIGHT + (1 - KNOWN_WEIGHT) * (drawn[:, -1:] + 1) / 2
+        """Weights as in `Holes`, from the mask beside the latents."""
+        return KNOWN_WEIGHT + (1 - KNOWN_WEIGHT) * self.model.mask_in(drawn)
 
     def _encoded(self) -> Tensor:
         """Encode all pictures: (N * holes, C + 1, h, w), the holes of a picture in succession."""
@@ -130,9 +132,8 @@ class WordedHoles(EncodedHoles):
         self.wordings = given.config.data.captions
         self.empty = self.tokenizer([""])[0]
         rng, shown = np.random.default_rng(0), self.examples.inputs
-        texts = [
-            said_of(given.held_out, row, cells, rng) for row, cells in enumerate(shown[:, -1] > 0)
-        ]
+        cells = self._cells(shown)
+        texts = [said_of(given.held_out, row, hole, rng) for row, hole in enumerate(cells)]
         tokens = self.tokenizer(texts)
         self.examples = replace(
             self.examples,
@@ -169,8 +170,13 @@ class WordedHoles(EncodedHoles):
     def _wordings(self, index: int) -> Tensor:
         """Token ids (wordings, L) of one hole."""
         rng = np.random.default_rng([SPLITS["train"], index, 1])
-        about = index // self.holes, torch.from_numpy(self.encoded[index, -1] > 0)
+        (cells,) = self._cells(torch.from_numpy(self.encoded[[index]]))
+        about = index // self.holes, cells
         return self.tokenizer([said_of(self.world, *about, rng) for _ in range(self.wordings)])
+
+    def _cells(self, concat: Tensor) -> Tensor:
+        """Latent cells that are in the holes of encoded pictures: (B, h, w) bool."""
+        return self.model.mask_in(concat)[:, 0] > 0.5
 
 
 def said_of(world: World, row: int, cells: Tensor, rng: np.random.Generator) -> str:
