@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 
@@ -104,6 +105,51 @@ def test_a_first_stage_begins_with_the_weights_of_its_like(folder, models, like)
     assert load_preset("mine", models).first_stage_path == models / "eyes" / "model.safetensors"
 
 
+@pytest.fixture
+def whole(folder, models):
+    """A model of one's own that holds its first stage itself, as the published ones do."""
+    path = create("whole", "demo-upscale-bicubic", folder, models_dir=models)
+    preset = path.with_name("preset.yaml")
+    values = yaml.safe_load(preset.read_text())
+    eyes = yaml.safe_load(registry.preset_file("demo-vq-f4").read_text())
+    values["architecture"]["first_stage"] = eyes["architecture"]["first_stage"]
+    preset.write_text(yaml.safe_dump(values))
+    return path
+
+
+def test_a_first_stage_in_the_weights_of_its_like_is_in_its_own_as_well(
+    folder, models, whole, tmp_path
+):
+    two_steps(whole, diffusion.make_run)
+    two_steps(create("mine", "whole", folder, models_dir=models), diffusion.make_run)
+    ours = read_checkpoint(models / "mine" / "model.safetensors")
+    theirs = read_checkpoint(load_preset("demo-vq-f4").weight_path)
+    kept = {name: tensor for name, tensor in ours.items() if name.startswith("first_stage_model.")}
+    assert len(kept) == len(theirs)
+    assert all(torch.equal(kept[f"first_stage_model.{name}"], theirs[name]) for name in theirs)
+    *_, result = Studio(out_dir=tmp_path / "out", device="cpu").run(REQUESTS["demo-upscale-bsr"]())
+    assert result.images[0].std() > 0
+    # and the model goes on from its own file
+    again = dataclasses.replace(load_config(models / "mine" / "train.yaml"), start_from="mine")
+    assert diffusion.make_run(again).preset.holds_first_stage
+
+
+def test_no_model_is_trained_on_a_random_first_stage(folder, models, whole):
+    config = load_config(whole)
+    with pytest.raises(TrainingError, match="whole names no preset of a first stage, .*start_from"):
+        diffusion.make_run(dataclasses.replace(config, start_from=None))
+    for like, says in (
+        ("whole", f"python -m ldm train {whole}, or name another one with --first-stage"),
+        ("inpainting-big", "python -m ldm download inpainting-big, or name"),
+    ):
+        with pytest.raises(TrainingError, match=f"{like} holds its first stage in .* {says}"):
+            create("mine", like, folder, models_dir=models)
+    assert not (models / "mine").exists()
+    path = create("mine", "whole", folder, first_stage="demo-vq-f4", models_dir=models)
+    assert not load_preset("mine", models).holds_first_stage
+    assert diffusion.make_run(load_config(path)).preset.name == "mine"
+
+
 def test_a_class_is_a_folder_and_a_word_is_one_of_a_sentence(folder, models):
     create("kinds", "demo-class-conditional", folder, models_dir=models)
     kinds = load_preset("kinds", models)
@@ -163,7 +209,7 @@ def test_a_name_that_begins_or_ends_like_a_device_is_one(folder, models, name):
     assert create(name, "demo-inpaint", folder, models_dir=models).is_file()
 
 
-@pytest.mark.parametrize("other", ["demo-inpaint", "vq-f8", "none"])
+@pytest.mark.parametrize("other", ["demo-inpaint", "vq-f8", "celeba256", "none"])
 def test_a_first_stage_that_does_not_go_with_it_leaves_nothing_behind(folder, models, other):
     with pytest.raises(PresetError):
         create("mine", "demo-upscale-bicubic", folder, first_stage=other, models_dir=models)

@@ -167,6 +167,8 @@ def _resolve_first_stage(
     architecture["first_stage"] = other
     values["first_stage_preset"] = name
     first_stage = _load(files[name], models_dir, presets_dir)
+    if first_stage.task != "first-stage":
+        raise PresetError(f"{path}: {name} does {first_stage.task} and is no first stage.")
     values["first_stage_path"] = first_stage.weight_path
     values["preview_path"] = first_stage.preview_path
 

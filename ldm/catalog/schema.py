@@ -270,6 +270,12 @@ class Preset:
         return (self.weight_path, *([self.first_stage_path] if self.first_stage_path else []))
 
     @property
+    def holds_first_stage(self) -> bool:
+        """Whether its own weight file holds the networks of a first stage."""
+        about = self.architecture.first_stage
+        return self.first_stage_path is None and about is not None and about.kind != "identity"
+
+    @property
     def is_on_disk(self) -> bool:
         """Whether every weight file exists."""
         return all(is_there(path) for path in self.weight_paths)

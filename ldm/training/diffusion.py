@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from ldm.catalog.build import build_model
 from ldm.catalog.registry import load_preset
 from ldm.catalog.schema import Preset
+from ldm.checkpoints.apply import load_first_stage
+from ldm.checkpoints.keymaps import FIRST_STAGE, to_published_names
 from ldm.checkpoints.parts import MAX_PART_BYTES
 from ldm.diffusion import noise as noises
 from ldm.diffusion.conditioning import Conditioning
@@ -91,8 +93,7 @@ class DiffusionRun(Run):
                 f"with data.pictures {', '.join(t for t in CONDITIONS if t not in LABELLED)} work."
             )
         self.diffusion = build_model(self.preset, "cpu")
-        if self.preset.first_stage_path is not None:  # else the latents are the pixels
-            start_equal(self.diffusion.first_stage, self.preset.first_stage_path)
+        self._start_first_stage()
         self.diffusion.to(PartialState().device)
         self.model = Denoiser(self.diffusion).train()
         goes_on = config.start_from == config.preset
@@ -110,6 +111,22 @@ class DiffusionRun(Run):
         self.condition = CONDITIONS[self.preset.task](self.given)
         if not goes_on:
             self.condition.start(self.model.conditioner)
+
+    def _start_first_stage(self) -> None:
+        """Load the first stage, which is not trained: its own preset's, or that of `start_from`."""
+        first_stage = self.diffusion.first_stage
+        if self.preset.first_stage_path is not None:
+            start_equal(first_stage, self.preset.first_stage_path)
+        elif self.preset.holds_first_stage:
+            if self.config.start_from is None:
+                raise TrainingError(
+                    f"{self.preset.name} names no preset of a first stage, and is not trained on a "
+                    "random one; give start_from a model with the same one, or take --first-stage "
+                    "of python -m ldm new."
+                )
+            relative = load_preset(self.config.start_from)
+            path = relative.first_stage_path or relative.weight_path
+            load_first_stage(first_stage, path, dtype=torch.float32)
 
     def measured(self) -> dict[str, float]:
         """The scale factor of the latents."""
@@ -222,8 +239,14 @@ class DiffusionRun(Run):
         )
 
     def export(self, model: nn.Module, step: int) -> None:
-        """Write UNet, conditioner and scale factor under the published key names."""
+        """Write UNet, conditioner and scale factor under the published key names.
+
+        So is a first stage that no other file holds.
+        """
         tensors = {published_name(name): value for name, value in model.state_dict().items()}
+        if self.preset.holds_first_stage:
+            kept = self.diffusion.first_stage.state_dict()
+            tensors |= to_published_names({FIRST_STAGE + key: kept[key] for key in kept})
         tensors["scale_factor"] = torch.tensor(self.diffusion.scale_factor)
         largest = sys.maxsize if self.preset.is_own else MAX_PART_BYTES
         export_weights(self.preset.weight_path, tensors, {"step": str(step)}, largest)

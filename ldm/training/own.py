@@ -71,7 +71,8 @@ def create(
         name: Name of the new model.
         like: The preset that gives task, architecture and, if they are on disk, initial weights.
         pictures: The folder of pictures, see `ldm.data.folder`.
-        first_stage: A preset whose first stage is used instead of that of `like`.
+        first_stage: A preset whose first stage is used instead of that of `like`, which has to be
+            on disk if it is in the weights of `like` itself: it is taken from there.
         models_dir: The folder in which the model's folder is created.
 
     Returns:
@@ -91,6 +92,8 @@ def create(
         )
     if about.is_own and not (about.folder / OWN_NAME).is_file():
         raise TrainingError(f"{like} has no {OWN_NAME}; --like takes a preset that has one.")
+    if about.task != "first-stage" and first_stage is None:
+        _check_first_stage(about)
     found = folders.pictures_in(pictures)
     _check_text("the path of the pictures", str(pictures.resolve()))
     values = _preset_values(name, about, found, first_stage)
@@ -123,6 +126,15 @@ def _check_name(name: str, folder: Path) -> None:
         )
     if preset_file(name) is not None or folder.exists():
         raise TrainingError(f"there is a model {name!r} already; take another name.")
+
+
+def _check_first_stage(like: Preset) -> None:
+    """Refuse a model whose first stage would have random weights, which are never trained."""
+    if like.holds_first_stage and not like.is_on_disk:
+        raise TrainingError(
+            f"{like.name} holds its first stage in weights that are not on disk; get them with "
+            f"{like.how_to_get}, or name another one with --first-stage."
+        )
 
 
 def _check_text(what: str, text: str) -> None:
