@@ -308,8 +308,9 @@ class LatentDiffusion(nn.Module):
             eps, (B, C, h, w), whatever the network itself predicts.
 
         Raises:
-            ValueError: If the batches differ.
+            ValueError: If the batches differ, or a time step is not of the schedule.
         """
+        self.schedule.check(t)
         if len(cond) not in (0, len(x_t)):
             raise ValueError(f"{len(cond)} conditions do not go with {len(x_t)} pictures")
         t = torch.as_tensor(t, device=x_t.device).expand(len(x_t))

@@ -82,6 +82,19 @@ def test_one_time_step_is_for_all_pictures(schedule):
     assert float(schedule.snr(10)) == float(schedule.snr(t)[0])
 
 
+@pytest.mark.parametrize("t", [-1, 1000, torch.tensor([5, -1]), torch.tensor([1000, 5])], ids=str)
+def test_time_steps_outside_of_the_schedule_are_an_error(t):
+    """A negative one would be counted from the end of the tables."""
+    schedule, x = KINDS["linear"], torch.ones(2, 1)
+    says = r"time steps must be in 0\.\.999, got (-1|1000)$"
+    with pytest.raises(ValueError, match=says):
+        schedule.snr(t)
+    for of_x in (schedule.q_sample, schedule.recentred, schedule.predict_x0, schedule.velocity):
+        with pytest.raises(ValueError, match=says):
+            of_x(x, t, x)
+    assert schedule.snr(torch.tensor([], dtype=torch.int64)).shape == (0,)
+
+
 def test_posterior_is_bayes_rule():
     """q(x_s | x_t, x0) from the two Gaussians q(x_s | x0) and q(x_t | x_s)."""
     schedule, t = KINDS["scaled_linear"], 400

@@ -168,6 +168,12 @@ def test_batches_that_do_not_fit_are_an_error():
         about.denoise(x, 3, Conditioning(context=normal(2, 5, 8)))
 
 
+@pytest.mark.parametrize("t", [-5, 1000, torch.tensor([-5])], ids=str)
+def test_time_steps_outside_of_the_schedule_are_an_error(t):
+    with pytest.raises(ValueError, match=r"time steps must be in 0\.\.999, got"):
+        model().denoise(normal(1, 3, 4, 4), t, Conditioning())
+
+
 def test_one_sentence_is_not_its_letters():
     about = model(conditioning="crossattn", tokenizer=lambda texts: torch.zeros(len(texts), 3))
     with pytest.raises(TypeError, match="sentences must be a list, got 'a lake'"):

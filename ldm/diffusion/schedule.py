@@ -95,8 +95,30 @@ class NoiseSchedule:
     def _posterior_variance64(self) -> Tensor:
         return self.betas64 * (1 - self._before64) / (1 - self._cumprod64)
 
+    def check(self, t: Tensor | int) -> None:
+        """Check time steps: from the end of the tables a negative one would read another's level.
+
+        Those on a device are not looked at, which would wait for it.
+
+        Raises:
+            ValueError: If one is not in 0..T - 1.
+        """
+        if isinstance(t, int):
+            least = most = t
+        elif (t := torch.as_tensor(t)).device.type == "cpu" and t.numel():
+            least, most = (int(bound) for bound in t.aminmax())
+        else:
+            return
+        if least < 0 or most >= self.length:
+            wrong = least if least < 0 else most
+            raise ValueError(f"time steps must be in 0..{self.length - 1}, got {wrong}")
+
     def snr(self, t: Tensor | int) -> Tensor:
-        """Signal-to-noise ratio alpha-bar_t / (1 - alpha-bar_t), in the shape of t."""
+        """Signal-to-noise ratio alpha-bar_t / (1 - alpha-bar_t), in the shape of t.
+
+        Here and below, a time step outside of the schedule is a ValueError, see `check`.
+        """
+        self.check(t)
         level = self._level(torch.as_tensor(t))
         return level / (1 - level)
 
@@ -141,6 +163,7 @@ class NoiseSchedule:
 
     def _scales(self, t: Tensor | int, like: Tensor) -> tuple[Tensor, Tensor]:
         """sqrt(alpha-bar_t) and sqrt(1 - alpha-bar_t), (B, 1, 1, 1), in the type of `like`."""
+        self.check(t)
         at = torch.as_tensor(t, device=like.device)
         level = self._level(at).view(-1, *[1] * (like.ndim - 1))
         return level.sqrt().to(like.dtype), (1 - level).sqrt().to(like.dtype)
