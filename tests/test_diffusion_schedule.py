@@ -42,6 +42,38 @@ def test_cosine_follows_its_curve_up_to_the_bound():
     assert float(schedule.betas[-1]) == pytest.approx(0.999)
 
 
+@pytest.mark.parametrize(
+    ("kind", "about", "says"),
+    [
+        ("linear", (0.5, 2.0, 10), "between 0 and 1, got 0.5 to 2"),
+        ("linear", (0.0, 0.5, 10), "between 0 and 1, got 0 to 0.5"),
+        ("linear", (math.nan, 0.5, 10), "between 0 and 1, got nan"),
+        ("scaled_linear", (-0.1, 0.5, 10), "between 0 and 1, got -0.1 to 0.5"),
+        ("scaled_linear", (0.1, 1.0, 10), "between 0 and 1, got 0.1 to 1"),
+        ("cosine", (10, -0.5), "between 0 and 1, got"),
+        ("linear", (0.1, 0.2, 0), "at least 1 time step, got 0"),
+        ("scaled_linear", (0.1, 0.2, -3), "at least 1 time step, got -3"),
+        ("cosine", (0,), "at least 1 time step, got 0"),
+    ],
+)
+def test_what_is_no_schedule_is_an_error(kind, about, says):
+    """With beta of 1 or more nothing, or less than that, would be left of the picture."""
+    with pytest.raises(ValueError, match=says):
+        getattr(NoiseSchedule, kind)(*about)
+
+
+@pytest.mark.parametrize("shape", [(0,), (), (2, 3)], ids=str)
+def test_betas_are_one_row(shape):
+    with pytest.raises(ValueError, match=r"betas must be \(T,\), T at least 1, got shape"):
+        NoiseSchedule(torch.full(shape, 0.1))
+
+
+def test_a_schedule_may_have_one_time_step():
+    for schedule in (NoiseSchedule.linear(0.5, 0.5, 1), NoiseSchedule.cosine(1)):
+        assert schedule.length == 1
+        assert 0 < float(schedule.alphas_cumprod[0]) < 1
+
+
 @pytest.mark.parametrize("schedule", KINDS.values(), ids=KINDS)
 def test_every_prediction_leads_back(schedule):
     generator = torch.Generator().manual_seed(0)

@@ -19,7 +19,10 @@ class NoiseSchedule:
     """The variances beta_t of the forward process, t = 0 .. T - 1, and what follows from them.
 
     Args:
-        betas64: beta_t, (T,) float64.
+        betas64: beta_t, (T,) float64, T at least 1, each between 0 and 1.
+
+    Raises:
+        ValueError: If they are none of this.
     """
 
     betas64: Tensor
@@ -27,20 +30,45 @@ class NoiseSchedule:
         default_factory=dict, init=False, repr=False, compare=False
     )
 
+    def __post_init__(self) -> None:
+        betas = self.betas64
+        if betas.ndim != 1 or not len(betas):
+            raise ValueError(f"betas must be (T,), T at least 1, got shape {tuple(betas.shape)}")
+        if not ((betas > 0) & (betas < 1)).all():  # nan is neither
+            least, most = (float(bound) for bound in betas.aminmax())
+            raise ValueError(f"betas must lie between 0 and 1, got {least:g} to {most:g}")
+
     @classmethod
     def linear(cls, start: float, end: float, length: int) -> NoiseSchedule:
-        """beta_t linear in t (DDPM Sec. 4)."""
+        """beta_t linear in t (DDPM Sec. 4).
+
+        Raises:
+            ValueError: If `start` or `end` is not between 0 and 1, or `length` is less than 1.
+        """
+        _check_length(length)
         return cls(torch.linspace(start, end, length, dtype=torch.float64))
 
     @classmethod
     def scaled_linear(cls, start: float, end: float, length: int) -> NoiseSchedule:
-        """sqrt(beta_t) linear in t; the published latent diffusion models call this linear."""
+        """sqrt(beta_t) linear in t; the published latent diffusion models call this linear.
+
+        Raises:
+            ValueError: If `start` or `end` is not between 0 and 1, or `length` is less than 1.
+        """
+        _check_length(length)
+        if min(start, end) < 0:  # they have no root
+            raise ValueError(f"betas must lie between 0 and 1, got {start:g} to {end:g}")
         roots = torch.linspace(math.sqrt(start), math.sqrt(end), length, dtype=torch.float64)
         return cls(roots.square())
 
     @classmethod
     def cosine(cls, length: int, offset: float = 0.008) -> NoiseSchedule:
-        """Squared-cosine alphas_cumprod (Nichol & Dhariwal 2021, Eq. 17), beta at most 0.999."""
+        """Squared-cosine alphas_cumprod (Nichol & Dhariwal 2021, Eq. 17), beta at most 0.999.
+
+        Raises:
+            ValueError: If `length` is less than 1, or noise does not grow with this `offset`.
+        """
+        _check_length(length)
         t = torch.arange(length + 1, dtype=torch.float64) / length
         level = torch.cos((t + offset) / (1 + offset) * math.pi / 2).square()
         return cls((1 - level[1:] / level[:-1]).clamp(max=0.999))
@@ -167,3 +195,8 @@ class NoiseSchedule:
         at = torch.as_tensor(t, device=like.device)
         level = self._level(at).view(-1, *[1] * (like.ndim - 1))
         return level.sqrt().to(like.dtype), (1 - level).sqrt().to(like.dtype)
+
+
+def _check_length(length: int) -> None:
+    if length < 1:
+        raise ValueError(f"a schedule must have at least 1 time step, got {length}")
