@@ -92,7 +92,14 @@ def test_even_messages_come_close_to_all_of_them(x0):
             even_messages(SCHEDULE, number)
 
 
-@pytest.mark.parametrize("timesteps", [(1000, 1), (5, 5), (1, 2), (3, -1)])
+@pytest.mark.parametrize("timesteps", [(), (1000, 1), (5, 5), (1, 2), (3, -1)])
 def test_time_steps_fall_within_the_schedule(x0, timesteps):
-    with pytest.raises(ValueError, match="must fall"):
+    with pytest.raises(ValueError, match="must fall within 999..0, got"):
         list(progressive_coding(exact_eps, x0, SCHEDULE, timesteps=timesteps, noise=lambda _: x0))
+
+
+def test_time_steps_may_be_a_tensor(x0):
+    want = coded(x0, timesteps=[900, 500, 1])
+    got = coded(x0, timesteps=tuple(torch.tensor([900, 500, 1])))
+    assert [(type(one.t), one.t) for one in got] == [(int, 900), (int, 500), (int, 1)]
+    assert all(torch.equal(a.nats, b.nats) for a, b in zip(want, got, strict=True))

@@ -52,6 +52,11 @@ def test_more_predictions_per_step_come_closer(picture):
     assert errors[2] < errors[1] / 3
 
 
+def test_a_step_takes_one_prediction_or_more(picture):
+    with pytest.raises(ValueError, match="evaluations must be 1 or more, got 0"):
+        next(ddim_inversion(exact_eps, picture, SCHEDULE, timesteps=[500, 1], evaluations=0))
+
+
 def test_every_step_undoes_the_samplers(picture):
     """With one prediction for both, whatever it is, the way back is exact."""
     timesteps = ddim_timesteps(7, SCHEDULE.length)

@@ -1,15 +1,19 @@
 """Which time steps are visited: the published ones, and what takes their place with few steps."""
 
 import json
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from ldm.diffusion.noise import batch_noise
 from ldm.diffusion.samplers import SAMPLERS
 from ldm.diffusion.timesteps import (
     ddim_timesteps,
     ddpm_timesteps,
+    falling,
     last_timesteps,
     published_timesteps,
     solver_timesteps,
@@ -82,6 +86,28 @@ def test_a_picture_to_start_from_is_noised_as_much_as_was_asked_for(sampler):
         assert last_timesteps(sampler, steps, 1, 0.1, 1000)[0] == 99
     assert last_timesteps(sampler, 50, 15, 0.3, 1000) == timesteps_of(sampler, 50, 1000)[-15:]
     assert last_timesteps(sampler, 2, 2, 1.0, 2) == [1, 0]
+
+
+@pytest.mark.parametrize("kind", [tuple, np.array, torch.tensor])
+def test_a_grid_may_be_of_any_kind(kind):
+    grid = falling(kind([901, 501, 1]), 1000)
+    assert grid == [901, 501, 1]
+    assert all(type(t) is int for t in grid)
+    for wrong in ([], [1000, 1], [5, 5], [1, 2], [3, -1]):
+        with pytest.raises(ValueError, match=re.escape(f"must fall within 999..0, got {wrong}")):
+            falling(kind(wrong), 1000)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_samplers_take_any_kind_of_grid(name):
+    noise = lambda _: torch.zeros(1, 1, 1)  # noqa: E731
+    paths = [
+        list(SAMPLERS[name](exact_eps, x_of_one(), SCHEDULE, timesteps=grid, noise=noise))
+        for grid in ([901, 501, 1], torch.tensor([901, 501, 1]), np.array([901, 501, 1]))
+    ]
+    for path in paths:
+        assert [(type(step.t), step.t) for step in path] == [(int, t) for t in (901, 501, 1)]
+        assert torch.equal(path[-1].x_t, paths[0][-1].x_t)
 
 
 @pytest.mark.parametrize(

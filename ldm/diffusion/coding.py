@@ -7,7 +7,6 @@ the model's (DDPM Sec. 4.3, Algorithms 3 and 4).
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from ldm.diffusion.guidance import Eps
 from ldm.diffusion.schedule import NoiseSchedule
+from ldm.diffusion.timesteps import falling
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,9 @@ def progressive_coding(
         What is known after each message.
 
     Raises:
-        ValueError: If `timesteps` do not fall within the schedule.
+        ValueError: If there are no `timesteps`, or they do not fall within the schedule.
     """
-    if any(t <= s for t, s in itertools.pairwise([schedule.length, *timesteps, -1])):
-        raise ValueError(f"time steps must fall from below {schedule.length} to 0, got {timesteps}")
+    timesteps = falling(timesteps, schedule.length)
     snr = _snr(schedule)
     nats = _prior(x0.cpu().double(), float(schedule.alphas_cumprod[timesteps[0]]))
     for index, t in enumerate(timesteps):

@@ -42,8 +42,10 @@ def ddim_inversion(
         A Step after every update, the last with x_t at timesteps[0].
 
     Raises:
-        ValueError: If `timesteps` do not fall within the schedule.
+        ValueError: If `timesteps` do not fall within the schedule, or there are no `evaluations`.
     """
+    if evaluations < 1:
+        raise ValueError(f"evaluations must be 1 or more, got {evaluations}")
     x = x0
     updates = list(intervals(schedule, len(timesteps), timesteps))[::-1]
     for index, step in enumerate(updates):

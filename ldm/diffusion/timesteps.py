@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+import operator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -182,10 +183,13 @@ def intervals(
 
     The published DDIM and PLMS samplers end at alpha-bar_0, not at 1. A last step at t = 0 always
     ends at 1.
+
+    Raises:
+        ValueError: If steps or timesteps are out of range, or timesteps do not fall.
     """
     if timesteps is None:
         timesteps = ddim_timesteps(steps, schedule.length)
-    _check_falling(timesteps, schedule.length)
+    timesteps = falling(timesteps, schedule.length)
     a = schedule.alphas_cumprod.tolist()
     ends = [a[s] for s in timesteps[1:]] + [a[0] if a_end is None else a_end]
     for index, (t, a_s) in enumerate(zip(timesteps, ends, strict=True)):
@@ -198,7 +202,15 @@ def _check_steps(steps: int, length: int) -> None:
         raise ValueError(f"steps must be in 1..{length}, got {steps}")
 
 
-def _check_falling(timesteps: Sequence[int], length: int) -> None:
-    falls = all(s < t for t, s in itertools.pairwise(timesteps))
-    if not timesteps or not falls or timesteps[0] >= length or timesteps[-1] < 0:
-        raise ValueError(f"timesteps must fall within {length - 1}..0, got {list(timesteps)}")
+def falling(timesteps: Iterable[int], length: int) -> list[int]:
+    """Return a grid of time steps, which may be a tensor or an array, as a list.
+
+    Raises:
+        ValueError: If there are none, or they do not fall within the schedule.
+        TypeError: If they are no whole numbers.
+    """
+    grid = [*map(operator.index, timesteps)]
+    falls = all(s < t for t, s in itertools.pairwise(grid))
+    if not grid or not falls or grid[0] >= length or grid[-1] < 0:
+        raise ValueError(f"timesteps must fall within {length - 1}..0, got {grid}")
+    return grid
