@@ -1,3 +1,4 @@
+import re
 from functools import partial
 
 import numpy as np
@@ -29,6 +30,21 @@ def test_tensor_convention_is_rgb_nchw_minus_one_to_one():
     tensor = to_tensor([image])
     assert tensor.shape == (1, 3, 2, 3)
     assert tensor[0, :, 0, 2].tolist() == [1, -1, -1]
+
+
+@pytest.mark.parametrize(
+    ("array", "got"),
+    [
+        (np.ones((2, 3, 3), np.float32), "float32 of shape (2, 3, 3)"),
+        (np.zeros((2, 3, 3), int), "int64 of shape (2, 3, 3)"),
+        (np.zeros((2, 3), np.uint8), "uint8 of shape (2, 3)"),
+        (np.zeros((2, 3, 4), np.uint8), "uint8 of shape (2, 3, 4)"),
+    ],
+)
+def test_only_pixels_become_a_tensor(array, got):
+    """Of floats from 0 to 1 it was a black picture."""
+    with pytest.raises(TypeError, match=re.escape(f"must be (H, W, 3) uint8, got {got}")):
+        to_tensor([array])
 
 
 def test_to_arrays_clamps_and_rounds():

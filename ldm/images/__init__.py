@@ -281,10 +281,20 @@ def cropped_to(array: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def to_tensor(arrays: Sequence[np.ndarray]) -> Tensor:
-    """Convert B arrays (H, W, 3) uint8 of one size to (B, 3, H, W) float32 in [-1, 1]."""
+    """Convert B arrays (H, W, 3) uint8 of one size to (B, 3, H, W) float32 in [-1, 1].
+
+    Raises:
+        TypeError: If they are of another type or shape; 0 to 1 would be a black picture.
+        ValueError: If there are none, or of several sizes.
+    """
     import torch  # noqa: PLC0415  (the page opens pictures without it)
 
-    pixels = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
+    stacked = np.stack(arrays)
+    if stacked.dtype != np.uint8 or stacked.ndim != 4 or stacked.shape[3] != 3:
+        raise TypeError(
+            f"pictures must be (H, W, 3) uint8, got {stacked.dtype} of shape {stacked.shape[1:]}"
+        )
+    pixels = torch.from_numpy(stacked).permute(0, 3, 1, 2)
     return pixels.float() / 127.5 - 1
 
 
