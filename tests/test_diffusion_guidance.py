@@ -55,6 +55,14 @@ def test_a_scale_of_one_skips_the_unconditional_half():
     assert torch.allclose(near, eps, atol=1e-5)
 
 
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_both_conditions_are_for_the_same_pictures(scale):
+    """Halves of three would have gone to the wrong pictures."""
+    one = tokens(2.0, batch=1)
+    with pytest.raises(ValueError, match="cond and uncond must be as many, got 2 and 1"):
+        classifier_free(make_denoise([]), tokens(5.0), one, scale)
+
+
 @pytest.mark.parametrize("prediction", ["eps", "v", "x0"])
 def test_every_prediction_becomes_the_same_noise(prediction):
     generator = torch.Generator().manual_seed(0)

@@ -36,7 +36,12 @@ def classifier_free(
 
     Returns:
         (x_t (B, C, h, w), t (B,)) -> eps.
+
+    Raises:
+        ValueError: If the two are not for the same number of pictures.
     """
+    if len(cond) != len(uncond):
+        raise ValueError(f"cond and uncond must be as many, got {len(cond)} and {len(uncond)}")
     if scale == 1:
         return conditioned(denoise, cond)
     both = replace(uncond.cat(cond), copies=2, concat_is_shared=uncond.shares_concat(cond))
