@@ -213,12 +213,16 @@ class LatentDiffusion(nn.Module):
 
         Args:
             inputs: Sentences, layouts or their token ids, class ids, one-hot label maps, pictures.
+                None for a model without conditions, and only for it.
 
         Raises:
             TypeError: If the inputs are no tensor and the model has no tokenizer, or one sentence
-                and not a list.
+                and not a list, or anything for a model without conditions.
         """
         if self.conditioning == "none":
+            if inputs is not None:
+                given = type(inputs).__name__
+                raise TypeError(f"this model has no conditions: inputs must be None, got {given}")
             return Conditioning()
         if isinstance(inputs, str):  # which is a list of letters, too
             raise TypeError(f"sentences must be a list, got {inputs!r:.80}")

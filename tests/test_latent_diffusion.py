@@ -105,7 +105,15 @@ def test_conditions():
     assert by_class.concat is None
     picture = normal(1, 3, 2, 2)
     assert torch.equal(model(conditioning="concat").condition(picture).concat, picture)
-    assert model().condition("anything") == Conditioning()
+    assert model().condition(None) == Conditioning()
+
+
+@pytest.mark.parametrize("inputs", ["anything", ["a lake"], torch.tensor([3])], ids=str)
+def test_a_model_without_conditions_takes_none(inputs):
+    """It made any picture, whatever was asked for."""
+    says = f"has no conditions: inputs must be None, got {type(inputs).__name__}"
+    with pytest.raises(TypeError, match=says):
+        model().condition(inputs)
 
 
 @torch.no_grad()
