@@ -1,6 +1,7 @@
 import itertools
 import re
 import threading
+import weakref
 from dataclasses import replace
 from datetime import datetime
 
@@ -84,6 +85,26 @@ def test_a_request_can_be_waited_for(tiny_studio):
     assert tiny_studio.make(REQUEST).paths[0].exists()
     with pytest.raises(RequestError, match="only a request can be run, got 'a lake'"):
         tiny_studio.make("a lake")
+
+
+def test_while_a_request_is_waited_for_its_previews_are_let_go(tiny_studio, monkeypatch):
+    class Preview:
+        """What can be watched, as an array cannot."""
+
+    alive, counts = weakref.WeakSet(), []
+
+    def run(request):
+        for step in range(6):
+            event = Progress("sampling", step, preview=Preview())
+            alive.add(event.preview)
+            yield event
+            del event
+            counts.append(len(alive))
+        yield Result((request,), ())
+
+    monkeypatch.setattr(tiny_studio, "run", run)
+    assert tiny_studio.make(REQUEST).requests == (REQUEST,)
+    assert counts == [1] * 6
 
 
 def test_given_fields_are_kept():

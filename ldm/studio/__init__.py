@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -112,7 +113,7 @@ class Studio:
 
     def make(self, request: Any) -> Result:
         """Run a request to its end and return its result, which has the `images` and `paths`."""
-        *_, result = self.run(request)
+        (result,) = deque(self.run(request), maxlen=1)  # earlier events hold previews
         return result
 
     def check(self, request: Any) -> None:
