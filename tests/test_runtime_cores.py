@@ -120,10 +120,19 @@ def test_a_machine_that_others_keep_busy_leaves_one_thread():
     [("200000 100000", 2), ("150000 100000\n", 2), ("10000 100000", 1), ("max 100000", 2**16)],
 )
 def test_a_containers_limit(tmp_path, text, processors):
-    path = tmp_path / "cpu.max"
-    path.write_text(text)
-    assert quota(path) == processors
+    (tmp_path / "cpu.max").write_text(text)
+    assert quota(tmp_path) == processors
+
+
+@pytest.mark.parametrize(
+    ("share", "processors"), [(200000, 2), (150000, 2), (10000, 1), (-1, 2**16)]
+)
+def test_a_containers_limit_in_the_first_version(tmp_path, share, processors):
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu/cpu.cfs_quota_us").write_text(f"{share}\n")
+    (tmp_path / "cpu/cpu.cfs_period_us").write_text("100000\n")
+    assert quota(tmp_path) == processors
 
 
 def test_without_a_container_nothing_limits(tmp_path):
-    assert quota(tmp_path / "cpu.max") > 1000
+    assert quota(tmp_path) > 1000

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -21,7 +21,7 @@ import torch
 
 WINDOW = 0.25  # shortest interval between readings in seconds; the system counts in hundredths
 STALE = 2.0  # seconds: the average over a longer interval says nothing about the present load
-QUOTA = Path("/sys/fs/cgroup/cpu.max")  # a container's limit: "200000 100000" is 2 processors
+CGROUP = Path("/sys/fs/cgroup")  # what a container may use
 Event = TypeVar("Event")
 
 
@@ -101,10 +101,14 @@ class Cores:
                 torch.set_num_threads(self.threads())
 
 
-def quota(path: Path = QUOTA) -> int:
+def quota(folder: Path = CGROUP) -> int:
     """Return the processors that the container may use; a large number if there is no limit."""
-    try:
-        share, period = path.read_text().split()
-        return max(1, math.ceil(int(share) / int(period)))
-    except (OSError, ValueError):  # no container, or "max"
-        return 2**16
+    for names in (
+        ("cpu.max",),  # "200000 100000" is 2 processors
+        ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"),  # cgroup version 1
+    ):
+        with suppress(OSError, ValueError):  # no such file, or "max"
+            share, period = map(int, " ".join((folder / n).read_text() for n in names).split())
+            if share > 0 and period > 0:  # -1: no limit
+                return max(1, math.ceil(share / period))
+    return 2**16
