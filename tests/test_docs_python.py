@@ -125,3 +125,10 @@ def test_every_sampler_reaches_what_a_plain_function_knows(ran):
 def test_a_model_of_ones_own_is_found_in_its_folder(ran):
     assert ran["last"].x_t.shape == (1, 3, 16, 16)
     assert ran["last"].x_t.isfinite().all()
+
+
+@pytest.mark.parametrize("page", ["README.md", *sorted(p.name for p in PAGE.parent.glob("*.md"))])
+def test_every_file_that_a_page_names_is_there(page):
+    text = next(p for p in (ROOT / page, PAGE.parent / page) if p.exists()).read_text("utf-8")
+    named = set(re.findall(r"`((?:ldm|ui|tests|presets|docs)/[\w/.-]+)`", text))
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []

@@ -1,8 +1,9 @@
 """Progressive lossy coding: what a receiver must be sent to know x_t, and how much it then knows.
 
-The variational bound of the data (DDPM Eq. 5) is the length of such a code: x_T costs its
-divergence from the prior, and each step on the way to x_0 the divergence of the true posterior from
-the model's (DDPM Sec. 4.3, Algorithms 3 and 4).
+The variational bound of the data (DDPM Eq. 5) without its last term is the length of such a code:
+x_T costs its divergence from the prior, and each step on the way to t = 0 the divergence of the
+true posterior from the model's (DDPM Sec. 4.3, Algorithms 3 and 4). The last term, what the least
+noise, that of t = 0, leaves open of the picture, is not counted.
 """
 
 from __future__ import annotations
