@@ -1,15 +1,20 @@
-"""What the table of estimates is made of."""
+"""What the table of estimates is made of, and on which systems the benchmarks run."""
 
+import os
+import platform
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from ldm.benchmarks.alone import alone
+from ldm.benchmarks import alone as alone_room
+from ldm.benchmarks import loading
+from ldm.benchmarks.alone import alone, machine
 from ldm.benchmarks.decoding import Case, measure
 from ldm.benchmarks.estimate import Row, requests
 from ldm.canvas.estimate import facts_of
+from ldm.errors import LDMError
 from ldm.requests import REQUESTS
 from ldm.runtime.manager import ModelManager
 
@@ -40,3 +45,24 @@ def test_the_memory_of_a_decode_is_what_the_process_takes(tmp_path):
     assert alone(decoder_line, side * side) == pytest.approx(
         alone(measure, case, inputs, None).peak, rel=0.3
     )
+
+
+def test_a_system_that_cannot_measure_loading_is_told_so(monkeypatch, tmp_path):
+    with monkeypatch.context() as patch:
+        patch.setattr(loading, "STATUS", tmp_path / "status")
+        with pytest.raises(LDMError, match="bench loading needs Linux"):
+            next(loading.table("demo-kl-f4"))
+    monkeypatch.delattr(os, "posix_fadvise", raising=False)
+    with pytest.raises(LDMError, match="bench loading needs Linux"):
+        next(loading.table("demo-kl-f4"))
+
+
+def test_a_machine_is_described_on_every_system(monkeypatch, tmp_path):
+    monkeypatch.delattr(os, "getloadavg", raising=False)
+    monkeypatch.setattr(alone_room, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(alone_room.psutil, "getloadavg", lambda: (1.25, 0.0, 0.0))
+    for names, said in ((("A", "B"), "A, "), (("", "B"), "B, "), (("", ""), "a processor with")):
+        for function, name in zip(("processor", "machine"), names, strict=True):
+            monkeypatch.setattr(platform, function, lambda name=name: name)
+        assert machine().startswith(said)
+        assert machine().endswith("load 1.2 at the start")

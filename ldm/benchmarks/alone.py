@@ -6,11 +6,15 @@ import importlib.metadata
 import importlib.util
 import multiprocessing
 import os
+import platform
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+import psutil
+
+CPUINFO = Path("/proc/cpuinfo")
 Given, Made = ParamSpec("Given"), TypeVar("Made")
 
 
@@ -26,12 +30,12 @@ def machine() -> str:
     libraries = ["torch"] + ["diffusers"] * (importlib.util.find_spec("diffusers") is not None)
     versions = [f"{name} {importlib.metadata.version(name)}" for name in libraries]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    load = f"load {os.getloadavg()[0]:.1f} at the start"
+    load = f"load {psutil.getloadavg()[0]:.1f} at the start"  # that of `os` is not everywhere
     return ", ".join([_processor(), f"{cores} cores", *versions, load])
 
 
 def _processor() -> str:
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
+    lines = CPUINFO.read_text().splitlines() if CPUINFO.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else "a processor without a name"
+    names += [platform.processor(), platform.machine()]
+    return next(filter(None, names), "a processor without a name")

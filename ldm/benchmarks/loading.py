@@ -14,11 +14,12 @@ import torch
 
 from ldm.benchmarks.alone import alone, machine
 from ldm.benchmarks.networks import randomised
-from ldm.benchmarks.resident import MIB, watched
+from ldm.benchmarks.resident import MIB, STATUS, watched
 from ldm.catalog.build import build_model
 from ldm.catalog.registry import load_preset
 from ldm.checkpoints.apply import load_files
 from ldm.checkpoints.keymaps import to_our_names, to_published_names
+from ldm.errors import LDMError
 from ldm.inference.prepare import prepare
 
 ROUNDS = 5
@@ -97,7 +98,12 @@ def _forget(path: Path) -> None:
 
 
 def table(preset: str) -> Iterator[str]:
-    """Yield the figures as lines of Markdown: the median of ROUNDS runs of all ways in turn."""
+    """Yield the figures as lines of Markdown: the median of ROUNDS runs of all ways in turn.
+
+    Raises:
+        LDMError: If the system has no way to measure this.
+    """
+    _check_system()
     yield from (machine(), "")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.ckpt"
@@ -108,6 +114,14 @@ def table(preset: str) -> Iterator[str]:
         yield "|---" * (len(HEADS) + 1) + "|"
         for cold in (True, False):
             yield from _lines(preset, path, cold)
+
+
+def _check_system() -> None:
+    if not hasattr(os, "posix_fadvise") or not STATUS.exists():
+        raise LDMError(
+            "bench loading needs Linux, where a file can be dropped from the page cache and "
+            f"{STATUS} tells a process's memory."
+        )
 
 
 def _lines(preset: str, path: Path, cold: bool) -> Iterator[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 MIB = 2**20
 EVERY = 0.002  # seconds between two samples
 KINDS = ("RssAnon", "RssFile")
+STATUS = Path("/proc/self/status")
 
 
 @dataclass
@@ -49,6 +50,6 @@ def watched() -> Iterator[Growth]:
 
 def _now() -> list[int]:
     """Return the bytes of each of KINDS; Linux only."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = STATUS.read_text().splitlines()
     fields = dict(line.split(":", 1) for line in lines)
     return [1024 * int(fields[kind].split()[0]) for kind in KINDS]
