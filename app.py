@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from ldm.studio import Studio
 
 OWN_HOSTS = ("127.0.0.1", "localhost", "::1")  # reachable from this machine only
+# addresses within a network; of any other, what it says of whom it speaks for is not believed
+PROXIES = "127.0.0.0/8,10.0.0.0/8,100.64.0.0/10,172.16.0.0/12,192.168.0.0/16,fc00::/7"
 DEMO_PRESET = "demo-text-to-image"
 CACHE = "cache"  # folder of uploads and previews in the data folder
 # of a page that many share, without a history
@@ -41,7 +43,7 @@ def main() -> int:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     if "SPACE_ID" in os.environ:  # all visitors come through its proxy, which says who they are
-        os.environ.setdefault("FORWARDED_ALLOW_IPS", "*")
+        os.environ.setdefault("FORWARDED_ALLOW_IPS", PROXIES)
     os.environ["GRADIO_TEMP_DIR"] = str(data_dir / CACHE)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM saves running work, too
     try:

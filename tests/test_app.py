@@ -1,3 +1,4 @@
+import asyncio
 import http.client
 import json
 import os
@@ -12,12 +13,15 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from fastapi import Request
 from gradio_client import Client
 from gradio_client.exceptions import AppError
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 import app
 import ldm
 from ldm.jobs.line import ANYTHING, Limits
+from ui.endpoint import told_of_upload
 
 ROOT = Path(__file__).parents[1]
 
@@ -134,6 +138,30 @@ def test_what_one_visitor_may_ask_for_is_limited_where_others_wait(monkeypatch, 
     assert app._limits(app._flags()) == limits
 
 
+def test_a_visitor_of_a_space_cannot_choose_an_address():
+    """The proxies of a Space add whom they speak for to what the visitor says."""
+    seen = []
+
+    async def page(scope, _, __):
+        seen.append(scope["client"][0])
+
+    said = b"198.51.100.1, 203.0.113.7, 10.0.0.3"
+    for peer in ("10.20.0.5", "203.0.113.9"):
+        scope = {"type": "http", "client": (peer, 1), "headers": [(b"x-forwarded-for", said)]}
+        asyncio.run(ProxyHeadersMiddleware(page, trusted_hosts=app.PROXIES)(scope, None, None))
+    assert seen == ["203.0.113.7", "203.0.113.9"]
+
+
+def test_an_upload_without_room_is_a_sentence():
+    request = Request({"type": "http", "path": "/gradio_api/upload", "headers": []})
+    told = told_of_upload(request, OSError(28, "No space left on device"))
+    says = {"detail": "the file cannot be kept here: No space left on device."}
+    assert (told.status_code, json.loads(told.body)) == (507, says)
+    request.scope["path"] = "/gradio_api/queue/join"
+    with pytest.raises(OSError, match="reset"):
+        told_of_upload(Request(request.scope), ConnectionError("reset"))
+
+
 def post(port, endpoint="text_to_image", **fields):
     """Call the endpoint over plain HTTP: the status, and the answer."""
     with closing(http.client.HTTPConnection("127.0.0.1", port)) as there:
@@ -161,6 +189,10 @@ def test_a_shared_page_is_not_taken_by_one_visitor(tmp_path, port):
             {"detail": "text_to_image has no field 'stpes'."},
         )
         assert post(port, steps=1) == (422, {"detail": "text_to_image needs prompt."})
+        mine = {"path": str(ROOT / "app.py"), "meta": {"_type": "gradio.FileData"}}
+        _, called = post(port, prompt="a", seed=mine)
+        told = f"http://127.0.0.1:{port}/gradio_api/call/text_to_image/{called['event_id']}"
+        assert "a file must be one that was uploaded, " in answer(told, process)
         assert post(port, endpoint="nope") == (404, {"detail": "there is no endpoint 'nope'."})
         client = Client(f"http://127.0.0.1:{port}", verbose=False, download_files=False)
         small = {"prompt": "a lake", "steps": 1, "width": 128, "height": 128}

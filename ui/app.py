@@ -16,7 +16,7 @@ from ldm.jobs.line import MAX_QUEUED
 from ldm.outputs.unfinished import UnfinishedRuns
 from ui import estimate, favourite, reload, theme
 from ui.controls import QUIET, limits
-from ui.endpoint import Page, open_endpoints, told_of_call
+from ui.endpoint import Page, open_endpoints, told_of_call, told_of_upload
 from ui.run import Visit, load_request, present
 from ui.stage import or_skip
 from ui.tab import Component, Tab
@@ -201,7 +201,10 @@ def launch_options() -> dict[str, Any]:
         "ssr_mode": False,
         "show_error": False,
         "max_file_size": MAX_UPLOAD,
-        "app_kwargs": {"exception_handlers": dict.fromkeys((TypeError, KeyError), told_of_call)},
+        "app_kwargs": {
+            "exception_handlers": dict.fromkeys((TypeError, KeyError), told_of_call)
+            | {OSError: told_of_upload}
+        },
         # each waiting page or program takes one thread, and the whole queue can be waiting
         "max_threads": MAX_QUEUED + 60,
         "quiet": True,

@@ -11,7 +11,10 @@ from typing import Any
 import gradio as gr
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
+from gradio.exceptions import InvalidPathError
+from gradio.state_holder import StateHolder
 from gradio.utils import get_upload_folder, is_in_or_equal
+from gradio_client.utils import is_file_obj_with_meta, is_http_url_like, traverse
 
 from ldm.errors import LDMError, RequestError
 from ldm.events import Failed, Result
@@ -23,6 +26,7 @@ from ui.controls import COMPARED, FRAMES, EndpointWidget, as_endpoint, endpoint_
 from ui.run import fail
 from ui.stage import FOLLOWERS, PACE
 from ui.values import make_request
+from ui.visits import Visits
 from ui.words import say
 
 CALL = "/call/v2/"  # path of the requests whose fields have names
@@ -30,7 +34,17 @@ A_FILE = '{"path": PATH, "meta": {"_type": "gradio.FileData"}}'
 
 
 class Page(gr.Blocks):
-    """Blocks that report in a sentence if an API client sends no file for a file parameter."""
+    """Blocks that read files only if they were uploaded, and say so; a visit of it takes little."""
+
+    @property
+    def state_holder(self) -> StateHolder:
+        """The visits, one for each open page and each call of an endpoint."""
+        return self._visits
+
+    @state_holder.setter
+    def state_holder(self, visits: StateHolder) -> None:
+        visits.__class__ = Visits  # the app has made it, and can be given no other one
+        self._visits = visits
 
     async def preprocess_data(
         self, block_fn: Any, inputs: list[Any], *rest: Any, **about: Any
@@ -38,8 +52,10 @@ class Page(gr.Blocks):
         """Preprocess an event's inputs, as in `gr.Blocks`.
 
         Raises:
-            gr.Error: If a value for a file parameter is not an uploaded file.
+            gr.Error: If a value names a file that was not uploaded, or one for a file parameter is
+                none. Gradio would fetch what an address names, of any size.
         """
+        traverse(inputs, _refuse_address, is_file_obj_with_meta)
         try:
             return await super().preprocess_data(block_fn, inputs, *rest, **about)
         except gr.Error:
@@ -50,7 +66,15 @@ class Page(gr.Blocks):
                 if isinstance(block, gr.File) and value is not None and not _is_uploaded(value):
                     allowed = f"{name} must be a file that was uploaded, {A_FILE}"
                     raise fail(f"{allowed}, got {value!r:.120}.") from error
+            if isinstance(error, InvalidPathError):
+                raise fail(f"a file must be one that was uploaded, {A_FILE}.") from error
             raise
+
+
+def _refuse_address(file: Mapping[str, Any]) -> None:
+    if is_http_url_like(str(file["path"])):
+        allowed = f"a file must be one that was uploaded, {A_FILE}"
+        raise fail(f"{allowed}, got {file['path']!r:.120}.")
 
 
 def _is_uploaded(value: Any) -> bool:
@@ -80,6 +104,18 @@ def told_of_call(request: Request, error: Exception) -> Response:
     else:
         raise error
     return JSONResponse({"detail": why}, 422)
+
+
+def told_of_upload(request: Request, error: Exception) -> Response:
+    """Answer an upload that the disk has no room for, in a sentence.
+
+    Raises:
+        Exception: The error, if it comes from anything else.
+    """
+    if not request.url.path.endswith("/upload"):
+        raise error
+    why = getattr(error, "strerror", None) or type(error).__name__
+    return JSONResponse({"detail": f"the file cannot be kept here: {why}."}, 507)
 
 
 def open_endpoints(jobs: JobQueue, request_types: Sequence[type]) -> None:
