@@ -22,7 +22,15 @@ from ldm.jobs import JobQueue
 from ldm.requests.comparison import said
 from ldm.requests.progression import MOST, Progression, lacks_sheet
 from ui import visitor
-from ui.controls import COMPARED, FRAMES, EndpointWidget, as_endpoint, endpoint_widgets, from_files
+from ui.controls import (
+    A_FILE,
+    COMPARED,
+    FRAMES,
+    EndpointWidget,
+    as_endpoint,
+    endpoint_widgets,
+    from_files,
+)
 from ui.run import fail
 from ui.stage import FOLLOWERS, PACE
 from ui.values import make_request
@@ -30,7 +38,6 @@ from ui.visits import Visits
 from ui.words import say
 
 CALL = "/call/v2/"  # path of the requests whose fields have names
-A_FILE = '{"path": PATH, "meta": {"_type": "gradio.FileData"}}'
 
 
 class Page(gr.Blocks):
