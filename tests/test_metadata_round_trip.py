@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from ldm.errors import RequestError
 from ldm.outputs import metadata
 from ldm.requests import REQUESTS, EncodedImage, controls
-from ldm.requests.fields import Box
+from ldm.requests.fields import BLANKS, Box
 
 PICTURE = np.zeros((2, 3, 3), np.uint8)
-LETTERS = st.characters(exclude_categories=["Cs"])
+# what a text may hold; of other characters most draws would be refused
+LETTERS = st.one_of(st.characters(exclude_categories=["Cs", "Cc"]), st.sampled_from(sorted(BLANKS)))
 TEXT = st.text(LETTERS, max_size=60)
 FRACTIONS = st.floats(0, 1)
+TURNS = st.lists(st.tuples(st.integers(0, 2**32 - 1), st.floats(0, 1)), max_size=3)
 
 
 @st.composite
@@ -54,6 +56,8 @@ def _of_kind(name, kind, about):
         return st.lists(boxes(), max_size=8).map(tuple)
     if kind is bool:
         return st.booleans()
+    if name == "variations":
+        return TURNS.map(lambda turns: ", ".join(f"{seed}:{share}" for seed, share in turns))
     if kind is str:
         return TEXT
     low, high = about.minimum, about.maximum
