@@ -193,7 +193,11 @@ def test_a_shared_page_is_not_taken_by_one_visitor(tmp_path, port):
         assert post(port, steps=1) == (422, {"detail": "text_to_image needs prompt."})
         mine = {"path": str(ROOT / "app.py"), "meta": {"_type": "gradio.FileData"}}
         for name, says, given in (
-            ("text_to_image", "a file must be one that", {"prompt": "a", "seed": mine}),
+            (
+                "text_to_image",
+                "what names a file must be a file that",
+                {"prompt": "a", "seed": mine},
+            ),
             ("upscale", "image must be a file that", {"image": None}),
         ):
             _, called = post(port, name, **given)

@@ -22,7 +22,8 @@ from ldm.requests.shared_fields import called
 # event options: hidden from the API, no progress display of Gradio's, which redraws every frame
 QUIET = {"api_visibility": "private", "show_progress": "hidden", "show_progress_on": []}
 # every click is handled, one after the other; else one is lost while another is on its way
-A_FILE = '{"path": PATH, "meta": {"_type": "gradio.FileData"}}'  # as the HTTP API takes one
+# what the HTTP API takes for one
+A_FILE = 'a file that was uploaded, {"path": PATH, "meta": {"_type": "gradio.FileData"}}'
 IN_ORDER = {"trigger_mode": "multiple", "concurrency_limit": 1}
 # endpoint parameters besides the request's fields: the two axes of a comparison, each written
 # like "steps=5,10,20"
@@ -181,7 +182,7 @@ def _from_file(request_type: type, name: str, value: Any) -> Any:
         return boxes_of(value)
     about = field_types(request_type)[name]
     if value is None and about.kind is EncodedImage and not about.is_optional:
-        raise RequestError(f"{name} must be a file that was uploaded, {A_FILE}, got null.")
+        raise RequestError(f"{name} must be {A_FILE}, got null.")
     return value
 
 

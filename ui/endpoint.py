@@ -71,17 +71,15 @@ class Page(gr.Blocks):
             given = zip(block_fn.input_keyword_names, block_fn.inputs, inputs, strict=False)
             for name, block, value in given:
                 if isinstance(block, gr.File) and value is not None and not _is_uploaded(value):
-                    allowed = f"{name} must be a file that was uploaded, {A_FILE}"
-                    raise fail(f"{allowed}, got {value!r:.120}.") from error
+                    raise fail(f"{name} must be {A_FILE}, got {value!r:.120}.") from error
             if isinstance(error, InvalidPathError):
-                raise fail(f"a file must be one that was uploaded, {A_FILE}.") from error
+                raise fail(f"what names a file must be {A_FILE}.") from error
             raise
 
 
 def _refuse_address(file: Mapping[str, Any]) -> None:
     if is_http_url_like(str(file["path"])):
-        allowed = f"a file must be one that was uploaded, {A_FILE}"
-        raise fail(f"{allowed}, got {file['path']!r:.120}.")
+        raise fail(f"what names a file must be {A_FILE}, got {file['path']!r:.120}.")
 
 
 def _is_uploaded(value: Any) -> bool:

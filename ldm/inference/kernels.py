@@ -33,8 +33,8 @@ WINDOWS_BYTES = 32 * 2**20  # of windows that are written out at once, see `_by_
 def can_pack(dtype: torch.dtype) -> bool:
     """Whether this build of torch has the private operators and the processor supports `dtype`.
 
-    On Arm these lead to a library that computes sums and products with them in slow plain code;
-    torch's own compiler leaves them alone there, too.
+    On Arm these lead to another library, which may compute sums and products with them in plain
+    code; torch's own compiler leaves them alone there, too.
     """
     for_arm = getattr(torch.ops.mkldnn, "_is_mkldnn_acl_supported", None)
     there = torch.backends.mkldnn.is_available() and has_arithmetic(dtype)

@@ -22,6 +22,7 @@ from ldm.data.close_views import CROPS, close_views
 from ldm.data.rendering import render
 from ldm.data.scenes import Sample, Scene
 from ldm.data.stretched import stretched_scene
+from ldm.files import put_in_place
 from ldm.training.config import CAPTIONS
 
 SHARD = 500  # scenes per file
@@ -176,7 +177,7 @@ def save_array(path: Path, array: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part.npy")
     np.save(part, array)
-    os.replace(part, path)
+    put_in_place(part, path)
 
 
 def _in_parallel(work: Callable[[Any], None], jobs: list[Any]) -> None:
@@ -208,7 +209,7 @@ def _render_shard(shard: Shard) -> None:
     # the JSON comes last and atomically: if it exists, the shard is complete
     part = shard.path("about").with_suffix(".part")
     part.write_text(json.dumps(about))
-    os.replace(part, shard.path("about"))
+    put_in_place(part, shard.path("about"))
 
 
 def _scene(split: str, i: int, size: int) -> tuple[Scene, np.random.Generator]:
