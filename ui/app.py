@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from ldm.history import OUTPUTS, THUMBNAILS
 from ldm.jobs import JobQueue
@@ -16,6 +17,7 @@ from ldm.jobs.line import MAX_QUEUED
 from ldm.outputs.unfinished import UnfinishedRuns
 from ui import estimate, favourite, reload, theme
 from ui.controls import QUIET, limits
+from ui.delivery import Delivery
 from ui.endpoint import Page, open_endpoints, told_of_call, told_of_upload
 from ui.run import Visit, load_request, present
 from ui.stage import or_skip
@@ -203,7 +205,8 @@ def launch_options() -> dict[str, Any]:
         "max_file_size": MAX_UPLOAD,
         "app_kwargs": {
             "exception_handlers": dict.fromkeys((TypeError, KeyError), told_of_call)
-            | {OSError: told_of_upload}
+            | {OSError: told_of_upload},
+            "middleware": [Middleware(Delivery)],
         },
         # each waiting page or program takes one thread, and the whole queue can be waiting
         "max_threads": MAX_QUEUED + 60,
