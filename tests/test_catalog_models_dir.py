@@ -5,6 +5,8 @@ import json
 import lzma
 import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import torch
 import yaml
 
 from ldm.catalog.build import build_model
+from ldm.catalog.compvis import PRESETS_DIR
 from ldm.catalog.registry import list_presets, load_preset
 from ldm.checkpoints.apply import load_files
 from ldm.errors import PresetError
@@ -41,6 +44,17 @@ def test_a_dropped_folder_is_listed_and_usable(models_dir):
     load_files(model, preset.weight_paths)
     with torch.no_grad():
         assert model.unet(torch.zeros(1, 4, 8, 8), torch.tensor([5])).isfinite().all()
+
+
+def test_another_folder_is_named_in_the_environment(models_dir, caplog):
+    code = "from ldm.catalog.registry import load_preset; load_preset('my-churches')"
+    environment = os.environ | {"LATENT_CANVAS_MODELS": str(models_dir)}
+    command = [sys.executable, "-c", code]
+    subprocess.run(command, env=environment, check=True, cwd=PRESETS_DIR.parent)
+    list_presets(models_dir)
+    assert "no folder" not in caplog.text
+    list_presets(models_dir / "none")
+    assert f"{models_dir / 'none'} is no folder" in caplog.text
 
 
 @pytest.mark.parametrize("values", [{"_class_name": []}, {"_class_name": "LDMPipeline", "unet": 3}])

@@ -3,8 +3,9 @@
 A preset is `presets/NAME.yaml` (published) or `presets/demo/NAME.yaml` (shipped). The weights of a
 published one are in `models/NAME/`, those of a shipped one beside its YAML file. A folder in
 `models/` is a preset as well if it holds a CompVis config and a weight file, a diffusers pipeline,
-or a `preset.yaml` of the same format; so is a single file there that is known by its weights. This
-module needs no torch.
+or a `preset.yaml` of the same format; so is a single file there that is known by its weights. The
+environment variable `LATENT_CANVAS_MODELS` names another folder than `models/`. This module needs
+no torch.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from ldm.catalog.single_files import PICKLED, SUFFIX, preset_like
 from ldm.checkpoints.folders import PIPELINE_NAME
 from ldm.errors import PresetError
 
-MODELS_DIR = Path("models")
+USUAL_DIR = Path("models")  # of the current folder
+MODELS_DIR = Path(os.environ.get("LATENT_CANVAS_MODELS") or USUAL_DIR)
 CONFIG_NAMES = ("config.yaml", "project.yaml")
 OWN_NAME = "preset.yaml"  # preset of a model that the user has trained here
 WEIGHT_NAMES = ("model.safetensors", "model.ckpt", "last.ckpt")
@@ -57,6 +59,8 @@ def list_presets(
     if tasks is not None:
         files = [path for path in files if read_yaml(path).get("task") in tasks]
     presets = [_load(path, models_dir, presets_dir) for path in files]
+    if models_dir != USUAL_DIR and not os.path.isdir(models_dir):
+        log.warning("there are no models of your own: %s is no folder.", models_dir)
     for place in _own_models(models_dir, presets_dir).values():
         try:
             presets.append(_load_own(place, models_dir, presets_dir))
