@@ -17,7 +17,8 @@ from ldm.diffusion.guidance import as_eps
 from ldm.errors import TrainingError
 from ldm.training import conditions, diffusion
 from ldm.training.config import DataConfig, LossConfig, TrainConfig
-from ldm.training.diffusion import DiffusionRun, encoder_key
+from ldm.training.diffusion import DiffusionRun
+from ldm.training.latents import encoder_key
 from ldm.training.loop import train
 from ldm.training.snapshots import load_snapshot, save_snapshot
 from ldm.training.world import World
@@ -59,10 +60,10 @@ def make(world, tmp_path, monkeypatch):
 
     monkeypatch.setattr(diffusion, "load_preset", elsewhere)
 
-    def make(name, world=world, **config):
+    def make(name, world=world, held_out=world, **config):
         data = DataConfig(folder=tmp_path, holes=1)
         about = TrainConfig("latent_diffusion", name, 1, 2, precision="no", data=data, **config)
-        return DiffusionRun(about, world, world)
+        return DiffusionRun(about, world, held_out)
 
     return make
 
@@ -191,10 +192,26 @@ def test_close_views_are_seen_at_the_less_noisy_steps_alone(make, world):
     run.world = dataclasses.replace(world, far=2)
     data = dataclasses.replace(run.config.data, zoom_noise=0.25)
     run.config = dataclasses.replace(run.config, data=data)
-    is_close = run.world.is_close(run.world.draw(np.random.default_rng(0), 400))
-    *_, t, _, _ = run.batch(np.random.default_rng(0), 400)
+    x0, _, t, _, _ = run.batch(np.random.default_rng(0), 400)
+    is_close = (x0 == run.latents[2]).flatten(1).all(1)
     assert 0 < is_close.sum() < 400
     assert t[is_close].max() < 250 < 900 < t[~is_close].max()
+
+
+def test_held_out_pictures_are_given_the_noise_of_those_trained_on(make, world, caplog):
+    other = world.first(2)  # said in one way alone, so that less is drawn for each
+    other = dataclasses.replace(other, about=[one | {"captions": ["a"]} for one in other.about])
+    run = make("demo-text-to-image", held_out=other)
+    ours, theirs = (some.batch(np.random.default_rng(0), 4) for some in (run, run.held_out))
+    assert torch.equal(ours[1], theirs[1]) and torch.equal(ours[2], theirs[2])
+    assert run.held_out.world is not run.world and len(run.held_out.latents) == 2
+    assert (run.held_out.latents - run.latents[:2]).abs().mean() < 0.01  # encoded in another batch
+    run.go_on_with({"scale_factor": 2 * run.diffusion.scale_factor})
+    assert (run.held_out.latents - run.latents[:2]).abs().mean() < 0.01  # encoded in another batch
+    caplog.set_level("INFO")
+    silent = dataclasses.replace(other, about=[one | {"captions": []} for one in other.about])
+    assert make("demo-text-to-image", held_out=silent).held_out is None
+    assert "held-out pictures is not measured" in caplog.text
 
 
 def test_the_cells_of_objects_count_as_much_as_the_configuration_says(make):

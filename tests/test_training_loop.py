@@ -69,6 +69,7 @@ def environment() -> dict[str, str]:
 def model_of(folder):
     return SimpleNamespace(
         model=nn.Linear(1, 1),
+        held_out=None,
         batch=lambda rng, size: (torch.ones(size, 1),),
         loss=lambda model, batch: {"loss": model(batch[0]).square().mean()},
         sample=lambda model, path: None,
@@ -161,3 +162,27 @@ def test_a_run_that_is_ended_and_resumed_equals_an_unbroken_one(tmp_path, whole,
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     lines = [json.loads(line) for line in (whole / "stats.jsonl").read_text().splitlines()]
     assert lines[-1]["loss"] < lines[0]["loss"]
+
+
+def test_what_is_learned_by_heart_shows_in_the_loss_on_held_out_pictures(tmp_path):
+    run = model_of(tmp_path)
+    drawn = []
+
+    def other(rng, size):
+        drawn.append((int(rng.integers(2**30)), torch.randint(2**30, (1,)).item()))
+        return (3 * torch.ones(size, 1),)
+
+    run.held_out = SimpleNamespace(**vars(run) | {"batch": other})
+    config = TrainConfig("critic", "x", 4, 8, precision="no", log_every=3, sample_every=2)
+    train(run, config, tmp_path, resume=False)
+    lines = [json.loads(line) for line in (tmp_path / "stats.jsonl").read_text().splitlines()]
+    assert [(line["step"], "held_out_loss" in line) for line in lines] == [
+        *((2, True), (3, False), (4, True)),
+    ]
+    last = lines[-1]
+    weight, bias = (float(p) for p in run.model.parameters())
+    assert last["trained_loss"] == pytest.approx((weight + bias) ** 2, rel=0.1)
+    assert last["held_out_loss"] == pytest.approx((3 * weight + bias) ** 2, rel=0.1)
+    pieces = loop.COMPARED // 8
+    assert drawn[:pieces] == drawn[pieces:]  # the same every time
+    assert len(set(drawn)) == pieces

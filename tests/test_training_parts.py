@@ -1,5 +1,6 @@
 import re
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -11,6 +12,7 @@ from ldm.training.autoencoder import FirstStageRun
 from ldm.training.config import TrainConfig, load_config
 from ldm.training.ema import EMA
 from ldm.training.snapshots import export_weights, load_snapshot, save_snapshot, start_alike
+from ldm.training.world import World
 
 REQUIRED = "kind: critic\npreset: demo-kl-f4\nsteps: 3\nbatch_size: 2\n"
 
@@ -176,7 +178,8 @@ def test_weights_that_float16_cannot_hold_take_no_ones_place(tmp_path, weight):
 def test_a_first_stage_goes_on_from_its_own_weights_only_if_told_to(goes_on):
     name = "demo-kl-f4"
     more = {"start_from": name} if goes_on else {}
-    run = FirstStageRun(TrainConfig("first_stage", name, 1, 1, **more), None, None)
+    none = World(np.zeros((0, 8, 8, 3), np.uint8), np.zeros((0, 8, 8), np.uint8), [])
+    run = FirstStageRun(TrainConfig("first_stage", name, 1, 1, **more), none, none)
     stored = read_checkpoint(load_preset(name).weight_path)
     ours = run.model.first_stage.state_dict()
     assert all(torch.equal(ours[key], stored[key].float()) for key in ours) == goes_on

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from ldm.catalog.schema import Preset
 from ldm.images import to_tensor
 from ldm.models.first_stage import AutoencoderKL, VQModel
 from ldm.training.config import TrainConfig
-from ldm.training.loop import Run
+from ldm.training.loop import COMPARED, Run
 from ldm.training.pictures import open_worlds
 from ldm.training.samples import save_grid
 from ldm.training.snapshots import export_weights, start_alike, start_equal
@@ -57,7 +58,8 @@ class FirstStageRun(Run):
             first_stage.quant_conv.requires_grad_(False)
         self.model = Reconstruct(first_stage)
         self.world = world
-        self.held_out = held_out
+        self.held_out = copy.copy(self)
+        self.held_out.world = held_out.first(COMPARED)
 
     def batch(self, rng: np.random.Generator, size: int) -> tuple[Tensor, ...]:
         """Return random crops: one (size, 3, crop, crop) tensor in [-1, 1]."""
@@ -88,7 +90,7 @@ class FirstStageRun(Run):
     def sample(self, model: nn.Module, path: Path) -> None:
         """Write held-out pictures, with their reconstructions below."""
         device = next(model.parameters()).device
-        image = to_tensor(self.held_out.images[:8]).to(device)
+        image = to_tensor(self.held_out.world.images[:8]).to(device)
         reconstruction, _ = model(image)
         save_grid(path, torch.cat([image, reconstruction]), columns=8)
 

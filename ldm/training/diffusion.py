@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import copy
 import logging
 import sys
 from dataclasses import replace
@@ -24,25 +24,22 @@ from ldm.diffusion.conditioning import Conditioning
 from ldm.diffusion.guidance import classifier_free, conditioned
 from ldm.diffusion.samplers import ddim
 from ldm.errors import TrainingError
-from ldm.images import to_tensor
 from ldm.latent_diffusion import LatentDiffusion
 from ldm.models.boxes import drawn_boxes
-from ldm.models.first_stage import mode_of
-from ldm.runtime.device import autocast
 from ldm.training.condition import Drawn, Material
 from ldm.training.conditions import CONDITIONS
 from ldm.training.config import TrainConfig
 from ldm.training.deeper import Depths
-from ldm.training.loop import Run
+from ldm.training.latents import encode_world, encoder_key
+from ldm.training.loop import COMPARED, Run
 from ldm.training.pictures import open_worlds
 from ldm.training.samples import save_grid
 from ldm.training.snapshots import export_weights, start_alike, start_equal
-from ldm.training.world import World, save_array
+from ldm.training.world import World
 
 SAMPLE_STEPS = 25
 SAMPLE_GUIDANCE = 3.0
 COLUMNS = 8  # of the grid of sample pictures
-ENCODE_BATCH = 128
 LABELLED = ("semantic", "layout")  # tasks whose training needs label maps or boxes
 
 log = logging.getLogger(__name__)
@@ -111,6 +108,21 @@ class DiffusionRun(Run):
         self.condition = CONDITIONS[self.preset.task](self.given)
         if not goes_on:
             self.condition.start(self.model.conditioner)
+        self.held_out = self._on(held_out.first(COMPARED))
+
+    def _on(self, world: World) -> DiffusionRun | None:
+        """The same run on other pictures; None if they lack what the condition is made of."""
+        other, given = copy.copy(self), replace(self.given, world=world)
+        try:
+            other.condition = CONDITIONS[self.preset.task](given)
+        except TrainingError as error:
+            log.info("the loss on held-out pictures is not measured: %s", error)
+            return None
+        cache = self.config.data.folder / f"latents-{given.weights}-{world.key}.npy"
+        latents = encode_world(self.diffusion.first_stage, world, cache)
+        other.latents = latents * self.diffusion.scale_factor
+        other.world = world
+        return other
 
     def _start_first_stage(self) -> None:
         """Load the first stage, which is not trained: its own preset's, or that of `start_from`."""
@@ -141,6 +153,7 @@ class DiffusionRun(Run):
             self.diffusion.scale_factor = began
             if self.diffusion.grey_holes:  # their conditions are scaled, too
                 self.condition = CONDITIONS[self.preset.task](self.given)
+            self.held_out = self._on(self.given.held_out.first(COMPARED))
 
     def _start_from(self, relative: Preset) -> None:
         """Initialise from another trained preset, which may have other blocks per level."""
@@ -164,17 +177,16 @@ class DiffusionRun(Run):
         unpredictable error of the rest is then the same in all of them, so it cancels out of what
         the difference of their captions teaches.
         """
-        rows = self.world.draw(rng, size)
-        drawn = self.condition.draw(rng, rows)
-        x0 = self.latents[rows]
         group = self.world.group
-        shape = (size // group, *x0.shape[1:])
+        shape = (size // group, *self.latents.shape[1:])
         noise = torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
         share = rng.random(len(noise)) ** (1 / self.config.loss.noise_bias)
+        rows = self.world.draw(rng, size)  # last, so that held-out ones get the same noise
+        drawn = self.condition.draw(rng, rows)
         share[self.world.is_close(rows[: len(noise)])] *= self.config.data.zoom_noise
         t = torch.from_numpy((self.diffusion.schedule.length * share).astype(np.int64))
         alike = noise.repeat(group, 1, 1, 1), t.repeat(group)
-        return x0, *alike, drawn, self.condition.weight(rows, drawn)
+        return self.latents[rows], *alike, drawn, self.condition.weight(rows, drawn)
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """DDPM Eq. 14 on latents (LDM Eq. 2, 3), for the model's prediction type: eps, v or x0.
@@ -268,33 +280,6 @@ def min_snr_weight(snr: Tensor, gamma: float, prediction: str) -> Tensor:
     """
     capped = snr.clamp_max(gamma)
     return {"x0": capped, "eps": capped / snr, "v": capped / (snr + 1)}[prediction]
-
-
-def encoder_key(first_stage: nn.Module) -> str:
-    """Hash of the encoder's weights, as a key of cached latents. The decoder does not affect it."""
-    digest = hashlib.sha256()
-    for name, value in first_stage.state_dict().items():
-        if name.startswith(("encoder.", "quant_conv.")):
-            digest.update(name.encode() + value.float().cpu().numpy().tobytes())
-    return digest.hexdigest()[:12]
-
-
-@torch.no_grad()
-def encode_world(first_stage: nn.Module, world: World, cache: Path) -> Tensor:
-    """Return unscaled latents of all pictures, (N, C, h, w); of a KL posterior, the mean.
-
-    They are written to `cache` as float16, and read from there the next time.
-    """
-    if not cache.exists():
-        some = next(first_stage.parameters(), torch.empty(0))  # pixels have no weights
-        device, rows = some.device, []
-        for start in range(0, len(world), ENCODE_BATCH):
-            images = to_tensor(world.images[start : start + ENCODE_BATCH]).to(device)
-            with autocast(device):
-                code = mode_of(first_stage.encode(images))
-            rows.append(code.half().cpu())
-        save_array(cache, torch.cat(rows).numpy())
-    return torch.from_numpy(np.load(cache)).float()
 
 
 def make_run(config: TrainConfig) -> DiffusionRun:

@@ -6,9 +6,7 @@ state. A run that was killed and resumed therefore ends in the same weights as a
 
 from __future__ import annotations
 
-import json
 import logging
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -27,8 +25,10 @@ from ldm.training.config import OptimizerConfig, TrainConfig
 from ldm.training.ema import EMA
 from ldm.training.ending import asked_to_end
 from ldm.training.snapshots import load_snapshot, save_snapshot
+from ldm.training.stats import Stats
 
 SNAPSHOT = "snapshot.pt"  # in the folder of a run
+COMPARED = 256  # pictures, drawn again if there are fewer
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ class Run(Protocol):
     """What the training loop needs of one kind of run."""
 
     model: nn.Module  # all trained parts, with a single forward
+    held_out: Run | None = None  # the same run on pictures that it is not trained on
 
     def batch(self, rng: np.random.Generator, size: int) -> tuple[Tensor, ...]:
         """Return `size` training examples as CPU tensors, with randomness from `rng` alone.
@@ -86,19 +87,45 @@ def train(run: Run, config: TrainConfig, folder: Path, *, resume: bool) -> None:
             terms = _step(accelerator, model, optimizer, run, config, batches)
             ema.update(run.model)
             step += 1
-            stats.add(step, terms, optimizer.param_groups[0]["lr"])
             last, ends = step == config.steps, _any(accelerator, is_asked())
+            is_shown = accelerator.is_main_process and (last or step % config.sample_every == 0)
+            with stats.paused():
+                compared = compare(run, ema.model, config.batch_size) if is_shown else {}
+            stats.add(step, terms, optimizer.param_groups[0]["lr"], compared)
             is_due = last or ends or step % config.snapshot_every == 0
             if is_due:  # in every process: the others would wait for ever for one that ended
                 _check_finite(ema.model, step)
             if accelerator.is_main_process and is_due:
                 run.export(ema.model, step)  # first: a run that is killed here comes here again
                 save_snapshot(folder / SNAPSHOT, _state(step, run, ema, optimizer))
-            if accelerator.is_main_process and (last or step % config.sample_every == 0):
+            if is_shown:
                 run.sample(ema.model, folder / f"samples-{step:06d}.png")
             if ends and not last:
                 log.info("ended after step %d; --resume goes on from there", step)
                 raise KeyboardInterrupt
+
+
+@torch.no_grad()
+def compare(run: Run, model: nn.Module, batch_size: int) -> dict[str, float]:
+    """Return the loss of the averaged `model` on held-out pictures, and on some of the training.
+
+    The latter falls below the former as the model learns its pictures by heart. Both are over the
+    same noise, which is the same every time. A run without held-out pictures: an empty dictionary.
+    """
+    if run.held_out is None:
+        return {}
+    device = next(model.parameters()).device
+    pieces = range(-(-COMPARED // batch_size))
+    found = {}
+    for name, data in (("held_out_loss", run.held_out), ("trained_loss", run)):
+        losses = []
+        for piece in pieces:
+            torch.manual_seed(piece)  # each step of the training is seeded anew
+            batch = data.batch(np.random.default_rng(piece), batch_size)
+            with attention_kernel(device):
+                losses.append(data.loss(model, tuple(t.to(device) for t in batch))["loss"])
+        found[name] = float(torch.stack(losses).mean())
+    return found
 
 
 def _any(accelerator: Accelerator, here: bool) -> bool:
@@ -234,36 +261,3 @@ def _restore(folder: Path, run: Run, ema: EMA, optimizer: Any) -> int:
         run.go_on_with(measured)
     log.info("resuming at step %d", state["step"])
     return state["step"]
-
-
-class Stats:
-    """Writes means of the logged terms every `log_every` steps, as JSON and to the log."""
-
-    def __init__(self, path: Path, config: TrainConfig, enabled: bool) -> None:
-        self.path = path
-        self.config = config
-        self.enabled = enabled
-        self.sums: dict[str, Tensor] = {}
-        self.count = 0
-        self.since = time.perf_counter()
-        path.parent.mkdir(parents=True, exist_ok=True)
-
-    def add(self, step: int, terms: dict[str, Tensor], rate: float) -> None:
-        """Add the terms of one step; the device is synchronised only when a line is written."""
-        for name, value in terms.items():
-            self.sums[name] = self.sums.get(name, 0) + value.detach()
-        self.count += 1
-        is_due = step % self.config.log_every == 0 or step == self.config.steps
-        if is_due and self.enabled:
-            self._write(step, rate)
-
-    def _write(self, step: int, rate: float) -> None:
-        seconds = time.perf_counter() - self.since
-        images = self.count * self.config.batch_size * self.config.accumulate
-        line = {"step": step, "images_per_second": round(images / seconds, 2), "rate": rate}
-        line |= {name: float(total) / self.count for name, total in self.sums.items()}
-        with self.path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
-        about = "  ".join(f"{name} {value:.4g}" for name, value in line.items() if name != "step")
-        log.info("step %d / %d  %s", step, self.config.steps, about)
-        self.sums, self.count, self.since = {}, 0, time.perf_counter()

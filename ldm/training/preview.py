@@ -13,7 +13,7 @@ from ldm.catalog.registry import load_preset
 from ldm.errors import TrainingError
 from ldm.images import to_tensor
 from ldm.training.config import TrainConfig
-from ldm.training.diffusion import encode_world, encoder_key
+from ldm.training.latents import encode_world, encoder_key
 from ldm.training.loop import Run
 from ldm.training.pictures import open_worlds
 from ldm.training.samples import save_grid
@@ -34,7 +34,7 @@ class PreviewRun(Run):
         self.model = build_preview(self.preset, "cpu").train()
         if config.start_from is not None:
             start_equal(self.model, load_preset(config.start_from).preview_path)
-        self.world, self.held_out = world, held_out
+        self.world, self.shown = world, held_out
         key = encoder_key(first_stage)
         folder = config.data.folder
         self.latents = encode_world(first_stage, world, folder / f"latents-{key}-{world.key}.npy")
@@ -62,7 +62,7 @@ class PreviewRun(Run):
         """Write held-out pictures, with their previews below."""
         device = next(model.parameters()).device
         drawn = model(self.examples.to(device)).float().cpu()
-        image = to_tensor(self.held_out.images[:SHOWN])
+        image = to_tensor(self.shown.images[:SHOWN])
         save_grid(path, torch.cat([image, drawn]), columns=SHOWN)
 
     def export(self, model: nn.Module, step: int) -> None:

@@ -11,7 +11,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,11 @@ class World:
     def key(self) -> str:
         """Key of these pictures within one folder, for the names of cache files."""
         return f"{self.kind}{len(self)}-of-{self.images.shape[1]}-px"
+
+    def first(self, count: int) -> World:
+        """Return the first `count` pictures as a world of their own, without close views."""
+        images, labels = self.images[:count], self.labels[:count]
+        return replace(self, images=images, labels=labels, about=self.about[:count], far=None)
 
     def is_close(self, rows: np.ndarray) -> np.ndarray:
         """Boolean mask of the rows that are close views."""
