@@ -10,11 +10,11 @@ import sys
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import pytest
-from fastapi import Request
+from fastapi import HTTPException, Request
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -22,6 +22,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 import app
 import ldm
 from ldm.jobs.line import ANYTHING, Limits
+from ui.body_limit import MAX_BODY, BodyLimit
 from ui.endpoint import told_of_upload
 
 ROOT = Path(__file__).parents[1]
@@ -164,6 +165,32 @@ def test_an_upload_without_room_is_a_sentence():
         told_of_upload(Request(request.scope), ConnectionError("reset"))
 
 
+@pytest.mark.parametrize(
+    ("path", "most"),
+    [("/gradio_api/upload", 5 * 2**20), ("/gradio_api/queue/join", MAX_BODY), ("/login", MAX_BODY)],
+)
+def test_a_request_is_refused_before_it_fills_the_memory(path, most):
+    taken = 0
+
+    async def page(scope, receive, send):
+        while (await receive())["more_body"]:
+            pass
+
+    async def sent():
+        nonlocal taken
+        taken += 2**20
+        return {"type": "http.request", "body": bytes(2**20), "more_body": taken < ends}
+
+    for ends in (most, 2**30):
+        taken = 0
+        told = BodyLimit(page, 4 * 2**20)({"type": "http", "path": path}, sent, None)
+        with nullcontext() if ends == most else pytest.raises(HTTPException) as refusal:
+            asyncio.run(told)
+    assert taken == most + 2**20
+    says = f"a request may have up to {most >> 20} MiB."
+    assert (refusal.value.status_code, refusal.value.detail) == (413, says)
+
+
 def post(port, endpoint="text_to_image", **fields):
     """Call the endpoint over plain HTTP: the status, and the answer."""
     with closing(http.client.HTTPConnection("127.0.0.1", port)) as there:
@@ -203,6 +230,8 @@ def test_a_shared_page_is_not_taken_by_one_visitor(tmp_path, port):
             _, called = post(port, name, **given)
             told = f"http://127.0.0.1:{port}/gradio_api/call/{name}/{called['event_id']}"
             assert f"{says} was uploaded, " in answer(told, process)
+        large = {"prompt": "a" * (MAX_BODY + 1)}
+        assert post(port, **large) == (413, {"detail": "a request may have up to 16 MiB."})
         assert post(port, endpoint="nope") == (404, {"detail": "there is no endpoint 'nope'."})
         client = Client(f"http://127.0.0.1:{port}", verbose=False, download_files=False)
         small = {"prompt": "a lake", "steps": 1, "width": 128, "height": 128}

@@ -16,6 +16,7 @@ from ldm.jobs import JobQueue
 from ldm.jobs.line import MAX_QUEUED
 from ldm.outputs.unfinished import UnfinishedRuns
 from ui import estimate, favourite, reload, theme
+from ui.body_limit import BodyLimit
 from ui.controls import QUIET, limits
 from ui.delivery import Delivery
 from ui.endpoint import Page, open_endpoints, told_of_call, told_of_upload
@@ -28,7 +29,7 @@ from ui.thumbnails import Thumbnails
 from ui.unfinished import Kept
 
 TITLE = "Latent Canvas"
-MAX_UPLOAD = "320mb"  # fits a 40 megapixel result PNG that embeds its input picture
+MAX_UPLOAD = 320 * 2**20  # bytes; fits a 40 megapixel result PNG that embeds its input picture
 EVENTS = 16  # events of one kind that are answered at the same time
 POLL = 0.02  # seconds between two looks for new events; Gradio's 0.001 keep a tenth of a core busy
 CACHE_SECONDS = (3600, 86400)  # interval of the clean-up of previews, and their maximum age
@@ -204,9 +205,9 @@ def launch_options() -> dict[str, Any]:
         "show_error": False,
         "max_file_size": MAX_UPLOAD,
         "app_kwargs": {
+            "middleware": [Middleware(Delivery), Middleware(BodyLimit, MAX_UPLOAD)],
             "exception_handlers": dict.fromkeys((TypeError, KeyError), told_of_call)
             | {OSError: told_of_upload},
-            "middleware": [Middleware(Delivery)],
         },
         # each waiting page or program takes one thread, and the whole queue can be waiting
         "max_threads": MAX_QUEUED + 60,

@@ -128,7 +128,7 @@ class TrainConfig:
     start_from: str | None = None
     log_every: int = number(1, MOST, 20)  # steps
     snapshot_every: int = number(1, MOST, 200)  # steps
-    sample_every: int = number(1, MOST, 500)  # steps
+    sample_every: int = number(1, MOST, 500)  # steps; so often the loss on held-out pictures, too
     runs: Path = Path("runs")
 
     def __post_init__(self) -> None:
