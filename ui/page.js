@@ -6,11 +6,31 @@ const SHADE_KEY = "latent-canvas-shade";
 const MAX_JOBS = 60;
 const RATIO_MS = 300; // until a tab that is opened is there
 
+// A storage of the browser. One that is full, or is refused to a page in the frame of another site, is
+// done without: what it does not take is remembered until the page is left.
+function storageOf(name) {
+  const meanwhile = {};
+  return {
+    getItem(key) {
+      try { return meanwhile[key] ?? window[name].getItem(key); } catch { return null; }
+    },
+    setItem(key, text) {
+      delete meanwhile[key];
+      try { window[name].setItem(key, text); } catch { meanwhile[key] = text; }
+    },
+    removeItem(key) {
+      delete meanwhile[key];
+      try { window[name].removeItem(key); } catch { /* it holds nothing */ }
+    },
+  };
+}
+const session = storageOf("sessionStorage"), local = storageOf("localStorage");
+
 // What a window remembers is its own: of two, neither changes the other's. A new one begins with what
 // was remembered last in any.
 const ownStorage = {
-  getItem: (key) => sessionStorage.getItem(key) ?? localStorage.getItem(key),
-  setItem(key, text) { for (const storage of [sessionStorage, localStorage]) storage.setItem(key, text); },
+  getItem: (key) => session.getItem(key) ?? local.getItem(key),
+  setItem(key, text) { for (const storage of [session, local]) storage.setItem(key, text); },
 };
 
 function stored(storage, key, otherwise) {
@@ -51,7 +71,7 @@ const latentCanvas = {
     if (unknown) refused.push(unknown);
     if (brings) {
       rememberState(linked, null); // what is painted there is not known yet, and stays
-      sessionStorage.removeItem(picturesKey(linked)); // see ui/undo.js
+      session.removeItem(picturesKey(linked)); // see ui/undo.js
       kept[linked] = link;
     }
     const recalled = names.map(([task, name, about], i) => {
@@ -68,7 +88,7 @@ const latentCanvas = {
     // those of another window
     for (const task in byTask) this.keep(task, Object.keys(byTask[task]), Object.values(byTask[task]));
     tell(refused);
-    shade(stored(localStorage, SHADE_KEY, null));
+    shade(stored(local, SHADE_KEY, null));
     document.body.dataset.ready = "yes";
     return [...recalled, ...this.tasks.map((task) => stored(ownStorage, byHandKey(task), false) === true)];
   },
@@ -133,8 +153,8 @@ const latentCanvas = {
   showUnderBoxes(id, picture) { boxesOf(id)?.show(picture?.url ?? null); },
 
   // Of the files that a task's tab removed and showed.
-  names(task) { return [removedKey, rowKey].map((key) => JSON.stringify(stored(sessionStorage, key(task), []))); },
-  jobs() { return JSON.stringify(stored(sessionStorage, JOBS_KEY, [])); },
+  names(task) { return [removedKey, rowKey].map((key) => JSON.stringify(stored(session, key(task), []))); },
+  jobs() { return JSON.stringify(stored(session, JOBS_KEY, [])); },
 
   // Restores a picture that is dropped on a place which takes pictures, if it was made by one of
   // these tasks (without any: by any); whether it was.
@@ -150,9 +170,9 @@ window.latentCanvas = latentCanvas;
 // By which a window's paintings are kept. A window that is duplicated takes along what stands in the
 // session's storage: this does so only while there is no page.
 const WINDOW_KEY = "latent-canvas-window";
-latentCanvas.window = sessionStorage.getItem(WINDOW_KEY) ?? Math.random().toString(36).slice(2);
-addEventListener("pageshow", () => sessionStorage.removeItem(WINDOW_KEY));
-addEventListener("pagehide", () => sessionStorage.setItem(WINDOW_KEY, latentCanvas.window));
+latentCanvas.window = session.getItem(WINDOW_KEY) ?? Math.random().toString(36).slice(2);
+addEventListener("pageshow", () => session.removeItem(WINDOW_KEY));
+addEventListener("pagehide", () => session.setItem(WINDOW_KEY, latentCanvas.window));
 
 const boxesOf = (id) => document.querySelector(`#${id} [data-part="frame"]`)?.boxes;
 const removedKey = (task) => `latent-canvas-removed-${task}`;
@@ -269,7 +289,7 @@ function shade(name) {
 document.addEventListener("click", (event) => {
   if (!event.target.closest?.("[data-shade]")) return;
   const name = document.body.classList.contains("dark") ? "light" : "dark";
-  localStorage.setItem(SHADE_KEY, JSON.stringify(name));
+  local.setItem(SHADE_KEY, JSON.stringify(name));
   shade(name);
 });
 
@@ -292,13 +312,13 @@ const isLookedFor = () => performance.now() - looked < LOOK_MS;
 async function lookForNewApp() {
   if (isLookedFor()) return false;
   looked = performance.now();
-  const config = window.gradio_config, seen = stored(sessionStorage, SEEN_KEY, []);
+  const config = window.gradio_config, seen = stored(session, SEEN_KEY, []);
   try {
     const about = { cache: "no-store", signal: AbortSignal.timeout(LOOK_MS) };
     const answer = await fetch(`${config.root}${config.api_prefix ?? ""}/app_id`, about);
     const { app_id: now } = await answer.json();
     if (typeof now !== "number" || now === config.app_id || seen.includes(now)) return false;
-    sessionStorage.setItem(SEEN_KEY, JSON.stringify([...seen, now]));
+    sessionStorage.setItem(SEEN_KEY, JSON.stringify([...seen, now])); // else nothing would come back, and it throws
     location.reload();
     return true;
   } catch {
@@ -323,10 +343,10 @@ document.addEventListener("keydown", (event) => {
 // The strip says which job it shows, and the queue under it which come next: remembered, so that a
 // reload finds its pictures again.
 function rememberJobs() {
-  const jobs = stored(sessionStorage, JOBS_KEY, []);
+  const jobs = stored(session, JOBS_KEY, []);
   const shown = [...document.querySelectorAll(":is(.strip, .waiting i)[data-job]")].map((one) => one.dataset.job);
   const fresh = shown.filter((id) => id && !jobs.includes(id));
   if (!fresh.length) return;
-  sessionStorage.setItem(JOBS_KEY, JSON.stringify([...jobs, ...fresh].slice(-MAX_JOBS)));
+  session.setItem(JOBS_KEY, JSON.stringify([...jobs, ...fresh].slice(-MAX_JOBS)));
 }
 new MutationObserver(rememberJobs).observe(document, { childList: true, subtree: true });

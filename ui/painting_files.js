@@ -85,7 +85,7 @@ function memory(mode, work) { // `work` gives the request whose result is wanted
       transaction.oncomplete = () => { opening.result.close(); resolve(asked.result); };
       transaction.onerror = transaction.onabort = () => { opening.result.close(); resolve(undefined); };
     };
-  });
+  }).catch(() => undefined); // not even asking is allowed
 }
 
 const windowsKey = (store) => `${store}-windows`; // of those that keep something, the newest first

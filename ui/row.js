@@ -68,8 +68,8 @@ function dayName(year, month, day) {
 function rememberRow() {
   for (const mark of document.querySelectorAll("[data-removed]")) {
     const task = mark.closest("[id$=-gone]").id.slice(0, -"-gone".length);
-    sessionStorage.setItem(removedKey(task), mark.dataset.removed);
-    sessionStorage.setItem(rowKey(task), mark.dataset.row ?? "[]");
+    session.setItem(removedKey(task), mark.dataset.removed);
+    session.setItem(rowKey(task), mark.dataset.row ?? "[]");
   }
 }
 

@@ -44,7 +44,7 @@ document.addEventListener("change", (event) => { if (event.target.closest?.(".lc
 latentCanvas.hold = (task, names, values) => {
   held[task] = Object.fromEntries(names.map((name, i) => [name, values[i]]));
   const pictures = Object.entries(held[task]).filter(([, value]) => value?.path && value.url);
-  sessionStorage.setItem(picturesKey(task), JSON.stringify(Object.fromEntries(pictures)));
+  session.setItem(picturesKey(task), JSON.stringify(Object.fromEntries(pictures)));
   latentCanvas.changed(task);
   latentCanvas.markUndo(task);
 };
@@ -72,7 +72,7 @@ const linkedTask = [...linked.keys()].some((name) => name !== "tab") ? linked.ge
 // A picture that was loaded stays on the server for a day: a reload brings it back, while it is there.
 // names: [task, input] of each.
 latentCanvas.pictures = (names) => Promise.all(names.map(async ([task, name]) => {
-  const picture = stored(sessionStorage, picturesKey(task), {})[name], nothing = { __type__: "update" };
+  const picture = stored(session, picturesKey(task), {})[name], nothing = { __type__: "update" };
   if (!picture || task === linkedTask || held[task]?.[name]) return nothing; // somebody was faster
   const isThere = await fetch(picture.url, { method: "HEAD" }).then((answer) => answer.ok, () => false);
   return isThere && !held[task]?.[name] ? picture : nothing;
