@@ -29,6 +29,7 @@ from ldm.training.stats import Stats
 
 SNAPSHOT = "snapshot.pt"  # in the folder of a run
 COMPARED = 256  # pictures, drawn again if there are fewer
+SHORT = 50  # a run of fewer steps than this for each batch of them compares fewer
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ def train(run: Run, config: TrainConfig, folder: Path, *, resume: bool) -> None:
             last, ends = step == config.steps, _any(accelerator, is_asked())
             is_shown = accelerator.is_main_process and (last or step % config.sample_every == 0)
             with stats.paused():
-                compared = compare(run, ema.model, config.batch_size) if is_shown else {}
+                compared = compare(run, ema.model, config) if is_shown else {}
             stats.add(step, terms, optimizer.param_groups[0]["lr"], compared)
             is_due = last or ends or step % config.snapshot_every == 0
             if is_due:  # in every process: the others would wait for ever for one that ended
@@ -106,7 +107,7 @@ def train(run: Run, config: TrainConfig, folder: Path, *, resume: bool) -> None:
 
 
 @torch.no_grad()
-def compare(run: Run, model: nn.Module, batch_size: int) -> dict[str, float]:
+def compare(run: Run, model: nn.Module, config: TrainConfig) -> dict[str, float]:
     """Return the loss of the averaged `model` on held-out pictures, and on some of the training.
 
     The latter falls below the former as the model learns its pictures by heart. Both are over the
@@ -115,13 +116,14 @@ def compare(run: Run, model: nn.Module, batch_size: int) -> dict[str, float]:
     if run.held_out is None:
         return {}
     device = next(model.parameters()).device
-    pieces = range(-(-COMPARED // batch_size))
+    enough = -(-COMPARED // config.batch_size)
+    pieces = range(min(enough, 1 + config.steps // SHORT))
     found = {}
     for name, data in (("held_out_loss", run.held_out), ("trained_loss", run)):
         losses = []
         for piece in pieces:
             torch.manual_seed(piece)  # each step of the training is seeded anew
-            batch = data.batch(np.random.default_rng(piece), batch_size)
+            batch = data.batch(np.random.default_rng(piece), config.batch_size)
             with attention_kernel(device):
                 losses.append(data.loss(model, tuple(t.to(device) for t in batch))["loss"])
         found[name] = float(torch.stack(losses).mean())
