@@ -166,6 +166,17 @@ def test_a_text_file_named_png_is_one_sentence(cache):
         assert ask(asked)["error"] == "note.png is no readable picture; PNG and JPEG work."
 
 
+def test_a_damaged_file_of_any_format_is_one_sentence(cache, monkeypatch):
+    image = saved(cache, [[0, 1]])
+
+    def fail(*_, **__):
+        raise RuntimeError("Failed to decode image")  # as for an AVIF whose picture is empty
+
+    monkeypatch.setattr("PIL.Image.open", fail)
+    asked = image | {"colours": COLOURS}
+    assert "is no readable picture" in painting.map_of_file(asked)["error"]
+
+
 @pytest.mark.parametrize(
     "asked",
     [None, 3, [], {}, {"path": "/etc/hostname"}, {"path": "\0"}, {"path": 4}, {"path": "../x"}],

@@ -131,8 +131,8 @@ def _numbers(path: Path) -> np.ndarray | None:
     try:
         with Image.open(path) as image:
             grey = image.mode in ("1", "L")
-    except (OSError, Image.DecompressionBombError):
-        return None  # the next reader reports the error
+    except Exception:  # Pillow's readers raise nearly every kind of error
+        return None  # the next reader reports it
     return EncodedImage.labels_from_file(path).array() if grey else None
 
 
