@@ -2,6 +2,8 @@
 
 import base64
 import hashlib
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -175,6 +177,23 @@ def test_a_damaged_file_of_any_format_is_one_sentence(cache, monkeypatch):
     monkeypatch.setattr("PIL.Image.open", fail)
     asked = image | {"colours": COLOURS}
     assert "is no readable picture" in painting.map_of_file(asked)["error"]
+
+
+def test_one_file_is_read_at_a_time(cache, monkeypatch):
+    reading, most = [], []
+
+    def read(path):
+        reading.append(path)
+        time.sleep(0.02)
+        most.append(len(reading))
+        reading.pop()
+        raise RequestError("read")
+
+    monkeypatch.setattr(painting.EncodedImage, "from_file", read)
+    asked = [saved(cache, [[0, 1]])] * 4
+    with ThreadPoolExecutor(4) as pool:
+        assert all(answer["error"] for answer in pool.map(painting.picture_of_file, asked))
+    assert most == [1] * 4
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from ldm.requests import Control, EncodedImage, controls
 from ldm.requests.as_json import boxes_of, read_file
 from ldm.requests.fields import field_types
 from ldm.requests.shared_fields import called
+from ui.in_turn import in_turn
 
 # event options: hidden from the API, no progress display of Gradio's, which redraws every frame
 QUIET = {"api_visibility": "private", "show_progress": "hidden", "show_progress_on": []}
@@ -175,7 +176,7 @@ def from_files(request_type: type, values: dict[str, Any]) -> dict[str, Any]:
 
 def _from_file(request_type: type, name: str, value: Any) -> Any:
     if isinstance(value, gr.FileData):
-        return read_file(request_type, name, Path(value.path))
+        return in_turn(read_file, request_type, name, Path(value.path))
     if isinstance(value, JsonData):
         value = value.root
     if name == "boxes":

@@ -22,6 +22,7 @@ from ldm.errors import LDMError, RequestError
 from ldm.requests import EncodedImage
 from ldm.requests.canvas import MAX_PIXELS, check_canvas
 from ui import scripts
+from ui.in_turn import in_turn
 from ui.labels import decode_runs, encode_runs, read_map, read_mask
 from ui.run import fail, in_words
 
@@ -174,7 +175,7 @@ def _picture(file: Any, cache: Path) -> EncodedImage | None:
     try:
         return EncodedImage(path.read_bytes())  # usually written by `picture_of_file`
     except LDMError:
-        return EncodedImage.from_file(path)
+        return in_turn(EncodedImage.from_file, path)
 
 
 def _uploaded(file: Any, cache: Path) -> Path:
@@ -232,7 +233,7 @@ def map_of_file(asked: Any) -> dict[str, Any]:
 def _answer(asked: Any, cache: Path, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
     """Return `read(path of the uploaded file)`, or {"error": sentence} if it fails."""
     try:
-        return read(_uploaded(asked, cache))
+        return in_turn(read, _uploaded(asked, cache))
     except LDMError as error:
         return {"error": in_words(str(error), {})}
 

@@ -19,6 +19,7 @@ from ldm.errors import RequestError
 from ldm.requests import EncodedImage, controls
 from ldm.requests.canvas import CHOSEN_SIDE_PX
 from ui.controls import QUIET, named, unchecked, widget
+from ui.in_turn import in_turn
 from ui.run import find_preset
 from ui.tab import Component, Values, fields_of
 
@@ -183,4 +184,4 @@ def sides_like(path: Path, preset: Preset) -> Values:
 @functools.lru_cache(KEPT_READ)
 def _read(path: Path) -> EncodedImage:
     """Read an uploaded picture; cached, since every estimate needs it. Equal paths, equal files."""
-    return EncodedImage.from_file(path)
+    return in_turn(EncodedImage.from_file, path)

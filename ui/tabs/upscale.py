@@ -18,6 +18,7 @@ from ldm.requests import EncodedImage, Upscale
 from ldm.requests.canvas import check_canvas, largest
 from ui.controls import QUIET, unchecked
 from ui.form import Form, preset_values
+from ui.in_turn import in_turn
 from ui.run import Picture, Visit, find_preset, in_words
 from ui.slider import BeforeAfter, Pair
 from ui.stage import Updates, or_skip
@@ -187,7 +188,7 @@ def _read(image: Any, times: int) -> Any:
         raise RequestError("There is no picture yet; choose, drop or paste one.")
     width, height = _sides(Path(image.path))
     check_canvas("image", width, height, times)
-    return EncodedImage.from_file(Path(image.path))
+    return in_turn(EncodedImage.from_file, Path(image.path))
 
 
 def _sides(path: Path) -> tuple[int, int]:
