@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 from ldm.errors import LDMError, RequestError
@@ -159,8 +160,10 @@ def _check(flags: argparse.Namespace, data_dir: Path) -> tuple[int | None, int]:
     if flags.longest is not None and not flags.longest > 0:
         raise RequestError(f"longest must be more than 0 seconds, got {flags.longest:g}.")
     try:
-        for folder in _served(flags):
+        for folder in (*_served(flags), CACHE):
             (data_dir / folder).mkdir(parents=True, exist_ok=True)
+            with TemporaryFile(dir=data_dir / folder):  # one that is there may be read-only
+                pass
     except OSError as error:
         raise RequestError(f"no data can be kept in {data_dir}: {error.strerror}.") from error
     if not 1 <= flags.port <= 65535:

@@ -21,6 +21,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 import app
 import ldm
+from ldm.errors import RequestError
 from ldm.jobs.line import ANYTHING, Limits
 from ui.body_limit import MAX_BODY, BodyLimit
 from ui.endpoint import told_of_upload
@@ -163,6 +164,16 @@ def test_an_upload_without_room_is_a_sentence():
     request.scope["path"] = "/gradio_api/queue/join"
     with pytest.raises(OSError, match="reset"):
         told_of_upload(Request(request.scope), ConnectionError("reset"))
+
+
+def test_a_folder_that_is_there_must_be_writable(tmp_path, port, monkeypatch):
+    def read_only(dir):  # noqa: A002  (root may write wherever a test takes the right to)
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("app.TemporaryFile", read_only)
+    monkeypatch.setattr(sys, "argv", ["app.py", "--port", str(port)])
+    with pytest.raises(RequestError, match=r"no data can be kept in .*: Permission denied\.$"):
+        app._check(app._flags(), tmp_path)
 
 
 @pytest.mark.parametrize(
