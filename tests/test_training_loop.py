@@ -181,7 +181,7 @@ def test_what_is_learned_by_heart_shows_in_the_loss_on_held_out_pictures(tmp_pat
         *((2, True), (3, False), (4, True)),
     ]
     last = lines[-1]
-    weight, bias = (float(p) for p in run.model.parameters())
+    weight, bias = (p.item() for p in run.model.parameters())
     assert last["trained_loss"] == pytest.approx((weight + bias) ** 2, rel=0.1)
     assert last["held_out_loss"] == pytest.approx((3 * weight + bias) ** 2, rel=0.1)
     assert drawn[:3] == drawn[3:]  # the same every time
