@@ -65,13 +65,14 @@ def models(tmp_path, monkeypatch):
     known = functools.partial(registry.load_preset, models_dir=there)
     for module in (autoencoder, diffusion, manager):
         monkeypatch.setattr(module, "load_preset", known)
+    monkeypatch.setattr(diffusion, "SAMPLE_STEPS", 2)
     return there
 
 
 def two_steps(path, make_run):
     """The run that a configuration describes, but two small steps of it."""
     config = load_config(path)
-    size = min(64, config.data.size)
+    size = min(32, config.data.size)
     data = dataclasses.replace(config.data, size=size, crop=config.data.crop and 16)
     config = dataclasses.replace(config, steps=2, batch_size=2, precision="no", data=data)
     train(make_run(config), config, config.runs / path.stem, resume=False)
