@@ -17,7 +17,7 @@ from ldm.events import Progress
 from ldm.images import EncodedImage
 from ldm.outputs import metadata
 from ldm.outputs.rate_distortion import COLUMNS, SHOWN, RateCurve, RatePoint, size
-from ldm.requests import Box, ClassConditional, Layout, Upscale
+from ldm.requests import Box, ClassConditional, Layout, Semantic, TextToImage, Upscale
 from ldm.runtime.manager import ModelManager
 from ldm.studio import Studio
 from ldm.tasks.rate_distortion import INPUTS, rate_distortion
@@ -27,9 +27,10 @@ EXAMPLES = Path("ui/examples")
 PICTURE = EncodedImage.from_array(
     np.random.default_rng(0).integers(256, size=(64, 96, 3), dtype=np.uint8)
 )
+SMALL = PICTURE.array()[:32, :48]
 
 
-def curve_of(model, request=REQUEST, messages=8, context=None):
+def curve_of(model, request=REQUEST, messages=5, context=None):
     *progress, curve = rate_distortion(model, replace(request, image=PICTURE), context, messages)
     assert all(isinstance(event, Progress) for event in progress)
     return curve
@@ -69,7 +70,7 @@ def test_guidance_and_the_settings_of_a_run_do_not_matter(tiny_model):
 
 
 def test_the_picture_is_seen_on_its_way(tiny_model):
-    curve = curve_of(tiny_model, messages=30)
+    curve = curve_of(tiny_model, messages=12)
     assert len(curve.points) > SHOWN == len(curve.shown)
     assert (curve.shown[0], curve.shown[-1]) == (curve.points[0], curve.points[-1])
     first, last = curve.shown[0], curve.shown[-1]
@@ -91,10 +92,12 @@ def as_array(tensor):
 
 def test_every_task_that_starts_from_a_picture_is_coded(studio):
     path = next((EXAMPLES / "semantic").glob("*.png"))
+    painted = metadata.load(path).request.label_map.array()[-64:, :96]
     boxes = (Box("house", 0.3, 0.4, 0.6, 0.8),)
-    made = [replace(metadata.load(path).request, image=path)]
-    made += [Layout(boxes=boxes, image=path), ClassConditional(class_index=4, image=path)]
-    made += [ClassConditional(image=path)]  # any class: there is nothing to be known
+    about = {"image": path, "width": 96, "height": 64}
+    made = [Semantic(label_map=painted, image=path), Layout(boxes=boxes, **about)]
+    made += [ClassConditional(class_index=4, **about)]
+    made += [ClassConditional(**about)]  # any class: there is nothing to be known
     assert {request.task for request in made} == set(INPUTS) - {"text-to-image"}
     for request in made:
         *_, curve = studio.rate_distortion(request, 4)
@@ -164,28 +167,30 @@ def test_wrong_pictures_are_refused(capsys, name, words):
 
 
 def saved(tmp_path, request):
-    path = tmp_path / "made.png"
-    metadata.save(path, PICTURE.array(), request)
+    path = tmp_path / f"{request.task}.png"
+    metadata.save(path, SMALL, request)
     return str(path)
 
 
 def test_any_picture_is_coded_with_a_prompt_or_a_model_that_needs_none(tmp_path, capsys):
     upscaled = saved(tmp_path, Upscale(image=PICTURE))
     foreign = tmp_path / "own.png"
-    Image.fromarray(PICTURE.array()).save(foreign)
+    Image.fromarray(SMALL).save(foreign)
+    painted = saved(tmp_path, Semantic(label_map=SMALL[..., 0] // 64))
+    drawn = saved(tmp_path, TextToImage(prompt="a house", width=48, height=32))
     for arguments in (
         [upscaled, "--prompt", "a lake"],
-        [str(next((EXAMPLES / "semantic").glob("*.png"))), "--prompt", "a lake"],
+        [painted, "--prompt", "a lake"],
         [str(foreign), "--preset", "demo-ddpm"],
-        [str(next((EXAMPLES / "text-to-image").glob("*.png"))), "--preset", "demo-ddpm"],
+        [drawn, "--preset", "demo-ddpm"],
     ):
         assert main(["rate-distortion", *arguments, "--messages", "2"]) == 0
         assert len(capsys.readouterr().out.splitlines()) == 3
     for arguments, words in (
-        ([upscaled], "made.png was made by upscale; with --prompt any picture is coded."),
+        ([upscaled], "upscale.png was made by upscale; with --prompt any picture is coded."),
         ([str(foreign), "--preset", "demo-semantic"], "it was not made here; with --prompt any"),
         (
-            [str(next((EXAMPLES / "text-to-image").glob("*.png"))), "--preset", "demo-semantic"],
+            [drawn, "--preset", "demo-semantic"],
             "was made by text-to-image, unlike demo-semantic; with --prompt any picture is coded.",
         ),
         ([upscaled, "--prompt", "a", "--csv", str(tmp_path)], "give a file in a folder of yours."),
