@@ -3,11 +3,11 @@ processes drew ahead."""
 
 import json
 import math
-import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,52 +18,44 @@ from torch import nn
 
 from ldm.errors import TrainingError
 from ldm.training import loop
-from ldm.training.config import TrainConfig
-from ldm.training.loop import train
-
-ROOT = Path(__file__).parents[1]
-SCRIPT = """
-import sys, time
-from pathlib import Path
-import torch
-from torch import nn
 from ldm.training.config import OptimizerConfig, TrainConfig
 from ldm.training.loop import Run, train
 
-torch.set_num_threads(1)
+ROOT = Path(__file__).parents[1]
+CONFIG = TrainConfig(
+    kind="critic",
+    preset="x",
+    steps=40,
+    batch_size=8,
+    accumulate=2,
+    precision="no",
+    log_every=1,
+    snapshot_every=5,
+    optimizer=OptimizerConfig(learning_rate=1e-2, warmup_steps=4, decay_steps=10),
+)
+
 
 class Sum(Run):
-    def __init__(self, pause):
+    def __init__(self, folder, pause=0.0):
         torch.manual_seed(0)
         self.model = nn.Sequential(nn.Linear(4, 8), nn.SiLU(), nn.Linear(8, 1))
-        self.pause = pause
+        self.folder, self.pause = folder, pause
+
     def batch(self, rng, size):
         x = torch.from_numpy(rng.standard_normal((size, 4), dtype="float32"))
         return x, x.sum(1, keepdim=True)
+
     def loss(self, model, batch):
         time.sleep(self.pause)
         x, y = batch
         noise = 0.01 * torch.randn_like(y)  # the global generator is part of what must resume
         return {"loss": (model(x) - y + noise).square().mean()}
+
     def sample(self, model, path):
         pass
+
     def export(self, model, step):
-        torch.save(model.state_dict(), Path(sys.argv[1]) / "final.pt")
-
-config = TrainConfig(kind="critic", preset="x", steps=40, batch_size=8, accumulate=2,
-    precision="no", log_every=1, snapshot_every=5,
-    workers=2 if "--ahead" in sys.argv else 0,
-    optimizer=OptimizerConfig(learning_rate=1e-2, warmup_steps=4, decay_steps=10))
-train(Sum(float(sys.argv[2])), config, Path(sys.argv[1]), resume="--resume" in sys.argv)
-"""
-
-
-def command(folder: Path, pause: float, *flags: str) -> list[str]:
-    return [sys.executable, "-c", SCRIPT, str(folder), str(pause), *flags]
-
-
-def environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        torch.save(model.state_dict(), self.folder / "final.pt")
 
 
 def model_of(folder):
@@ -134,15 +126,14 @@ def test_weights_are_written_in_the_end_wherever_a_run_is_killed(tmp_path, monke
 def whole(tmp_path_factory):
     """The folder of an unbroken run."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
-    about = {"env": environment(), "check": True, "capture_output": True}
-    subprocess.run(command(folder, 0, "--ahead"), **about)
+    train(Sum(folder), replace(CONFIG, workers=2), folder, resume=False)
     return folder
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_is_ended_and_resumed_equals_an_unbroken_one(tmp_path, whole, how):
     broken = tmp_path / "broken"
-    process = subprocess.Popen(command(broken, 0.05), env=environment())
+    process = subprocess.Popen([sys.executable, "-m", "tests.test_training_loop", broken], cwd=ROOT)
     stats = broken / "stats.jsonl"
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
@@ -155,7 +146,7 @@ def test_a_run_that_is_ended_and_resumed_equals_an_unbroken_one(tmp_path, whole,
     assert 10 <= interrupted_at < 40
     if how != signal.SIGKILL:  # it ends after its step, and what is done is saved
         assert interrupted_at >= stats.read_text().count("\n")
-    subprocess.run(command(broken, 0, "--resume"), env=environment(), check=True)
+    train(Sum(broken), CONFIG, broken, resume=True)
     ours = torch.load(broken / "final.pt", weights_only=True)
     theirs = torch.load(whole / "final.pt", weights_only=True)
     assert ours.keys() == theirs.keys()
@@ -186,3 +177,7 @@ def test_what_is_learned_by_heart_shows_in_the_loss_on_held_out_pictures(tmp_pat
     assert last["held_out_loss"] == pytest.approx((3 * weight + bias) ** 2, rel=0.1)
     assert drawn[:3] == drawn[3:]  # the same every time
     assert len(set(drawn)) == 3
+
+
+if __name__ == "__main__":  # slow enough to be ended on the way
+    train(Sum(Path(sys.argv[1]), 0.05), CONFIG, Path(sys.argv[1]), resume=False)
