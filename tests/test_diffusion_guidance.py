@@ -163,6 +163,14 @@ def test_a_run_ends_in_what_is_known_and_is_on_its_way_there_at_every_step(sampl
     assert torch.equal(again, once)
 
 
+def test_what_is_known_in_part_is_made_in_part():
+    x, x0 = torch.randn(2, 1, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    t, e, share = torch.tensor([500]), torch.zeros_like(x), torch.full((1, 1, 2, 2), 0.25)
+    known = known_outside(e, x, t, SCHEDULE, torch.cat([x0, share], dim=1))
+    want = 0.25 * SCHEDULE.predict_x0(x, t, e) + 0.75 * x0
+    assert torch.allclose(SCHEDULE.predict_x0(x, t, known), want, atol=1e-5)
+
+
 def test_guidance_knows_whether_both_conditions_have_one_hole():
     hole, seen = torch.zeros(1, 4, 2, 2), []
 
@@ -180,4 +188,6 @@ def test_guidance_knows_whether_both_conditions_have_one_hole():
     assert told(one, hole.expand(2, -1, -1, -1))
     assert not told(one, one.clone())  # not looked at
     assert not told(one, hole.repeat(2, 1, 1, 1)[:, :, :1].expand(2, 4, 2, 2))
+    two = hole.repeat(2, 1, 1, 1)
+    assert not told(two, two[:1].expand(2, -1, -1, -1))
     assert told(None, None)

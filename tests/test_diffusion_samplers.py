@@ -276,3 +276,14 @@ def test_plms_is_not_misled_by_a_prediction_where_there_is_hardly_noise(timestep
     x = batch_noise([0], 0, (1, 4, 4)).double()
     misled, exact = (list(plms(e, x, SCHEDULE, timesteps=timesteps))[-1] for e in (eps, exact_eps))
     assert float((misled.x_t - exact.x_t).abs().max()) < 0.25
+
+
+@pytest.mark.parametrize(("off", "evaluations"), [(-20, 2), (20, 3)])
+def test_plms_begins_with_both_ends_only_where_the_lower_one_has_half_of_the_noise(
+    off, evaluations
+):
+    sigma = (1 - SCHEDULE.alphas_cumprod).sqrt()
+    half = int((sigma - sigma[500] / 2).abs().argmin())
+    calls, x = [], batch_noise([3], 0, (1, 2, 2))
+    list(plms(lambda x, t: calls.append(t) or x, x, SCHEDULE, timesteps=[500, half + off]))
+    assert len(calls) == evaluations

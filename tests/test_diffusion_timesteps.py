@@ -65,6 +65,7 @@ def test_pure_noise_is_taken_for_what_it_is():
     for sampler in ("dpmpp_2m", "unipc"):
         grids = [timesteps_of(sampler, steps, 1000) for steps in range(1, 51)]
         assert {grid[0] for grid in grids} == {999}
+        assert min(grid[-1] for grid in grids[:10]) > 1
         assert {grid[-1] for grid in grids[10:]} == {1}
         drawn = next(SAMPLERS[sampler](lambda x, t: x, x_of_one(), SCHEDULE, steps=20))
         assert drawn.t == 999

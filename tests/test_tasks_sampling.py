@@ -16,6 +16,7 @@ from ldm.images import EncodedImage
 from ldm.requests import TextToImage
 from ldm.requests.seeds import MAX_SEED
 from ldm.requests.shared_fields import SAMPLER_NAMES
+from ldm.tasks import denoising
 from ldm.tasks.sampling import sample
 from ldm.tasks.settings import Sampling, check, of_request
 
@@ -227,6 +228,18 @@ def test_eta_draws_fresh_noise_from_the_same_seed():
     plain, noisy, again = (model.decoded[0] for model in runs)
     assert (noisy == again).all()
     assert (noisy - plain).abs().max() > 0.05
+
+
+def test_no_step_draws_the_noise_that_the_run_started_from(monkeypatch):
+    draws = []
+
+    def drawn(seeds, draw, *about):
+        draws.append(draw)
+        return batch_noise(seeds, draw, *about)
+
+    monkeypatch.setattr(denoising, "batch_noise", drawn)
+    run(Gaussian(), eta=1.0, steps=3)
+    assert draws == [0, 1, 2, 3]
 
 
 def test_what_half_precision_cannot_hold_is_made_again_with_a_condition_in_float32():
