@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ldm.canvas.estimate import facts_of
 from ldm.catalog.build import build_model
 from ldm.catalog.registry import list_presets, load_preset
 from ldm.errors import RequestError
@@ -68,6 +69,12 @@ def thin(name: str):
 def model_of(name):
     """A thin model of a preset, without a zero: those of a new UNet would hide all that it sees."""
     return randomise(build_model(thin(name), "cpu")).requires_grad_(False)
+
+
+@functools.lru_cache(2)
+def facts_on(name):
+    """What is measured of that model, which takes longer than a run."""
+    return facts_of(model_of(name))
 
 
 def events_of(request, **changes):

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from ldm.canvas.estimate import facts_of
 from ldm.canvas.plan import Resources
 from ldm.catalog.registry import load_preset
 from ldm.data.rendering import render
@@ -18,7 +17,7 @@ from ldm.resolve import resolve
 from ldm.runtime.manager import ModelManager
 from ldm.tasks.covering import RunContext
 from ldm.tasks.inpaint import run as run_on
-from tests.test_tasks_images import HOW, assert_same, grey, model_of, picture, run, thin
+from tests.test_tasks_images import HOW, assert_same, facts_on, grey, model_of, picture, run, thin
 
 TEXT = "demo-text-to-image"
 SIDE = 64
@@ -56,12 +55,12 @@ def test_the_latents_end_in_what_is_known(latents, sampler):
 
 @pytest.mark.parametrize("how", [{}, {"seamless": "across", "coarse": 0.5}])
 def test_bands_make_the_same_as_the_whole(how):
-    mask = np.zeros((256, 256), bool)
-    mask[32:224, :200] = True
-    asked = resolve(told(mask, working_size=256, guidance_scale=2.0, count=2, **how), thin(TEXT))
+    mask = np.zeros((192, 192), bool)
+    mask[24:168, :152] = True
+    asked = resolve(told(mask, working_size=192, guidance_scale=2.0, count=2, **how), thin(TEXT))
     model = model_of(TEXT)
     *_, whole = run_on(model, asked)
-    context = RunContext(lambda: facts_of(model), Resources(12 * 2**20))
+    context = RunContext(lambda: facts_on(TEXT), Resources(8 * 2**20))
     *_, banded = run_on(model, asked, context)
     assert context.notes[0].startswith("Made in bands")
     for one, other in zip(whole.images, banded.images, strict=True):
