@@ -123,6 +123,16 @@ def test_a_run_that_went_on_is_kept_at_once(made, monkeypatch):
     assert steps_of(events) == [4, 5, 6]
 
 
+def test_it_is_written_before_a_step_that_would_end_too_late(tmp_path, monkeypatch):
+    times, written = iter((0.0, 2.0, 2.4, 4.0, 4.0)), []
+    monkeypatch.setattr(bookmark, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    kept, zeros = Bookmark(tmp_path / "a.unfinished", REQUEST, "abc"), torch.zeros(1, 3, 4, 4)
+    for index in range(3):  # 5 s make it worth it
+        kept.mark("one", Step(index, 6, 9 - index, zeros, zeros), index + 1, 6)
+        written.append(kept.path.exists())
+    assert written == [False, False, True]
+
+
 def test_a_run_that_is_first_written_at_its_end_says_so(made, monkeypatch):
     """Cancelled in a long decode, after steps too few to be written while they were taken."""
     monkeypatch.setattr(bookmark, "WORTH", 1000)
