@@ -1,6 +1,7 @@
 """What several tests need."""
 
 import copy
+import functools
 import os
 import struct
 import zlib
@@ -81,6 +82,20 @@ def tiny_model():
     return model
 
 
+@pytest.fixture(scope="session")
+def measured(tiny_model):
+    """What `calibration_of` measures of the tiny model, once: it takes longer than the runs."""
+    from ldm.canvas.estimate import calibration_of  # noqa: PLC0415  (not every test needs torch)
+
+    @functools.cache
+    def once(trained_size):
+        model = copy.copy(tiny_model)
+        model.trained_size = trained_size
+        return calibration_of(model)
+
+    return lambda model, same=None: copy.deepcopy(once(model.trained_size))
+
+
 @pytest.fixture
 def trained_small(tiny_model):
     """The tiny model as if it had been trained at 32 x 32 px."""
@@ -134,13 +149,14 @@ def busy(queue):
 
 
 @pytest.fixture
-def made(tmp_path, trained_small, monkeypatch):
+def made(tmp_path, trained_small, measured, monkeypatch):
     """A studio on a tiny model, to which every run is worth to be kept."""
     from ldm import studio  # noqa: PLC0415
     from ldm.runtime.manager import ModelManager  # noqa: PLC0415
     from ldm.tasks import bookmark  # noqa: PLC0415
 
     monkeypatch.setattr(studio, "weights_sha256", lambda preset: "abc")
+    monkeypatch.setattr(studio.machine, "calibration_of", measured)
     monkeypatch.setattr(bookmark, "WORTH", 0)
     about = {"load": lambda preset: trained_small, "size_of": lambda preset: 1}
     manager = ModelManager(device="cpu", memory_budget=2**30, **about)
@@ -154,7 +170,7 @@ def data_dir(tmp_path_factory):
 
 
 @pytest.fixture
-def tiny(tiny_model, monkeypatch):
+def tiny(tiny_model, measured, monkeypatch):
     """Let the studio work with the tiny model; gives the flags of every manager it makes."""
     from ldm import studio  # noqa: PLC0415
     from ldm.runtime.manager import ModelManager  # noqa: PLC0415
@@ -170,6 +186,7 @@ def tiny(tiny_model, monkeypatch):
 
     monkeypatch.setattr(studio, "ModelManager", manager)
     monkeypatch.setattr(studio, "weights_sha256", lambda preset: "abc")
+    monkeypatch.setattr(studio.machine, "calibration_of", measured)
     return made
 
 

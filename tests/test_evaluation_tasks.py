@@ -1,5 +1,6 @@
 """The measures of each task, on pictures whose quality is known: no model is needed for that."""
 
+import functools
 import re
 from contextlib import nullcontext
 
@@ -12,16 +13,19 @@ from ldm.catalog.registry import load_preset
 from ldm.data import attributes
 from ldm.data.masks import KINDS
 from ldm.data.scenes import ATTRIBUTES, IDS, OBJECTS, Box
-from ldm.evaluation import class_conditional, inpaint, layout, semantic, upscale
+from ldm.evaluation import class_conditional, drawing, frechet, inpaint, layout, semantic, upscale
+from ldm.evaluation import held_out as scenes
 from ldm.evaluation.critic import load_critic
 from ldm.evaluation.drawing import Size
 from ldm.evaluation.grid import Block, sheet
-from ldm.evaluation.held_out import HeldOut, held_out
+from ldm.evaluation.held_out import HeldOut
 from ldm.evaluation.report import IN_PIECES
 from ldm.evaluation.text_to_image import object_shares, times_counted
 from ldm.evaluation.upscale import enlarged
 from ldm.images import to_tensor
 from ldm.tasks.joining import joined
+
+held_out = functools.cache(scenes.held_out)  # to render a scene again takes most of the time
 
 
 class NoManager:
@@ -35,10 +39,17 @@ class NoManager:
 def no_models(monkeypatch):
     for module in (class_conditional, inpaint, layout, semantic, upscale):
         monkeypatch.setattr(module, "ModelManager", NoManager)
+        monkeypatch.setattr(module, "held_out", held_out)
+    monkeypatch.setattr(frechet, "held_out", held_out)
 
 
 def values(rows, start, size="128 x 128"):
     return [row.value for row in rows if row.measure.startswith(start) and row.size == size]
+
+
+def small_alone(monkeypatch, module):
+    """Measure at the trained size only."""
+    monkeypatch.setattr(module, "sizes", lambda *about: drawing.sizes(*about)[:1])
 
 
 def real_pictures(size):
@@ -57,6 +68,7 @@ def test_pictures_of_the_painted_maps_score_as_real_ones(monkeypatch):
     monkeypatch.setattr(
         semantic, "draw_maps", lambda model, labels, size: real_pictures(size).roll(1, 0)
     )
+    small_alone(monkeypatch, semantic)
     rows = semantic.measure(preset, 8)
     assert values(rows, "mIoU")[0] < 0.7
 
@@ -106,6 +118,7 @@ def test_a_filling_that_is_nearly_true_beats_opencv(monkeypatch):
     monkeypatch.setattr(
         inpaint, "draw_filled", lambda model, images, holes, size: telea(images, holes, "Telea")
     )
+    small_alone(monkeypatch, inpaint)
     rows = inpaint.measure(preset, 4)
     assert values(rows, "perceptual distance in the hole: ")[0] <= 1.0
 
@@ -169,6 +182,7 @@ def test_boxes_are_found_where_the_pictures_are_real(monkeypatch):
     assert set(values(rows, "boxes found") + values(rows, "boxes of any shape")) == {1.0}
     assert [row.size for row in rows if row.at_least] == ["128 x 128"] * 2
     monkeypatch.setattr(layout, "draw_layouts", lambda *about: real(*about).flip(2))
+    small_alone(monkeypatch, layout)
     rows = layout.measure(preset, 8)
     for what in ("boxes found", "boxes of any shape found"):
         assert values(rows, f"{what} at IoU 0.5, share of real: all")[0] < 0.4
@@ -215,6 +229,7 @@ def test_pictures_of_the_class_score_as_real_ones(monkeypatch):
     monkeypatch.setattr(
         class_conditional, "draw_classes", lambda p, m, ids, size: real_pictures(size).roll(1, 0)
     )
+    small_alone(monkeypatch, class_conditional)
     rows = class_conditional.measure(preset, 8)
     assert min(values(rows, "attribute accuracy")) < 0.7
 
