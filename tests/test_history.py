@@ -328,6 +328,32 @@ def test_what_was_removed_last_is_last(past, monkeypatch, is_windows):
     assert [entry.made for entry in found] == [entries[name].made for name in "cab"]
 
 
+def test_of_many_that_were_removed_the_last_are_given(past, monkeypatch):
+    monkeypatch.setattr(history, "BATCH", 2)
+    for name in "abc":
+        put(past, f"1/{name}.png", f"text {name}", 1)
+    refreshed(past)
+    for entry in past.find():
+        past.remove(entry)
+        time.sleep(0.01)
+    assert titles(past.removed_pictures()) == ["text b", "text a"]
+
+
+def test_several_become_favourites_unless_all_are(past):
+    paths = [put(past, f"1/{name}.png", f"text {name}", 1) for name in "ab"]
+    assert past.toggle_star(paths[0])
+    assert past.toggle_stars(paths)
+    assert all(map(past.is_starred, paths))
+    assert not past.toggle_stars(paths)
+    assert not any(map(past.is_starred, paths))
+
+
+def test_a_search_may_be_of_any_length(past):
+    put(past, "1/a.png", "text snow", 1)
+    refreshed(past)
+    assert titles(past.find("snow " * 5000)) == ["text snow"]
+
+
 def test_what_is_removed_is_kept_and_comes_back_as_it_was(past):
     put(past, "1/a.png", "text a", 1)
     put(past, "1/b.png", "text b", 2)

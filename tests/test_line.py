@@ -58,6 +58,15 @@ def test_who_comes_while_a_turn_is_taken_comes_after_it():
     assert served(line) == "ba"
 
 
+def test_who_had_a_turn_in_this_round_comes_after_who_had_none():
+    line = line_of(*"ab")
+    line.pop()
+    line.pop()
+    line.add(job("a"))
+    line.add(job("c"))
+    assert served(line) == "ca"
+
+
 def test_nobody_waits_for_ever_while_new_ones_come():
     line = line_of(*"aa")
     for i in range(100):
