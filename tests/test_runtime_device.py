@@ -67,6 +67,7 @@ def test_bfloat16_that_is_only_imitated_is_told(monkeypatch, caplog):
 
 
 def test_float32_is_float32():
+    torch.backends.cuda.matmul.allow_tf32 = True  # as other code may have left it
     exact_float32()
     assert not torch.backends.cudnn.allow_tf32
     assert not torch.backends.cuda.matmul.allow_tf32

@@ -8,6 +8,7 @@ from ldm.errors import RequestError
 from ldm.runtime.memory import (
     default_budget,
     format_bytes,
+    in_bytes,
     is_out_of_memory,
     left_to_container,
     parse_bytes,
@@ -36,6 +37,12 @@ def test_amounts(text, amount):
 def test_what_is_no_amount_is_refused(text):
     with pytest.raises(RequestError, match="an amount like 4GiB or 500MB, got"):
         parse_bytes(text)
+
+
+@pytest.mark.parametrize("amount", [-1, 1.5, True, None])
+def test_what_is_no_number_of_bytes_is_refused(amount):
+    with pytest.raises(RequestError, match=f"memory must be bytes .*, got {amount}"):
+        in_bytes(amount)
 
 
 def test_amounts_for_people():
