@@ -155,6 +155,48 @@ def test_a_run_that_is_ended_and_resumed_equals_an_unbroken_one(tmp_path, whole,
     assert lines[-1]["loss"] < lines[0]["loss"]
 
 
+def test_the_rate_rises_first_and_falls_in_the_end(whole):
+    lines = [json.loads(line) for line in (whole / "stats.jsonl").read_text().splitlines()]
+    rates = [line["rate"] for line in lines]
+    assert rates[:5] == pytest.approx([0.0025, 0.005, 0.0075, 0.01, 0.01])
+    assert set(rates[3:31]) == {0.01}
+    assert rates[31:] == pytest.approx([0.001 * left for left in range(9, 0, -1)])
+
+
+@pytest.mark.parametrize(("clip_norm", "moved"), [(10.0, 1.0), (1.0, 0.5**0.5)])
+def test_a_step_is_by_the_mean_of_its_batches_and_clipped(tmp_path, monkeypatch, clip_norm, moved):
+    monkeypatch.setattr(loop, "_optimizer", lambda model, _: torch.optim.SGD(model.parameters()))
+    about = OptimizerConfig(learning_rate=1.0, warmup_steps=0, decay_steps=0, clip_norm=clip_norm)
+    run = model_of(tmp_path)
+    run.loss = lambda model, batch: {"loss": model(batch[0]).sum()}  # a gradient of 1 for both
+    before = [p.item() for p in run.model.parameters()]
+    config = TrainConfig("critic", "x", 1, 1, precision="no", accumulate=3, optimizer=about)
+    train(run, config, tmp_path / "run", resume=False)
+    after = [p.item() for p in run.model.parameters()]
+    assert [b - a for a, b in zip(after, before, strict=True)] == pytest.approx([moved, moved])
+
+
+def test_norms_and_biases_do_not_decay():
+    model = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2))
+    groups = loop._optimizer(model, OptimizerConfig(weight_decay=0.1)).param_groups
+    decays = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    assert [decays[id(p)] for p in model.parameters()] == [0.1, 0, 0, 0]
+
+
+def test_every_batch_is_drawn_with_its_own_seed():
+    run = Sum(Path("nowhere"))
+    drawn = [
+        loop._Drawn(run, replace(CONFIG, seed=seed), process)[at]
+        for seed, process, at in (
+            *((0, 0, (3, 1)), (0, 0, (3, 1)), (1, 0, (3, 1)), (0, 1, (3, 1))),
+            *((0, 0, (4, 1)), (0, 0, (3, 0))),
+        )
+    ]
+    assert drawn[0][0] == drawn[1][0] and torch.equal(drawn[0][1][0], drawn[1][1][0])
+    assert len({seed for seed, _ in drawn}) == 5
+    assert len({float(batch[0].sum()) for _, batch in drawn}) == 5
+
+
 def test_what_is_learned_by_heart_shows_in_the_loss_on_held_out_pictures(tmp_path, monkeypatch):
     run = model_of(tmp_path)
     drawn = []
