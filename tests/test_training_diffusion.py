@@ -14,10 +14,11 @@ from ldm.data.rendering import render
 from ldm.data.scenes import IDS, OBJECTS, sample
 from ldm.diffusion.conditioning import Conditioning
 from ldm.diffusion.guidance import as_eps
+from ldm.diffusion.schedule import NoiseSchedule
 from ldm.errors import TrainingError
 from ldm.training import conditions, diffusion
 from ldm.training.config import DataConfig, LossConfig, TrainConfig
-from ldm.training.diffusion import DiffusionRun
+from ldm.training.diffusion import DiffusionRun, min_snr_weight
 from ldm.training.latents import encoder_key
 from ldm.training.loop import train
 from ldm.training.snapshots import load_snapshot, save_snapshot
@@ -159,6 +160,25 @@ def test_pictures_along_the_way_show_the_condition_above_them(name, make, tmp_pa
     run.sample(run.model, tmp_path / "samples.png")
     expected = (256, 128) if few.shown is None else (256, 256)
     assert Image.open(tmp_path / "samples.png").size == expected
+
+
+@pytest.mark.parametrize("kind", ["eps", "v", "x0"])
+def test_a_min_snr_weight_is_the_same_weight_of_x0_whatever_is_predicted(kind):
+    schedule, t = NoiseSchedule.cosine(1000), torch.tensor([10, 400, 900])
+    x0, noise, off = torch.randn(3, 3, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    x_t, snr = schedule.q_sample(x0, t, noise), schedule.snr(t)
+    target = {"eps": noise, "v": schedule.velocity(x0, t, noise), "x0": x0}[kind]
+    made = schedule.predict_x0(x_t, t, as_eps(target + 0.1 * off, x_t, t, schedule, kind))
+    weighted = min_snr_weight(snr, 5.0, kind) * (0.1 * off).square().mean((1, 2, 3))
+    want = snr.clamp_max(5.0) * (made - x0).square().mean((1, 2, 3))
+    assert torch.allclose(weighted, want, rtol=1e-2)
+    assert snr[0] > 5.0 > snr[2]
+
+
+def test_a_bias_above_1_trains_on_more_noise(make):
+    run = make("demo-ddpm", loss=LossConfig(noise_bias=3.0))
+    t = run.batch(np.random.default_rng(0), 200)[2] / run.diffusion.schedule.length
+    assert float(t.mean()) == pytest.approx(3 / 4, abs=0.05)
 
 
 def test_latents_are_named_by_what_makes_them():
