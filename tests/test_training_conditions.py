@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -91,6 +92,13 @@ def test_holes_are_encoded_once_and_are_those_of_their_scenes(tmp_path, tiny_mod
     before = written.stat().st_mtime_ns
     assert torch.equal(holes_of(given).draw(np.random.default_rng(0), rows), drawn)
     assert written.stat().st_mtime_ns == before
+    more = replace(given.config, data=DataConfig(holes=3, folder=tmp_path))
+    for number, other in enumerate((replace(given, weights="b"), replace(given, config=more)), 2):
+        holes_of(other)
+        assert len([*tmp_path.glob("holes-*.npy")]) == number
+    monkeypatch.setattr(tiny_model, "smooth_holes", True)
+    holes_of(given)
+    assert len([*tmp_path.glob("holes-*.npy")]) == 4
 
 
 def test_new_holes_are_encoded_as_the_model_does_itself(tmp_path, tiny_model, monkeypatch):

@@ -192,6 +192,13 @@ def test_latents_are_named_by_what_makes_them():
     assert encoder_key(first_stage) != key
 
 
+def test_latents_of_another_encoder_are_not_taken(make, tmp_path, monkeypatch):
+    for number, key in enumerate("ab", 1):
+        monkeypatch.setattr(diffusion, "encoder_key", lambda _, key=key: key)
+        make("demo-ddpm")
+        assert len([*tmp_path.glob("latents-*.npy")]) == number
+
+
 def test_a_preset_without_a_condition_to_train_is_refused(world, monkeypatch):
     monkeypatch.delitem(conditions.CONDITIONS, "unconditional")
     config = TrainConfig("latent_diffusion", "ffhq256", 1, 2)
