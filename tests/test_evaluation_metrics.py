@@ -1,5 +1,7 @@
 import math
 
+import numpy as np
+import pytest
 import torch
 
 from ldm.evaluation.metrics import frechet_distance, mean_iou, perceptual_distance, psnr, ssim
@@ -53,3 +55,18 @@ def test_perceptual_distance_inside_a_mask_sees_nothing_outside_it():
     assert perceptual_distance((x,), (y,), 1 - upper).abs().max() < 1e-6
     # half of the picture differs, so the mean over all of it is half as large
     assert torch.allclose(perceptual_distance((x,), (y,)), inside / 2)
+
+
+def test_ssim_of_one_window_is_its_formula():
+    """Wang et al. 2004, Eq. 13, for values of a range of 2."""
+    a, b = 0.2 * torch.randn(2, 1, 3, 11, 11, generator=torch.Generator().manual_seed(0))
+    line = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
+    weights = np.outer(line, line) / line.sum() ** 2
+    found = []
+    for x, y in zip(a[0].double().numpy(), b[0].double().numpy(), strict=True):
+        (mx, my) = ((weights * z).sum() for z in (x, y))
+        (vx, vy) = ((weights * (z - m) ** 2).sum() for z, m in ((x, mx), (y, my)))
+        cov, c1, c2 = (weights * (x - mx) * (y - my)).sum(), 0.02**2, 0.06**2
+        top, bottom = (2 * mx * my + c1) * (2 * cov + c2), (mx**2 + my**2 + c1) * (vx + vy + c2)
+        found.append(top / bottom)
+    assert float(ssim(a, b)) == pytest.approx(np.mean(found), rel=1e-3)
