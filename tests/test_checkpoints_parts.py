@@ -50,6 +50,7 @@ def test_weights_of_which_a_part_is_missing_are_not_there(tmp_path):
 def test_names_stay_in_order_and_a_large_one_is_alone():
     assert divided({"a": 1, "b": 9, "c": 4, "d": 4, "e": 4}, 8) == [["a"], ["b"], ["c", "d"], ["e"]]
     assert divided({"a": 1}) == [["a"]]
+    assert divided({"a": 9}, 8) == [["a"]]
 
 
 def test_no_file_of_the_repository_is_refused_by_a_host():

@@ -1,10 +1,13 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from ldm.catalog import registry
+from ldm.data import scenes
+from ldm.data.rendering import render
 from ldm.errors import PresetError, RequestError
 from ldm.evaluation import grid, report, semantic
 from ldm.evaluation.critic import judge, load_critic
@@ -13,8 +16,10 @@ from ldm.evaluation.frechet import frechet_row
 from ldm.evaluation.held_out import held_out
 from ldm.evaluation.metrics import frechet_distance, mean_iou
 from ldm.evaluation.report import Row, evaluate, table
+from ldm.images import to_tensor
 from ldm.requests import REQUESTS
 from ldm.training.own import create
+from ldm.training.world import SPLITS
 
 
 def test_the_table_says_what_is_below_its_bar():
@@ -91,6 +96,14 @@ def test_a_model_of_other_pictures_is_refused():
     words = "celeba256 draws other pictures; unconditional is measured on the procedural land"
     with pytest.raises(PresetError, match=words):
         evaluate("celeba256")
+
+
+def test_no_model_was_trained_on_the_scenes_of_its_measures():
+    seeds = (np.random.default_rng([SPLITS["train"], i]) for i in range(2))
+    trained = to_tensor([render(scenes.sample(rng, 64, 64)).image for rng in seeds])
+    assert not any(
+        torch.equal(*pair) for pair in zip(held_out(2, 64, 64).images, trained, strict=True)
+    )
 
 
 def test_the_critic_knows_the_world():

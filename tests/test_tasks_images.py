@@ -164,6 +164,8 @@ def test_each_picture_of_a_batch_can_be_made_alone():
 def test_two_passes_make_sixteen_times_the_size_with_progress_over_all():
     got = run(Upscale(image=picture(3, 5), passes=2, count=2, **HOW))
     assert [image.shape for image in got.images] == [(48, 80, 3)] * 2
+    alone = run(got.requests[1])  # of its own seed in both passes
+    assert np.abs(alone.images[0].astype(int) - got.images[1]).max() <= 1
 
 
 def test_the_progress_of_two_passes_is_one_that_only_grows():

@@ -20,6 +20,7 @@ from ldm.outputs.rate_distortion import COLUMNS, SHOWN, RateCurve, RatePoint, si
 from ldm.requests import Box, ClassConditional, Layout, Semantic, TextToImage, Upscale
 from ldm.runtime.manager import ModelManager
 from ldm.studio import Studio
+from ldm.tasks import rate_distortion as task
 from ldm.tasks.rate_distortion import INPUTS, rate_distortion
 from tests.test_tasks_covering import REQUEST
 
@@ -80,6 +81,13 @@ def test_the_picture_is_seen_on_its_way(tiny_model):
     assert off[1] < off[0] / 2  # x_0 is a little noisy still
     sheet = curve.sheet(PICTURE.array(), "a red house")
     assert sheet.shape[1] > (SHOWN + 1) * 96 > sheet.shape[0]
+
+
+def test_there_are_no_more_messages_than_time_steps(tiny_model, monkeypatch):
+    asked = []
+    monkeypatch.setattr(task, "even_messages", lambda _, count: asked.append(count) or [999, 0])
+    curve_of(tiny_model, messages=5000)
+    assert asked == [1000]
 
 
 def as_tensor(image):
