@@ -3,6 +3,7 @@
 import functools
 import io
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from ldm.errors import RequestError
 from ldm.events import Result
 from ldm.requests import Box, ClassConditional, EncodedImage, Inpaint, Layout, Semantic, Upscale
 from ldm.resolve import resolve
-from ldm.tasks import RUNNERS
+from ldm.tasks import RUNNERS, layout
 from tests.random_weights import randomise
 
 RNG = np.random.default_rng(0)
@@ -159,6 +160,13 @@ def test_each_picture_of_a_batch_can_be_made_alone():
     both = run(request)
     alone = run(both.requests[1])
     assert np.abs(alone.images[0].astype(int) - both.images[1]).max() <= 1
+
+
+def test_where_no_names_are_published_a_box_is_labelled_with_a_number():
+    model = SimpleNamespace(classes=(), tokenizer=SimpleNamespace(none=180))
+    assert layout._number(model, Box("179", 0, 0, 1, 1)) == 179
+    with pytest.raises(RequestError, match="a number from 0 to 179; got '180'"):
+        layout._number(model, Box("180", 0, 0, 1, 1))
 
 
 def test_two_passes_make_sixteen_times_the_size_with_progress_over_all():
