@@ -30,7 +30,7 @@ KINDS = {
     "kl-f8": (AutoencoderKL, (1, 2, 4, 4), (), "vanilla"),
     "kl-f16": (AutoencoderKL, (1, 1, 2, 2, 4), (2,), "vanilla"),
 }
-SIZES = [(1, 1), (2, 5), (5, 2), (3, 7), (9, 4)]  # rows and columns in cells
+SIZES = [(1, 1), (2, 5), (5, 2), (3, 7), (8, 8), (12, 4)]  # rows and columns in cells
 BUDGETS = [2**16, 2**18, 2**20, 2**26]  # bytes
 
 

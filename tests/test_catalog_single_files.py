@@ -3,17 +3,16 @@
 import json
 import logging
 import os
-from pathlib import Path
 
 import pytest
 
 from ldm.catalog.registry import list_presets, load_preset
 from ldm.catalog.single_files import SUFFIX
 from ldm.errors import PresetError
+from tests.test_catalog_models_dir import NO_PRESETS
 
 FIRST = "model.diffusion_model.input_blocks.0.0.weight"
 CONTEXT = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
-NO_PRESETS = Path("none")  # to parse those of the project takes most of the time
 
 
 def entry(*shape):

@@ -16,7 +16,7 @@ from ldm.diffusion.conditioning import Conditioning
 from ldm.diffusion.guidance import as_eps
 from ldm.diffusion.schedule import NoiseSchedule
 from ldm.errors import TrainingError
-from ldm.training import conditions, diffusion
+from ldm.training import conditions, diffusion, latents
 from ldm.training.config import DataConfig, LossConfig, TrainConfig
 from ldm.training.diffusion import DiffusionRun, min_snr_weight
 from ldm.training.latents import encoder_key
@@ -194,7 +194,7 @@ def test_latents_are_named_by_what_makes_them():
 
 def test_latents_of_another_encoder_are_not_taken(make, tmp_path, monkeypatch):
     for number, key in enumerate("ab", 1):
-        monkeypatch.setattr(diffusion, "encoder_key", lambda _, key=key: key)
+        monkeypatch.setattr(latents, "encoder_key", lambda _, key=key: key)
         make("demo-ddpm")
         assert len([*tmp_path.glob("latents-*.npy")]) == number
 

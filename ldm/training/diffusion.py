@@ -98,28 +98,26 @@ class DiffusionRun(Run):
             start_equal(self.model, self.preset.weight_path, published_name)
         elif config.start_from is not None:
             self._start_from(load_preset(config.start_from))
-        weights = encoder_key(self.diffusion.first_stage)
-        cache = config.data.folder / f"latents-{weights}-{world.key}.npy"
-        latents = encode_world(self.diffusion.first_stage, world, cache)
+        latents = encode_world(self.diffusion.first_stage, world, config.data.folder)
         self.diffusion.scale_factor = 1.0 / float(latents.std())
         self.latents = latents * self.diffusion.scale_factor
         self.world = world
+        weights = encoder_key(self.diffusion.first_stage)
         self.given = Material(config, self.preset, self.diffusion, world, held_out, weights)
         self.condition = CONDITIONS[self.preset.task](self.given)
         if not goes_on:
             self.condition.start(self.model.conditioner)
-        self.held_out = self._on(held_out.first(COMPARED))
+        self.held_out = self._on_held_out()
 
-    def _on(self, world: World) -> DiffusionRun | None:
-        """The same run on other pictures; None if they lack what the condition is made of."""
-        other, given = copy.copy(self), replace(self.given, world=world)
+    def _on_held_out(self) -> DiffusionRun | None:
+        """This run on held-out pictures; None if they lack what the condition is made of."""
+        other, world = copy.copy(self), self.given.held_out.first(COMPARED)
         try:
-            other.condition = CONDITIONS[self.preset.task](given)
+            other.condition = CONDITIONS[self.preset.task](replace(self.given, world=world))
         except TrainingError as error:
             log.info("the loss on held-out pictures is not measured: %s", error)
             return None
-        cache = self.config.data.folder / f"latents-{given.weights}-{world.key}.npy"
-        latents = encode_world(self.diffusion.first_stage, world, cache)
+        latents = encode_world(self.diffusion.first_stage, world, self.config.data.folder)
         other.latents = latents * self.diffusion.scale_factor
         other.world = world
         return other
@@ -153,7 +151,7 @@ class DiffusionRun(Run):
             self.diffusion.scale_factor = began
             if self.diffusion.grey_holes:  # their conditions are scaled, too
                 self.condition = CONDITIONS[self.preset.task](self.given)
-            self.held_out = self._on(self.given.held_out.first(COMPARED))
+            self.held_out = self._on_held_out()
 
     def _start_from(self, relative: Preset) -> None:
         """Initialise from another trained preset, which may have other blocks per level."""

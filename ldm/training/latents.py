@@ -27,11 +27,12 @@ def encoder_key(first_stage: nn.Module) -> str:
 
 
 @torch.no_grad()
-def encode_world(first_stage: nn.Module, world: World, cache: Path) -> Tensor:
+def encode_world(first_stage: nn.Module, world: World, folder: Path) -> Tensor:
     """Return unscaled latents of all pictures, (N, C, h, w); of a KL posterior, the mean.
 
-    They are written to `cache` as float16, and read from there the next time.
+    They are written to a file in `folder` as float16, and read from there the next time.
     """
+    cache = folder / f"latents-{encoder_key(first_stage)}-{world.key}.npy"
     if not cache.exists():
         some = next(first_stage.parameters(), torch.empty(0))  # pixels have no weights
         device, rows = some.device, []

@@ -13,7 +13,7 @@ from ldm.catalog.registry import load_preset
 from ldm.errors import TrainingError
 from ldm.images import to_tensor
 from ldm.training.config import TrainConfig
-from ldm.training.latents import encode_world, encoder_key
+from ldm.training.latents import encode_world
 from ldm.training.loop import Run
 from ldm.training.pictures import open_worlds
 from ldm.training.samples import save_grid
@@ -35,11 +35,9 @@ class PreviewRun(Run):
         if config.start_from is not None:
             start_equal(self.model, load_preset(config.start_from).preview_path)
         self.world, self.shown = world, held_out
-        key = encoder_key(first_stage)
         folder = config.data.folder
-        self.latents = encode_world(first_stage, world, folder / f"latents-{key}-{world.key}.npy")
-        cache = folder / f"latents-{key}-{held_out.key}.npy"
-        self.examples = encode_world(first_stage, held_out, cache)[:SHOWN]
+        self.latents = encode_world(first_stage, world, folder)
+        self.examples = encode_world(first_stage, held_out, folder)[:SHOWN]
 
     def batch(self, rng: np.random.Generator, size: int) -> tuple[Tensor, ...]:
         """Return slightly noisy latents (size, C, h, w), and the pictures (size, 3, H, W)."""
