@@ -14,6 +14,19 @@ AT_REST = """() => {
   return performance.now() - window.last.at > 300;
 }"""
 
+# the page glides to the place of the picture, and while it passes the strip something is told there
+FAILS_ON_THE_WAY = """(task) => {
+  const strip = document.querySelector(`#${task}-strip .strip.failed`);
+  scrollTo({ top: 2000, behavior: "instant" });
+  document.querySelector(`#${task}-wall`).scrollIntoView({ behavior: "smooth" });
+  const look = () => {
+    const { top, bottom } = strip.getBoundingClientRect();
+    if (top < 20 || bottom > innerHeight) return requestAnimationFrame(look);
+    strip.dataset.told = window.told = "once more";
+  };
+  look();
+}"""
+
 
 def test_defaults_come_back_and_a_fixed_seed_is_told(page):
     number = page.locator(f"{TAB}-steps input[type=number]")
@@ -133,6 +146,11 @@ def test_generate_and_what_it_says_stay_in_the_window(page):
         expect(told).to_be_in_viewport(ratio=1)
         page.evaluate("window.last = null")
         page.wait_for_function(AT_REST)
+    page.evaluate(FAILS_ON_THE_WAY, "text-to-image")
+    page.wait_for_function("window.told")
+    page.evaluate("window.last = null")
+    page.wait_for_function(AT_REST)
+    expect(told).to_be_in_viewport(ratio=1)
     page.set_viewport_size({"width": 1280, "height": 720})
     for task in ("semantic", "class-conditional"):  # on a laptop its place is below the window
         open_tab(page, task)

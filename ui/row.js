@@ -74,16 +74,14 @@ function rememberRow() {
 }
 
 // An error stands in the strip, which may be out of sight. At once: what glides cannot be drawn on.
-const SETTLED_MS = 300; // until what comes with a failure has taken its place, too
 const seenFailures = new Set(); // when they were told: Gradio changes the strip and keeps its node
 function showFailures() {
   for (const strip of document.querySelectorAll(".strip.failed")) {
     if (seenFailures.has(strip.dataset.told)) continue;
     seenFailures.add(strip.dataset.told);
     strip.removeAttribute("data-mended");
-    const show = () => strip.scrollIntoView({ block: "nearest" });
-    show();
-    setTimeout(show, SETTLED_MS);
+    scrollTo({ top: scrollY, behavior: "instant" }); // else the glide to the place goes on past it
+    strip.scrollIntoView({ block: "nearest" });
   }
 }
 
