@@ -11,6 +11,7 @@ no torch.
 from __future__ import annotations
 
 import difflib
+import functools
 import logging
 import os
 from collections.abc import Collection, Mapping, Sequence
@@ -60,7 +61,7 @@ def list_presets(
         files = [path for path in files if read_yaml(path).get("task") in tasks]
     presets = [_load(path, models_dir, presets_dir) for path in files]
     if models_dir != USUAL_DIR and not os.path.isdir(models_dir):
-        log.warning("there are no models of your own: %s is no folder.", models_dir)
+        _tell_of_no_folder(models_dir)
     for place in _own_models(models_dir, presets_dir).values():
         try:
             presets.append(_load_own(place, models_dir, presets_dir))
@@ -74,6 +75,12 @@ def list_presets(
         if not preset.is_own and os.path.isfile(single):
             log.warning("left out: %s has the name of a shipped model; rename the file.", single)
     return [preset for preset in presets if tasks is None or preset.task in tasks]
+
+
+@functools.lru_cache
+def _tell_of_no_folder(models_dir: Path) -> None:
+    """Warn once: the page lists the presets of each of its tabs."""
+    log.warning("there are no models of your own: %s is no folder.", models_dir)
 
 
 def load_preset(
