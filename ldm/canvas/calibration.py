@@ -26,9 +26,7 @@ NEAR = 1.15  # amounts of work whose ratio is below this share one time
 TRUST = 0.5  # weight of a new time against the stored one
 DOUBT = 0.15  # the same for one that took over SLOW times as long: another program may have run
 SLOW = 2.0
-SIZES = 4  # sizes that are timed at most, each twice the side of the one before
-LONGEST = 0.8  # seconds: a size that will take longer is not timed
-MOST = 2**30  # bytes: nor one that takes more memory
+LONGEST = 0.2  # seconds: after a run that takes longer, no larger size is calibrated
 REST = (0.02, 3e-7)  # default time outside of the networks: seconds per request and per px
 ON = " on "  # in a name: the model on its first stage
 log = logging.getLogger(__name__)
@@ -117,7 +115,7 @@ class Calibration:
 def calibrate(
     facts: Facts, runs: Mapping[str, Callable[[int], Any]], side: int, unseen: int = 0
 ) -> Calibration:
-    """Time each network on squares of doubling sides, within SIZES, LONGEST and MOST.
+    """Time each network on squares of three doubling sides, stopping after a run over LONGEST.
 
     Args:
         facts: Facts of the model.
@@ -128,15 +126,14 @@ def calibrate(
     """
     made = Calibration(facts, {})
     for part, run in runs.items():
-        seconds = 0.0
-        for doublings in range(SIZES):
+        for doublings in range(3):
             cells = side << doublings
-            if 4 * seconds > LONGEST or getattr(facts, part).at(cells * cells) > MOST:
-                break
             for _ in range(unseen):
                 run(cells)
             seconds = _time(lambda run=run, cells=cells: run(cells))
             made.learn(part, facts.operations(part, 1, cells * cells), seconds)
+            if seconds > LONGEST:
+                break
     return made
 
 
