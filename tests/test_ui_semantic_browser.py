@@ -109,6 +109,7 @@ def test_the_first_map_goes_with_its_model_until_it_is_painted_on(page, url):
     expect(about).to_contain_text("1 class")
     page.wait_for_timeout(600)  # longer than it takes to be remembered
     page.reload()
+    expect(about).to_contain_text("1 class")  # it opens as it is built, then with what was chosen
     choose_model(has_text="Landscapes")
     expect(about).to_contain_text("7 classes")
     hand = Hand(page)
