@@ -217,10 +217,14 @@ def chromium():
 
 
 @pytest.fixture
-def page(chromium, url):
-    """A fresh visitor of the app."""
+def page(request, chromium, url):
+    """A fresh visitor of the app, at the address that the test `opens`, by default the page's own;
+    None: opened by the test."""
+    opens = request.node.get_closest_marker("opens")
+    address = opens.args[0] if opens else "/"
     with visit(chromium, url) as page:
-        open_page(page, url)
+        if address is not None:
+            open_page(page, url + address)
         yield page
 
 

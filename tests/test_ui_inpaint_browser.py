@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
@@ -11,7 +12,6 @@ from ldm.outputs import metadata
 from tests.browser import (
     IN_A_BROWSER,
     drag_slider,
-    open_page,
     open_tab,
     press_generate,
     until,
@@ -28,9 +28,8 @@ IS_ON_TOP = """(one) => {
 }"""
 
 
-def teal_picture(page, url, folder):
-    """Open the tab and load a picture of 96 x 64 px; return the hand over it."""
-    open_page(page, f"{url}/?tab=inpaint&steps=2&seed=5")
+def teal_picture(page, folder):
+    """Load a picture of 96 x 64 px; return the hand over it."""
     hand = Hand(page)
     hand.take(CANVAS)
     Image.new("RGB", (96, 64), "teal").save(folder / "photo.png")
@@ -45,8 +44,8 @@ def save_result(page, path):
     return metadata.load(path).request
 
 
-def test_a_painted_mask_fills_that_part_and_nothing_else(page, url, tmp_path):
-    open_page(page, f"{url}/?tab=inpaint&steps=2&seed=5&mask_feather=3")
+@pytest.mark.opens("/?tab=inpaint&steps=2&seed=5&mask_feather=3")
+def test_a_painted_mask_fills_that_part_and_nothing_else(page, tmp_path):
     message = page.locator("#inpaint-strip")
     hand = Hand(page)
     hand.take(CANVAS)
@@ -115,8 +114,9 @@ def far_from(labels, distance):
     return far
 
 
-def test_outpainting_is_seen_on_the_canvas_and_a_phone_has_room(page, url, tmp_path):
-    hand = teal_picture(page, url, tmp_path)
+@pytest.mark.opens("/?tab=inpaint&steps=2&seed=5")
+def test_outpainting_is_seen_on_the_canvas_and_a_phone_has_room(page, tmp_path):
+    hand = teal_picture(page, tmp_path)
     scale = hand.look()["scale"]
     page.get_by_role("button", name=re.compile("Grow the canvas")).click()
     page.wait_for_timeout(500)
@@ -152,8 +152,9 @@ def test_outpainting_is_seen_on_the_canvas_and_a_phone_has_room(page, url, tmp_p
     )
 
 
-def test_words_bring_the_model_that_reads_them(page, url, tmp_path):
-    hand = teal_picture(page, url, tmp_path)
+@pytest.mark.opens("/?tab=inpaint&steps=2&seed=5")
+def test_words_bring_the_model_that_reads_them(page, tmp_path):
+    hand = teal_picture(page, tmp_path)
     hand.tool("rectangle")
     hand.rectangle((0.4, 0.4), (0.6, 0.7))
     words, model = page.locator("#inpaint-prompt textarea"), page.locator("#inpaint-preset input")
@@ -185,10 +186,10 @@ def test_words_bring_the_model_that_reads_them(page, url, tmp_path):
     expect(words).to_have_value("a house")
 
 
-def test_a_refusal_is_seen_beside_the_button_and_another_picture_does_not_grow(page, url, tmp_path):
+@pytest.mark.opens("/?tab=inpaint&strength=0.6")
+def test_a_refusal_is_seen_beside_the_button_and_another_picture_does_not_grow(page, tmp_path):
     """The canvas of a square picture is so tall that the button sticks to the window's end."""
     page.set_viewport_size({"width": 1440, "height": 900})
-    open_page(page, f"{url}/?tab=inpaint&strength=0.6")
     hand = Hand(page)
     hand.take(CANVAS)
     Image.new("RGB", (256, 256), "teal").save(tmp_path / "square.png")
@@ -208,8 +209,8 @@ def test_a_refusal_is_seen_beside_the_button_and_another_picture_does_not_grow(p
     expect(refused).to_have_count(0)
 
 
-def test_a_model_that_was_not_trained_on_holes_has_defaults_for_them(page, url):
-    open_page(page, f"{url}/?tab=inpaint")
+@pytest.mark.opens("/?tab=inpaint")
+def test_a_model_that_was_not_trained_on_holes_has_defaults_for_them(page):
     page.locator("#inpaint-sampling > button").click()
     eta = page.locator("#inpaint-eta :is(input[type=number], textarea)").first
 

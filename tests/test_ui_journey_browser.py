@@ -3,12 +3,13 @@
 import re
 
 import numpy as np
+import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
 from ldm.outputs import metadata
 from ldm.tasks.inpaint import changed, feathered
-from tests.browser import IN_A_BROWSER, newest, open_page, press_generate, set_steps, wait_done
+from tests.browser import IN_A_BROWSER, newest, press_generate, set_steps, wait_done
 from tests.painting_hand import Hand
 
 pytestmark = IN_A_BROWSER
@@ -44,8 +45,8 @@ def expect_tab(page, task):
     expect(page.locator(f"#{task}-go")).to_be_visible()
 
 
-def test_a_picture_is_made_then_filled_then_enlarged(page, url, tmp_path):
-    open_page(page, f"{url}/?prompt=a+lake&seed=4&width={WIDTH}&height={HEIGHT}")
+@pytest.mark.opens(f"/?prompt=a+lake&seed=4&width={WIDTH}&height={HEIGHT}")
+def test_a_picture_is_made_then_filled_then_enlarged(page, tmp_path):
     sent, _ = generate(page, "text-to-image", 3, tmp_path / "made.png")
     assert sent.shape == (HEIGHT, WIDTH, 3)
 

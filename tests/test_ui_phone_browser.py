@@ -104,9 +104,9 @@ def test_a_finger_meets_what_it_presses_and_a_picture_is_scrolled_to(phone, url)
     assert is_in_window(phone, "#class-conditional-picture img")
 
 
-def test_generate_lies_over_nothing_that_is_seen_through_it(page, url):
+@pytest.mark.opens("/?tab=semantic")
+def test_generate_lies_over_nothing_that_is_seen_through_it(page):
     page.set_viewport_size({"width": 1024, "height": 768})
-    open_page(page, f"{url}/?tab=semantic")
     files = page.locator("#semantic-label-map .actions")
     expect(files).to_be_visible()
     go = page.locator("#semantic-act")
@@ -126,8 +126,8 @@ def test_generate_lies_over_nothing_that_is_seen_through_it(page, url):
         until(page, lambda: apart() >= 0)  # the keyboard comes to nothing that is covered
 
 
-def test_names_are_names_and_a_picture_to_enlarge_is_called_what_it_shows(page, url):
-    open_page(page, f"{url}/?tab=upscale&passes=1")
+@pytest.mark.opens("/?tab=upscale&passes=1")
+def test_names_are_names_and_a_picture_to_enlarge_is_called_what_it_shows(page):
     for name in ("houses below the mountains", "a village in winter"):
         expect(page.get_by_role("button", name=name, exact=True)).to_be_visible()
     text = page.locator("#upscale-image [data-testid=upload-text]")
@@ -153,8 +153,8 @@ def test_names_are_names_and_a_picture_to_enlarge_is_called_what_it_shows(page, 
     expect(page.locator("#text-to-image-sampler input")).to_have_value("DDIM")
 
 
+@pytest.mark.opens("/?prompt=a+lake&width=512&height=512&steps=250&seed=3&coarse=0")
 def test_a_tab_at_work_is_told_in_the_others_even_when_it_was_not_opened(page, url):
-    open_page(page, f"{url}/?prompt=a+lake&width=512&height=512&steps=250&seed=3&coarse=0")
     tab = page.get_by_role("tab", name="Text to image, a picture is being made")
     press_generate(page, "text-to-image")
     expect(tab).to_have_count(1)

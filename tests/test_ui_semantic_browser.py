@@ -3,12 +3,13 @@
 import base64
 
 import numpy as np
+import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
 from ldm.catalog.registry import load_preset
 from ldm.outputs import metadata
-from tests.browser import IN_A_BROWSER, RUN_MS, open_page, press_generate, until, wait_done
+from tests.browser import IN_A_BROWSER, RUN_MS, press_generate, until, wait_done
 from tests.painting_hand import Hand
 from ui.run import load_request
 from ui.tab import example_paths
@@ -31,8 +32,8 @@ def carrying(page, path):
     )
 
 
-def test_a_painted_map_is_what_the_picture_is_made_of(page, url, tmp_path):
-    open_page(page, f"{url}/?tab=semantic&steps=2&seed=3")
+@pytest.mark.opens("/?tab=semantic&steps=2&seed=3")
+def test_a_painted_map_is_what_the_picture_is_made_of(page, tmp_path):
     hand = Hand(page)
     hand.take(CANVAS)
     for side, value in zip(("Width", "Height"), ("112", "80"), strict=True):
@@ -94,8 +95,8 @@ def test_a_painted_map_is_what_the_picture_is_made_of(page, url, tmp_path):
     assert metadata.load(tmp_path / "again.png").request == request  # seed 3 and the map are back
 
 
-def test_the_first_map_goes_with_its_model_until_it_is_painted_on(page, url):
-    open_page(page, f"{url}/?tab=semantic")
+@pytest.mark.opens("/?tab=semantic")
+def test_the_first_map_goes_with_its_model_until_it_is_painted_on(page):
     about = page.locator(f"#{CANVAS} .about")
 
     def choose_model(**text):

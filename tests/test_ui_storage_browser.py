@@ -16,6 +16,7 @@ FULL = """
   Storage.prototype.setItem = refuse;"""
 
 
+@pytest.mark.opens(None)
 @pytest.mark.parametrize("storage", [REFUSED, FULL], ids=["refused", "full"])
 def test_the_page_works_where_nothing_can_be_kept(page, url, storage):
     page.add_init_script(storage)
