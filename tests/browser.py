@@ -25,6 +25,7 @@ ARGUMENTS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--process-per-site",  # see `visit`
 )
 RUN_MS = 120_000  # a run, with the loading of its model: seconds, but for a machine that is full
 TWICE_MS = 400  # longer than between the two clicks of a double one, see ui/row.js
@@ -87,6 +88,8 @@ def visit(chromium, url: str):
 
     The browser keeps the page's files from one visitor to the next, and nothing else.
     """
+    if not chromium.pages:  # one that stays keeps the process, which then knows the scripts
+        chromium.new_page().goto(f"{url}/robots.txt")
     before = list(chromium.pages)
     page = chromium.new_page()
     foreign, errors = [], []
