@@ -54,6 +54,7 @@ def wait_done(page) -> None:
     wait_for_tab(page, "text-to-image")
 
 
+@pytest.mark.opens("/?width=128&height=128")
 def test_generate_with_previews_then_restore_the_png(page, tmp_path):
     page.wait_for_timeout(1000)  # what loading the page asks the server has come back
     expect(page.locator(f"{TAB}-go")).to_have_text("Generate")
@@ -148,6 +149,7 @@ def test_a_foreign_picture_is_refused_and_an_example_is_on_show_at_once(page, tm
     expect(page.locator(f"{TAB}-results img")).to_have_count(0)
 
 
+@pytest.mark.opens("/?width=128&height=128")
 def test_cancel_and_go_on(page):
     prompt(page).fill("a beach")
     set_steps(page, 2)
@@ -254,12 +256,13 @@ def test_the_endpoint_takes_the_requests_fields(url, monkeypatch, png_of_size):
     from gradio_client.exceptions import AppError  # noqa: PLC0415
 
     client = Client(url, verbose=False, analytics_enabled=False)
-    result = client.predict(prompt="a beach", steps=3, seed=9, api_name="/text_to_image")
+    small = {"prompt": "a beach", "width": 64, "height": 64, "api_name": "/text_to_image"}
+    result = client.predict(**small, steps=3, seed=9)
     request = metadata.load(Path(result[-1])).request
     assert (request.prompt, request.steps, request.seed) == ("a beach", 3, 9)
     with pytest.raises(AppError, match="steps must be 1 to 1000"):
-        client.predict(prompt="a beach", steps=0, api_name="/text_to_image")
-    compared = {"prompt": "a beach", "across": "steps=1,2", "api_name": "/text_to_image"}
+        client.predict(**small, steps=0)
+    compared = {"across": "steps=1,2", **small}
     _, pictures, sheet = client.predict(**compared)
     assert metadata.load(Path(sheet)).compared == {"steps": [1, 2]}
     assert len(pictures) == 3
@@ -270,8 +273,7 @@ def test_the_endpoint_takes_the_requests_fields(url, monkeypatch, png_of_size):
         client.predict(**compared, count=4)
     with pytest.raises(AppError, match="frames must be 0 where settings are compared, got 3"):
         client.predict(**compared, frames=3)
-    about = {"prompt": "a beach", "steps": 2, "frames": 3.0, "api_name": "/text_to_image"}
-    status, (_, sheet), _ = client.predict(**about)
+    status, (_, sheet), _ = client.predict(**small, steps=2, frames=3.0)
     assert status.startswith("The picture, and a sheet")
     assert metadata.load(Path(sheet["image"])).made.frames == 3
     foreign = {"path": str(Path(__file__))}

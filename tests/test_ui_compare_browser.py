@@ -1,5 +1,6 @@
 """Several values of a setting side by side: a sheet, and its pictures in the row."""
 
+import pytest
 from playwright.sync_api import expect
 
 from ldm.outputs import metadata
@@ -39,6 +40,7 @@ def expect_offered(page, of_one: bool):
         expect(page.locator(f"{TAB}-{name}")).to_be_visible()
 
 
+@pytest.mark.opens("/?width=128&height=128")
 def test_settings_are_compared(page, tmp_path):
     told = page.locator(f"{TAB}-comparing-estimate")
     page.locator(f"{TAB}-comparing button").first.click()
@@ -121,6 +123,7 @@ def test_a_sheet_stands_where_others_are_seen_beside_what_was(page):
     open_tab(page, "upscale")
     page.locator("#upscale-examples button.thumbnail-lg").first.click()
     expect(page.locator("#upscale-image img")).to_be_visible()
+    set_steps(page, "upscale", 2)
     compare_two_seeds(page, "upscale")
     expect(page.locator("#upscale-plate")).to_contain_text("Seed 1, 2")
     expect(page.locator("#upscale-picture img")).to_be_visible()

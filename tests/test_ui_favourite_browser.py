@@ -1,5 +1,6 @@
 """The star on a picture that was just made, and in the history."""
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.browser import IN_A_BROWSER, open_tab, press_generate, set_steps, wait_done
@@ -9,6 +10,7 @@ TAB, TASK = "#text-to-image", "text-to-image"
 NONE, ONE = "☆ Favourite", "★ Favourite"
 
 
+@pytest.mark.opens("/?width=128&height=128")
 def test_a_picture_on_show_becomes_a_favourite(page, data_dir):
     star = page.locator(f"{TAB}-star")
     set_steps(page, TASK, 1)

@@ -24,7 +24,7 @@ def test_an_open_page_finds_its_pictures_after_the_app_was_started_anew(chromium
     port = free_port()
     with visit(chromium, f"http://127.0.0.1:{port}") as page:
         with running_app(tmp_path, port) as address:
-            open_page(page, address)
+            open_page(page, f"{address}/?width=128&height=128")
             set_steps(page, TASK, 1)
             for words in ("a lake at night", "snow by day", "sand by day"):
                 page.locator(f"{TAB}-prompt textarea").fill(words)

@@ -208,7 +208,8 @@ def test_a_picture_made_here_gets_its_model_but_not_against_a_choice(chromium, u
         kept = "sessionStorage.getItem('latent-canvas-upscale-by-hand')"  # in this window
         assert page.evaluate(kept) == "true"
         set_steps(page, "upscale", 5)
-        send_example(page)
+        open_tab(page, "text-to-image")
+        send(page)
         page.get_by_text("384 × 256 px becomes").wait_for()
         page.wait_for_timeout(500)
         expect(model).to_have_value(clean)
@@ -219,6 +220,10 @@ def send_example(page):
     open_tab(page, "text-to-image")
     page.locator(f"{TAB}-examples button").first.click()
     page.locator(f"{TAB}-picture img[style*='--ratio']").wait_for()  # or the button moves under it
+    send(page)
+
+
+def send(page):
     page.locator(f"{TAB}-to-upscale").click()
     expect(page.locator("#tab-upscale-button")).to_have_attribute("aria-selected", "true")
 
