@@ -27,6 +27,15 @@ IS_ON_TOP = """(one) => {
   return [top + 3, bottom - 3].every((y) => one.contains(document.elementFromPoint(x, y)));
 }"""
 
+# pictures that the canvas loads come a second late
+LATE = """() => {
+  const now = window.fetch;
+  window.fetch = async (...about) => {
+    if (String(about[0]).includes("/file=")) await new Promise((go) => setTimeout(go, 1000));
+    return now(...about);
+  };
+}"""
+
 
 def teal_picture(page, folder):
     """Load a picture of 96 x 64 px; return the hand over it."""
@@ -91,10 +100,12 @@ def test_a_painted_mask_fills_that_part_and_nothing_else(page, tmp_path):
     page.locator("#inpaint-studio").get_by_role("button", name="Inpaint more").click()
     hand.changed(changes)
     hand.do("last")  # the mask that was restored
+    page.evaluate(LATE)
     page.locator("#inpaint-examples button").first.click()
     expect(seed).not_to_have_value("5")
     page.locator("#inpaint-undo").click()  # brings back the picture and its mask as well
     expect(seed).to_have_value("5")
+    page.wait_for_timeout(2000)  # the example's picture has come, too late
     expect(page.locator(f"#{CANVAS} .about")).to_contain_text("141 × 93 px")
     press_generate(page, "inpaint")
     expect(page.locator("#inpaint-results img")).to_have_count(2)

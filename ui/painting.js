@@ -11,6 +11,8 @@ let palette = props.palette, surface = null, shadow = null, picture = null;
 let tool = "brush", ink = 1, size = 32, sizeChosen = false;
 let last = null; // the mask of the picture before: {width, height, runs}
 let changes = 0, stroke = null, panning = null, spaceHeld = false, sent = null, turn = 0;
+let arriving = 0; // the turn of the newest value from Python
+let echoes = false; // the next value is what was just sent
 const touches = new Map();
 root.dataset.kind = kind;
 
@@ -21,7 +23,10 @@ const snapshot = () => surface && { width: surface.width, height: surface.height
 function send(keep = true) {
   const runs = surface && runsOf(surface, wholeOf(surface));
   sent = surface && { width: surface.width, height: surface.height, labels: toBase64(runs), picture: picture && picture.file };
-  if (sent || props.value) props.value = sent; // Gradio makes "" of null: setting it again never ends
+  if (sent || props.value) { // Gradio makes "" of null: setting it again never ends
+    echoes = true;
+    props.value = sent;
+  }
   tell(runs);
   root.dataset.changes = ++changes;
   if (store && keep) remember();
@@ -461,7 +466,7 @@ document.addEventListener("paste", (event) => {
 // --- values from Python, and what this window remembers
 
 async function accept(value, options) {
-  const mine = ++turn;
+  const mine = arriving = ++turn;
   note("");
   if (!value) {
     replace(kind === "map" ? blank() : null, null, options);
@@ -522,10 +527,14 @@ async function start() {
 }
 
 watch("value", () => {
-  const { value } = props;
+  const { value } = props, isEcho = echoes;
+  echoes = false;
   if (!value && !sent) return;
   if (sent && value && ["width", "height", "labels"].every((name) => value[name] === sent[name])
-    && value.picture?.path === sent.picture?.path) return;
+    && value.picture?.path === sent.picture?.path) {
+    if (!isEcho && arriving === turn) turn += 1; // what is on its way has been taken back
+    return;
+  }
   accept(value).catch((error) => note(`The picture could not be shown: ${error.message ?? error}.`, true));
 });
 watch(["palette", "first"], () => {
