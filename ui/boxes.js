@@ -118,7 +118,7 @@ function noClass() {
 }
 function place(box, fresh) {
   const id = ++counter;
-  step(`add ${id}`, () => { boxes.push({ id, ...box }); selected = id; isFresh = fresh; });
+  step(`add ${id}`, () => { boxes.push({ ...box, id }); selected = id; isFresh = fresh; });
   say(`${box.label} added.`);
   return id;
 }
@@ -132,7 +132,7 @@ function duplicate(id = selected) {
   if (!box) { say("Select a box to duplicate it.", true); return; }
   if (isFull()) return;
   const copy = moved(box, box.right < 0.97 ? 0.03 : -0.03, box.bottom < 0.97 ? 0.03 : -0.03);
-  focusBox(place({ ...copy, label: box.label, id: undefined }, false));
+  focusBox(place(copy, false));
 }
 function remove(id = selected) {
   const index = boxes.findIndex((box) => box.id === id);
