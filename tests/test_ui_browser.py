@@ -83,9 +83,11 @@ def test_generate_with_previews_then_restore_the_png(page, tmp_path):
 
     page.locator(f"{TAB}-dice").click()
     expect(seed(page)).to_have_value("")
-    page.evaluate("navigator.clipboard.writeText = (text) => { window.copied = text; }")
+    refused = "navigator.clipboard.writeText = (text) => { window.copied = text; throw 'no'; }"
+    page.evaluate(f"() => {{ {refused} }}")
     page.locator(f"{TAB}-link").click()
     page.wait_for_function("window.copied")
+    expect(page.locator(f"{TAB}-link")).to_be_focused()  # copied in another way
     assert "seed=7" in page.evaluate("copied")  # of the picture on show
 
 

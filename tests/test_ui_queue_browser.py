@@ -65,6 +65,7 @@ def test_what_is_asked_for_meanwhile_is_made_after_it(page):
 
 
 def test_the_queue_is_emptied(page):
+    """By keys, which what goes passes on to what is beside it."""
     set_steps(page, TASK, LONG)
     ask(page, "a lake at night")
     expect(page.locator(f"{TAB}-go")).to_have_text("Add to queue")
@@ -74,16 +75,18 @@ def test_the_queue_is_emptied(page):
     ask(page, "a lake in fog")
     listed = page.locator(f"{TAB}-waiting li span")
     expect(listed).to_have_text(["snow by day", "sand by day", "a lake in fog"])
-    page.get_by_label("Take sand by day out of the queue").click()
+    page.get_by_label("Take sand by day out of the queue").press("Enter")
     expect(listed).to_have_text(["snow by day", "a lake in fog"])
     expect(page.locator(f"{TAB}-waiting")).to_contain_text("2 more")
+    expect(page.get_by_label("Take snow by day out of the queue")).to_be_focused()
     page.locator(f"{TAB}-drop").click()
     expect(page.locator(f"{TAB}-waiting")).to_be_hidden()
     expect(page.locator(f"{TAB}-drop")).to_be_hidden()
     expect(page.locator(f"{TAB}-strip")).to_contain_text("Step ")  # the running one goes on
-    page.locator(f"{TAB}-stop").click()
+    page.locator(f"{TAB}-stop").press("Enter")
     expect(page.locator(f"{TAB}-strip .what")).to_contain_text(re.compile("Stopped|Cancelled"))
     expect(page.locator(f"{TAB}-go")).to_have_text("Generate")
+    expect(page.locator(f"{TAB}-go")).to_be_focused()
     page.wait_for_timeout(1500)  # a run that was not dropped would be over
     assert not titles(page)
     discard(page)

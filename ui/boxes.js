@@ -138,11 +138,12 @@ function remove(id = selected) {
   const index = boxes.findIndex((box) => box.id === id);
   if (index < 0) { say("Select a box to delete it.", true); return; }
   const [gone] = boxes.slice(index);
-  const hadFocus = svg.contains(document.activeElement);
+  const hadFocus = svg.contains(document.activeElement), wasInList = list.contains(document.activeElement);
   step(`delete ${id}`, () => { boxes.splice(index, 1); selected = null; });
   say(`${gone.label} deleted. Undo brings it back.`);
   const next = boxes[Math.min(index, boxes.length - 1)];
-  if (hadFocus) next ? focusBox(next.id) : svg.focus({ preventScroll: true });
+  if (wasInList && next) rows.get(next.id).gone.focus();
+  else if (hadFocus || wasInList) next ? focusBox(next.id) : svg.focus({ preventScroll: true });
 }
 function relabel(id, name) {
   if (find(id)?.label === name) return;

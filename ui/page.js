@@ -267,11 +267,12 @@ async function copyText(text) {
   if (navigator.clipboard) {
     try { await navigator.clipboard.writeText(text); return; } catch { /* not allowed: below */ }
   }
-  const box = Object.assign(document.createElement("textarea"), { value: text });
+  const box = Object.assign(document.createElement("textarea"), { value: text }), before = document.activeElement;
   document.body.append(box);
   box.select();
   document.execCommand("copy"); // the only way on a page that is not served over https
   box.remove();
+  before?.focus({ preventScroll: true });
 }
 
 // Which of a tab's ratio buttons the size agrees with.

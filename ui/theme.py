@@ -92,7 +92,7 @@ def head() -> str:
     """HTML for the head: the page's scripts, and styles for what Gradio draws outside the page."""
     names = ("gradio", "page", "drop", "undo", "row", "estimate", "names")
     page = "\n".join(_read(f"{name}.js") for name in names)
-    alone = ("zoom.js", "vocabulary.js", "several.js", "keys.js")
+    alone = ("zoom.js", "vocabulary.js", "several.js", "keys.js", "focus.js")
     modules = (_read(name) for name in alone)
     return (
         f"<style>{_read('frame.css')}</style><script>{page}\n{scripts.all_components()}</script>"

@@ -230,7 +230,11 @@ function turn(dialog, by) {
     turnTo(row[at + by]);
   }
   const now = at + (next ? by : 0);
-  for (const side of [-1, 1]) dialog.querySelector(`.by${side}`).disabled = !row[now + side];
+  for (const side of [-1, 1]) {
+    const arrow = dialog.querySelector(`.by${side}`);
+    arrow.disabled = !row[now + side];
+    if (arrow.disabled && arrow === document.activeElement) dialog.focus(); // whose keys go on
+  }
 }
 // What was turned to is a small picture at first, if it is a large one.
 function followClosely(shown) {
