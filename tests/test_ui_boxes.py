@@ -197,6 +197,7 @@ class TestInABrowser:
         hand.page.locator("#other").click()
         hand.says("does not know sun")
         assert hand.page.get_by_text("3 of 2 boxes").is_visible()
+        assert hand.page.locator("#boxes li [aria-invalid=true]").count() == 3
         hand.page.locator("#tall").click()
         hand.page.wait_for_function(
             "(() => { const s = document.querySelector('#boxes svg'); "

@@ -21,8 +21,10 @@ def test_a_picture_on_show_becomes_a_favourite(page, data_dir):
         expect(star).to_have_text(NONE)
     wait_done(page, TASK)
     expect(star).to_be_enabled()
+    expect(star).to_have_attribute("aria-pressed", "false")
     star.click()
     expect(star).to_have_text(ONE)
+    expect(star).to_have_attribute("aria-pressed", "true")
     assert len((data_dir / "favourites.txt").read_text().split()) == 1
     page.locator(f"{TAB}-results img").nth(1).click()
     expect(star).to_have_text(NONE)

@@ -49,7 +49,7 @@ def names(page):
 
 
 def expect_found(page, count, *expected):
-    expect(page.locator(f"{TAB}-trained")).to_have_text(count)
+    expect(page.locator(f"{TAB}-trained [role=status]")).to_have_text(count)
     until(page, lambda: names(page) == list(expected))
 
 

@@ -31,7 +31,7 @@ def sources(page):
 def expect_shown(page, source):
     """It is on show, and it alone has the ring."""
     expect(page.locator(PICTURE)).to_have_js_property("src", source)
-    ringed = page.locator(f"{TAB}-results [aria-current] img")
+    ringed = page.locator(f"{TAB}-results [aria-current=true] img")
     expect(ringed).to_have_count(1)
     expect(ringed).to_have_js_property("src", source)
 

@@ -135,7 +135,10 @@ def test_words_are_added_and_taken_out_again(page):
 
 def test_generate_and_what_it_says_stay_in_the_window(page):
     page.set_viewport_size({"width": 1280, "height": 450})
-    page.locator(f"{TAB}-sampling button").first.click()
+    fold = page.locator(f"{TAB}-sampling button").first
+    expect(fold).to_have_attribute("aria-expanded", "false")
+    fold.click()
+    expect(fold).to_have_attribute("aria-expanded", "true")
     page.wait_for_timeout(500)
     go, told = page.locator(f"{TAB}-go"), page.locator(f"{TAB}-strip .strip.failed")
     for _ in range(2):  # the same error once more is seen once more

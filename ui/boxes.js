@@ -402,7 +402,7 @@ function drawList() {
     row.swatch.setAttribute("aria-label", `Select ${title}`);
     row.gone.setAttribute("aria-label", `Delete ${title}`);
     row.label.setAttribute("aria-label", `Class of box ${index + 1}`);
-    row.label.toggleAttribute("aria-invalid", !isKnown(box.label));
+    row.label.setAttribute("aria-invalid", !isKnown(box.label));
     if (row.label.tagName === "SELECT") fillSelect(row.label, box.label);
     else if (document.activeElement !== row.label) row.label.value = box.label;
     row.inputs.forEach((input, i) => {

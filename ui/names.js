@@ -37,10 +37,18 @@ function markBusyTabs() {
   }
 }
 
+// Gradio's folds do not say whether they are open, and of a star only the sign says it.
+function nameStates() {
+  for (const fold of document.querySelectorAll(".label-wrap")) fold.setAttribute("aria-expanded", fold.classList.contains("open"));
+  for (const icon of document.querySelectorAll(".label-wrap .icon:not([aria-hidden])")) icon.setAttribute("aria-hidden", "true");
+  for (const star of document.querySelectorAll("button.lc-star")) star.setAttribute("aria-pressed", star.textContent.includes("\u2605"));
+}
+document.addEventListener("click", ({ target }) => { if (target.closest?.(".label-wrap")) setTimeout(nameStates); });
+
 let naming = 0; // once for all that changes until the page is drawn
 new MutationObserver(() => {
   naming ||= requestAnimationFrame(() => {
     naming = 0;
-    for (const name of [nameFields, nameDownloads, nameKeys, markBusyTabs, markTold]) name();
+    for (const name of [nameFields, nameDownloads, nameKeys, nameStates, markBusyTabs, markTold]) name();
   });
 }).observe(document, { childList: true, subtree: true, characterData: true, attributes: true, attributeFilter: ["data-told"] });

@@ -27,7 +27,9 @@ function nameThumbnails() {
     const shown = document.querySelector(`#${task}-picture img`);
     for (const button of thumbnails(task)) {
       const img = button.querySelector("img"), isShown = Boolean(img && shown && isOf(img, shown));
-      if (isShown !== button.hasAttribute("aria-current")) button.toggleAttribute("aria-current", isShown);
+      if (isShown === button.hasAttribute("aria-current")) continue;
+      if (isShown) button.setAttribute("aria-current", "true"); // an empty one is read as "false"
+      else button.removeAttribute("aria-current");
     }
   }
 }

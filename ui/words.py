@@ -104,7 +104,9 @@ def _strip(  # noqa: PLR0913  (the parts of one line)
     if kind == "failed":  # the time makes a repeated failure a new one, which is scrolled into view
         role = f'role="alert" data-told="{time.monotonic_ns()}"'
     if kind.startswith("busy"):
+        words = html.escape(", ".join(filter(None, (what, more))))
         role = f'role="progressbar" aria-label="Progress" aria-valuenow="{percent}"'
+        role += f' aria-valuetext="{words}"'
     return (
         f'<div class="strip {kind}" {role} data-job="{html.escape(job_id)}">'
         f'<div class="bar"><div style="transform:scaleX({share:.3f})"></div></div>'
@@ -166,7 +168,7 @@ def count_html(count: int, to_read: int, *, is_search: bool, none: str = NONE_FO
         what += f", {to_read} still to be read"
     elif not count:
         what = none if is_search else NONE_MADE
-    return f"<p>{what}</p>"
+    return f'<p role="status">{what}</p>'
 
 
 def describe(path: Path) -> About | None:
