@@ -94,6 +94,12 @@ def test_a_finger_meets_what_it_presses_and_a_picture_is_scrolled_to(phone, url)
     assert is_in_window(phone, "#layout-strip")
     assert phone.evaluate("scrollY") > 300
 
+    example = phone.locator("#layout-examples .thumbnail-lg").first
+    began = example.evaluate(
+        "one => { one.click(); return one.closest('.lc-studio').getBoundingClientRect().top; }"
+    )
+    assert 0 <= began < 100  # at once, for who wants less to move
+
     open_tab(phone, "class-conditional")
     phone.wait_for_timeout(500)
     set_steps(phone, "class-conditional", 3)

@@ -113,6 +113,12 @@ def test_the_first_map_goes_with_its_model_until_it_is_painted_on(page):
     expect(about).to_contain_text("1 class")  # it opens as it is built, then with what was chosen
     choose_model(has_text="Landscapes")
     expect(about).to_contain_text("7 classes")
+    page.emulate_media(forced_colors="active")  # each class has its colour still, and one is chosen
+    palette = page.locator(f"#{CANVAS} [data-class]")
+    drawn = "all => all.map((one) => getComputedStyle(one).backgroundColor)"
+    assert len(set(palette.locator("i").evaluate_all(drawn))) == len(NAMES)
+    assert len(set(palette.evaluate_all(drawn))) == 2
+    page.emulate_media(forced_colors="none")
     hand = Hand(page)
     hand.take(CANVAS)
     hand.do("all")

@@ -167,12 +167,14 @@ latentCanvas.filled = (task, isThere) => setTimeout(() => {
 
 // On a phone what an example fills in may be far above it, and where the picture comes far below; with
 // many settings open that is so on a desk, too.
+// Who wants less to move gets there at once: a browser glides for them, too, when it is told to.
+const glide = () => ({ behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "instant" : "smooth" });
 const isInWindow = ({ top, bottom }) => bottom > 120 && top < innerHeight - 120;
 document.addEventListener("click", (event) => {
   const studio = event.target.closest?.(".lc-studio"), isPhone = matchMedia("(max-width: 820px)").matches;
-  if (isPhone && event.target.closest?.(".lc-examples .thumbnail-lg")) studio.scrollIntoView({ behavior: "smooth" });
+  if (isPhone && event.target.closest?.(".lc-examples .thumbnail-lg")) studio.scrollIntoView(glide());
   if (event.target.closest?.(`${STARTS}, #history-results .thumbnail-lg`)) {
     const place = [...studio.querySelectorAll(".lc-wall, .lc-compare")].find(isVisible);
-    if (place && (isPhone || !isInWindow(place.getBoundingClientRect()))) place.scrollIntoView({ behavior: "smooth" });
+    if (place && (isPhone || !isInWindow(place.getBoundingClientRect()))) place.scrollIntoView(glide());
   }
 });
