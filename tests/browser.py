@@ -141,7 +141,8 @@ def wait_done(page, task: str) -> None:
 def set_steps(page, task: str, steps: int) -> None:
     box = page.locator(f"#{task}-steps input").first
     if not box.is_visible():
-        page.locator(f"#{task}-sampling button").first.click()
+        # a key finds the fold where a click misses it: an estimate that comes moves all below it
+        page.locator(f"#{task}-sampling button").first.press("Enter")
         page.wait_for_timeout(500)  # what opens is drawn anew; typing before that is lost
     box.fill(str(steps))
     box.press("Tab")

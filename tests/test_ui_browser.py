@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from ldm.outputs import metadata
 from ldm.requests import TextToImage
-from tests.browser import IN_A_BROWSER, open_page, open_tab, press_generate, visit
+from tests.browser import IN_A_BROWSER, open_page, open_tab, press_generate, until, visit
 from tests.browser import set_steps as set_steps_of
 from tests.browser import wait_done as wait_for_tab
 from ui.tab import EXAMPLES
@@ -302,8 +302,20 @@ def _note_told(route):
     route.fulfill(response=response, body=script)
 
 
-def test_an_event_tells_no_part_of_another_tab(chromium, url):
+COUNT_FRAMES = """
+  window.drawn = 0;
+  const draw = window.requestAnimationFrame;
+  window.requestAnimationFrame = (callback) => { drawn++; return draw(callback); };"""
+IS_AT_REST = """async () => {
+  const before = drawn;
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  return drawn === before;
+}"""
+
+
+def test_an_event_tells_no_part_of_another_tab_and_a_page_at_rest_draws_nothing(chromium, url):
     with visit(chromium, url) as page:
+        page.add_init_script(COUNT_FRAMES)
         page.route("**/assets/core-*.js", _note_told)
         open_page(page, url)
         open_tab(page, "semantic")
@@ -318,3 +330,4 @@ def test_an_event_tells_no_part_of_another_tab(chromium, url):
         names = [part["props"].get("elem_id") or "" for part in told]
         assert f"{TAB[1:]}-estimate" in names
         assert [name for name in names if name.startswith("semantic")] == []
+        until(page, lambda: page.evaluate(IS_AT_REST))

@@ -19,7 +19,7 @@ TAB, TASK = "#text-to-image", "text-to-image"
 
 
 def compare_two_seeds(page, task):
-    page.locator(f"#{task}-comparing button").first.click()
+    page.locator(f"#{task}-comparing button").first.press("Enter")
     page.wait_for_timeout(500)  # what opens is drawn anew
     page.locator(f"#{task}-across input").click()
     page.get_by_role("option", name="Seed", exact=True).click()
@@ -43,7 +43,7 @@ def expect_offered(page, of_one: bool):
 @pytest.mark.opens("/?width=128&height=128")
 def test_settings_are_compared(page, tmp_path):
     told = page.locator(f"{TAB}-comparing-estimate")
-    page.locator(f"{TAB}-comparing button").first.click()
+    page.locator(f"{TAB}-comparing button").first.press("Enter")
     expect(told).to_contain_text("4 pictures, about", timeout=RUN_MS)
     assert "never seen" not in told.text_content()  # of the text that stands for none
     page.locator(f"{TAB}-prompt textarea").fill("snow at night")
@@ -85,7 +85,7 @@ def test_settings_are_compared(page, tmp_path):
     page.locator(f"{TAB}-down input").click()
     page.get_by_role("option", name="Nothing", exact=True).click()
     expect(down).to_have_value("")
-    page.locator(f"{TAB}-comparing button").first.click()
+    page.locator(f"{TAB}-comparing button").first.press("Enter")
     expect(across).to_be_hidden()
     page.locator(f"{TAB}-tools input[type=file]").first.set_input_files(tmp_path / "sheet.png")
     expect(page.locator(f"{TAB}-plate")).to_contain_text("Steps 2, 3 · Sampler DDIM, PLMS · seed")

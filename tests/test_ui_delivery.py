@@ -30,6 +30,13 @@ def test_the_page_is_compressed_where_the_browser_can_read_that(client):
     assert int(zipped.headers["content-length"]) < len(plain.content) / 2
 
 
+def test_a_script_runs_before_those_of_gradio(client):
+    page = client.get("/")
+    first, gradio = page.text.index("unwatched"), page.text.index('<script type="module"')
+    assert page.text.index("window.gradio_config =") < first < gradio
+    assert client.head("/").status_code == 200
+
+
 def test_files_whose_names_change_with_them_are_kept_and_nothing_else_is(client):
     script = next(ASSETS.glob("core-*.js")).name
     assert "immutable" in client.get(f"/assets/{script}").headers["cache-control"]

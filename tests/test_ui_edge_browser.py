@@ -116,7 +116,7 @@ def test_an_edge_is_shown_as_it_will_be_done(hand):
     hand.tool("rectangle")
     hand.rectangle((0.5, 0.4), (0.62, 0.7))
     mask = np.pad(hand.labels == 1, ((0, 0), (0, ROOM)), constant_values=True)
-    hand.page.locator("#inpaint-sampling button").first.click()
+    hand.page.locator("#inpaint-sampling button").first.press("Enter")
     for edge in EDGES:
         (type_edge if edge == EDGES[0] else set_edge)(hand.page, *edge)
         alpha, drawn = seen(hand.page)

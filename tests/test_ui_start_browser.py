@@ -25,7 +25,7 @@ def test_it_is_made_anew_varied_and_sent_on(page, tmp_path):
     picture.resize((200, 100)).save(given)
     page.locator(f"{TAB}-prompt textarea").fill("snow at night")
     set_steps(page, TASK, 5)
-    page.locator(f"{TAB}-start button").first.click()
+    page.locator(f"{TAB}-start button").first.press("Enter")
     page.locator(f"{TAB}-image input[type=file]").set_input_files(given)
     expect(page.locator(f"{TAB}-image img")).to_be_visible()
     expect(page.locator(f"{TAB}-width input")).to_have_value("256")  # in its shape
@@ -104,7 +104,7 @@ def test_a_picture_to_start_from_survives_a_reload(page, tmp_path):
     Image.effect_noise((96, 64), 60).convert("RGB").save(given)
     page.locator(f"{TAB}-prompt textarea").fill("a beach")
     set_steps(page, TASK, 2)
-    page.locator(f"{TAB}-start button").first.click()
+    page.locator(f"{TAB}-start button").first.press("Enter")
     page.locator(f"{TAB}-image input[type=file]").set_input_files(given)
     expect(page.locator(f"{TAB}-image img")).to_be_visible()
     expect(page.locator(f"{TAB}-width input")).to_have_value("192")
@@ -128,7 +128,7 @@ def test_a_picture_to_start_from_survives_a_reload(page, tmp_path):
     expect(page.locator(f"{TAB}-image img")).to_have_count(0)
 
     # nor does it with a link, whose picture it would change
-    page.locator(f"{TAB}-start button").first.click()
+    page.locator(f"{TAB}-start button").first.press("Enter")
     page.locator(f"{TAB}-image input[type=file]").set_input_files(given)
     expect(page.locator(f"{TAB}-image img")).to_be_visible()
     page.goto(f"{address}?prompt=a+lake")

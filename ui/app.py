@@ -205,7 +205,10 @@ def launch_options() -> dict[str, Any]:
         "show_error": False,
         "max_file_size": MAX_UPLOAD,
         "app_kwargs": {
-            "middleware": [Middleware(Delivery), Middleware(BodyLimit, MAX_UPLOAD)],
+            "middleware": [
+                Middleware(Delivery, theme.first_script()),
+                Middleware(BodyLimit, MAX_UPLOAD),
+            ],
             "exception_handlers": dict.fromkeys((TypeError, KeyError), told_of_call)
             | {OSError: told_of_upload},
         },

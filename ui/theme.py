@@ -91,7 +91,7 @@ def css() -> str:
 
 def head() -> str:
     """HTML for the head: the page's scripts, and styles for what Gradio draws outside the page."""
-    names = ("gradio", "page", "drop", "undo", "row", "estimate", "names")
+    names = ("page", "drop", "undo", "row", "estimate", "names")
     page = "\n".join(_read(f"{name}.js") for name in names)
     alone = ("zoom.js", "vocabulary.js", "several.js", "keys.js", "focus.js")
     modules = (_read(name) for name in alone)
@@ -100,6 +100,11 @@ def head() -> str:
         + "".join(f'<script type="module">{module}</script>' for module in modules)
         + '<meta name="color-scheme" content="light dark">'
     )
+
+
+def first_script() -> str:
+    """JavaScript that must run before Gradio's own."""
+    return _read("gradio.js")
 
 
 def _read(name: str) -> str:
