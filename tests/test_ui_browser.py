@@ -306,6 +306,12 @@ COUNT_FRAMES = """
   window.drawn = 0;
   const draw = window.requestAnimationFrame;
   window.requestAnimationFrame = (callback) => { drawn++; return draw(callback); };"""
+FINDS_THE_SAME = """() => gradio_config.components.every(({ id }) => {
+  const all = gradio_config.dependencies;
+  const starts = ({ targets }) => targets.find(([part]) => part === id);
+  const quick = all.filter(starts), plain = Array.prototype.filter.call(all, starts);
+  return quick.length === plain.length && quick.every((one, i) => one === plain[i]);
+})"""
 IS_AT_REST = """async () => {
   const before = drawn;
   await new Promise((resolve) => setTimeout(resolve, 300));
@@ -330,4 +336,5 @@ def test_an_event_tells_no_part_of_another_tab_and_a_page_at_rest_draws_nothing(
         names = [part["props"].get("elem_id") or "" for part in told]
         assert f"{TAB[1:]}-estimate" in names
         assert [name for name in names if name.startswith("semantic")] == []
+        assert page.evaluate(FINDS_THE_SAME)
         until(page, lambda: page.evaluate(IS_AT_REST))
