@@ -23,6 +23,7 @@ import app
 import ldm
 from ldm.errors import RequestError
 from ldm.jobs.line import ANYTHING, Limits
+from tests.browser import free_port
 from ui.body_limit import MAX_BODY
 from ui.endpoint import told_of_upload
 
@@ -31,9 +32,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture
 def port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return free_port()
 
 
 def start(*flags, **environment):
@@ -57,7 +56,7 @@ def refused(*flags):
     return err
 
 
-def answer(url, process, seconds=60):
+def answer(url, process, seconds=120):
     """The page, once it answers."""
     limit = time.monotonic() + seconds
     while True:
@@ -189,52 +188,82 @@ def post(port, endpoint="text_to_image", **fields):
         return answered.status, json.loads(answered.read())
 
 
-def test_a_shared_page_is_not_taken_by_one_visitor(tmp_path, port):
-    old = tmp_path / "visitors" / "2000-01-01" / "a.png"
+@pytest.fixture(scope="module")
+def public(tmp_path_factory):
+    """A page that others visit: its port, process and data."""
+    data = tmp_path_factory.mktemp("public")
+    old = data / "visitors" / "2000-01-01" / "a.png"
     old.parent.mkdir(parents=True)
     old.write_bytes(b"x" * 2_000_000)
-    upload = tmp_path / "cache" / "upload" / "a.png"  # younger than what the page itself has
+    upload = data / "cache" / "upload" / "a.png"  # younger than what the page itself has
     upload.parent.mkdir(parents=True)
     upload.write_bytes(b"x" * 60_000)
     os.utime(upload, (4e9, 4e9))
+    port = free_port()
     flags = ("--no-history", "--keep", "60kB", "--longest", "30")
-    process = start("--port", str(port), "--data-dir", str(tmp_path), *flags)
+    process = start("--port", str(port), "--data-dir", str(data), *flags)
     try:
-        page = answer(f"http://127.0.0.1:{port}", process)
-        assert post(port, prompt="a", stpes=1) == (
-            422,
-            {"detail": "text_to_image has no field 'stpes'."},
-        )
-        assert post(port, steps=1) == (422, {"detail": "text_to_image needs prompt."})
-        mine = {"path": str(ROOT / "app.py"), "meta": {"_type": "gradio.FileData"}}
-        for name, says, given in (
-            (
-                "text_to_image",
-                "what names a file must be a file that",
-                {"prompt": "a", "seed": mine},
-            ),
-            ("upscale", "image must be a file that", {"image": None}),
-        ):
-            _, called = post(port, name, **given)
-            told = f"http://127.0.0.1:{port}/gradio_api/call/{name}/{called['event_id']}"
-            assert f"{says} was uploaded, " in answer(told, process)
-        large = {"prompt": "a" * (MAX_BODY + 1)}
-        assert post(port, **large) == (413, {"detail": "a request may have up to 16 MiB."})
-        assert post(port, endpoint="nope") == (404, {"detail": "there is no endpoint 'nope'."})
-        client = Client(f"http://127.0.0.1:{port}", verbose=False, download_files=False)
-        small = {"prompt": "a lake", "steps": 1, "width": 128, "height": 128}
-        client.predict(**small, api_name="/text_to_image")
-        with pytest.raises(AppError, match=r"runs here may take 30 s; fewer pixels"):
-            client.predict(prompt="a lake", steps=1000, count=16, api_name="/text_to_image")
-        assert not old.exists()
-        own = set(re.findall(r"cache/[0-9a-f]{16,}/[^\"&]+?\.\w+", page))
-        assert own
-        assert all((tmp_path / name).exists() for name in own)
-        assert upload.exists()
-        assert len([*(tmp_path / "visitors").rglob("*.png")]) == 1
+        answer(f"http://127.0.0.1:{port}", process)
+        yield port, process, data
+        assert ended(process, signal.SIGTERM)
     finally:
         process.kill()
         process.communicate()
+
+
+def made_by_api(port):
+    client = Client(f"http://127.0.0.1:{port}", verbose=False, download_files=False)
+    small = {"prompt": "a lake", "steps": 1, "width": 128, "height": 128}
+    client.predict(**small, api_name="/text_to_image")
+    return client
+
+
+def test_a_shared_page_is_not_taken_by_one_visitor(public):
+    port, process, data = public
+    assert post(port, prompt="a", stpes=1) == (
+        422,
+        {"detail": "text_to_image has no field 'stpes'."},
+    )
+    assert post(port, steps=1) == (422, {"detail": "text_to_image needs prompt."})
+    mine = {"path": str(ROOT / "app.py"), "meta": {"_type": "gradio.FileData"}}
+    for name, says, given in (
+        ("text_to_image", "what names a file must be a file that", {"prompt": "a", "seed": mine}),
+        ("upscale", "image must be a file that", {"image": None}),
+    ):
+        _, called = post(port, name, **given)
+        told = f"http://127.0.0.1:{port}/gradio_api/call/{name}/{called['event_id']}"
+        assert f"{says} was uploaded, " in answer(told, process)
+    large = {"prompt": "a" * (MAX_BODY + 1)}
+    assert post(port, **large) == (413, {"detail": "a request may have up to 16 MiB."})
+    assert post(port, endpoint="nope") == (404, {"detail": "there is no endpoint 'nope'."})
+    with pytest.raises(AppError, match=r"runs here may take 30 s; fewer pixels"):
+        made_by_api(port).predict(prompt="a lake", steps=1000, count=16, api_name="/text_to_image")
+    assert not (data / "visitors" / "2000-01-01" / "a.png").exists()
+    page = answer(f"http://127.0.0.1:{port}", process)
+    own = set(re.findall(r"cache/[0-9a-f]{16,}/[^\"&]+?\.\w+", page))
+    assert own
+    assert all((data / name).exists() for name in own)
+    assert (data / "cache" / "upload" / "a.png").exists()
+    assert len([*(data / "visitors").rglob("*.png")]) == 1
+
+
+def test_a_public_page_hands_out_nothing_that_was_made_here(public):
+    """A file's name is all that it takes to get it, and names in a history can be guessed."""
+    port, _, data = public
+    made_by_api(port)
+    assert not (data / "outputs").exists()
+    made = [*(data / "visitors").rglob("*.png")]
+    assert made
+    assert all(re.search(r"[0-9a-f]{16}", path.stem) for path in made)
+    told = {}
+    for folder in ("visitors", "outputs", "thumbnails"):
+        path = data / folder / "a.png"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"a picture")
+        with closing(http.client.HTTPConnection("127.0.0.1", port)) as there:
+            there.request("GET", f"/gradio_api/file={path}")
+            told[folder] = there.getresponse().status
+    assert told == {"visitors": 200, "outputs": 403, "thumbnails": 403}
 
 
 def test_the_version_is_that_of_the_library(monkeypatch, capsys):
@@ -243,32 +272,6 @@ def test_the_version_is_that_of_the_library(monkeypatch, capsys):
         app.main()
     assert stop.value.code == 0
     assert capsys.readouterr().out.startswith(f"Latent Canvas {ldm.__version__} (python ")
-
-
-def test_a_public_page_hands_out_nothing_that_was_made_here(tmp_path, port):
-    """A file's name is all that it takes to get it, and names in a history can be guessed."""
-    process = start("--port", str(port), "--data-dir", str(tmp_path), "--no-history")
-    try:
-        answer(f"http://127.0.0.1:{port}", process)
-        about = {"prompt": "a lake", "steps": 1, "width": 128, "height": 128}
-        client = Client(f"http://127.0.0.1:{port}", verbose=False, download_files=False)
-        client.predict(**about, api_name="/text_to_image")
-        (made,) = (tmp_path / "visitors").rglob("*.png")
-        assert not (tmp_path / "outputs").exists()
-        told = {}
-        for folder in ("visitors", "outputs", "thumbnails"):
-            path = tmp_path / folder / "a.png"
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(b"a picture")
-            with closing(http.client.HTTPConnection("127.0.0.1", port)) as there:
-                there.request("GET", f"/gradio_api/file={path}")
-                told[folder] = there.getresponse().status
-        assert ended(process, signal.SIGTERM)
-    finally:
-        process.kill()
-        process.communicate()
-    assert told == {"visitors": 200, "outputs": 403, "thumbnails": 403}
-    assert re.search(r"[0-9a-f]{16}", made.stem)
 
 
 def test_a_space_shows_no_visitor_what_another_made(monkeypatch):
